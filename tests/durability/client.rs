@@ -146,7 +146,7 @@ impl Connection {
     }
 }
 
-pub(super) fn acknowledge(packet_type: PacketType, identifier: PacketIdentifier, out: &mut Vec<u8>) {
+fn acknowledge(packet_type: PacketType, identifier: PacketIdentifier, out: &mut Vec<u8>) {
     encode::ack(packet_type, identifier, ReasonCode::Success, V3, out);
 }
 

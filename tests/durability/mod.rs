@@ -5,7 +5,6 @@
 mod client;
 mod full;
 mod importing;
-mod long_queues;
 mod sessions;
 mod starting;
 mod stopping;

@@ -9,10 +9,7 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use store::{
-    ReadBack, ReadRequest, Record, Reference, ReferenceList, Session as SessionRecord, ShardList,
-    Will as WillRecord,
-};
+pub use store::{Record, Reference, ReferenceList, Session as SessionRecord, ShardList, Will as WillRecord};
 use store::{ShardLog, Statistics};
 
 use crate::limits;
@@ -62,19 +59,6 @@ pub trait Store: std::fmt::Debug {
         false
     }
 
-    /// Whether [`Self::read_back`] is answered.
-    fn reads_back(&self) -> bool {
-        false
-    }
-
-    /// Asks for messages that wait for a session, all that was submitted included.
-    fn read_back(&mut self, _request: ReadRequest) {}
-
-    /// The answers that have come.
-    fn take_read_back(&mut self) -> Vec<ReadBack> {
-        Vec::new()
-    }
-
     /// The numbers of the store, if it has some.
     fn statistics(&self) -> Option<Statistics> {
         None
@@ -104,18 +88,6 @@ impl Store for ShardLog {
 
     fn has_failed(&self) -> bool {
         Self::has_failed(self)
-    }
-
-    fn reads_back(&self) -> bool {
-        true
-    }
-
-    fn read_back(&mut self, request: ReadRequest) {
-        Self::read_back(self, request);
-    }
-
-    fn take_read_back(&mut self) -> Vec<ReadBack> {
-        Self::take_read_back(self)
     }
 
     fn statistics(&self) -> Option<Statistics> {

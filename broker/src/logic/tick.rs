@@ -20,7 +20,6 @@ impl Shard {
         self.count_inconsistencies();
         self.delivery.release_deferred();
         self.begin_flow();
-        self.delivery.take_read_back();
         let walk = self.delivery.settings().work.walk;
         self.work.extend_turn(walk);
         self.continue_retained_walks(now);

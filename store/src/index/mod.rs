@@ -2,7 +2,7 @@
 //!
 //! `session.rs`, `publications.rs` and `retained.rs` are its parts, `table.rs` is the map that keeps it small,
 //! `live.rs` counts bytes. `reclaim.rs` decides what is appended again, `recovered.rs` returns everything to the
-//! broker, `waiting.rs` what waits for one session.
+//! broker.
 //!
 //! Invariants: applying the records of a log in order gives the same index, whatever was reclaimed meanwhile. Recovery
 //! makes the index in this way, and commits keep it up to date in this way. Copies that reclaiming appends change only
@@ -16,7 +16,6 @@ mod recovered;
 mod retained;
 mod session;
 mod table;
-mod waiting;
 
 use hashbrown::HashMap;
 

@@ -39,11 +39,6 @@ impl Publications {
         self.unmarked.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// Those that some shard has not marked.
-    pub(super) fn all_unmarked(&self) -> impl Iterator<Item = u64> {
-        self.unmarked.keys().copied()
-    }
-
     /// Puts it in, or moves it; returns where it was.
     pub(super) fn put(&mut self, id: u64, place: Place, shards: impl Iterator<Item = u16>) -> Option<Place> {
         let old = self
@@ -108,10 +103,9 @@ impl Publications {
         }
     }
 
-    /// After all was read: every publication without a reference may be unneeded.
+    /// After all was read: every publication may be unneeded.
     pub(super) fn suspect_all(&mut self) {
-        let unneeded = self.iter().filter(|(_, publication)| publication.open == 0);
-        self.suspects = unneeded.map(|(id, _)| id).collect();
+        self.suspects = self.iter().map(|(id, _)| id).collect();
         let Self { tables, unmarked, .. } = self;
         unmarked.retain(|id, _| {
             let (shard, counter) = split(*id);

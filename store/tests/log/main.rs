@@ -14,7 +14,6 @@ mod inspecting;
 mod kill;
 mod model;
 mod power;
-mod read_back;
 mod thread;
 mod workload;
 

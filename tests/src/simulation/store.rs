@@ -55,7 +55,6 @@ impl World {
             started_ms: wall_ms,
             size_max: None,
             segment_size: profile.segment_size,
-            ..Options::default()
         };
         let woken = Arc::clone(&store.woken);
         let wake = move |shard: u16| woken[usize::from(shard)].store(true, Ordering::Relaxed);

@@ -12,7 +12,7 @@
 use std::rc::Rc;
 
 use mqtt::{PacketIdentifier, QoS};
-use store::{ReadRequest, Statistics};
+use store::Statistics;
 
 use crate::logic::message::StoredMessage;
 use crate::logic::retained::Ticket;
@@ -31,7 +31,7 @@ const TICKET_BITS: u32 = 44;
 /// The store, and what is on its way to it.
 #[derive(Debug)]
 pub(in crate::logic) struct Journal {
-    pub(super) store: Option<Box<dyn Store>>,
+    store: Option<Box<dyn Store>>,
     pub(in crate::logic) wall: WallClock,
     /// The number of this run of the broker.
     run: u64,
@@ -50,8 +50,6 @@ pub(in crate::logic) struct Journal {
     /// Who got something of it, since the last record.
     pub(super) taken: Vec<SessionDelivery>,
     scratch: Vec<u8>,
-    /// Requests for messages, which follow the records.
-    pub(super) requests: Vec<ReadRequest>,
 }
 
 /// One session's part in the message that is being handed out.
@@ -122,7 +120,6 @@ impl Journal {
             current: None,
             taken: Vec::new(),
             scratch: Vec::new(),
-            requests: Vec::new(),
         }
     }
 
@@ -215,9 +212,6 @@ impl Journal {
         if let Some(store) = &mut self.store {
             self.batch = store.submit() + 1;
             self.submitted = self.records;
-            for request in self.requests.drain(..) {
-                store.read_back(request);
-            }
         }
     }
 

@@ -4,8 +4,7 @@
 //! A message goes to the local sessions of its route (fan_out.rs), one after the other (deliver.rs): it is encoded
 //! once for all who get the same packet (encodings.rs, aliases.rs) and appended to an output (outputs.rs), or waits
 //! in the session's queue (waiting.rs) until acknowledgements (flight.rs) and the socket let it go. What the store is
-//! to know of it goes through publications.rs and journal.rs; what promises that it does waits in deferred.rs. The
-//! later part of a long queue is in the store alone until read_back.rs takes it.
+//! to know of it goes through publications.rs and journal.rs; what promises that it does waits in deferred.rs.
 //!
 //! Invariants: [`Delivery`] alone changes what it holds, so that its accounts (the shell's list, flow control,
 //! counters, store) are right after each call; whoever has a slot of a connection or a session got it while that was
@@ -20,10 +19,9 @@ pub(super) mod flight;
 pub(super) mod journal;
 mod outputs;
 mod publications;
-mod read_back;
 mod send;
 mod sessions;
-pub(super) mod waiting;
+mod waiting;
 
 use std::sync::Arc;
 

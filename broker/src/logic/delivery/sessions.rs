@@ -89,13 +89,7 @@ impl Delivery {
     /// The next message that waited for a session that ends.
     pub(in crate::logic) fn pop_of_ending(&mut self, slot: SessionSlot) -> Option<Queued> {
         let queue = self.sessions.get_mut(slot)?.queue.as_mut()?;
-        let Some(queued) = queue.pop() else {
-            let (messages, bytes) = queue.drop_stored();
-            let counters = self.counters();
-            counters.queued_messages.sub(messages);
-            counters.queued_bytes.sub(bytes);
-            return None;
-        };
+        let queued = queue.pop()?;
         let counters = self.counters();
         counters.queued_messages.sub(1);
         counters.queued_bytes.sub(queued.message.queue_bytes());

@@ -23,7 +23,6 @@ use crate::logic::message::Message;
 use crate::logic::mount_point::{mount_point, without_mount_point};
 use crate::logic::session::inflight::Awaits;
 use crate::logic::session::queue::Queued;
-use crate::logic::session::stored_queue::Loaded;
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::store::Record;
 use crate::time::Timestamp;
@@ -55,10 +54,8 @@ impl Delivery {
             queued.order = session.next_order();
         }
         let order = queued.order;
-        let may_leave = keeps && self.journal.reads_back() && !queued.retained && !of_group(&queued);
-        let loaded = may_leave.then(|| Loaded::new(link.is_some()));
         let queue = session.queue.get_or_insert_default();
-        if !queue.push(queued, bounds, overrun_bytes, loaded) {
+        if !queue.push(queued, bounds, overrun_bytes) {
             return Err(DropReason::QueueFull);
         }
         if let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) {
@@ -87,14 +84,6 @@ impl Delivery {
     ///
     /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
     pub(in crate::logic) fn send_waiting(&mut self, session: SessionSlot) {
-        self.send_loaded(session);
-        if self.sessions.link(session).is_some() {
-            self.ask_for_more(session);
-        }
-    }
-
-    /// Sends what is in memory.
-    fn send_loaded(&mut self, session: SessionSlot) {
         let Some(slot) = self.sessions.link(session) else {
             // The client is away: its next connection gets it.
             return;
@@ -108,12 +97,8 @@ impl Delivery {
             let Some(waiting) = self.sessions.get(session) else {
                 return unreachable_state("a queue of a session that is gone");
             };
-            let Some(queue) = waiting.queue.as_ref() else {
+            let Some(next) = waiting.queue.as_ref().and_then(|queue| queue.front()) else {
                 break;
-            };
-            let Some(next) = queue.front() else {
-                // The others are being read.
-                return;
             };
             if !has_room || (next.qos != QoS::AtMostOnce && !waiting.window_is_open(self.inflight_bytes_max))
             {
@@ -348,11 +333,6 @@ fn message_to_send<'a>(
     } else {
         queued.message.at(now, properties)
     }
-}
-
-/// Whether another member gets the message if the session ends.
-pub(in crate::logic) fn of_group(queued: &Queued) -> bool {
-    queued.via.as_ref().is_some_and(|via| via.group.is_some())
 }
 
 /// Encodes a message as one client is to get it, with a Topic Alias if it has one; false if it is too large for the

@@ -1,7 +1,6 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
-//! `inflight.rs` has the messages in flight, `queue.rs` those that wait, `stored_queue.rs` where they wait in the store
-//! alone, `rights.rs` what the client may do,
+//! `inflight.rs` has the messages in flight and `queue.rs` those that wait, `rights.rs` what the client may do,
 //! `will.rs` its Will, `branches.rs` what its filters cost a walk, `ends.rs` sessions that end over several turns.
 //!
 //! Invariants: a client identifier has one session at most, always in the same shard, so a takeover is local. The link
@@ -14,7 +13,6 @@ mod ends;
 pub(super) mod inflight;
 pub(super) mod queue;
 pub(super) mod rights;
-pub(super) mod stored_queue;
 pub(super) mod will;
 
 use std::hash::BuildHasher;
