@@ -189,6 +189,8 @@ fn slow_readers_do_not_hold_up_health() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("large"), vec![b'x'; 32 << 20]).unwrap();
     let (_broker, port) = start(&format!("http_dir {}", folder.path().display()));
+    // It answers before the shards serve.
+    eventually("the shards serve", || get(port, "/readyz").status == "200");
     let mut slow = Vec::new();
     for round in 0..3 {
         for number in 0..80 {

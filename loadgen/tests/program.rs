@@ -347,6 +347,7 @@ const SCHEMA_2: [&str; 25] = [
     "never_came",
     "quantiles",
     "rates",
+    "read_delay",
     "scenario",
     "schema",
     "series",

@@ -264,5 +264,12 @@ fn without_durability_segments_are_freed_and_a_kill_loses_nothing_that_was_writt
     disk.kill();
     let (_, recovered) = store::open_with(disk.layer(), &none, ignore()).unwrap();
     assert!(recovered.damage.is_none());
-    assert_eq!(waiting(&recovered, 1).len(), 0);
+    // The last one may be there: the write in which the machine stopped may be done in full.
+    let found = recovered.sessions.iter().find(|found| found.number == 1).unwrap();
+    let left: Vec<_> = found
+        .references
+        .iter()
+        .map(|reference| reference.publication)
+        .collect();
+    assert!(left.iter().all(|id| *id == 3000), "{left:?}");
 }
