@@ -330,7 +330,7 @@ impl Drop for LongRun {
 }
 
 /// What readers of files with schema 2 may rely on.
-const SCHEMA_2: [&str; 25] = [
+const SCHEMA_2: [&str; 26] = [
     "acknowledged",
     "broker",
     "churn",
