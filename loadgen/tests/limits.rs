@@ -31,6 +31,16 @@ fn unshared(options: &[&str], script: &str) -> Option<Output> {
     unshare(&["sh", "-c", script, PROGRAM])
 }
 
+/// The exit code and the output of a script; `None` if it cannot be played here: with 77 it says that for this reason.
+fn ended(options: &[&str], script: &str, reason: &str) -> Option<(Option<i32>, String)> {
+    let output = unshared(options, script)?;
+    if output.status.code() == Some(77) {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    Some((output.status.code(), shown(&output)))
+}
+
 /// A broker of ours inside of a network namespace that has ten local ports.
 const TEN_PORTS: &str = "ip link set lo up || exit 77
     echo '50000 50009' > /proc/sys/net/ipv4/ip_local_port_range
@@ -48,15 +58,10 @@ fn more_connections_than_ports_are_refused_before_anything_is_connected() {
         \"$0\" run -h 127.0.0.1 -p 1883 --pubs 20 --subs 20 --duration 1; code=$?
         kill $broker; exit $code"
     );
-    let Some(output) = unshared(&["--net"], &script) else {
+    let Some((code, text)) = ended(&["--net"], &script, "ip cannot be used here") else {
         return;
     };
-    let text = shown(&output);
-    if output.status.code() == Some(77) {
-        eprintln!("skipped: ip cannot be used here");
-        return;
-    }
-    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert_eq!(code, Some(2), "{text}");
     assert!(
         text.contains("net.ipv4.ip_local_port_range has 10") && text.contains("sysctl -w"),
         "{text}"
@@ -72,15 +77,10 @@ fn ports_that_others_have_in_use_are_named_with_what_to_do() {
         \"$0\" run -h 127.0.0.1 -p 1883 --pubs 5 --subs 4 --duration 1; code=$?
         kill $other $broker; exit $code"
     );
-    let Some(output) = unshared(&["--net"], &script) else {
+    let Some((code, text)) = ended(&["--net"], &script, "ip cannot be used here") else {
         return;
     };
-    let text = shown(&output);
-    if output.status.code() == Some(77) {
-        eprintln!("skipped: ip cannot be used here");
-        return;
-    }
-    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert_eq!(code, Some(3), "{text}");
     assert!(
         text.contains("all local ports to this address are in use") && text.contains("--bind"),
         "{text}"
@@ -94,14 +94,10 @@ fn a_control_group_that_cannot_be_seen_is_named_with_what_to_do() {
         grep -q 'cgroup .*[, ]cpu[, ]' /proc/self/mountinfo && exit 77
         grep -q ':cpu[:,]' /proc/self/cgroup || exit 77
         \"$0\" run --no-tls --pubs 1 --subs 1 --rate 100 --warmup 0.1 --duration 0.3; exit 0";
-    let Some(output) = unshared(&["--mount"], script) else {
+    let without = "this machine has no control groups of version 1 for the CPU";
+    let Some((_, text)) = ended(&["--mount"], script, without) else {
         return;
     };
-    let text = shown(&output);
-    if output.status.code() == Some(77) {
-        eprintln!("skipped: this machine has no control groups of version 1 for the CPU");
-        return;
-    }
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
         text.contains("cannot be seen from here, nor its CPU limit: mount it"),

@@ -6,7 +6,7 @@
 //! first.
 
 use crate::error::{DecodeError, DecodeErrorKind};
-use crate::wire::variable_byte_integer;
+pub use crate::wire::{variable_byte_integer, variable_byte_integer_bytes};
 
 /// One whole control packet in the read buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -127,8 +127,11 @@ impl<'a> Reader<'a> {
 }
 
 /// Reads a Variable Byte Integer: its value and its bytes; `None` if it goes on behind the end.
+///
+/// # Errors
+/// It has more bytes than it needs, or more than four.
 #[inline]
-pub(crate) fn variable_byte_integer(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeErrorKind> {
+pub fn variable_byte_integer(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeErrorKind> {
     let mut value = 0_u32;
     for (at, &byte) in bytes.iter().enumerate().take(4) {
         value |= u32::from(byte & 0x7F) << (7 * at);
@@ -150,7 +153,7 @@ pub(crate) fn variable_byte_integer(bytes: &[u8]) -> Result<Option<(u32, usize)>
 
 /// Bytes that a Variable Byte Integer takes.
 #[inline]
-pub(crate) fn variable_byte_integer_bytes(value: u32) -> usize {
+pub fn variable_byte_integer_bytes(value: u32) -> usize {
     match value {
         0..=0x7F => 1,
         0x80..=0x3FFF => 2,

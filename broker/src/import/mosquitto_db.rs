@@ -10,6 +10,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use mqtt::frame::variable_byte_integer;
+
 /// The content of a file.
 #[derive(Debug, Default)]
 pub(super) struct Database<'a> {
@@ -301,16 +303,11 @@ impl<'a> ChunkFields<'a> {
         if self.at == self.bytes.len() {
             return Ok(&[]);
         }
-        let begin = self.at;
-        let mut len = 0_usize;
-        for shift in [0, 7, 14, 21] {
-            let byte = self.u8()?;
-            len |= usize::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                return self.take(len);
-            }
-        }
-        Err(DatabaseError::Damaged(begin))
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let length = variable_byte_integer(rest).ok().flatten();
+        let (len, bytes) = length.ok_or(DatabaseError::Damaged(self.at))?;
+        self.at += bytes;
+        self.take(len as usize)
     }
 }
 

@@ -8,22 +8,11 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{Connection, ConnectionSlot};
 
-/// How far a packet of a connection had come before bytes were received.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PartialBefore {
-    bytes: usize,
-}
-
-impl PartialBefore {
-    pub(super) fn of(partial: &[u8]) -> Self {
-        Self { bytes: partial.len() }
-    }
-
-    /// Whether a client whose packet has come so far counts as one that sends: mosquitto's tolerance for large packets,
-    /// of which 1,000 bytes have to come in time. A small packet has to come whole [MQTT-3.1.2-22].
-    pub(super) fn has_moved(self, partial: &[u8]) -> bool {
-        partial.len() / MOVED_BYTES > self.bytes / MOVED_BYTES
-    }
+/// Whether a client of whose packet so many bytes have come, and so many before, counts as one that sends: mosquitto's
+/// tolerance for large packets, of which 1,000 bytes have to come in time. A small packet has to come whole
+/// [MQTT-3.1.2-22].
+pub(super) fn has_moved(before: usize, now: usize) -> bool {
+    now / MOVED_BYTES > before / MOVED_BYTES
 }
 
 impl Shard {

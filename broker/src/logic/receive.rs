@@ -17,7 +17,7 @@ use crate::logic::delivery::Delivery;
 use crate::logic::handle::Handler;
 use crate::logic::handle::filters::FiltersBegun;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::partial::PartialBefore;
+use crate::logic::partial::has_moved;
 use crate::logic::session::SessionSlot;
 use crate::time::Timestamp;
 
@@ -44,11 +44,10 @@ impl Shard {
         };
         let mut partial = std::mem::take(&mut connection.partial);
         self.partial_bytes -= partial.capacity();
-        let before = PartialBefore::of(&partial);
-        let had_begun = !partial.is_empty();
+        let before = partial.len();
         let (rest, mut stopped) = self.complete(id.slot, &mut partial, bytes);
         let mut taken = bytes.len() - rest.len();
-        let mut is_alive = stopped || had_begun && partial.is_empty();
+        let mut is_alive = stopped || before > 0 && partial.is_empty();
         if !stopped && partial.is_empty() {
             let consumed = self.consume(id.slot, rest);
             stopped = consumed.stopped;
@@ -73,7 +72,7 @@ impl Shard {
                 connection.partial = Vec::new();
             }
         }
-        if is_alive || before.has_moved(&connection.partial) {
+        if is_alive || has_moved(before, connection.partial.len()) {
             connection.last_received = now;
         }
         self.partial_bytes += connection.partial.capacity();

@@ -123,11 +123,9 @@ impl Options for CompareArguments {
         }
         // With nothing left over the generator shares the brokers' cores: the verdicts report it.
         let cpus = allowed.except(&cores).unwrap_or_else(|| cores.clone());
-        // Shorter ones measure caches, timers and the allocator as they begin.
-        let length = (5.0, 5.0);
         let settings = RunSettings {
-            duration: self.duration.unwrap_or(Duration::from_secs_f64(length.0)),
-            warmup: self.warmup.unwrap_or(Duration::from_secs_f64(length.1)),
+            duration: self.duration.unwrap_or(PART),
+            warmup: self.warmup.unwrap_or(PART),
             cpus,
             scale: self.scale,
         };
@@ -138,10 +136,12 @@ impl Options for CompareArguments {
         };
         let rows: Result<Vec<Row>, String> = names.iter().map(|name| Row::of(name, &settings)).collect();
         let all_cores = [cores.count()];
-        let shards = match () {
-            () if self.without_midge => &[][..],
-            () if self.shards.is_empty() => &all_cores,
-            () => self.shards.as_slice(),
+        let shards = if self.without_midge {
+            &[][..]
+        } else if self.shards.is_empty() {
+            &all_cores[..]
+        } else {
+            &self.shards[..]
         };
         let (brokers, missing) = plan::brokers(shards, &self.with, &cores)?;
         if brokers.iter().filter(|broker| broker.nodelay).count() < 2 {
@@ -161,6 +161,9 @@ impl Options for CompareArguments {
         })
     }
 }
+
+/// Of the warm-up and the measured part: shorter ones measure caches, timers and the allocator as they begin.
+const PART: Duration = Duration::from_secs(5);
 
 fn nothing_to_compare_with(missing: &[Peer]) -> String {
     let names: Vec<String> = missing

@@ -225,10 +225,12 @@ fn tables(summary: &ComparisonSummary) -> String {
 
 fn title(request: &CompareRequest) -> &'static str {
     let is_midge = |broker: &Broker| matches!(broker.kind, BrokerKind::Midge);
-    match () {
-        () if request.brokers.iter().all(is_midge) => "Midge with different numbers of shards",
-        () if request.brokers.iter().any(is_midge) => "Midge beside other brokers",
-        () => "Brokers side by side",
+    if request.brokers.iter().all(is_midge) {
+        "Midge with different numbers of shards"
+    } else if request.brokers.iter().any(is_midge) {
+        "Midge beside other brokers"
+    } else {
+        "Brokers side by side"
     }
 }
 

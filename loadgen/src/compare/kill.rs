@@ -257,8 +257,7 @@ impl KillClient {
         while Instant::now() < until {
             let mut out = Vec::new();
             while in_flight.len() < WINDOW {
-                let free = (1..=u16::MAX).filter_map(PacketIdentifier::new);
-                let mut free = free;
+                let mut free = (1..=u16::MAX).filter_map(PacketIdentifier::new);
                 let Some(identifier) = free.find(|identifier| !in_flight.contains_key(identifier)) else {
                     break;
                 };
@@ -279,13 +278,7 @@ impl KillClient {
                 Packet::PubRec(ack) => {
                     acknowledged.extend(in_flight.get(&ack.packet_identifier));
                     let identifier = ack.packet_identifier;
-                    encode::ack(
-                        PacketType::PubRel,
-                        identifier,
-                        ReasonCode::Success,
-                        VERSION,
-                        &mut release,
-                    );
+                    acknowledge(PacketType::PubRel, identifier, &mut release);
                 }
                 Packet::PubComp(ack) => drop(in_flight.remove(&ack.packet_identifier)),
                 _ => {}
@@ -330,18 +323,11 @@ impl KillClient {
                         PacketType::PubAck
                     };
                     if let Some(identifier) = publish.packet_identifier {
-                        encode::ack(kind, identifier, ReasonCode::Success, VERSION, &mut answer);
+                        acknowledge(kind, identifier, &mut answer);
                     }
                 }
                 Packet::PubRel(ack) => {
-                    let identifier = ack.packet_identifier;
-                    encode::ack(
-                        PacketType::PubComp,
-                        identifier,
-                        ReasonCode::Success,
-                        VERSION,
-                        &mut answer,
-                    );
+                    acknowledge(PacketType::PubComp, ack.packet_identifier, &mut answer);
                 }
                 _ => {}
             }
@@ -350,6 +336,10 @@ impl KillClient {
         connection.close(VERSION);
         Ok(received)
     }
+}
+
+fn acknowledge(kind: PacketType, identifier: PacketIdentifier, out: &mut Vec<u8>) {
+    encode::ack(kind, identifier, ReasonCode::Success, VERSION, out);
 }
 
 const VERSION: ProtocolVersion = ProtocolVersion::V3_1_1;

@@ -89,15 +89,10 @@ pub(super) fn start(broker: &Broker, setting: &Setting<'_>) -> Result<(BrokerPro
         BrokerKind::Midge => {
             let midge = Peer::midge().map_err(Failure::Broker)?;
             let configured = midge.configure(Path::new(""), setting).map_err(cannot)?;
-            let file = &configured.file;
-            let shards = broker.cores.count().to_string();
-            let words = [
-                "-c".into(),
-                file.clone().into_os_string(),
-                "--shards".into(),
-                shards.into(),
-            ];
-            let process = BrokerProcess::own(words as [OsString; 4], cores)?;
+            let shards = ["--shards", &broker.cores.count().to_string()].map(OsString::from);
+            // The first word is the program, which is this one.
+            let words = configured.words.iter().skip(1).cloned().chain(shards);
+            let process = BrokerProcess::own(words, cores)?;
             Ok((process, configured))
         }
     }

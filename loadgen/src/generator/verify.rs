@@ -85,13 +85,6 @@ impl Expected {
 
 /// Whether two messages have the same properties, as far as a broker has to pass them on unchanged.
 fn is_alike(sent: Properties<'_>, received: Properties<'_>) -> bool {
-    let user = |of: Properties<'_>| -> Vec<(String, String)> {
-        let texts = |property| match property {
-            Property::UserProperty(name, value) => Some((name.to_owned(), value.to_owned())),
-            _ => None,
-        };
-        of.iter().filter_map(texts).collect()
-    };
     let expires = match (
         sent.message_expiry_interval_s(),
         received.message_expiry_interval_s(),
@@ -104,7 +97,14 @@ fn is_alike(sent: Properties<'_>, received: Properties<'_>) -> bool {
         && sent.content_type() == received.content_type()
         && sent.response_topic() == received.response_topic()
         && sent.correlation_data() == received.correlation_data()
-        && user(sent) == user(received)
+        && user_properties(sent).eq(user_properties(received))
+}
+
+fn user_properties<'a>(of: Properties<'a>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    of.iter().filter_map(|property| match property {
+        Property::UserProperty(name, value) => Some((name, value)),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

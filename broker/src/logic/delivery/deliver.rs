@@ -266,7 +266,7 @@ impl Delivery {
             self.deferred.push(number, slot, connection, |out, _| {
                 template.append_with_identifier(identifier, false, out);
             });
-            self.outputs.tally.sent += 1;
+            self.outputs.copies_sent += 1;
             return Delivered::Sent;
         }
         let appended = Appended::one(template.bytes());

@@ -17,15 +17,10 @@ pub(super) struct Outputs {
     dirty: Vec<ConnectionId>,
     /// Emptied buffers for the next `out` that gets something.
     spare: Vec<Vec<u8>>,
-    pub(super) tally: CopyCounts,
+    /// Copies of messages that went out to clients and are not in the counters yet.
+    pub(super) copies_sent: u64,
     /// What is given out for a connection that is gone.
     nobodys: Vec<u8>,
-}
-
-/// Copies of messages that went out to clients and are not in the counters yet.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CopyCounts {
-    pub(super) sent: u64,
 }
 
 /// What is appended, for the accounts.
@@ -71,7 +66,7 @@ impl Outputs {
         } else {
             flow.wrote(slot, connection, appended.bytes);
         }
-        self.tally.sent += appended.copies;
+        self.copies_sent += appended.copies;
     }
 
     /// Puts the connection into the shell's list.
@@ -175,7 +170,7 @@ impl Delivery {
     /// Brings the counters up to date after a message, or messages of one size, went to its subscribers.
     #[inline]
     pub(super) fn count_deliveries(&mut self, payload_bytes: impl FnOnce(u64) -> u64) {
-        let CopyCounts { sent } = std::mem::take(&mut self.outputs.tally);
+        let sent = std::mem::take(&mut self.outputs.copies_sent);
         let counters = self.counters();
         counters.packets_sent.add(sent);
         counters.publishes_sent.add(sent);

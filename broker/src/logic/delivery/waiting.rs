@@ -287,7 +287,7 @@ impl Delivery {
         };
         if is_first {
             deferred.push(journal.batch(), slot, connection, |out, _| write(out));
-            outputs.tally.sent += 1;
+            outputs.copies_sent += 1;
         } else {
             let one = Appended::one(template.bytes());
             let appended = Appended { waited: true, ..one };

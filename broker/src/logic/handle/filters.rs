@@ -4,7 +4,7 @@
 //! The connection keeps the results so far, so each filter is handled once. The packet is answered once, after its last
 //! filter.
 
-use mqtt::frame::Frame;
+use mqtt::frame::{Frame, variable_byte_integer_bytes};
 use mqtt::{Packet, ProtocolVersion, ReasonCode};
 
 use crate::logic::delivery::Delivery;
@@ -75,7 +75,8 @@ impl Handler<'_> {
         // Type and length, the Packet Identifier, and the length of the properties.
         let bytes_max = connection.packet_bytes_max as usize;
         let length = ANSWER_BYTES + filters;
-        let fits = length + length_bytes(length) < bytes_max;
+        let length_bytes = variable_byte_integer_bytes(u32::try_from(length).unwrap_or(u32::MAX));
+        let fits = 1 + length_bytes + length <= bytes_max;
         if !fits {
             let why = "the answer to its packet is larger than the Maximum Packet Size that it has set";
             self.shard.disconnect(self.slot, ReasonCode::PacketTooLarge, why);
@@ -96,16 +97,6 @@ impl Handler<'_> {
 /// Units of work that a filter costs that comes or goes: its look-ups in the tables, and what other shards learn of it.
 pub(super) fn filter_work(filter: &str, shards: u16) -> u64 {
     FILTER_WORK + u64::from(shards) + (filter.len() / FILTER_BYTES) as u64
-}
-
-/// The bytes in which a Remaining Length is written.
-fn length_bytes(length: usize) -> usize {
-    match length {
-        0..128 => 1,
-        128..16_384 => 2,
-        16_384..2_097_152 => 3,
-        _ => 4,
-    }
 }
 
 /// Bytes of a SUBACK or UNSUBACK behind its fixed header, beside its reason codes.

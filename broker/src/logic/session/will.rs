@@ -41,14 +41,11 @@ impl Sessions {
     /// The Wills that are due when the broker ends: all, but for those with a delay that the store keeps.
     pub(in crate::logic) fn take_due_wills(&mut self) -> Vec<Will> {
         let is_due = |session: &Session| {
-            let will = session.will()?;
-            (will.delay_s == 0 || !session.is_stored()).then_some(())
+            let will = session.will();
+            will.is_some_and(|will| will.delay_s == 0 || !session.is_stored())
         };
-        let due = self
-            .slots
-            .iter()
-            .filter_map(|(slot, session)| is_due(session).map(|()| slot));
-        let due: Vec<SessionSlot> = due.collect();
+        let due = self.slots.iter().filter(|(_, session)| is_due(session));
+        let due: Vec<SessionSlot> = due.map(|(slot, _)| slot).collect();
         let wills = due
             .into_iter()
             .filter_map(|slot| Some(*self.get_mut(slot)?.take_will()?));

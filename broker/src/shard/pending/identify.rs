@@ -203,7 +203,7 @@ impl ShardLoop {
                 if let Some(others) = self.pending.count_not_reading(self.now) {
                     let address = pending.address;
                     tracing::info!(
-                        "Client {address} refused: {DOES_NOT_READ}; {others} more since the last such line."
+                        "Client {address} refused: {DOES_NOT_READ}; {others} others since this was last logged."
                     );
                 }
             }
