@@ -39,8 +39,10 @@ pub(super) struct Flow {
     /// When its keep alive was looked at, and whether it was paused then.
     looked_at: u64,
     paused_at_look: bool,
-    /// It was resumed in the tick in which its keep alive was looked at: nobody can know what came first, nor when it
-    /// is looked at from then on.
+    /// Its keep alive was looked at in the tick that is now compared.
+    is_looked_at: bool,
+    /// It was resumed in the tick in which its keep alive was looked at, or what waits for it passed the high-water
+    /// mark: nobody can know what came first, nor when it is looked at from then on.
     ambiguous: bool,
     /// When it is looked at next.
     watched_until: u64,
@@ -56,6 +58,7 @@ impl Flow {
             keep_alive_suspended: false,
             looked_at: NEVER,
             paused_at_look: false,
+            is_looked_at: false,
             ambiguous: false,
             watched_until: NEVER,
         }
@@ -83,7 +86,11 @@ impl Model {
     pub fn set_waiting(&mut self, connection: usize, bytes: usize) {
         let shard = self.connections[connection].shard;
         self.look_for_backlog(shard);
+        let high = self.bounds.client_output.high;
         let flow = &mut self.connections[connection].flow;
+        if std::mem::take(&mut flow.is_looked_at) && flow.paused_at_look {
+            flow.ambiguous |= (flow.waiting <= high) != (bytes <= high);
+        }
         flow.waiting = bytes;
         flow.pending = 0;
         self.look_for_backlog(shard);
@@ -111,10 +118,13 @@ impl Model {
         self.connections[connection].flow.suspend_keep_alive(&marks);
     }
 
-    /// The connection's socket is closed.
+    /// The connection's socket is closed. What was written to it since the last flush is in the sum until the next.
     pub fn gone(&mut self, connection: usize) {
-        self.look_for_backlog(self.connections[connection].shard);
-        self.connections[connection].lost = true;
+        let shard = self.connections[connection].shard;
+        self.look_for_backlog(shard);
+        let connected = &mut self.connections[connection];
+        connected.lost = true;
+        self.ended_bytes[shard] += connected.flow.waiting + connected.flow.pending;
         self.drained += 1;
     }
 
@@ -122,6 +132,7 @@ impl Model {
     pub fn begin_flush(&mut self, shard: usize) {
         self.look_for_backlog(shard);
         self.sums[shard] = self.sum(shard);
+        self.ended_bytes[shard] = 0;
     }
 
     /// The broker does not read from the connection any more, or again.
@@ -237,6 +248,7 @@ impl Model {
                 continue;
             }
             (flow.looked_at, flow.paused_at_look) = (now, flow.paused.is_some());
+            flow.is_looked_at = true;
             if std::mem::take(&mut flow.keep_alive_suspended) {
                 connected.last_received = now;
             }
@@ -299,9 +311,8 @@ impl Model {
     fn sum(&self, shard: usize) -> usize {
         let connections = self.connections.iter();
         let here = connections.filter(|connected| connected.shard == shard && !connected.lost);
-        2 * here
-            .map(|connected| connected.flow.waiting + connected.flow.pending)
-            .sum::<usize>()
+        let waiting = here.map(|connected| connected.flow.waiting + connected.flow.pending);
+        2 * (waiting.sum::<usize>() + self.ended_bytes[shard])
     }
 }
 

@@ -150,6 +150,8 @@ pub struct Model {
     was_above: Vec<bool>,
     /// The bytes that waited for all sockets of a shard when it last began to flush.
     sums: Vec<usize>,
+    /// The bytes that waited for sockets of a shard that were closed since it last began to flush.
+    ended_bytes: Vec<usize>,
     /// Counts what may let a paused connection go on.
     drained: u64,
     /// Messages for Shared Subscriptions, each for one member.
@@ -184,6 +186,7 @@ impl Model {
             subscriptions_made: 0,
             was_above: vec![false; shards],
             sums: vec![0; shards],
+            ended_bytes: vec![0; shards],
             drained: 0,
             shares: Vec::new(),
             deliveries: Vec::new(),

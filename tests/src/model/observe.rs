@@ -99,10 +99,9 @@ impl Model {
         session.pubrels.push(identifier);
     }
 
-    /// Whether the session has another connection already: what waited for a store is seen then.
+    /// Whether the session has had a later connection: what waited for a store is seen only now.
     fn is_late(&self, connection: usize, number: usize) -> bool {
-        let current = self.sessions[number].connection;
-        self.bounds.is_stored && current.is_some_and(|current| current != connection)
+        self.bounds.is_stored && self.sessions[number].last_connection != Some(connection)
     }
 
     /// Takes the next one of those that are to be sent again, if it is the one. What waits for a store is passed by
