@@ -121,7 +121,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     if let Some(password) = subcommand.password() {
         hide_password::hide(&words, password);
     }
-    subcommand.act(origin)
+    subcommand.run(origin)
 }
 
 /// The subcommand that the words are for, and the scenario that they name.
@@ -173,20 +173,20 @@ impl Subcommand {
         }
     }
 
-    fn act(self, origin: Option<Origin>) -> ExitCode {
+    fn run(self, origin: Option<Origin>) -> ExitCode {
         match self {
-            Subcommand::Run(options) => act(*options, origin, loads::run),
-            Subcommand::Search(options) => act(*options, origin, loads::search),
-            Subcommand::Sweep(options) => act(*options, origin, loads::sweep),
-            Subcommand::Conn(options) => act(*options, origin, single::connect),
-            Subcommand::Retained(options) => act(*options, origin, single::retained),
-            Subcommand::Selftest(options) => act(options, origin, single::selftest),
-            Subcommand::Prove(options) => act(options, origin, single::prove),
-            Subcommand::Compare(options) => act(options, origin, compare::run),
-            Subcommand::Diff(options) => act(options, origin, |request, _| compare::diff::run(request)),
-            Subcommand::Report(options) => act(options, origin, |folder, _| report(folder)),
-            Subcommand::Pub(options) => act(*options, origin, client::publish),
-            Subcommand::Sub(options) => act(*options, origin, client::subscribe),
+            Subcommand::Run(options) => run(*options, origin, loads::run),
+            Subcommand::Search(options) => run(*options, origin, loads::search),
+            Subcommand::Sweep(options) => run(*options, origin, loads::sweep),
+            Subcommand::Conn(options) => run(*options, origin, single::connect),
+            Subcommand::Retained(options) => run(*options, origin, single::retained),
+            Subcommand::Selftest(options) => run(options, origin, single::selftest),
+            Subcommand::Prove(options) => run(options, origin, single::prove),
+            Subcommand::Compare(options) => run(options, origin, compare::run),
+            Subcommand::Diff(options) => run(options, origin, |request, _| compare::diff::run(request)),
+            Subcommand::Report(options) => run(options, origin, |folder, _| report(folder)),
+            Subcommand::Pub(options) => run(*options, origin, client::publish),
+            Subcommand::Sub(options) => run(*options, origin, client::subscribe),
             Subcommand::Scenarios(_) => end(print(&named::list()).map(|()| EXIT_OK)),
             Subcommand::Broker(child) => process::become_broker(child.words),
             Subcommand::Peer(child) => process::become_peer(child.words),
@@ -194,15 +194,15 @@ impl Subcommand {
     }
 }
 
-/// Does what a subcommand's options ask for, or prints what is wrong with them.
-fn act<O: Options>(
+/// Runs a subcommand with its options, or prints what is wrong with them.
+fn run<O: Options>(
     options: O,
     origin: Option<Origin>,
-    act: impl FnOnce(&O::Request, &AtomicBool) -> Result<u8, Failure>,
+    program: impl FnOnce(&O::Request, &AtomicBool) -> Result<u8, Failure>,
 ) -> ExitCode {
     match options.request(origin) {
         Ok(request) => end(watch_signals().and_then(|interrupted| {
-            let exit_code = act(&request, &interrupted)?;
+            let exit_code = program(&request, &interrupted)?;
             Ok(
                 if exit_code == EXIT_OK && !O::ENDS_BY_SIGNAL && interrupted.load(Ordering::Relaxed) {
                     EXIT_INTERRUPTED

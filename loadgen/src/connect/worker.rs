@@ -94,7 +94,7 @@ impl<'a> ConnectWorker<'a> {
             return Ok(false);
         };
         let now_ns = monotonic_ns();
-        self.usage.look(&times, now_ns);
+        self.usage.sample(&times, now_ns);
         let over = now_ns >= times.stop_ns;
         if !over {
             self.start_due(&times, now_ns);
@@ -249,12 +249,12 @@ impl<'a> ConnectWorker<'a> {
     fn with(
         &mut self,
         token: Token,
-        act: impl FnOnce(&mut Attempt, &mut ConnectThread<'a>) -> Result<(), Broken>,
+        step: impl FnOnce(&mut Attempt, &mut ConnectThread<'a>) -> Result<(), Broken>,
     ) {
         let Some(mut attempt) = self.slot(token).and_then(|slot| slot.attempt.take()) else {
             return;
         };
-        let done = act(&mut attempt, &mut self.thread);
+        let done = step(&mut attempt, &mut self.thread);
         if let Some(slot) = self.slot(token) {
             slot.attempt = Some(attempt);
         }

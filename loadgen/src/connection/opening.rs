@@ -110,7 +110,7 @@ impl Opening {
                     self.end_stage(Stage::WebSocket, now_ns, &mut times.tls);
                     times.negotiated.get_or_insert(negotiated);
                 }
-                None => self.enter(Stage::WebSocket, now_ns),
+                None => self.begin_stage(Stage::WebSocket, now_ns),
             }
         }
         if self.stage != Stage::WebSocket || stream.is_handshaking() {
@@ -119,7 +119,7 @@ impl Opening {
         if stream.is_web_socket() {
             self.end_stage(Stage::ConnAck, now_ns, &mut times.web_socket);
         } else {
-            self.enter(Stage::ConnAck, now_ns);
+            self.begin_stage(Stage::ConnAck, now_ns);
         }
         true
     }
@@ -133,10 +133,10 @@ impl Opening {
         if self.measured {
             latency.record(now_ns.saturating_sub(self.entered_at_ns));
         }
-        self.enter(next, now_ns);
+        self.begin_stage(next, now_ns);
     }
 
-    fn enter(&mut self, stage: Stage, now_ns: u64) {
+    fn begin_stage(&mut self, stage: Stage, now_ns: u64) {
         self.stage = stage;
         self.entered_at_ns = now_ns;
     }

@@ -73,7 +73,7 @@ impl Meter {
         }
     }
 
-    pub(crate) fn look(&mut self, phase: Phase, progress: &Progress) {
+    pub(crate) fn sample(&mut self, phase: Phase, progress: &Progress) {
         if phase == Phase::Measuring {
             self.backlog.push(progress.backlog());
         }

@@ -167,9 +167,9 @@ impl Watch<'_> {
         Ok(())
     }
 
-    fn look(&mut self, times: &Times, now_ns: u64, phase: Phase, progress: &Progress) {
+    fn sample(&mut self, times: &Times, now_ns: u64, phase: Phase, progress: &Progress) {
         let since_ns = now_ns.saturating_sub(times.start_ns);
-        self.meter.look(phase, progress);
+        self.meter.sample(phase, progress);
         self.observer
             .observe(phase, Duration::from_nanos(since_ns), progress);
         if now_ns >= times.start_ns {
@@ -220,7 +220,7 @@ fn drive_load(
         }
         let progress = state.progress();
         let phase = times.phase(now_ns);
-        watch.look(&times, now_ns, phase, &progress);
+        watch.sample(&times, now_ns, phase, &progress);
         watch.listen(events, &times)?;
         if phase == Phase::Draining
             && let Some(end) = drain.end(state, &progress, now_ns)

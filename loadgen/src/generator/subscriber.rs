@@ -64,12 +64,12 @@ impl Member {
     }
 
     /// What is on its way to it may now be missing in the group.
-    fn leave(&mut self) {
+    fn disconnected(&mut self) {
         self.came_before = Some(lock(&self.group).unique());
     }
 
     /// It is there again, or the run is over: what was sent meanwhile and did not come is not lost.
-    fn come_back(&mut self, sent: impl Fn(u32) -> u32) {
+    fn reconnected(&mut self, sent: impl Fn(u32) -> u32) {
         let came_before = self.came_before.take().into_iter().flatten();
         let missing = (0..).zip(came_before);
         let missing = missing.map(|(publisher, came)| u64::from(sent(publisher).saturating_sub(came)));
@@ -77,7 +77,7 @@ impl Member {
         lock(&self.group).allow(missing);
     }
 
-    fn enter(&mut self, publisher: u32, sequence: u32, breaks: &Interruptions) -> Entry {
+    fn record(&mut self, publisher: u32, sequence: u32, breaks: &Interruptions) -> Entry {
         let next = self.next.get_mut(publisher as usize);
         let behind = next.is_some_and(|next| {
             let behind = (sequence.wrapping_sub(*next) as i32) < 0;
@@ -88,7 +88,7 @@ impl Member {
         });
         let mut group = lock(&self.group);
         let before = group.overtaken();
-        let entry = group.enter(publisher, sequence, |publisher, missing| {
+        let entry = group.record(publisher, sequence, |publisher, missing| {
             breaks.unowed(publisher, missing)
         });
         let change = group.overtaken().wrapping_sub(before);
@@ -106,11 +106,11 @@ impl Member {
 }
 
 impl SubscriberLedger {
-    fn enter(&mut self, publisher: u32, sequence: u32, breaks: &Interruptions) -> Entry {
+    fn record(&mut self, publisher: u32, sequence: u32, breaks: &Interruptions) -> Entry {
         let cut = |publisher, missing| breaks.unowed(publisher, missing);
         match self {
-            SubscriberLedger::Own(ledger) => ledger.enter(publisher, sequence, cut),
-            SubscriberLedger::Group(member) => member.enter(publisher, sequence, breaks),
+            SubscriberLedger::Own(ledger) => ledger.record(publisher, sequence, cut),
+            SubscriberLedger::Group(member) => member.record(publisher, sequence, breaks),
         }
     }
 
@@ -121,10 +121,10 @@ impl SubscriberLedger {
         }
     }
 
-    fn enter_foreign(&mut self) {
+    fn record_foreign(&mut self) {
         match self {
-            SubscriberLedger::Own(ledger) => ledger.enter_foreign(),
-            SubscriberLedger::Group(member) => lock(&member.group).enter_foreign(),
+            SubscriberLedger::Own(ledger) => ledger.record_foreign(),
+            SubscriberLedger::Group(member) => lock(&member.group).record_foreign(),
         }
     }
 
@@ -182,18 +182,18 @@ impl Subscriber {
     }
 
     /// Its connection has broken.
-    pub fn leave(&mut self) {
+    pub fn disconnected(&mut self) {
         match &mut self.ledger {
-            SubscriberLedger::Own(ledger) => ledger.leave(),
-            SubscriberLedger::Group(member) => member.leave(),
+            SubscriberLedger::Own(ledger) => ledger.disconnected(),
+            SubscriberLedger::Group(member) => member.disconnected(),
         }
     }
 
     /// It is subscribed again; `sent` returns how many messages a publisher has sent until now, modulo 2^32.
-    pub fn come_back(&mut self, sent: impl Fn(u32) -> u32) {
+    pub fn reconnected(&mut self, sent: impl Fn(u32) -> u32) {
         match &mut self.ledger {
-            SubscriberLedger::Own(ledger) => ledger.come_back(sent),
-            SubscriberLedger::Group(member) => member.come_back(sent),
+            SubscriberLedger::Own(ledger) => ledger.reconnected(sent),
+            SubscriberLedger::Group(member) => member.reconnected(sent),
         }
     }
 
@@ -221,7 +221,7 @@ impl Subscriber {
             Stamp::read(publish.payload)
         };
         let Some(stamp) = stamp.filter(|stamp| stamp.run == self.run) else {
-            self.ledger.enter_foreign();
+            self.ledger.record_foreign();
             return None;
         };
         if let Some(expected) = &run.verified {
@@ -234,7 +234,7 @@ impl Subscriber {
         }
         match self
             .ledger
-            .enter(stamp.publisher, stamp.sequence, &run.interruptions)
+            .record(stamp.publisher, stamp.sequence, &run.interruptions)
         {
             Entry::InOrder | Entry::Reordered => Some(stamp),
             Entry::Duplicate | Entry::Foreign => None,
@@ -355,7 +355,7 @@ mod tests {
         let mut members = [0, 1].map(|_| Member::new(Arc::clone(&group), 1));
         let breaks = Interruptions::default();
         let entries = [(0, 0), (0, 2), (1, 1), (1, 3), (0, 3), (1, 0)]
-            .map(|(member, sequence)| members[member].enter(0, sequence, &breaks));
+            .map(|(member, sequence)| members[member].record(0, sequence, &breaks));
         use Entry::{Duplicate, InOrder};
         assert_eq!(
             entries,
@@ -364,9 +364,9 @@ mod tests {
         let totals = close_group(&group, |_| 5, &breaks);
         assert_eq!((totals.expected, totals.received, totals.lost), (5, 4, 1));
         assert_eq!((totals.duplicate, totals.reordered), (2, 0));
-        assert_eq!(members[1].enter(0, 2, &breaks), Duplicate);
-        members[0].leave();
-        members[0].come_back(|_| 5);
+        assert_eq!(members[1].record(0, 2, &breaks), Duplicate);
+        members[0].disconnected();
+        members[0].reconnected(|_| 5);
         let totals = close_group(&group, |_| 5, &breaks);
         assert_eq!(
             (totals.expected, totals.lost, totals.unowed),
@@ -376,7 +376,7 @@ mod tests {
         let late = Ledger::new(publishers);
         let mut member = Member::new(Arc::new(Mutex::new(late)), 1);
         assert_eq!(
-            [1, 0].map(|sequence| member.enter(0, sequence, &breaks)),
+            [1, 0].map(|sequence| member.record(0, sequence, &breaks)),
             [InOrder, Entry::Reordered]
         );
     }

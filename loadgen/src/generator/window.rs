@@ -122,9 +122,9 @@ impl Outstanding {
         window.size.saturating_sub(self.next.wrapping_sub(self.oldest))
     }
 
-    /// A message is about to leave.
+    /// A message is about to be sent.
     #[inline]
-    pub fn leave(&mut self, window: &DeliveryWindow) {
+    pub fn publish_sent(&mut self, window: &DeliveryWindow) {
         if let Some(remaining) = window.counter(self.next) {
             remaining.store(window.subscribers, Ordering::Release);
         }
@@ -148,8 +148,8 @@ mod tests {
         let window = DeliveryWindow::new(2, 2);
         let mut outstanding = Outstanding::default();
         assert_eq!(outstanding.room(&window), 2);
-        outstanding.leave(&window);
-        outstanding.leave(&window);
+        outstanding.publish_sent(&window);
+        outstanding.publish_sent(&window);
         assert_eq!(outstanding.room(&window), 0);
         assert!(!window.received(1, 1), "one of two subscribers");
         assert!(window.received(1, 1), "the second: notified");
@@ -166,7 +166,7 @@ mod tests {
     fn a_publisher_is_notified_once_until_it_looks() {
         let window = DeliveryWindow::new(3, 1);
         let mut outstanding = Outstanding::default();
-        (0..3).for_each(|_| outstanding.leave(&window));
+        (0..3).for_each(|_| outstanding.publish_sent(&window));
         assert_eq!([window.received(0, 1), window.received(1, 1)], [true, false]);
         assert_eq!(outstanding.room(&window), 2);
         assert!(window.received(2, 1));
@@ -176,7 +176,7 @@ mod tests {
     fn giving_up_empties_the_window() {
         let window = DeliveryWindow::new(3, 1);
         let mut outstanding = Outstanding::default();
-        (0..3).for_each(|_| outstanding.leave(&window));
+        (0..3).for_each(|_| outstanding.publish_sent(&window));
         assert!(window.received(0, 1));
         assert_eq!(outstanding.room(&window), 1);
         assert_eq!(outstanding.give_up(), 2);
@@ -188,7 +188,7 @@ mod tests {
         let windows = [DeliveryWindow::new(2, 1), DeliveryWindow::new(3, 5)];
         let window = &windows[1];
         let mut outstanding = Outstanding::default();
-        (0..3).for_each(|_| outstanding.leave(window));
+        (0..3).for_each(|_| outstanding.publish_sent(window));
         let mut notified = Vec::new();
         let (mut one, mut other) = (Tally::default(), Tally::default());
         for _ in 0..3 {

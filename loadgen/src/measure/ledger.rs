@@ -135,7 +135,7 @@ impl Ledger {
     /// Records a message that was received, and returns what it was. `cut` returns how many messages of a range that is
     /// missing were on a connection of their publisher that broke.
     #[inline]
-    pub fn enter(&mut self, publisher: u32, sequence: u32, cut: impl Fn(u32, Range<u32>) -> u32) -> Entry {
+    pub fn record(&mut self, publisher: u32, sequence: u32, cut: impl Fn(u32, Range<u32>) -> u32) -> Entry {
         let Some((position, pair)) = self
             .publishers
             .position(publisher)
@@ -145,7 +145,7 @@ impl Ledger {
             return Entry::Foreign;
         };
         let before = pair.next;
-        let entry = pair.enter(sequence, &mut self.overtaken);
+        let entry = pair.record(sequence, &mut self.overtaken);
         if entry == Entry::InOrder && sequence != before {
             let missing = before..sequence;
             self.unowed += u64::from(self.unowed_of(position, missing, |range| cut(publisher, range)));
@@ -170,7 +170,7 @@ impl Ledger {
     }
 
     /// The subscriber has lost its connection: what is under way to it is not owed any more, nor what is published now.
-    pub fn leave(&mut self) {
+    pub fn disconnected(&mut self) {
         self.away = true;
         self.owed_from
             .get_or_insert_with(|| vec![0; self.pairs.len()].into_boxed_slice());
@@ -178,7 +178,7 @@ impl Ledger {
 
     /// The subscriber is subscribed again; `sent` returns how many messages a publisher has sent until now, modulo
     /// 2^32.
-    pub fn come_back(&mut self, sent: impl Fn(u32) -> u32) {
+    pub fn reconnected(&mut self, sent: impl Fn(u32) -> u32) {
         self.away = false;
         let owed_from = self.owed_from.iter_mut().flatten();
         for (publisher, owed_from) in self.publishers.publishers().zip(owed_from) {
@@ -197,7 +197,7 @@ impl Ledger {
     }
 
     /// Counts a message that carries no stamp of this run.
-    pub fn enter_foreign(&mut self) {
+    pub fn record_foreign(&mut self) {
         self.foreign += 1;
     }
 
@@ -247,7 +247,7 @@ impl Pair {
     };
 
     #[inline]
-    fn enter(&mut self, sequence: u32, overtaken: &mut u64) -> Entry {
+    fn record(&mut self, sequence: u32, overtaken: &mut u64) -> Entry {
         if sequence == self.next && self.seen.leading_ones() > 0 {
             self.seen = self.seen << 1 | 1;
             self.next = self.next.wrapping_add(1);
@@ -257,15 +257,15 @@ impl Pair {
         let ahead = sequence.wrapping_sub(self.next) as i32;
         if ahead >= 0 {
             *overtaken += u64::from(ahead as u32);
-            self.enter_ahead(ahead as u32)
+            self.record_ahead(ahead as u32)
         } else {
-            let entry = self.enter_behind(ahead.unsigned_abs() - 1);
+            let entry = self.record_overtaken(ahead.unsigned_abs() - 1);
             *overtaken -= u64::from(entry == Entry::Reordered).min(*overtaken);
             entry
         }
     }
 
-    fn enter_ahead(&mut self, skipped: u32) -> Entry {
+    fn record_ahead(&mut self, skipped: u32) -> Entry {
         let advance = skipped + 1;
         let staying = SEEN_BITS - advance.min(SEEN_BITS);
         let leaving_missing = (self.seen >> staying).count_zeros() - staying;
@@ -276,7 +276,7 @@ impl Pair {
         Entry::InOrder
     }
 
-    fn enter_behind(&mut self, distance: u32) -> Entry {
+    fn record_overtaken(&mut self, distance: u32) -> Entry {
         let bit = 1_u128.checked_shl(distance).unwrap_or(0);
         if self.seen & bit != 0 || (bit == 0 && self.missing_older == 0) {
             return Entry::Duplicate;

@@ -70,7 +70,7 @@ impl ThreadClocks {
 
 impl ThreadMeter {
     /// Reads the thread's clocks when the measured part begins and when it ends.
-    pub(crate) fn look(&mut self, times: &Times, now_ns: u64) {
+    pub(crate) fn sample(&mut self, times: &Times, now_ns: u64) {
         if now_ns >= times.measure_from_ns && self.from.is_none() {
             self.from = Some(ThreadClocks::now(now_ns));
         }

@@ -135,7 +135,7 @@ impl Server {
         match completion {
             Completion::Accepted { socket, more, .. } => {
                 if let Ok(socket) = socket {
-                    self.welcome(socket);
+                    self.add_client(socket);
                 }
                 if !more {
                     self.ring.accept(&self.listener, LISTENER);
@@ -154,7 +154,7 @@ impl Server {
             }
             Completion::ReceiveEnded { token, cause } => match (cause, self.client(token.0 as usize)) {
                 (ReceiveEnd::NoBuffers, Some(_)) => self.receive(token.0 as usize),
-                _ => self.leave(token.0 as usize),
+                _ => self.close(token.0 as usize),
             },
             Completion::Sent { token, result, .. } => {
                 let slot = token.0 as usize;
@@ -163,7 +163,7 @@ impl Server {
                         client.sending = false;
                         self.mark(slot);
                     }
-                    _ => self.leave(slot),
+                    _ => self.close(slot),
                 }
             }
             Completion::Connected { .. } | Completion::Woken | Completion::NotWoken { .. } => {}
@@ -175,7 +175,7 @@ impl Server {
     }
 
     /// Slots are never used again, so nothing that comes late finds another's.
-    fn welcome(&mut self, socket: Socket) {
+    fn add_client(&mut self, socket: Socket) {
         let slot = self.clients.len();
         self.clients.push(Some(SinkClient {
             socket,
@@ -193,7 +193,7 @@ impl Server {
         }
     }
 
-    fn leave(&mut self, slot: usize) {
+    fn close(&mut self, slot: usize) {
         if let Some(client) = self.clients.get_mut(slot).and_then(Option::take) {
             socket::shut_down(client.socket.as_fd());
         }
@@ -220,7 +220,7 @@ impl Server {
             *place = Some(client);
         }
         if !went_well {
-            return self.leave(slot);
+            return self.close(slot);
         }
         if !more {
             self.receive(slot);
@@ -314,7 +314,7 @@ impl Server {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
                 Err(_) => {
-                    self.leave(slot);
+                    self.close(slot);
                     continue;
                 }
             };

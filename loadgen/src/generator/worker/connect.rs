@@ -194,7 +194,7 @@ impl Worker<'_> {
             return;
         };
         if let Err(error) = result {
-            return self.lose(slot, &Broken::Socket(error));
+            return self.connection_lost(slot, &Broken::Socket(error));
         }
         let now_ns = monotonic_ns();
         client
@@ -219,7 +219,7 @@ impl Worker<'_> {
         if opening.advance(connection.stream(), now_ns, &mut self.load.measurements.stages)
             && let Err(broken) = handshake::connect(self.run, *who, connection.out())
         {
-            return self.lose(slot, &broken);
+            return self.connection_lost(slot, &broken);
         }
         if client.opening.stage == Stage::Ready && client.started_at_ns != 0 {
             client.started_at_ns = 0;
@@ -229,7 +229,7 @@ impl Worker<'_> {
                 self.load.resumed.push(slot as u32);
                 if let Role::Subscriber(subscriber) = &mut client.role {
                     let interruptions = &self.run.interruptions;
-                    subscriber.come_back(|publisher| interruptions.sent(publisher));
+                    subscriber.reconnected(|publisher| interruptions.sent(publisher));
                 }
             }
         }
@@ -243,7 +243,7 @@ impl Worker<'_> {
             client.started_at_ns != 0 && now_ns.saturating_sub(client.started_at_ns) > nanoseconds(timeout)
         };
         if let Some(slot) = self.clients.iter().position(late) {
-            self.lose(slot, &Broken::Timeout(timeout.as_secs()));
+            self.connection_lost(slot, &Broken::Timeout(timeout.as_secs()));
         }
     }
 }

@@ -9,7 +9,7 @@
 //! the next intended time. What breaks them: unbounded work in the loop, which shows as schedule lag.
 
 mod connect;
-mod lose;
+mod connection_lost;
 mod publish;
 mod receive;
 mod stall;
@@ -36,7 +36,7 @@ use crate::generator::subscriber::Subscriber;
 use crate::measure::thread_use::ThreadMeter;
 use crate::outcome::series::IntervalPart;
 use crate::system::error::Failure;
-use lose::token_of;
+use connection_lost::token_of;
 use state::LoadState;
 
 /// What a thread reports to the coordinator.
@@ -212,7 +212,7 @@ impl<'a> Worker<'a> {
         }
         self.ring.recycle(buffer);
         match (result, self.clients.get_mut(slot)) {
-            (Err(broken), _) => self.lose(slot, &broken),
+            (Err(broken), _) => self.connection_lost(slot, &broken),
             (Ok(()), Some(client)) => {
                 if !more && !client.stalled {
                     client.connection.receive(&mut self.ring);
@@ -232,7 +232,7 @@ impl<'a> Worker<'a> {
             return;
         };
         if let Err(broken) = client.connection.sent(result) {
-            return self.lose(slot, &broken);
+            return self.connection_lost(slot, &broken);
         }
         if matches!(client.role, Role::Publisher(_)) {
             self.load.resumed.push(slot as u32);
@@ -251,8 +251,8 @@ impl<'a> Worker<'a> {
                 }
             }
             ReceiveEnd::Cancelled => {}
-            ReceiveEnd::EndOfStream => self.lose(slot, &Broken::Closed),
-            ReceiveEnd::Error(error) => self.lose(slot, &Broken::Socket(error)),
+            ReceiveEnd::EndOfStream => self.connection_lost(slot, &Broken::Closed),
+            ReceiveEnd::Error(error) => self.connection_lost(slot, &Broken::Socket(error)),
         }
     }
 
@@ -275,7 +275,7 @@ impl<'a> Worker<'a> {
             };
             client.dirty = false;
             if let Err(broken) = client.connection.flush(&mut self.ring, &mut self.scratch, now_ns) {
-                self.lose(slot, &broken);
+                self.connection_lost(slot, &broken);
             }
         }
     }

@@ -112,7 +112,7 @@ impl Worker<'_> {
                 now_ns,
             );
             if let Err(broken) = connection.flush(&mut self.ring, &mut self.scratch, now_ns) {
-                return self.lose(slot as usize, &broken);
+                return self.connection_lost(slot as usize, &broken);
             }
             let at_ns = match next {
                 // The ring reports when the rest has left.
@@ -250,7 +250,7 @@ fn fill_window(
         if out.len() >= load.flush_bytes {
             return Next::More;
         }
-        publisher.outstanding.leave(delivery);
+        publisher.outstanding.publish_sent(delivery);
         publisher.publish(now_ns.saturating_sub(run.epoch_ns), 0, now_ns, out);
         publisher.progress_at_ns = now_ns;
         load.count_sent(publisher, run);

@@ -17,7 +17,7 @@ impl Worker<'_> {
         let now_ns = monotonic_ns();
         if let Some(times) = self.run.timeline.times() {
             self.load.times = Some(times);
-            self.usage.look(&times, now_ns);
+            self.usage.sample(&times, now_ns);
             if now_ns >= self.load.interval_ends_ns {
                 self.end_interval(times.start_ns, now_ns);
             }
@@ -79,7 +79,7 @@ impl Worker<'_> {
         self.publish_gauges();
         let now_ns = monotonic_ns();
         if let Some(times) = self.run.timeline.times() {
-            self.usage.look(&times, now_ns);
+            self.usage.sample(&times, now_ns);
         }
         if let Some(times) = self.load.times {
             self.end_interval(times.start_ns, now_ns);

@@ -17,7 +17,7 @@ fn entries(sequences: &[u32]) -> Vec<Entry> {
     let mut ledger = Ledger::new(ONE);
     sequences
         .iter()
-        .map(|&sequence| ledger.enter(0, sequence, NO_CUT))
+        .map(|&sequence| ledger.record(0, sequence, NO_CUT))
         .collect()
 }
 
@@ -45,9 +45,9 @@ fn table_of_entries() {
 fn a_very_old_message_is_a_duplicate_when_nothing_older_is_missing() {
     let mut ledger = Ledger::new(ONE);
     for sequence in 0..1_000 {
-        assert_eq!(ledger.enter(0, sequence, NO_CUT), InOrder);
+        assert_eq!(ledger.record(0, sequence, NO_CUT), InOrder);
     }
-    assert_eq!(ledger.enter(0, 3, NO_CUT), Duplicate);
+    assert_eq!(ledger.record(0, 3, NO_CUT), Duplicate);
     assert_eq!(
         ledger.close(|_| 1_000, NO_CUT),
         Totals {
@@ -66,10 +66,10 @@ fn what_never_came_is_lost_and_a_message_of_another_run_is_foreign() {
         step: 3,
         count: 2,
     });
-    assert_eq!(ledger.enter(2, 0, NO_CUT), InOrder);
-    assert_eq!(ledger.enter(5, 7, NO_CUT), InOrder);
+    assert_eq!(ledger.record(2, 0, NO_CUT), InOrder);
+    assert_eq!(ledger.record(5, 7, NO_CUT), InOrder);
     for publisher in [0, 1, 3, 4, 8] {
-        assert_eq!(ledger.enter(publisher, 0, NO_CUT), Foreign, "{publisher}");
+        assert_eq!(ledger.record(publisher, 0, NO_CUT), Foreign, "{publisher}");
     }
     let totals = ledger.close(|publisher| if publisher == 2 { 1 } else { 10 }, NO_CUT);
     assert_eq!(
@@ -88,7 +88,7 @@ fn what_never_came_is_lost_and_a_message_of_another_run_is_foreign() {
 fn what_later_messages_overtook_is_known_before_the_end() {
     let mut ledger = Ledger::new(ONE);
     let overtaken = [0, 2, 5, 5, 3, 300, 4, 1, 301].map(|sequence| {
-        ledger.enter(0, sequence, NO_CUT);
+        ledger.record(0, sequence, NO_CUT);
         ledger.overtaken()
     });
     assert_eq!(overtaken, [0, 1, 3, 3, 2, 296, 295, 294, 294]);
@@ -102,9 +102,9 @@ fn sequences_wrap() {
     if let Some(pair) = ledger.pairs.first_mut() {
         pair.next = u32::MAX;
     }
-    assert_eq!(ledger.enter(0, u32::MAX, NO_CUT), InOrder);
-    assert_eq!(ledger.enter(0, 1, NO_CUT), InOrder);
-    assert_eq!(ledger.enter(0, 0, NO_CUT), Reordered);
+    assert_eq!(ledger.record(0, u32::MAX, NO_CUT), InOrder);
+    assert_eq!(ledger.record(0, 1, NO_CUT), InOrder);
+    assert_eq!(ledger.record(0, 0, NO_CUT), Reordered);
 }
 
 /// Ten messages: 3 and 4 are lost; the subscriber is away from the sixth to the eighth.
@@ -118,12 +118,12 @@ fn what_nobody_was_owed_is_not_lost() {
     for (before, unowed) in table {
         let mut ledger = Ledger::new(ONE);
         for &sequence in before {
-            ledger.enter(0, sequence, NO_CUT);
+            ledger.record(0, sequence, NO_CUT);
         }
-        ledger.leave();
-        ledger.come_back(|_| 8);
+        ledger.disconnected();
+        ledger.reconnected(|_| 8);
         for sequence in [8, 9] {
-            assert_eq!(ledger.enter(0, sequence, NO_CUT), InOrder);
+            assert_eq!(ledger.record(0, sequence, NO_CUT), InOrder);
         }
         let totals = ledger.close(|_| 10, NO_CUT);
         let lost = if before.contains(&4) { 0 } else { 2 };
@@ -136,9 +136,9 @@ fn what_nobody_was_owed_is_not_lost() {
 fn a_subscriber_that_does_not_come_back_is_owed_nothing_more() {
     let mut ledger = Ledger::new(ONE);
     for sequence in [0, 2] {
-        ledger.enter(0, sequence, NO_CUT);
+        ledger.record(0, sequence, NO_CUT);
     }
-    ledger.leave();
+    ledger.disconnected();
     let totals = ledger.close(|_| 10, NO_CUT);
     assert_eq!((totals.expected, totals.lost, totals.unowed), (3, 1, 7));
 }
@@ -146,10 +146,10 @@ fn a_subscriber_that_does_not_come_back_is_owed_nothing_more() {
 #[test]
 fn what_was_lost_after_the_subscriber_came_back_is_lost() {
     let mut ledger = Ledger::new(ONE);
-    ledger.enter(0, 0, NO_CUT);
-    ledger.leave();
-    ledger.come_back(|_| 5);
-    ledger.enter(0, 7, NO_CUT);
+    ledger.record(0, 0, NO_CUT);
+    ledger.disconnected();
+    ledger.reconnected(|_| 5);
+    ledger.record(0, 7, NO_CUT);
     let totals = ledger.close(|_| 10, NO_CUT);
     assert_eq!((totals.unowed, totals.lost), (4, 4), "5 and 6, 8 and 9");
 }
@@ -162,7 +162,7 @@ fn what_was_on_a_publishers_connection_is_asked_for_once() {
         u32::from(missing.contains(&3))
     };
     for sequence in [0, 1, 2, 4, 6] {
-        ledger.enter(0, sequence, cut);
+        ledger.record(0, sequence, cut);
     }
     let totals = ledger.close(|_| 7, cut);
     assert_eq!((totals.unowed, totals.lost, totals.received), (1, 1, 5));
@@ -190,7 +190,7 @@ proptest! {
                 _ => InOrder,
             };
             highest = highest.max(Some(sequence));
-            prop_assert_eq!(ledger.enter(0, sequence, NO_CUT), expected);
+            prop_assert_eq!(ledger.record(0, sequence, NO_CUT), expected);
             let missing = highest.map_or(0, u64::from) + 1 - seen.len() as u64;
             prop_assert_eq!(ledger.overtaken(), missing);
         }
@@ -207,7 +207,7 @@ proptest! {
     ) {
         let mut ledger = Ledger::new(ONE);
         for sequence in order {
-            prop_assert_ne!(ledger.enter(0, sequence, NO_CUT), Duplicate);
+            prop_assert_ne!(ledger.record(0, sequence, NO_CUT), Duplicate);
         }
         let totals = ledger.close(|_| 2_000, NO_CUT);
         prop_assert_eq!((totals.received, totals.lost, totals.duplicate), (2_000, 0, 0));

@@ -16,7 +16,7 @@ use crate::target::endpoint::Endpoint;
 
 impl Worker<'_> {
     /// A connection is over before its time.
-    pub(super) fn lose(&mut self, slot: usize, broken: &Broken) {
+    pub(super) fn connection_lost(&mut self, slot: usize, broken: &Broken) {
         let Some(client) = self
             .clients
             .get_mut(slot)
@@ -44,7 +44,7 @@ impl Worker<'_> {
         let again = self.run.scenario.reconnect && self.load.times.is_some();
         let was_ready = client.opening.stage == Stage::Ready && client.started_at_ns == 0;
         if let Role::Subscriber(subscriber) = &mut client.role {
-            subscriber.leave();
+            subscriber.disconnected();
         }
         if let Role::Publisher(publisher) = &mut client.role {
             let has_acknowledgements = publisher.flights.is_some();
