@@ -82,7 +82,7 @@ impl Reloader {
             read.warnings
                 .retain(|warning| !warning.contains("user has no effect"));
         }
-        let (mut configuration, warnings) = self.fit(read);
+        let (mut configuration, warnings) = self.keep_fixed_settings(read);
         let log = PreparedLog::open(&configuration.log)?;
         // Nothing can fail from here on.
         self.log.change(log);
@@ -136,7 +136,7 @@ impl Reloader {
     }
 
     /// The configuration for the listeners that are open, in their order, and what of it needs a restart.
-    fn fit(&self, mut read: Configuration) -> (Configuration, Vec<String>) {
+    fn keep_fixed_settings(&self, mut read: Configuration) -> (Configuration, Vec<String>) {
         let mut warnings = Vec::new();
         let before = self.current.get();
         let mut offered: Vec<_> = read

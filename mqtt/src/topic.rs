@@ -111,7 +111,7 @@ pub fn matches(filter: &str, name: &str) -> bool {
             (Some((b'#', _)), _) | (None, None) => return true,
             (Some((b'+', rest)), _) => {
                 filter = rest;
-                name = behind_level(name);
+                name = rest_after_level(name);
             }
             (Some((expected, filter_rest)), Some((byte, name_rest))) if expected == byte => {
                 (filter, name) = (filter_rest, name_rest);
@@ -161,7 +161,7 @@ fn check_length(topic: &str) -> Result<(), TopicError> {
 }
 
 /// What is left of a name behind its first level: the slash and all that follows.
-fn behind_level(name: &[u8]) -> &[u8] {
+fn rest_after_level(name: &[u8]) -> &[u8] {
     let end = name.iter().position(|&byte| byte == b'/').unwrap_or(name.len());
     name.get(end..).unwrap_or_default()
 }

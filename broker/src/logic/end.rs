@@ -211,7 +211,7 @@ impl Shard {
             self.publish_will(&will);
         }
         // [MQTT-4.8.2-5]
-        let mut session = self.hand_over(session);
+        let mut session = self.redistribute_messages(session);
         self.delivery.note_end(&mut session);
     }
 

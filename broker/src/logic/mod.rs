@@ -188,7 +188,7 @@ impl Shard {
         self.work.spend(limits::CONNECTION_WORK);
         if self.delivery.by_id(id).is_some() {
             self.detach(id.slot, true);
-            self.flow_closed(id);
+            self.end_flow(id);
             self.drop_partial(id.slot);
             self.delivery.remove_connection(id.slot);
         }
@@ -290,20 +290,20 @@ impl Shard {
     /// Whether the shell is to close the connection once its `out` is sent. It then calls [`Self::closed`].
     #[must_use]
     pub fn closing(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.named(id);
+        let connection = self.delivery.connection_by_id(id);
         connection.is_none_or(|connection| connection.stage == Stage::Closing)
     }
 
     /// Why the broker closes the connection, for the log.
     #[must_use]
     pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
-        self.delivery.named(id)?.rare.as_ref()?.why_closing.as_deref()
+        self.delivery.connection_by_id(id)?.rare.as_ref()?.why_closing.as_deref()
     }
 
     /// The client identifier of a connection whose CONNECT was accepted, for the log; also while it is closing.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.delivery.named(id)?;
+        let connection = self.delivery.connection_by_id(id)?;
         let session = self.delivery.session(connection.session);
         let before = || connection.rare.as_ref()?.client_identifier.as_deref();
         session.map(|session| &*session.client_identifier).or_else(before)
@@ -312,21 +312,21 @@ impl Shard {
     /// Whether CONNECT was accepted and the connection is not closing.
     #[must_use]
     pub fn connected(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.named(id);
+        let connection = self.delivery.connection_by_id(id);
         connection.is_some_and(|connection| connection.stage == Stage::Connected)
     }
 
     /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
     #[must_use]
     pub fn receive_paused(&self, id: ConnectionId) -> bool {
-        self.delivery.named(id).is_some_and(Connection::is_paused)
+        self.delivery.connection_by_id(id).is_some_and(Connection::is_paused)
     }
 
     /// Whether the connection has sent a packet that is handled in part, and goes on when [`Self::receive`] is called,
     /// also without bytes.
     #[must_use]
     pub fn is_unfinished(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.named(id);
+        let connection = self.delivery.connection_by_id(id);
         connection.is_some_and(|connection| receive::is_whole(&connection.partial))
     }
 

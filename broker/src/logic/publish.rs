@@ -39,12 +39,12 @@ impl Shard {
             .resolve_whole(message.topic, sessions, &mut self.work);
         let route_access = self.routing.route(route).map(|route| route.access);
         if route_access == Some(TopicAccess::Allowed) {
-            self.publish_on(route, *message, None, source);
+            self.publish_to_route(route, *message, None, source);
         }
     }
 
     /// Publishes a retained message of the broker itself.
-    pub(super) fn publish_own(&mut self, topic: &str, payload: &[u8]) {
+    pub(super) fn publish_sys_message(&mut self, topic: &str, payload: &[u8]) {
         let message = Message {
             topic,
             qos: QoS::AtMostOnce,
@@ -55,12 +55,12 @@ impl Shard {
         };
         let sessions = self.delivery.sessions();
         let route = self.routing.resolve_whole(topic, sessions, &mut self.work);
-        self.publish_on(route, message, None, &acl::Access::default());
+        self.publish_to_route(route, message, None, &acl::Access::default());
     }
 
     /// To the local sessions, the other shards, and the retained messages (with what its publisher may do); false if
     /// nobody was there. `raw` is the packet that it came in.
-    pub(super) fn publish_on(
+    pub(super) fn publish_to_route(
         &mut self,
         route: RouteSlot,
         mut message: Message<'_>,
@@ -85,7 +85,7 @@ impl Shard {
             Some(retained) => retained,
             None if found.shards.is_empty() => StoredPublication::default(),
             None => {
-                let kept = self.delivery.keep_for(&found.shards, &message);
+                let kept = self.delivery.store_for_shards(&found.shards, &message);
                 let sent = self
                     .outboxes
                     .send_message(&found.shards, &message, raw, kept.publication, nodes);

@@ -223,7 +223,7 @@ impl Shard {
         let identifier = Some(recovered.identifier).filter(|&identifier| identifier > 0);
         if shared.is_none() {
             let slot = self.routing.find_or_insert(filter);
-            if self.listed(session, slot).is_some() {
+            if self.subscription_of(session, slot).is_some() {
                 return false;
             }
             let listed = self.delivery.session(session);

@@ -55,7 +55,7 @@ impl Shard {
     /// their two lists.
     ///
     /// [MQTT-3.10.4-1]
-    pub(super) fn listed(
+    pub(super) fn subscription_of(
         &self,
         session: SessionSlot,
         filter: FilterSlot,

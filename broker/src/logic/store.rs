@@ -148,7 +148,7 @@ impl Shard {
     /// Whether a packet of the connection waits until the store has what it promises.
     #[must_use]
     pub fn waits_for_store(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.named(id);
+        let connection = self.delivery.connection_by_id(id);
         connection.is_some_and(|connection| connection.deferring != Deferring::Nothing)
     }
 

@@ -117,7 +117,7 @@ impl Shard {
         let topic = format!("$SYS/broker/{name}");
         let retained = self.retained.get(&topic);
         if retained.is_none_or(|message| message.payload() != text.as_bytes()) {
-            self.publish_own(&topic, text.as_bytes());
+            self.publish_sys_message(&topic, text.as_bytes());
         }
     }
 }

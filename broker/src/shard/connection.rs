@@ -184,7 +184,7 @@ impl ShardLoop {
         };
         self.connections.insert(id, connection);
         if !unread.is_empty() {
-            self.connections.hand_over(&mut self.logic, self.now, id, &unread);
+            self.connections.pass_to_logic(&mut self.logic, self.now, id, &unread);
         }
         if !self.logic.closing(id) {
             self.receive_again(id);
@@ -343,7 +343,7 @@ impl ShardLoop {
             connection.end_stream();
             if let Some(client) = self.logic.client_identifier(id) {
                 let address = connection.address;
-                tracing::info!(target: CONNECTION, "Client {client} ({address}) {}.", departure(cause));
+                tracing::info!(target: CONNECTION, "Client {client} ({address}) {}.", lost_cause_text(cause));
             }
             socket::shut_down(connection.socket.as_fd());
             self.logic.lost(self.now, id);
@@ -383,7 +383,7 @@ impl ShardLoop {
     }
 }
 
-fn departure(cause: LostCause) -> &'static str {
+fn lost_cause_text(cause: LostCause) -> &'static str {
     match cause {
         LostCause::EndOfStream => "closed its connection",
         LostCause::Error => "disconnected by an error of its connection",

@@ -116,7 +116,7 @@ impl QueueEnds {
 
     /// Pushes what is for one shard; whether anything was, and whether anything is left.
     fn push_to(&mut self, to: u16, logic: &mut Shard) -> (bool, bool) {
-        while let Some(batch) = self.queues.take_back(self.shard, to) {
+        while let Some(batch) = self.queues.take_spare_batch(self.shard, to) {
             logic.recycle_batch(batch);
         }
         let mut pushed = false;

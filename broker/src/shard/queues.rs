@@ -171,7 +171,7 @@ impl ShardQueues {
         }
     }
 
-    pub(crate) fn take_back(&self, owner: u16, emptied_by: u16) -> Option<Batch> {
+    pub(crate) fn take_spare_batch(&self, owner: u16, emptied_by: u16) -> Option<Batch> {
         self.inboxes
             .get(usize::from(owner))?
             .returned

@@ -50,12 +50,12 @@ impl ClientConnections {
             connection.unread.push(bytes);
             self.unread_bytes += bytes.len();
         } else {
-            self.hand_over(logic, now, id, bytes);
+            self.pass_to_logic(logic, now, id, bytes);
         }
     }
 
     /// Hands bytes to the logic; what its share does not allow waits for its turn.
-    pub(super) fn hand_over(&mut self, logic: &mut Shard, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
+    pub(super) fn pass_to_logic(&mut self, logic: &mut Shard, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
         let work = logic.settings().work;
         let turn = self.turn;
         let Some(connection) = self.get(id) else {

@@ -113,7 +113,7 @@ impl<'a> ConnectWorker<'a> {
         let now_ns = monotonic_ns();
         if now_ns.saturating_sub(self.looked_at_ns) > LOOK_NS {
             self.looked_at_ns = now_ns;
-            self.end_late(now_ns);
+            self.close_timed_out(now_ns);
         }
         Ok(true)
     }
@@ -299,7 +299,7 @@ impl<'a> ConnectWorker<'a> {
     }
 
     /// Ends those whose time is over; one that waits for the broker to close is done.
-    fn end_late(&mut self, now_ns: u64) {
+    fn close_timed_out(&mut self, now_ns: u64) {
         let timeout_ns = nanoseconds(self.thread.state.scenario.connect_timeout);
         for slot in 0..self.slots.len() {
             let Some(Slot {

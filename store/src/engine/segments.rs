@@ -128,7 +128,7 @@ impl Segments {
             let zeros = zeros.get(..left).unwrap_or(zeros);
             let written = write_all(&*preparing.segment.file, preparing.written.into(), zeros, false);
             if let Err(error) = written {
-                return self.give_up(preparing, error);
+                return self.abandon_segment(preparing, error);
             }
             preparing.written += u32::try_from(zeros.len()).unwrap_or_default();
         }
@@ -137,7 +137,7 @@ impl Segments {
             return Ok(());
         }
         if let Err(error) = preparing.segment.file.sync() {
-            return self.give_up(preparing, error);
+            return self.abandon_segment(preparing, error);
         }
         let name = file_name(self.next_file);
         self.next_file += 1;
@@ -160,7 +160,7 @@ impl Segments {
     }
 
     /// A file that could not be written is not left behind: it would take the space that is missing.
-    fn give_up(&self, preparing: Preparing, error: io::Error) -> io::Result<()> {
+    fn abandon_segment(&self, preparing: Preparing, error: io::Error) -> io::Result<()> {
         let name = preparing.segment.name;
         drop(preparing.segment.file);
         if let Err(removing) = self.files.remove(&name) {

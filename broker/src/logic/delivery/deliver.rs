@@ -137,7 +137,7 @@ impl Delivery {
     }
 
     /// Offers a message of a group to one member; false if it has to be offered to another one.
-    pub(in crate::logic) fn offer(
+    pub(in crate::logic) fn try_deliver(
         &mut self,
         target: &Target,
         via: Option<&Rc<Via>>,
@@ -189,7 +189,7 @@ impl Delivery {
         );
         match template {
             Some(template)
-                if fits(connection, template) && self.flow.has_room(connection, template.bytes()) =>
+                if is_within_packet_size(connection, template) && self.flow.has_room(connection, template.bytes()) =>
             {
                 let appended = Appended::one(template.bytes());
                 self.outputs
@@ -198,7 +198,7 @@ impl Delivery {
                     });
                 Delivered::Sent
             }
-            Some(template) if fits(connection, template) => Delivered::Dropped(DropReason::SlowConsumer),
+            Some(template) if is_within_packet_size(connection, template) => Delivered::Dropped(DropReason::SlowConsumer),
             _ => Delivered::Dropped(DropReason::TooLarge),
         }
     }
@@ -238,7 +238,7 @@ impl Delivery {
         } else {
             encoded(encodings, connection, settings, message, qos, retain, via)
         };
-        let Some(template) = template.filter(|template| fits(connection, template)) else {
+        let Some(template) = template.filter(|template| is_within_packet_size(connection, template)) else {
             return Delivered::Dropped(DropReason::TooLarge);
         };
         if !self.flow.has_room(connection, template.bytes()) {
@@ -344,6 +344,6 @@ fn encoded_whole<'a>(
 
 /// Whether the client takes a packet of that size [MQTT-3.1.2-24].
 #[inline]
-pub(in crate::logic) fn fits(connection: &Connection, template: &PublishTemplate) -> bool {
+pub(in crate::logic) fn is_within_packet_size(connection: &Connection, template: &PublishTemplate) -> bool {
     template.bytes() <= connection.packet_bytes_max as usize
 }

@@ -160,7 +160,7 @@ impl Delivery {
     }
 
     /// The connection that the shell names, to be looked at.
-    pub(in crate::logic) fn named(&self, id: ConnectionId) -> Option<&Connection> {
+    pub(in crate::logic) fn connection_by_id(&self, id: ConnectionId) -> Option<&Connection> {
         let connection = self.connections.get(id.slot)?;
         Some(connection).filter(|connection| connection.generation == id.generation)
     }
@@ -234,7 +234,7 @@ impl Delivery {
     }
 
     /// The message that was begun with, to be kept: one for all who keep it.
-    pub(in crate::logic) fn kept(&mut self, message: &Message<'_>) -> StoredMessage {
+    pub(in crate::logic) fn stored_copy(&mut self, message: &Message<'_>) -> StoredMessage {
         self.encodings.stored(self.now, message)
     }
 

@@ -14,19 +14,19 @@ use crate::logic::store::PublicationId;
 impl Delivery {
     /// A message is about to go to other shards: what of it is kept, if the store is to know of it.
     #[inline]
-    pub(in crate::logic) fn keep_for(&mut self, shards: &[u16], message: &Message<'_>) -> StoredPublication {
+    pub(in crate::logic) fn store_for_shards(&mut self, shards: &[u16], message: &Message<'_>) -> StoredPublication {
         if !self.journal.is_open() || message.qos == QoS::AtMostOnce {
             return StoredPublication::default();
         }
         let message = self.store_message(message);
         StoredPublication {
-            publication: self.publish_for(shards, &message),
+            publication: self.record_publication(shards, &message),
             message: Some(message),
         }
     }
 
     /// Records the same of a message that is stored already.
-    pub(in crate::logic) fn publish_for(
+    pub(in crate::logic) fn record_publication(
         &mut self,
         shards: &[u16],
         message: &StoredMessage,

@@ -82,7 +82,7 @@ impl Delivery {
         self.count_user(session, false);
         self.counters().sessions.sub(1);
         if session.shares().is_empty() {
-            self.note_end_of(slot);
+            self.record_session_end(slot);
         }
     }
 
@@ -98,11 +98,11 @@ impl Delivery {
 
     /// Nothing names a session that ends any more.
     pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) {
-        self.note_end_of(slot);
+        self.record_session_end(slot);
         self.sessions.finish_ending(slot);
     }
 
-    fn note_end_of(&mut self, slot: SessionSlot) {
+    fn record_session_end(&mut self, slot: SessionSlot) {
         match self.sessions.get_mut(slot) {
             Some(session) => self.journal.append_end(session),
             None => unreachable_state("a session that ends and is gone"),

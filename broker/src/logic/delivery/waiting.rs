@@ -151,14 +151,14 @@ impl Delivery {
             let sent =
                 queued.is_some_and(|queued| self.send_stored(slot, &queued, Some(identifier), true).is_ok());
             if !sent {
-                self.give_up(session, slot, identifier, entry.awaits);
+                self.drop_in_flight(session, slot, identifier, entry.awaits);
             }
         }
     }
 
     /// Gives up a message in flight that cannot be sent again. At QoS 2 the client may have it: its next message with
     /// that identifier would count as the same one, so the identifier is free only after PUBREL and PUBCOMP.
-    fn give_up(
+    fn drop_in_flight(
         &mut self,
         session: SessionSlot,
         slot: ConnectionSlot,

@@ -111,7 +111,7 @@ impl ShardOutput {
     /// Sets the state of a client and moves its bytes between the sums.
     pub(super) fn set_state(&mut self, connection: &mut Connection, state: State) {
         let counted = std::mem::take(&mut connection.counted_bytes);
-        self.take_off(connection.flow, counted);
+        self.uncount(connection.flow, counted);
         connection.flow = state;
         self.recount(connection, counted);
     }
@@ -187,7 +187,7 @@ impl ShardOutput {
     fn recount(&mut self, connection: &mut Connection, bytes: u32) {
         let counted = std::mem::replace(&mut connection.counted_bytes, bytes);
         if counted != bytes {
-            self.take_off(connection.flow, counted);
+            self.uncount(connection.flow, counted);
             self.total += bytes as usize;
             if connection.flow == State::Slow {
                 self.slow_total += bytes as usize;
@@ -196,7 +196,7 @@ impl ShardOutput {
     }
 
     #[inline]
-    fn take_off(&mut self, state: State, counted: u32) {
+    fn uncount(&mut self, state: State, counted: u32) {
         self.total = self.total.saturating_sub(counted as usize);
         if state == State::Slow {
             self.slow_total = self.slow_total.saturating_sub(counted as usize);

@@ -133,7 +133,7 @@ impl Shard {
     }
 
     /// Updates the sums and ends the pauses of a connection whose socket is closed.
-    pub(in crate::logic) fn flow_closed(&mut self, id: ConnectionId) {
+    pub(in crate::logic) fn end_flow(&mut self, id: ConnectionId) {
         self.change_client(id.slot, Event::Closed);
         let (flow, connections) = self.delivery.flow_and_connections();
         if let Some(connection) = connections.get_mut(id.slot) {
@@ -218,7 +218,7 @@ impl Shard {
         for slot in self.delivery.slow_in_excess() {
             let why = "it does not read, and the memory for output is full";
             self.disconnect(slot, ReasonCode::QuotaExceeded, why);
-            self.delivery.give_up_output(slot);
+            self.delivery.discard_output(slot);
         }
     }
 }
@@ -255,7 +255,7 @@ impl Delivery {
     }
 
     /// Drops the output of a connection that closes. Bytes of a send in the ring end with the socket.
-    fn give_up_output(&mut self, slot: ConnectionSlot) {
+    fn discard_output(&mut self, slot: ConnectionSlot) {
         let (flow, connections) = self.flow_and_connections();
         if let Some(connection) = connections.get_mut(slot) {
             connection.out = Vec::new();

@@ -30,7 +30,7 @@ impl Shard {
         let listener = settings.listener(peer.listener);
         self.check_available(connect.version, listener)
             .map_err(reason_string::refusal)?;
-        let (named, proved) = who(connect, peer, listener)?;
+        let (named, proved) = client_identity(connect, peer, listener)?;
         if !proved && (listener.certificate_names_user || !listener.allow_anonymous) {
             return Err(not_authorized(reason_string::ANONYMOUS));
         }
@@ -157,7 +157,7 @@ impl Delivery {
 }
 
 /// The user whom the client names, and whether that is proved.
-fn who<'a>(
+fn client_identity<'a>(
     connect: &'a ConnectRequest,
     peer: &'a Peer,
     listener: &ListenerSettings,

@@ -101,12 +101,12 @@ impl Handler<'_> {
         let Some(route) = self.resolve(topic) else {
             return false;
         };
-        self.publish_on(route, publish, topic, properties, raw);
+        self.publish_to_route(route, publish, topic, properties, raw);
         true
     }
 
     /// Publishes a message on its route.
-    fn publish_on(
+    fn publish_to_route(
         &mut self,
         route: RouteSlot,
         publish: &Publish<'_>,
@@ -144,8 +144,8 @@ impl Handler<'_> {
         } else {
             acl::Access::default()
         };
-        let anybody = self.shard.publish_on(route, message, raw, &source);
-        self.acknowledge(publish, reached(anybody));
+        let anybody = self.shard.publish_to_route(route, message, raw, &source);
+        self.acknowledge(publish, puback_reason(anybody));
     }
 
     /// The route of a topic; `None` if it takes more work than is left.
@@ -308,7 +308,7 @@ impl Handler<'_> {
     }
 }
 
-fn reached(anybody: bool) -> ReasonCode {
+fn puback_reason(anybody: bool) -> ReasonCode {
     if anybody {
         ReasonCode::Success
     } else {

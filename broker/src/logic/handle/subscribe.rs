@@ -139,7 +139,7 @@ impl Handler<'_> {
     fn subscribe_alone(&mut self, asked: &Asked<'_>) -> Result<SubscribeOutcome, ReasonCode> {
         let session = self.session;
         let filter = self.shard.routing.find_or_insert(asked.filter);
-        let listed = self.shard.listed(session, filter);
+        let listed = self.shard.subscription_of(session, filter);
         if listed.is_none()
             && (self.is_full() || !self.shard.delivery.has_room_for_branches(session, asked.filter))
         {

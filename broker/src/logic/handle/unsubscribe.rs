@@ -71,7 +71,7 @@ impl Handler<'_> {
                 .is_some();
         }
         let filter = self.shard.routing.find(filter);
-        let listed = filter.and_then(|filter| self.shard.listed(self.session, filter));
+        let listed = filter.and_then(|filter| self.shard.subscription_of(self.session, filter));
         listed
             .inspect(|&(at, _)| self.shard.drop_subscription(self.session, at))
             .is_some()

@@ -22,7 +22,7 @@ impl Shard {
         source: &acl::Access,
     ) -> StoredPublication {
         self.delivery.begin_message();
-        let stored = self.delivery.kept(message);
+        let stored = self.delivery.stored_copy(message);
         let ticket = self.retained.draw_ticket(&stored, self.delivery.all_counters());
         let persists = self.delivery.journal.is_open() && self.delivery.settings().retained_persistence;
         if persists && !is_own_to_broker(message.topic) {
@@ -30,7 +30,7 @@ impl Shard {
         }
         let owner = self.retained.owner(message.topic);
         let interested = self.routing.route(route).map_or(&[][..], |route| &route.shards);
-        let publication = self.delivery.publish_for(interested, &stored);
+        let publication = self.delivery.record_publication(interested, &stored);
         let change = RetainedChange {
             message: &stored,
             ticket,
@@ -92,7 +92,7 @@ impl Shard {
             }
             RetainedNote::Cancel(id) => retained.walks.cancel(from, *id),
             RetainedNote::Found { id, messages, done } => {
-                self.take_found(*id, messages.iter().cloned(), *done);
+                self.receive_matches(*id, messages.iter().cloned(), *done);
             }
         }
     }

@@ -101,7 +101,7 @@ impl Shard {
     }
 
     /// What an owner has found for a request, to its session.
-    pub(super) fn take_found(
+    pub(super) fn receive_matches(
         &mut self,
         id: RequestId,
         messages: impl Iterator<Item = FoundMessage>,
@@ -114,7 +114,7 @@ impl Shard {
         if !self.is_wanted(id.session, &request) {
             return self.retained.cancel_request(id, &mut self.outboxes);
         }
-        let own = self.delivery.not_from(id.session, &request);
+        let own = self.delivery.no_local_publisher(id.session, &request);
         for found in messages {
             if !self.retained.requests.is_outdated(&found) {
                 self.delivery.send_found(id.session, &request, own, found);
@@ -134,7 +134,7 @@ impl Shard {
         let nodes_left = &mut self.retained.walks.nodes_left;
         *nodes_left = nodes_left.saturating_sub(nodes);
         if let Some(found) = found {
-            let own = self.delivery.not_from(session, request);
+            let own = self.delivery.no_local_publisher(session, request);
             self.delivery.send_found(session, request, own, found);
             self.delivery.send_waiting(session);
         }
@@ -151,7 +151,7 @@ impl Shard {
         let mut found = std::mem::take(&mut self.retained.walks.found);
         let nodes = self.retained.walks.nodes_left;
         let done = self.find(walk, nodes, &mut found);
-        self.take_found(id, found.drain(..), done);
+        self.receive_matches(id, found.drain(..), done);
         self.retained.walks.found = found;
         done
     }
@@ -188,7 +188,7 @@ impl Shard {
             return false;
         }
         let filter = self.routing.find(&request.filter);
-        if filter.and_then(|filter| self.listed(session, filter)).is_none() {
+        if filter.and_then(|filter| self.subscription_of(session, filter)).is_none() {
             return false;
         }
         let session = self.delivery.session(session);
@@ -208,7 +208,7 @@ impl Shard {
 
 impl Delivery {
     /// Whose messages a request does not ask for [MQTT-3.8.3-3].
-    fn not_from(&self, session: SessionSlot, request: &RetainedRequest) -> Option<u64> {
+    fn no_local_publisher(&self, session: SessionSlot, request: &RetainedRequest) -> Option<u64> {
         let session = self.session(session).filter(|_| request.no_local)?;
         Some(identity(&session.client_identifier))
     }

@@ -198,7 +198,7 @@ impl Routing {
 
     /// Filters with those of other shards, and nodes of the tree of those with wildcards.
     pub(super) fn filters(&self) -> (usize, usize) {
-        self.subscriptions.listed()
+        self.subscriptions.subscription_counts()
     }
 
     /// How many texts of Topic Filters there are.

@@ -56,7 +56,7 @@ pub(super) fn shard_in_turn(group: &mut Group, here: u16, part: Part, or_here: b
     if among == 0 {
         return None;
     }
-    let mut turn = group.next_of_all(among);
+    let mut turn = group.next_round_robin(among);
     if turn < own {
         return Some(here);
     }

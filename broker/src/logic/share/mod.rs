@@ -125,7 +125,7 @@ impl Shard {
             }),
             hops,
         };
-        self.counting(message.payload.len(), |shard| {
+        self.counting_copies(message.payload.len(), |shard| {
             match shard.routing.find_group(name) {
                 Some(group) => shard.placing(group, &shared).here(),
                 None => shard.keep_unclaimed(name.into(), &message),
@@ -134,7 +134,7 @@ impl Shard {
     }
 
     /// What a session that has ended held for groups goes to other members. Returns what is left of it.
-    pub(super) fn hand_over(&mut self, mut session: Session) -> Session {
+    pub(super) fn redistribute_messages(&mut self, mut session: Session) -> Session {
         if self.shuts_down {
             return session;
         }
@@ -171,13 +171,13 @@ impl Shard {
     }
 
     fn share_among(&mut self, route: RouteSlot, groups: usize, shared: &SharedMessage<'_>) {
-        self.counting(shared.message.payload.len(), |shard| {
+        self.counting_copies(shared.message.payload.len(), |shard| {
             for at in 0..groups {
                 let route = shard.routing.route(route);
                 let Some(&group) = route.and_then(|route| route.groups.get(at)) else {
                     return unreachable_state("a route that has changed");
                 };
-                shard.placing(group, shared).anywhere();
+                shard.placing(group, shared).on_any_shard();
             }
         });
     }
@@ -197,9 +197,9 @@ impl Shard {
                 raw: None,
                 hops: 0,
             };
-            self.counting(message.payload.len(), |shard| {
+            self.counting_copies(message.payload.len(), |shard| {
                 match shard.routing.find_group(name) {
-                    Some(group) => shard.placing(group, &shared).anywhere(),
+                    Some(group) => shard.placing(group, &shared).on_any_shard(),
                     None => shard.keep_unclaimed(Arc::clone(name), &message),
                 }
             });
@@ -210,7 +210,7 @@ impl Shard {
     }
 
     /// Runs `share` and counts the copies that it sends and drops.
-    fn counting(&mut self, payload_bytes: usize, share: impl FnOnce(&mut Self)) {
+    fn counting_copies(&mut self, payload_bytes: usize, share: impl FnOnce(&mut Self)) {
         share(self);
         self.delivery.note_delivered_to_all();
         self.delivery.count_copies(payload_bytes);
@@ -238,7 +238,7 @@ impl Shard {
             self.timers.set(self.now.plus_ns(1), Timer::Unclaimed);
         }
         let publication = self.delivery.publish_for_member(self.index, &group, message);
-        let message = self.delivery.kept(message);
+        let message = self.delivery.stored_copy(message);
         self.unclaimed.push(Unclaimed {
             group,
             message,

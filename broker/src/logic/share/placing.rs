@@ -30,7 +30,7 @@ pub(super) struct GroupMessage<'a> {
 
 impl GroupMessage<'_> {
     /// To a member of any shard.
-    pub(super) fn anywhere(&mut self) {
+    pub(super) fn on_any_shard(&mut self) {
         let index = self.shard.index;
         let strategy = self.strategy();
         let waits_away = self.shard.delivery.is_queued_offline(self.shared.message.qos);
@@ -132,7 +132,7 @@ impl GroupMessage<'_> {
             no_local: false,
             retain_as_published: subscriber.retain_as_published(),
         };
-        self.shard.delivery.offer(&target, Some(&member.via), message)
+        self.shard.delivery.try_deliver(&target, Some(&member.via), message)
     }
 
     fn pass_on_to(&mut self, to: u16) {

@@ -169,7 +169,7 @@ impl Group {
     }
 
     /// Whose turn it is of the first `among`, all over the broker.
-    pub(in crate::logic) fn next_of_all(&mut self, among: u32) -> u32 {
+    pub(in crate::logic) fn next_round_robin(&mut self, among: u32) -> u32 {
         self.shard_turn = self.shard_turn.wrapping_add(1);
         self.shard_turn.wrapping_sub(1) % among.max(1)
     }
@@ -238,7 +238,7 @@ impl Group {
         if before == Standing::Away && standing < Standing::Away {
             at = self.swap(at, self.connected, moved);
             self.connected += 1;
-            self.came(now, at);
+            self.member_connected(now, at);
         }
         if before > Standing::Ready && standing == Standing::Ready {
             at = self.swap(at, self.ready, moved);
@@ -251,7 +251,7 @@ impl Group {
         if before < Standing::Away && standing == Standing::Away {
             self.connected -= 1;
             at = self.swap(at, self.connected, moved);
-            self.went(at);
+            self.member_disconnected(at);
         }
         Position::from_index(at)
     }
@@ -270,14 +270,14 @@ impl Group {
         second
     }
 
-    fn came(&mut self, now: Timestamp, at: usize) {
+    fn member_connected(&mut self, now: Timestamp, at: usize) {
         if let Some(member) = self.members.get_mut(at) {
             member.since = now;
             self.oldest.get_or_insert((now, member.subscriber.session));
         }
     }
 
-    fn went(&mut self, at: usize) {
+    fn member_disconnected(&mut self, at: usize) {
         let gone = self.members.get(at).map(|member| member.subscriber.session);
         if gone.is_some() && self.oldest() == gone {
             let connected = self.members.iter().take(self.connected);

@@ -343,7 +343,7 @@ impl Subscriptions {
     }
 
     /// Filters with those of other shards, and nodes of the tree of those with wildcards.
-    pub(in crate::logic) fn listed(&self) -> (usize, usize) {
+    pub(in crate::logic) fn subscription_counts(&self) -> (usize, usize) {
         (self.filters.len() + self.remote.len(), self.wildcards.nodes())
     }
 
