@@ -1,11 +1,11 @@
-//! `broker import`: makes a store of the persistence file of mosquitto. `mosquitto_db.rs` reads the file, `taken.rs`
-//! writes what it has into the store.
+//! `broker import`: makes a store of the persistence file of mosquitto. `mosquitto_db.rs` reads the file,
+//! `store_writer.rs` writes what it has into the store.
 //!
 //! Invariants: the file is only read. The store has its name when it is complete and was read back without damage; a
 //! store that is there already is never changed.
 
 mod mosquitto_db;
-mod taken;
+mod store_writer;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use self::mosquitto_db::Database;
-use self::taken::Taken;
+use self::store_writer::Taken;
 
 /// The arguments of `broker import`.
 #[derive(Clone, Debug, clap::Args)]
@@ -80,7 +80,7 @@ fn import(file: &Path, folder: &Path, keeps_users: bool) -> Result<Taken, String
 
 fn write(database: &Database<'_>, folder: &Path, keeps_users: bool) -> Result<Taken, store::StoreError> {
     let (mut log, _) = store::open(folder, &store::Options::default(), Box::new(|_| {}))?;
-    let taken = taken::write(database, keeps_users, &mut log)?;
+    let taken = store_writer::write(database, keeps_users, &mut log)?;
     log.start()?.close()?;
     Ok(taken)
 }

@@ -16,10 +16,10 @@
 //! delivery/fan_out.rs; for groups of Shared Subscriptions publish.rs -> share/mod.rs.
 //!
 //! Beside that way: partial.rs (packets that have not come whole), connect_request.rs (a CONNECT that was parsed),
-//! connection.rs, session/ and session_subscriptions.rs (what a client has), owner.rs (the shard of a session), end.rs
-//! and ending.rs (how connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs
-//! (what a client may do, and where its topics are), message.rs (a message, and how it is kept), store.rs and
-//! recover.rs (what is kept for good, and comes back), counters/ and sys.rs (figures), reason_string.rs,
+//! connection.rs, session/ and session_subscriptions.rs (what a client has), owner.rs (the shard of a session),
+//! teardown.rs and sliced_teardown.rs (how connections and sessions end), tick.rs and timer.rs (what is due), policy.rs
+//! and mount_point.rs (what a client may do, and where its topics are), message.rs (a message, and how it is kept),
+//! store.rs and recover.rs (what is kept for good, and comes back), counters/ and sys.rs (figures), reason_string.rs,
 //! inconsistency.rs (states that cannot be), resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/
 //! (names and containers).
 //!
@@ -33,8 +33,6 @@ mod connection;
 mod consume;
 mod counters;
 mod delivery;
-mod end;
-mod ending;
 mod flow;
 mod handle;
 mod ids;
@@ -56,9 +54,11 @@ mod routing;
 mod session;
 mod session_subscriptions;
 mod share;
+mod sliced_teardown;
 mod slots;
 pub mod store;
 mod sys;
+mod teardown;
 mod tick;
 mod timer;
 mod topic_tree;
@@ -79,7 +79,6 @@ pub use self::counters::{
 };
 use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
-use self::ending::Ending;
 use self::handle::no_space::Unstored;
 pub use self::message::{ForeignMessage, StoredMessage, subscription_identifiers};
 use self::outbox::Outboxes;
@@ -91,6 +90,7 @@ use self::retained::{RetainedBounds, RetainedMessages};
 use self::routing::Routing;
 pub use self::routing::subscription::group::MemberCounts;
 use self::share::Unclaimed;
+use self::sliced_teardown::Ending;
 use self::sys::Sys;
 pub use self::sys::sys_totals;
 use self::timer::{Timer, Timers};
@@ -297,7 +297,8 @@ impl Shard {
     /// Why the broker closes the connection, for the log.
     #[must_use]
     pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
-        self.delivery.connection_by_id(id)?.rare.as_ref()?.why_closing.as_deref()
+        let connection = self.delivery.connection_by_id(id)?;
+        connection.rare.as_ref()?.why_closing.as_deref()
     }
 
     /// The client identifier of a connection whose CONNECT was accepted, for the log; also while it is closing.
@@ -319,7 +320,8 @@ impl Shard {
     /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
     #[must_use]
     pub fn receive_paused(&self, id: ConnectionId) -> bool {
-        self.delivery.connection_by_id(id).is_some_and(Connection::is_paused)
+        let connection = self.delivery.connection_by_id(id);
+        connection.is_some_and(Connection::is_paused)
     }
 
     /// Whether the connection has sent a packet that is handled in part, and goes on when [`Self::receive`] is called,

@@ -184,7 +184,8 @@ impl ShardLoop {
         };
         self.connections.insert(id, connection);
         if !unread.is_empty() {
-            self.connections.pass_to_logic(&mut self.logic, self.now, id, &unread);
+            self.connections
+                .pass_to_logic(&mut self.logic, self.now, id, &unread);
         }
         if !self.logic.closing(id) {
             self.receive_again(id);

@@ -55,7 +55,13 @@ impl ClientConnections {
     }
 
     /// Hands bytes to the logic; what its share does not allow waits for its turn.
-    pub(super) fn pass_to_logic(&mut self, logic: &mut Shard, now: Timestamp, id: ConnectionId, bytes: &[u8]) {
+    pub(super) fn pass_to_logic(
+        &mut self,
+        logic: &mut Shard,
+        now: Timestamp,
+        id: ConnectionId,
+        bytes: &[u8],
+    ) {
         let work = logic.settings().work;
         let turn = self.turn;
         let Some(connection) = self.get(id) else {

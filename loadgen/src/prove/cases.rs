@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Proof;
 use super::answer::Answer;
-use super::path::PathFault;
+use super::proxy::PathFault;
 use crate::system::cpus::Cpus;
 
 /// What is done to the generator.

@@ -1,8 +1,8 @@
 //! `loadgen prove`: plays faults of the path, the broker and the machine to the generator, and checks its
 //! conclusions.
 //!
-//! [`cases`] has the faults with the verdict that is right for each, `path.rs` the proxy that stands between the
-//! generator and a broker of our own, `starve.rs` takes the generator's CPU away, `answer.rs` reads what a run
+//! [`cases`] has the faults with the verdict that is right for each, `proxy.rs` the proxy that stands between the
+//! generator and a broker of our own, `cpu_pressure.rs` takes the generator's CPU away, `answer.rs` reads what a run
 //! concluded. `args.rs` has the options.
 //!
 //! Invariants: the generator under proof is a process of its own that knows nothing of the fault. A run that a busy
@@ -11,8 +11,8 @@
 mod answer;
 pub mod args;
 pub mod cases;
-pub mod path;
-pub mod starve;
+pub mod cpu_pressure;
+pub mod proxy;
 
 use std::ffi::OsString;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -27,8 +27,8 @@ use crate::target::process::{BrokerProcess, FreeAddress};
 use answer::Answer;
 use args::ProveRequest;
 use cases::{Case, Fault};
-use path::Proxy;
-use starve::{BusyCore, Quota};
+use cpu_pressure::{BusyCore, Quota};
+use proxy::Proxy;
 
 /// What the proof of one case came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -189,7 +189,7 @@ fn play(
     };
     let output = tempfile::tempfile().map_err(Failure::system("cannot make a file"))?;
     let words = if quota.is_some() {
-        starve::waiting(words)
+        cpu_pressure::waiting(words)
     } else {
         words
     };

@@ -189,7 +189,8 @@ impl Delivery {
         );
         match template {
             Some(template)
-                if is_within_packet_size(connection, template) && self.flow.has_room(connection, template.bytes()) =>
+                if is_within_packet_size(connection, template)
+                    && self.flow.has_room(connection, template.bytes()) =>
             {
                 let appended = Appended::one(template.bytes());
                 self.outputs
@@ -198,7 +199,9 @@ impl Delivery {
                     });
                 Delivered::Sent
             }
-            Some(template) if is_within_packet_size(connection, template) => Delivered::Dropped(DropReason::SlowConsumer),
+            Some(template) if is_within_packet_size(connection, template) => {
+                Delivered::Dropped(DropReason::SlowConsumer)
+            }
             _ => Delivered::Dropped(DropReason::TooLarge),
         }
     }

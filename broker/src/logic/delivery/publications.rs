@@ -14,7 +14,11 @@ use crate::logic::store::PublicationId;
 impl Delivery {
     /// A message is about to go to other shards: what of it is kept, if the store is to know of it.
     #[inline]
-    pub(in crate::logic) fn store_for_shards(&mut self, shards: &[u16], message: &Message<'_>) -> StoredPublication {
+    pub(in crate::logic) fn store_for_shards(
+        &mut self,
+        shards: &[u16],
+        message: &Message<'_>,
+    ) -> StoredPublication {
         if !self.journal.is_open() || message.qos == QoS::AtMostOnce {
             return StoredPublication::default();
         }

@@ -15,8 +15,8 @@
 //! What one consumer can hold, whatever it does, is its cap and what its queue takes beyond its bounds
 //! ([`limits::CONSUMER_BYTES_MAX`]). What is on its way when publishers are paused finds room below the cap.
 //!
-//! `output.rs` counts, `client.rs` has the states of a consumer, `grace.rs` how long it is waited for, `pauses.rs` who
-//! is paused and why, `pausing.rs` pauses and resumes; `shard.rs` is what the logic calls.
+//! `output_bytes.rs` counts, `client.rs` has the states of a consumer, `grace.rs` how long it is waited for,
+//! `pauses.rs` who is paused and why, `pausing.rs` pauses and resumes; `shard.rs` is what the logic calls.
 //!
 //! Invariants: a client can hold others up for its grace period and no longer; who is paused has a reason, and each
 //! reason ends in a call of this module. A client whose acknowledgements are awaited does not wait for another one's
@@ -24,7 +24,7 @@
 
 pub(in crate::logic) mod client;
 mod grace;
-mod output;
+mod output_bytes;
 mod pauses;
 mod pausing;
 mod shard;
@@ -33,7 +33,7 @@ use std::collections::BTreeSet;
 
 use self::client::{Cause, Causes, Event, State, TimerChange, step};
 use self::grace::GraceBudget;
-use self::output::ShardOutput;
+use self::output_bytes::ShardOutput;
 pub(in crate::logic) use self::pauses::Reason;
 use self::pauses::{Pauses, Waiter};
 use super::connection::{Connection, ConnectionId, ConnectionSlot};

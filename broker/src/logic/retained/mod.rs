@@ -33,19 +33,19 @@
 //! expires, with the owner. The store gets a change from the publisher's shard, with its ticket: so a PUBACK waits for
 //! no other shard.
 //!
-//! `exchange.rs` is what shards send one another for all this, `serve.rs` what a session is sent.
+//! `exchange.rs` is what shards send one another for all this, `at_subscribe.rs` what a session is sent.
 //!
 //! Invariants: a shard holds messages of topics that it owns and of no other. Requests are bounded by
 //! [`crate::limits::RETAINED_FILTER_BYTES_MAX`] a session where they are made, and share their filters with the
 //! owners; what a session has not taken by [`crate::limits::RETAINED_WAITING_MAX`].
 
+mod at_subscribe;
 mod barriers;
 mod exchange;
 mod owned;
 pub(in crate::logic) mod quota;
 mod removed;
 mod requests;
-mod serve;
 mod walks;
 
 use std::sync::Arc;

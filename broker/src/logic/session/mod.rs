@@ -59,7 +59,7 @@ pub(super) struct Session {
     pub(super) window: u16,
     /// Its filters with wildcards, until [`RareSession::branches`] counts them.
     pub(super) wildcards: u8,
-    /// It has ended, and its place is kept until nothing names it, see `ending.rs` of the logic.
+    /// It has ended, and its place is kept until nothing names it, see `sliced_teardown.rs` of the logic.
     ends: bool,
     /// Session Expiry Interval in seconds; 0 ends it with its connection.
     pub(super) expiry_s: u32,

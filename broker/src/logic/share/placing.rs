@@ -132,7 +132,9 @@ impl GroupMessage<'_> {
             no_local: false,
             retain_as_published: subscriber.retain_as_published(),
         };
-        self.shard.delivery.try_deliver(&target, Some(&member.via), message)
+        self.shard
+            .delivery
+            .try_deliver(&target, Some(&member.via), message)
     }
 
     fn pass_on_to(&mut self, to: u16) {

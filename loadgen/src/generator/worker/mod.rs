@@ -1,8 +1,8 @@
 //! A thread of the generator: one ring, its share of the clients, and the loop that drives them.
 //!
 //! `connect.rs` makes the connections, `publish.rs` sends, `receive.rs` handles what the broker sends, `stall.rs` has
-//! the slow subscribers, `lose.rs` handles connections that break, `upkeep.rs` has the periodic work, `state.rs` what
-//! all clients of the thread add to.
+//! the slow subscribers, `connection_lost.rs` handles connections that break, `upkeep.rs` has the periodic work,
+//! `state.rs` what all clients of the thread add to.
 //!
 //! Invariants: a client belongs to the same thread for the whole run. Each turn of the loop takes the completions of
 //! the ring, publishes what is due, and flushes each connection once. Between turns the thread sleeps in the ring until

@@ -12,11 +12,11 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
-use crate::logic::ending::end_work;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::session::will::Will;
 use crate::logic::session::{Session, SessionSlot};
+use crate::logic::sliced_teardown::end_work;
 use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 

@@ -188,7 +188,10 @@ impl Shard {
             return false;
         }
         let filter = self.routing.find(&request.filter);
-        if filter.and_then(|filter| self.subscription_of(session, filter)).is_none() {
+        if filter
+            .and_then(|filter| self.subscription_of(session, filter))
+            .is_none()
+        {
             return false;
         }
         let session = self.delivery.session(session);
