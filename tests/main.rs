@@ -27,6 +27,7 @@ mod key_passphrase;
 mod listeners;
 mod load;
 mod logins;
+mod logs;
 mod malformed;
 mod many_subscriptions;
 mod operators;

@@ -3,13 +3,11 @@
 //! Invariant: whatever a peer can make grow has its bound here or in [`crate::settings::Settings`]. The relations
 //! between the bounds are asserted at compile time, at the end.
 
+mod operators;
 mod work;
 
-pub use self::work::{
-    BRANCHES_COUNTED_FROM, BRANCHES_PER_SESSION_MAX, CONNECTION_WORK, END_WORK_AT_ONCE, MATCH_IDLE_TURNS_MAX,
-    MATCHES_SUSPENDED_MAX, PARTIAL_BYTES_MIN, QUEUED_DROPPED_AT_ONCE, SHARD_QUEUES_WORK_MAX, WORK,
-    batch_work, outbox_work, partial_bytes, queue_work,
-};
+pub use self::operators::*;
+pub use self::work::*;
 
 /// Bytes of the first packet (CONNECT) at most, mosquitto's 100,000 behind the fixed header: a larger one is refused
 /// before anything more is read, with 0x95 if it is of 5.0.

@@ -10,7 +10,7 @@ use super::configuration::{AddressFamily, Durability};
 use super::network::Network;
 use crate::auth::AccessFiles;
 use crate::files::{FilePlace, FileProblem};
-use crate::log::{LogDestination, LogSettings, LogTypes};
+use crate::log::{LogDestination, LogFormat, LogSettings, LogTypes};
 use crate::privileges::SystemUser;
 use crate::settings::{ListenerSettings, Settings};
 
@@ -65,6 +65,7 @@ pub(super) struct LogDraft {
     pub(super) timestamp_format: Option<String>,
     pub(super) without_connection_messages: bool,
     pub(super) facility: Option<u8>,
+    pub(super) format: LogFormat,
 }
 
 /// The keys that speak of the whole broker or of one listener (`Scope::Either`).
@@ -236,6 +237,7 @@ impl LogDraft {
                 Some(format) => crate::log::LogTimestamp::Format(format),
                 None => default.timestamp,
             },
+            format: self.format,
             connection_messages: !self.without_connection_messages,
             facility: self.facility.unwrap_or(default.facility),
         }

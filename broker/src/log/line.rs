@@ -37,6 +37,17 @@ impl TimePrefix {
         }
     }
 
+    /// The present time as a member of a JSON object has it, if lines have it.
+    pub(super) fn text(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::EpochSeconds => {
+                Some(chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+            }
+            Self::Format(items) => Some(chrono::Local::now().format_with_items(items.iter()).to_string()),
+        }
+    }
+
     /// Writes the present time and the separator.
     pub(super) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {

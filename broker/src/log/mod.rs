@@ -1,7 +1,7 @@
 //! Log lines as mosquitto writes them: `<time>: text`, each on one line.
 //!
-//! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `output.rs` and `syslog.rs`
-//! where lines go, `sink.rs` the queue of one destination.
+//! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `json.rs` the same as JSON,
+//! `output.rs`, `syslog.rs` and `topic.rs` where lines go, `sink.rs` the queue of one destination.
 //!
 //! Invariants: a line never holds a control character of its own, whatever a client put into its identifier or topic
 //! (test `v29_control_characters_are_escaped`); a destination that cannot be written, or that nobody reads, never
@@ -9,6 +9,7 @@
 //!
 //! The types of mosquitto that are no level of `tracing` are targets: `tracing::info!(target: log::NOTICE, ...)`.
 
+mod json;
 mod line;
 mod output;
 mod settings;
@@ -16,10 +17,12 @@ mod sink;
 mod syslog;
 #[cfg(test)]
 mod tests;
+mod topic;
 mod types;
 
 use std::sync::Arc;
 
+use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -29,11 +32,12 @@ use self::line::LineFormat;
 pub use self::output::LogError;
 use self::output::{LogOutput, OpenLog};
 pub use self::settings::{
-    FACILITY_DAEMON, LogDestination, LogSettings, LogTimestamp, check_timestamp_format,
+    FACILITY_DAEMON, LogDestination, LogFormat, LogSettings, LogTimestamp, check_timestamp_format,
 };
 pub use self::sink::lost_lines;
+pub(crate) use self::topic::topic_lines;
 use self::types::type_of;
-pub use self::types::{CONNECTION, LogTypes, NOTICE, SUBSCRIBE, UNSUBSCRIBE};
+pub use self::types::{CONNECTION, LogTypes, NOTICE, PACKET, SUBSCRIBE, TRACE, UNSUBSCRIBE};
 
 /// Starts the log of this process.
 ///
@@ -109,9 +113,17 @@ fn filter(settings: &LogSettings) -> LogFilter {
         settings.types
     };
     let connections = settings.connection_messages;
-    let wanted = move |event: &Metadata<'_>| {
-        types.contains(type_of(event)) && (connections || event.target() != CONNECTION)
+    let is_silent = types == LogTypes::NONE;
+    let wanted = move |event: &Metadata<'_>| match event.target() {
+        // Somebody has switched it on while the broker runs.
+        TRACE => !is_silent,
+        CONNECTION => connections && types.contains(LogTypes::NOTICE),
+        _ => types.contains(type_of(event)),
+    };
+    let level_max = match types.level_max() {
+        LevelFilter::OFF => LevelFilter::OFF,
+        level => level.max(LevelFilter::INFO),
     };
     let wanted: Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync> = Box::new(wanted);
-    FilterFn::new(wanted).with_max_level_hint(types.level_max())
+    FilterFn::new(wanted).with_max_level_hint(level_max)
 }

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::json::json_line;
 use super::line::{Escaped, TimePrefix};
-use super::settings::{LogDestination, LogSettings};
+use super::settings::{LogDestination, LogFormat, LogSettings};
 use super::sink::{STDERR, Sink};
 use super::syslog::Syslog;
+use super::topic::topic_lines;
 use super::types::{LogTypes, type_of};
 use crate::limits;
 
@@ -52,6 +54,7 @@ pub(super) struct LogOutput(Arc<RwLock<Arc<OpenLog>>>);
 #[derive(Debug)]
 pub(super) struct OpenLog {
     timestamp: TimePrefix,
+    format: LogFormat,
     destinations: Destinations,
 }
 
@@ -90,8 +93,41 @@ impl OpenLog {
     pub(super) fn new(settings: &LogSettings) -> Result<Self, LogError> {
         Ok(Self {
             timestamp: TimePrefix::new(&settings.timestamp),
+            format: settings.format,
             destinations: Destinations::open(settings)?,
         })
+    }
+}
+
+impl OpenLog {
+    fn write(&self, types: LogTypes, line: &[u8]) {
+        let destinations = &self.destinations;
+        let whole = match self.format {
+            LogFormat::Text => {
+                if let Some(syslog) = &destinations.syslog {
+                    syslog.send(types, line);
+                }
+                let mut time = String::new();
+                // The format was checked; a time that cannot be written is left out.
+                let _written = self.timestamp.write(&mut Escaped(&mut time));
+                let mut whole = time.into_bytes();
+                whole.extend_from_slice(line);
+                whole
+            }
+            LogFormat::Json => {
+                let whole = json_line(&self.timestamp, types, line);
+                if let Some(syslog) = &destinations.syslog {
+                    syslog.send(types, &whole);
+                }
+                whole
+            }
+        };
+        for sink in &destinations.sinks {
+            sink.take(&whole);
+        }
+        if destinations.topic {
+            topic_lines().take(types, &whole);
+        }
     }
 }
 
@@ -99,6 +135,8 @@ impl OpenLog {
 #[derive(Debug)]
 struct Destinations {
     syslog: Option<Syslog>,
+    /// The topics below `$SYS/broker/log`.
+    topic: bool,
     /// Standard output, standard error and files.
     sinks: Vec<Sink>,
 }
@@ -126,6 +164,7 @@ impl Destinations {
         let sinks = sinks.into_iter().collect::<Result<_, _>>();
         Ok(Self {
             syslog,
+            topic: destinations.contains(&LogDestination::Topic),
             sinks: sinks.map_err(LogError::Thread)?,
         })
     }
@@ -181,22 +220,8 @@ fn bounded(line: &[u8]) -> Cow<'_, [u8]> {
 impl io::Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let taken = line.len();
-        let OpenLog {
-            timestamp,
-            destinations,
-        } = &*self.open;
         let line = &*bounded(line);
-        if let Some(syslog) = &destinations.syslog {
-            syslog.send(self.types, line);
-        }
-        let mut time = String::new();
-        // The format was checked; a time that cannot be written is left out.
-        let _written = timestamp.write(&mut Escaped(&mut time));
-        let mut bytes = time.into_bytes();
-        bytes.extend_from_slice(line);
-        for sink in &destinations.sinks {
-            sink.take(&bytes);
-        }
+        self.open.write(self.types, line);
         Ok(taken)
     }
 

@@ -23,6 +23,8 @@ pub struct LogSettings {
     pub timestamp: LogTimestamp,
     /// `connection_messages`: clients that come and go are logged.
     pub connection_messages: bool,
+    /// `log_format`: the form of a line.
+    pub format: LogFormat,
     /// `log_facility`: the facility of syslog(3), 3 (daemon) or 16 to 23 (local0 to local7).
     pub facility: u8,
 }
@@ -34,7 +36,7 @@ impl LogSettings {
             .iter()
             .filter_map(|destination| match destination {
                 LogDestination::File(path) => Some(path.as_path()),
-                LogDestination::Stdout | LogDestination::Stderr | LogDestination::Syslog => None,
+                _ => None,
             })
     }
 }
@@ -50,6 +52,18 @@ pub enum LogDestination {
     File(PathBuf),
     /// The system's log, by its socket.
     Syslog,
+    /// The topics below `$SYS/broker/log`.
+    Topic,
+}
+
+/// The form of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// As mosquitto writes it: the time and the text.
+    #[default]
+    Text,
+    /// A JSON object with `time`, `type` and `message`.
+    Json,
 }
 
 /// The timestamp at the beginning of a line.
@@ -70,6 +84,7 @@ impl Default for LogSettings {
             destinations: vec![LogDestination::Stderr],
             timestamp: LogTimestamp::EpochSeconds,
             connection_messages: true,
+            format: LogFormat::Text,
             facility: FACILITY_DAEMON,
         }
     }

@@ -14,6 +14,11 @@ pub const SUBSCRIBE: &str = "subscribe";
 /// Target of subscriptions that were ended.
 pub const UNSUBSCRIBE: &str = "unsubscribe";
 
+/// Target of packets, and of what else is shown of each one.
+pub const PACKET: &str = "packet";
+/// Target of what a trace of a client shows: it is logged whatever `log_type` is.
+pub const TRACE: &str = "trace";
+
 /// A set of mosquitto's log types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogTypes(u16);
@@ -91,6 +96,26 @@ impl LogTypes {
         self.0 & other.0 != 0
     }
 
+    /// The names of a single type in `log_type`.
+    pub(super) fn name(self) -> &'static str {
+        self.names().first().copied().unwrap_or("none")
+    }
+
+    /// The end of the topic that a line of the type is published to; debug has none, as each published line could
+    /// cause another one.
+    pub(super) fn topic(self) -> Option<&'static str> {
+        match self {
+            Self::ERROR => Some("E"),
+            Self::WARNING => Some("W"),
+            Self::NOTICE => Some("N"),
+            Self::INFORMATION => Some("I"),
+            Self::SUBSCRIBE => Some("M/subscribe"),
+            Self::UNSUBSCRIBE => Some("M/unsubscribe"),
+            Self::WEBSOCKETS => Some("WS"),
+            _ => None,
+        }
+    }
+
     /// The level above which no event can be of one of the types.
     pub(super) fn level_max(self) -> LevelFilter {
         let targets = Self::NOTICE
@@ -113,6 +138,7 @@ pub(super) fn type_of(event: &Metadata<'_>) -> LogTypes {
         (NOTICE | CONNECTION, _) => LogTypes::NOTICE,
         (SUBSCRIBE, _) => LogTypes::SUBSCRIBE,
         (UNSUBSCRIBE, _) => LogTypes::UNSUBSCRIBE,
+        (PACKET | TRACE, _) => LogTypes::DEBUG,
         (_, Level::ERROR) => LogTypes::ERROR,
         (_, Level::WARN) => LogTypes::WARNING,
         (_, Level::INFO) => LogTypes::INFORMATION,

@@ -17,11 +17,11 @@
 //!
 //! Beside that way: partial.rs (packets that have not come whole), connect_request.rs (a CONNECT that was parsed),
 //! connection.rs, session/ and session_subscriptions.rs (what a client has), owner.rs (the shard of a session),
-//! teardown.rs and sliced_teardown.rs (how connections and sessions end), tick.rs and timer.rs (what is due), policy.rs
-//! and mount_point.rs (what a client may do, and where its topics are), message.rs (a message, and how it is kept),
-//! store.rs and recover.rs (what is kept for good, and comes back), counters/ and sys.rs (figures), reason_string.rs,
-//! inconsistency.rs (states that cannot be), resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/
-//! (names and containers).
+//! lookup.rs (what the shell asks), teardown.rs and sliced_teardown.rs (how connections and sessions end), tick.rs and
+//! timer.rs (what is due), policy.rs and mount_point.rs (what a client may do, and where its topics are), message.rs
+//! (a message, and how it is kept), store.rs and recover.rs (what is kept for good, and comes back), counters/ and
+//! sys.rs (figures), reason_string.rs, inconsistency.rs (states that cannot be), resource_counts.rs (what tests
+//! compare), ids.rs, slots.rs and topic_tree/ (names and containers).
 //!
 //! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
 //! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards
@@ -38,6 +38,7 @@ mod handle;
 mod ids;
 mod inbox;
 mod inconsistency;
+mod lookup;
 mod message;
 mod mount_point;
 mod outbox;
@@ -71,7 +72,7 @@ use mqtt::property::PropertiesBuf;
 pub use self::connect_request::{
     AuthenticationRequest, ConnectRequest, FirstPacket, MalformedConnect, WillRequest,
 };
-use self::connection::{Connection, Stage};
+use self::connection::Connection;
 pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
 pub use self::counters::{
     Counter, CounterKind, CounterLabel, CountersByCause, Denied, DropReason, PublicCounter, SHOWN,
@@ -80,6 +81,7 @@ pub use self::counters::{
 use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
 use self::handle::no_space::Unstored;
+pub use self::lookup::TracedClient;
 pub use self::message::{ForeignMessage, StoredMessage, subscription_identifiers};
 use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
@@ -270,51 +272,6 @@ impl Shard {
         if busy_in_group {
             self.offer_again(id.slot);
         }
-    }
-
-    /// The client identifier that a CONNECT names, as [`Self::open`] takes it, and the connection that its session has.
-    #[must_use]
-    pub fn older_connection<'a>(
-        &self,
-        peer: &'a Peer,
-        connect: &'a ConnectRequest,
-    ) -> (&'a str, Option<ConnectionId>) {
-        let listener = self.delivery.settings().listener(peer.listener);
-        let named = peer.session_name(connect, listener);
-        let session = self.delivery.sessions().find(named);
-        let slot = session.and_then(|session| self.delivery.link(session));
-        let connection = slot.and_then(|slot| self.delivery.connections().get(slot).map(|it| it.id(slot)));
-        (named, connection)
-    }
-
-    /// Whether the shell is to close the connection once its `out` is sent. It then calls [`Self::closed`].
-    #[must_use]
-    pub fn closing(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.connection_by_id(id);
-        connection.is_none_or(|connection| connection.stage == Stage::Closing)
-    }
-
-    /// Why the broker closes the connection, for the log.
-    #[must_use]
-    pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.delivery.connection_by_id(id)?;
-        connection.rare.as_ref()?.why_closing.as_deref()
-    }
-
-    /// The client identifier of a connection whose CONNECT was accepted, for the log; also while it is closing.
-    #[must_use]
-    pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.delivery.connection_by_id(id)?;
-        let session = self.delivery.session(connection.session);
-        let before = || connection.rare.as_ref()?.client_identifier.as_deref();
-        session.map(|session| &*session.client_identifier).or_else(before)
-    }
-
-    /// Whether CONNECT was accepted and the connection is not closing.
-    #[must_use]
-    pub fn connected(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.connection_by_id(id);
-        connection.is_some_and(|connection| connection.stage == Stage::Connected)
     }
 
     /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.

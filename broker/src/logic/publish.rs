@@ -45,10 +45,19 @@ impl Shard {
 
     /// Publishes a retained message of the broker itself.
     pub(super) fn publish_sys_message(&mut self, topic: &str, payload: &[u8]) {
+        self.publish_of_broker(topic, payload, true);
+    }
+
+    /// Publishes something that has happened in the broker; it is not retained.
+    pub(super) fn publish_event(&mut self, topic: &str, payload: &[u8]) {
+        self.publish_of_broker(topic, payload, false);
+    }
+
+    fn publish_of_broker(&mut self, topic: &str, payload: &[u8], retain: bool) {
         let message = Message {
             topic,
             qos: QoS::AtMostOnce,
-            retain: true,
+            retain,
             properties: Properties::EMPTY,
             payload,
             publisher: Publisher::REMOTE,

@@ -96,6 +96,12 @@ impl Shard {
         }
     }
 
+    /// Publishes a line of the log; `topic` is what follows `$SYS/broker/log/`.
+    pub fn publish_log(&mut self, now: Timestamp, topic: &str, line: &[u8]) {
+        self.begin(now);
+        self.publish_event(&format!("$SYS/broker/log/{topic}"), line);
+    }
+
     fn publish_store(&mut self, store: &Statistics) {
         for (name, number) in [
             ("store/commits", store.commits),

@@ -35,7 +35,7 @@ use crate::config::Configuration;
 use crate::health::Health;
 use crate::in_effect::{Current, InEffect};
 use crate::listener_tls::tls_of_listeners;
-use crate::log::Log;
+use crate::log::{Log, topic_lines};
 use crate::logic::{ShardCounters, shard_counters};
 use crate::monitor::Monitor;
 use crate::passphrase::Passphrases;
@@ -94,6 +94,8 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         current: Arc::clone(&current),
     };
     monitor.start().map_err(ServerError::Monitor)?;
+    let woken = Arc::clone(&queues);
+    topic_lines().set_wake(move || woken.wake(0));
     let pages = http::start_pages(configuration)?;
 
     let mut bound = bind::all(configuration)?;

@@ -14,6 +14,7 @@ use transport::stream::SecureStream;
 
 use super::ShardLoop;
 use super::token::{Subject, same_generation};
+use super::tracer::Tracer;
 use super::transfer::ConnectionTransfer;
 use super::unread::{Drain, LostCause, Unread};
 use crate::admission::Admission;
@@ -69,6 +70,8 @@ pub(super) struct ClientConnections {
     plain: Vec<u8>,
     /// The logic's list of connections to flush, reused.
     pub(super) dirty: Vec<ConnectionId>,
+    /// What shows packets in the log.
+    pub(super) tracer: Tracer,
 }
 
 impl ClientConnections {
@@ -102,6 +105,7 @@ impl ClientConnections {
 
     fn remove(&mut self, id: ConnectionId) -> Option<Box<ClientConnection>> {
         let unread_bytes = self.get(id)?.unread.len();
+        self.tracer.forget(id);
         self.unread_bytes -= unread_bytes;
         self.count -= 1;
         self.slots.get_mut(id.slot.to_u32() as usize)?.take()
@@ -159,7 +163,7 @@ impl ShardLoop {
     /// Takes a connection that this shard owns, or has to answer.
     pub(super) fn adopt(&mut self, transfer: ConnectionTransfer) -> ConnectionId {
         let is_logged = tracing::enabled!(target: CONNECTION, tracing::Level::INFO);
-        let description = is_logged.then(|| transfer.description());
+        let description = is_logged.then(|| transfer.description()).flatten();
         let ConnectionTransfer {
             socket,
             stream,
@@ -169,6 +173,11 @@ impl ShardLoop {
             unread,
         } = transfer;
         let address = peer.address;
+        if self.connections.tracer.is_on()
+            && let Ok(connect) = &connect
+        {
+            Tracer::show_connect(address, connect, &peer);
+        }
         let id = self.logic.open(self.now, peer, connect.as_deref());
         let connection = ClientConnection {
             generation: id.generation,
@@ -344,7 +353,7 @@ impl ShardLoop {
             connection.end_stream();
             if let Some(client) = self.logic.client_identifier(id) {
                 let address = connection.address;
-                tracing::info!(target: CONNECTION, "Client {client} ({address}) {}.", lost_cause_text(cause));
+                tracing::info!(target: CONNECTION, "Client {client} ({address}) {}.", cause.text());
             }
             socket::shut_down(connection.socket.as_fd());
             self.logic.lost(self.now, id);
@@ -381,13 +390,5 @@ impl ShardLoop {
             connection.closing = true;
             self.connections.linger(until, id);
         }
-    }
-}
-
-fn lost_cause_text(cause: LostCause) -> &'static str {
-    match cause {
-        LostCause::EndOfStream => "closed its connection",
-        LostCause::Error => "disconnected by an error of its connection",
-        LostCause::Timeout => "disconnected: it took too long",
     }
 }

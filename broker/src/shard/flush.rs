@@ -39,6 +39,9 @@ impl ShardLoop {
             return;
         }
         let out = std::mem::take(self.logic.out(id));
+        if self.connections.tracer.is_on() {
+            self.connections.tracer.sent(&self.logic, id, &out);
+        }
         let Some(wire) = self.seal(id, out) else {
             return self.flushed(id);
         };

@@ -7,13 +7,15 @@
 //! to the shard that owns its session, [`connection`] and [`flush`]. [`exchange`] is this shard's end of the queues,
 //! [`shut_down`] its end.
 //!
-//! Beside it: `cpus.rs` (where the thread runs), `token.rs` (names of requests on the ring), `unread.rs` (bytes
-//! that wait), `reading.rs` (whose turn it is), `takeover.rs` (newer connections of a session).
+//! Beside it: `cpus.rs` (where the thread runs), `configured.rs` (what it goes by), `token.rs` (names of requests on
+//! the ring), `unread.rs` (bytes that wait), `reading.rs` (whose turn it is), `takeover.rs` (newer connections of a
+//! session), `tracer/` (packets in the log).
 //!
 //! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
 //! and no `.await` stands inside a turn.
 
 mod accept;
+mod configured;
 mod connection;
 mod cpus;
 mod exchange;
@@ -24,6 +26,7 @@ mod reading;
 mod shut_down;
 mod takeover;
 mod token;
+mod tracer;
 mod transfer;
 mod unread;
 
@@ -39,6 +42,7 @@ use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, Token};
 
 use self::accept::Acceptor;
+use self::configured::{Configured, ShardAccess};
 use self::connection::ClientConnections;
 pub use self::cpus::allowed_cpus;
 pub(crate) use self::cpus::placement;
@@ -54,8 +58,9 @@ use crate::auth::Authentication;
 use crate::bind::Listening;
 use crate::health::Health;
 use crate::http::Pages;
-use crate::in_effect::{Current, InEffect};
+use crate::in_effect::Current;
 use crate::limits;
+use crate::log;
 use crate::logic::{ConnectionId, Shard};
 use crate::time::Timestamp;
 use crate::turn::{Outcome, TakeOvers, Turn, TurnStep};
@@ -100,38 +105,6 @@ struct GiveBack {
     asked: u64,
     /// The receive buffers are still to be given back.
     buffers_due: bool,
-}
-
-/// What of the configuration this shard goes by.
-struct Configured {
-    current: Arc<Current>,
-    number: u64,
-    in_effect: Arc<InEffect>,
-}
-
-/// Who checks passwords, and of which policy the logic knows.
-struct ShardAccess {
-    authentication: Arc<Authentication>,
-    policy_generation: u64,
-}
-
-impl Configured {
-    fn new(current: Arc<Current>) -> Self {
-        Self {
-            number: 0,
-            in_effect: current.get(),
-            current,
-        }
-    }
-
-    /// Takes what was read since; whether there was something.
-    fn take_newer(&mut self) -> bool {
-        let Some((number, in_effect)) = self.current.newer_than(self.number) else {
-            return false;
-        };
-        (self.number, self.in_effect) = (number, in_effect);
-        true
-    }
 }
 
 impl ShardLoop {
@@ -219,6 +192,7 @@ impl ShardLoop {
         self.now = Timestamp(monotonic_ns());
         self.logic.begin_turn();
         self.take_settings();
+        self.publish_log();
         Ok(())
     }
 
@@ -256,15 +230,13 @@ impl ShardLoop {
         self.connections.turn_bytes >= bytes_max || self.logic.turn_is_full()
     }
 
-    /// After a reload: connections that are accepted from now on, and the logic, go by what was read.
-    fn take_settings(&mut self) {
-        if self.configured.take_newer() {
-            let settings = Arc::clone(&self.configured.in_effect.settings);
-            self.logic.set_settings(self.now, settings);
-            self.give_policy();
+    /// Publishes lines of the log, if this shard does that and there are some.
+    fn publish_log(&mut self) {
+        if self.exchange.shard() == 0 {
+            for line in log::topic_lines().take_waiting() {
+                self.logic.publish_log(self.now, line.topic, &line.text);
+            }
         }
-        self.health.turned(self.exchange.shard());
-        self.logic.set_memory_full(self.health.memory_full());
     }
 
     /// Gives back what was only kept for use again, once each time that the shards are asked to. The receive buffers
@@ -281,19 +253,6 @@ impl ShardLoop {
         if self.give_back.buffers_due && self.ring.give_back_buffers() {
             self.give_back.buffers_due = false;
         }
-    }
-
-    /// Gives the logic the rules that are in effect, if it goes by others.
-    fn take_policy(&mut self) {
-        if self.access.authentication.generation() != self.access.policy_generation {
-            self.give_policy();
-        }
-    }
-
-    fn give_policy(&mut self) {
-        let policy = self.access.authentication.policy();
-        self.access.policy_generation = policy.generation();
-        self.logic.set_policy(self.now, policy);
     }
 
     fn wait(&mut self) -> io::Result<()> {

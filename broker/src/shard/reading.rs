@@ -24,6 +24,7 @@ impl ClientConnections {
     /// Begins with a turn: nobody has spent anything in it.
     pub(super) fn begin_turn(&mut self) {
         self.turn += 1;
+        self.tracer.begin_turn();
         self.turn_bytes = 0;
     }
 
@@ -130,7 +131,7 @@ impl ClientConnections {
         let taken = if logic.work().is_spent() {
             0
         } else {
-            logic.receive(now, id, bytes)
+            self.show_and_receive(logic, now, id, bytes)
         };
         logic.work().end_share();
         let spent = logic.work().spent_in_turn() - before;
@@ -139,6 +140,24 @@ impl ClientConnections {
             *connection.unread.spent_in(turn) += spent;
         }
         self.turn_bytes += taken;
+        taken
+    }
+}
+
+impl ClientConnections {
+    fn show_and_receive(
+        &mut self,
+        logic: &mut Shard,
+        now: Timestamp,
+        id: ConnectionId,
+        bytes: &[u8],
+    ) -> usize {
+        if !self.tracer.is_on() {
+            return logic.receive(now, id, bytes);
+        }
+        self.tracer.received(logic, id, bytes);
+        let taken = logic.receive(now, id, bytes);
+        self.tracer.not_taken(id, bytes.len() - taken);
         taken
     }
 }

@@ -15,6 +15,7 @@ use transport::socket;
 
 use super::*;
 use crate::auth::{AccessFiles, Policy};
+use crate::in_effect::InEffect;
 use crate::in_effect::ListenerInEffect;
 use crate::logic::{Batch, ConnectionId, ConnectionSlot, Control, owner_shard, shard_counters};
 use crate::settings::{ListenerId, Settings};

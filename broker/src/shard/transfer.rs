@@ -23,19 +23,21 @@ pub(crate) struct ConnectionTransfer {
 }
 
 impl ConnectionTransfer {
-    /// What the client asked for, as mosquitto's log has it: protocol, clean session, keep alive, user.
-    pub(super) fn description(&self) -> String {
-        let Ok(connect) = &self.connect else {
-            return String::new();
-        };
-        let protocol = match connect.version {
-            ProtocolVersion::V3_1 => 1,
-            ProtocolVersion::V3_1_1 => 2,
-            ProtocolVersion::V5 => 5,
-        };
-        let (clean, keep_alive) = (u8::from(connect.clean_start), connect.keep_alive_s);
-        let user = self.peer.user(connect);
-        let user = user.map(|user| format!(", u'{user}'")).unwrap_or_default();
-        format!("p{protocol}, c{clean}, k{keep_alive}{user}")
+    /// What the client asked for, for the log; `None` if that is not known.
+    pub(super) fn description(&self) -> Option<String> {
+        Some(described(self.connect.as_ref().ok()?, &self.peer))
     }
+}
+
+/// What a client asked for, as mosquitto's log has it: protocol, clean session, keep alive, user.
+pub(super) fn described(connect: &ConnectRequest, peer: &Peer) -> String {
+    let protocol = match connect.version {
+        ProtocolVersion::V3_1 => 1,
+        ProtocolVersion::V3_1_1 => 2,
+        ProtocolVersion::V5 => 5,
+    };
+    let (clean, keep_alive) = (u8::from(connect.clean_start), connect.keep_alive_s);
+    let user = peer.user(connect);
+    let user = user.map(|user| format!(", u'{user}'")).unwrap_or_default();
+    format!("p{protocol}, c{clean}, k{keep_alive}{user}")
 }

@@ -13,6 +13,17 @@ pub(super) enum LostCause {
     Timeout,
 }
 
+impl LostCause {
+    /// How the client left, for the log.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::EndOfStream => "closed its connection",
+            Self::Error => "disconnected by an error of its connection",
+            Self::Timeout => "disconnected: it took too long",
+        }
+    }
+}
+
 /// The unhandled bytes of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Unread {

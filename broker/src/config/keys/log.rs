@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::key::{Key, Show, Value, global, shown, shown_if};
 use crate::config::draft::Draft;
-use crate::log::{LogDestination, LogTimestamp, LogTypes, check_timestamp_format};
+use crate::log::{LogDestination, LogFormat, LogTimestamp, LogTypes, check_timestamp_format};
 
 /// The facility `local0` of syslog(3).
 const FACILITY_LOCAL0: u8 = 16;
@@ -15,10 +15,12 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "log_dest",
         "stderr",
-        "Where the log goes: `stdout`, `stderr`, `syslog`, `file PATH` or `none`. May be given several times. Files \
-         are opened anew on SIGHUP.",
+        "Where the log goes: `stdout`, `stderr`, `syslog`, `topic`, `file PATH` or `none`. May be given several times. \
+         Files are opened anew on SIGHUP and SIGRTMIN. `topic` publishes each line but those of debug below \
+         `$SYS/broker/log`: `E`, `W`, `N`, `I`, `M/subscribe` and `M/unsubscribe`; at QoS 0, so that a line is never \
+         queued, where mosquitto has QoS 2.",
         Value::Text {
-            shape: "stdout, stderr, syslog, file PATH or none",
+            shape: "stdout, stderr, syslog, topic, file PATH or none",
             set: set_log_destination,
         },
         Show::Global(|c| match c.log.destinations.as_slice() {
@@ -36,6 +38,22 @@ pub(super) const KEYS: &[Key] = &[
             set: set_log_type,
         },
         Show::Global(|c| c.log.types.names().into_iter().map(str::to_owned).collect()),
+    ),
+    global(
+        "log_format",
+        "text",
+        "The form of a line: `text` as mosquitto writes it, or `json`, one object with `time` (RFC 3339, or \
+         `log_timestamp_format`), `type` and `message`. mosquitto does not have it.",
+        Value::Word {
+            shape: "text or json",
+            set: set_log_format,
+        },
+        Show::Global(|c| {
+            shown(match c.log.format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            })
+        }),
     ),
     global(
         "log_timestamp",
@@ -87,17 +105,19 @@ fn set_log_destination(draft: &mut Draft, text: &str) -> Result<(), String> {
         ("stdout", _) => draft.log.add_destination(LogDestination::Stdout),
         ("stderr", _) => draft.log.add_destination(LogDestination::Stderr),
         ("syslog", _) => draft.log.add_destination(LogDestination::Syslog),
+        ("topic", _) => draft.log.add_destination(LogDestination::Topic),
         ("none", _) => draft.log.silent = true,
         ("file", "") => return Err("the path of the file is missing".to_owned()),
         ("file", path) => draft
             .log
             .add_destination(LogDestination::File(PathBuf::from(path))),
-        ("topic" | "dlt" | "android", _) => {
+        ("dlt" | "android", _) => {
             draft.warn(&format!(
-                "log_dest {kind} is known but not supported yet, it has no effect: use stdout, stderr, syslog or file"
+                "log_dest {kind} is known but not supported yet, it has no effect: use stdout, stderr, syslog, topic \
+                 or file"
             ));
         }
-        _ => return Err("must be stdout, stderr, syslog, file PATH or none".to_owned()),
+        _ => return Err("must be stdout, stderr, syslog, topic, file PATH or none".to_owned()),
     }
     Ok(())
 }
@@ -107,8 +127,18 @@ fn show_log_destination(destination: &LogDestination) -> String {
         LogDestination::Stdout => "stdout".to_owned(),
         LogDestination::Stderr => "stderr".to_owned(),
         LogDestination::Syslog => "syslog".to_owned(),
+        LogDestination::Topic => "topic".to_owned(),
         LogDestination::File(path) => format!("file {}", path.display()),
     }
+}
+
+fn set_log_format(draft: &mut Draft, text: &str) -> Result<(), String> {
+    draft.log.format = match text {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        _ => return Err("must be text or json".to_owned()),
+    };
+    Ok(())
 }
 
 fn set_log_type(draft: &mut Draft, text: &str) -> Result<(), String> {

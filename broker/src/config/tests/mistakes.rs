@@ -95,7 +95,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "log_dest x",
-        "t.conf:1: log_dest x: must be stdout, stderr, syslog, file PATH or none",
+        "t.conf:1: log_dest x: must be stdout, stderr, syslog, topic, file PATH or none",
     ),
     (
         "log_timestamp_format %!",
@@ -235,8 +235,9 @@ const WARNINGS: &[(&str, &str)] = &[
         "t.conf:1: dhparamfile has no effect: keys are exchanged over elliptic curves",
     ),
     (
-        "log_dest topic",
-        "t.conf:1: log_dest topic is known but not supported yet, it has no effect: use stdout, stderr, syslog or file",
+        "log_dest dlt",
+        "t.conf:1: log_dest dlt is known but not supported yet, it has no effect: use stdout, stderr, syslog, topic or \
+         file",
     ),
     (
         "retain_expiry_interval 5",

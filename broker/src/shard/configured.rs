@@ -1,0 +1,67 @@
+//! The configuration and the access rules that a shard goes by.
+//!
+//! Invariants: both are looked at once a turn, and taken as a whole.
+
+use std::sync::Arc;
+
+use super::ShardLoop;
+use crate::auth::Authentication;
+use crate::in_effect::{Current, InEffect};
+
+/// What of the configuration this shard goes by.
+pub(super) struct Configured {
+    current: Arc<Current>,
+    number: u64,
+    pub(super) in_effect: Arc<InEffect>,
+}
+
+/// Who checks passwords, and of which policy the logic knows.
+pub(super) struct ShardAccess {
+    pub(super) authentication: Arc<Authentication>,
+    pub(super) policy_generation: u64,
+}
+
+impl Configured {
+    pub(super) fn new(current: Arc<Current>) -> Self {
+        Self {
+            number: 0,
+            in_effect: current.get(),
+            current,
+        }
+    }
+
+    /// Takes what was read since; whether there was something.
+    fn take_newer(&mut self) -> bool {
+        let Some((number, in_effect)) = self.current.newer_than(self.number) else {
+            return false;
+        };
+        (self.number, self.in_effect) = (number, in_effect);
+        true
+    }
+}
+
+impl ShardLoop {
+    /// After a reload: connections that are accepted from now on, and the logic, go by what was read.
+    pub(super) fn take_settings(&mut self) {
+        if self.configured.take_newer() {
+            let settings = Arc::clone(&self.configured.in_effect.settings);
+            self.logic.set_settings(self.now, settings);
+            self.give_policy();
+        }
+        self.health.turned(self.exchange.shard());
+        self.logic.set_memory_full(self.health.memory_full());
+    }
+
+    /// Gives the logic the rules that are in effect, if it goes by others.
+    pub(super) fn take_policy(&mut self) {
+        if self.access.authentication.generation() != self.access.policy_generation {
+            self.give_policy();
+        }
+    }
+
+    pub(super) fn give_policy(&mut self) {
+        let policy = self.access.authentication.policy();
+        self.access.policy_generation = policy.generation();
+        self.logic.set_policy(self.now, policy);
+    }
+}

@@ -1,0 +1,184 @@
+//! Shows packets in the log: all of them with `log_type debug`, or those of traced clients.
+//!
+//! The packets are cut out of the bytes a second time, on their way between the connection and the logic, so that the
+//! logic does nothing for it. `line.rs` has the text of a packet.
+//!
+//! Invariants: while no packet is shown, a read or a flush costs one look at a flag. A packet is shown once, before the
+//! logic handles it, however the reads cut it. Of an incomplete packet [`limits::PACKET_SHOWN_BYTES_MAX`] bytes are
+//! kept. No payload, password or data of AUTH is shown.
+
+mod line;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use mqtt::ProtocolVersion;
+
+use self::line::Shown;
+use crate::limits;
+use crate::log::PACKET;
+use crate::logic::{ConnectRequest, ConnectionId, Peer, Shard};
+use crate::shard::transfer::described;
+
+/// What of the connections of a shard is shown.
+#[derive(Default)]
+pub(super) struct Tracer {
+    /// `log_type debug`: all packets.
+    shows_all: bool,
+    connections: HashMap<ConnectionId, Incoming>,
+}
+
+/// The packet of a connection that has not come whole.
+#[derive(Default)]
+struct Incoming {
+    /// The first bytes of the packet, as far as they have come.
+    head: Vec<u8>,
+    /// So many bytes of a packet that was shown are still to come.
+    rest_bytes: usize,
+    /// So many bytes were shown and not taken by the logic: they come again.
+    shown_bytes: usize,
+}
+
+/// The direction of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Received,
+    Sent,
+}
+
+impl Tracer {
+    /// Begins with a turn: the log may have changed.
+    pub(super) fn begin_turn(&mut self) {
+        self.shows_all = tracing::enabled!(target: PACKET, tracing::Level::DEBUG);
+        if !self.is_on() && !self.connections.is_empty() {
+            self.connections = HashMap::new();
+        }
+    }
+
+    /// Whether packets of a connection may be shown.
+    #[inline]
+    pub(super) fn is_on(&self) -> bool {
+        self.shows_all
+    }
+
+    /// Shows a CONNECT, whatever becomes of it.
+    #[cold]
+    pub(super) fn show_connect(address: SocketAddr, connect: &ConnectRequest, peer: &Peer) {
+        let client = &connect.client_identifier;
+        let description = described(connect, peer);
+        tracing::debug!(target: PACKET, "Received CONNECT from {client} at {address} ({description})");
+    }
+
+    /// Shows the packets that end in these bytes; the logic gets them next.
+    #[cold]
+    pub(super) fn received(&mut self, logic: &Shard, id: ConnectionId, bytes: &[u8]) {
+        let Some(client) = logic.traced_client(id) else {
+            // It closes: nothing more of it is handled.
+            return;
+        };
+        let incoming = self.connections.entry(id).or_insert_with(|| {
+            let mut incoming = Incoming::default();
+            // It is shown whole, although it had begun to come before.
+            incoming.take(client.incomplete, &mut |_| {});
+            incoming
+        });
+        let again = incoming.shown_bytes.min(bytes.len());
+        incoming.shown_bytes -= again;
+        let new = bytes.get(again..).unwrap_or_default();
+        incoming.take(new, &mut |shown| {
+            show(
+                client.client_identifier,
+                client.version,
+                Direction::Received,
+                &shown,
+            );
+        });
+    }
+
+    /// The logic has not taken so many of the bytes.
+    #[cold]
+    pub(super) fn not_taken(&mut self, id: ConnectionId, bytes: usize) {
+        if let Some(incoming) = self.connections.get_mut(&id) {
+            incoming.shown_bytes += bytes;
+        }
+    }
+
+    /// Shows whole packets that are about to be sent.
+    #[cold]
+    pub(super) fn sent(&self, logic: &Shard, id: ConnectionId, out: &[u8]) {
+        let client = logic.client_identifier(id).unwrap_or_default();
+        let version = logic.protocol_version(id);
+        Incoming::default().take(out, &mut |shown| show(client, version, Direction::Sent, &shown));
+    }
+
+    /// The connection is gone.
+    pub(super) fn forget(&mut self, id: ConnectionId) {
+        if !self.connections.is_empty() {
+            self.connections.remove(&id);
+        }
+    }
+}
+
+impl Incoming {
+    /// Gives each packet that ends in `bytes`, or of which enough has come, to `show`.
+    fn take(&mut self, mut bytes: &[u8], show: &mut dyn FnMut(Shown<'_>)) {
+        loop {
+            let skipped = self.rest_bytes.min(bytes.len());
+            self.rest_bytes -= skipped;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            if bytes.is_empty() {
+                return;
+            }
+            let kept = self.head.len();
+            let room = limits::PACKET_SHOWN_BYTES_MAX - kept.min(limits::PACKET_SHOWN_BYTES_MAX);
+            let taken = room.min(bytes.len());
+            self.head
+                .extend_from_slice(bytes.get(..taken).unwrap_or_default());
+            let Some(packet_bytes) = packet_bytes(&self.head) else {
+                // Of its first bytes all are there.
+                return;
+            };
+            let shown_bytes = packet_bytes.min(limits::PACKET_SHOWN_BYTES_MAX);
+            if self.head.len() < shown_bytes {
+                return;
+            }
+            show(Shown {
+                head: self.head.get(..shown_bytes).unwrap_or_default(),
+                packet_bytes,
+            });
+            self.head.clear();
+            self.rest_bytes = packet_bytes - shown_bytes;
+            bytes = bytes.get(shown_bytes - kept..).unwrap_or_default();
+        }
+    }
+}
+
+/// The bytes of the packet that begins with `head`, once its length has come. A length of five bytes is no packet, and
+/// the connection ends with it.
+fn packet_bytes(head: &[u8]) -> Option<usize> {
+    let mut body = 0;
+    for (at, &byte) in head.iter().skip(1).take(4).enumerate() {
+        body |= usize::from(byte & 0x7F) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some(2 + at + body);
+        }
+    }
+    (head.len() > 4).then_some(head.len())
+}
+
+fn show(client: &str, version: ProtocolVersion, direction: Direction, shown: &Shown<'_>) {
+    let text = shown.text(version, direction);
+    match direction {
+        Direction::Received => {
+            let kind = shown.kind();
+            tracing::debug!(target: PACKET, "Received {kind} from {client}{text}");
+        }
+        Direction::Sent => {
+            let kind = shown.kind();
+            tracing::debug!(target: PACKET, "Sending {kind} to {client}{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
