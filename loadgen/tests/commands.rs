@@ -113,7 +113,7 @@ fn the_selftest_states_its_ceilings() {
             "{outcome}"
         );
     }
-    assert_eq!(number(&outcome, "/pacer/unsent"), 0.0);
+    assert_eq!(number(&outcome, "/schedule/unsent"), 0.0);
 }
 
 #[test]

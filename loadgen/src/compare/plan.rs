@@ -89,8 +89,8 @@ pub const SHORT: &[&str] = &[
     "fanout-q0",
     "pairs-q0",
     "pairs-q1",
-    "paced-10k-q1",
-    "conn-storm-tls",
+    "rate-10k-q1",
+    "conn-tls",
     "idle-plain",
 ];
 
@@ -106,12 +106,12 @@ pub const FULL: &[&str] = &[
     "fanout-tls",
     "pairs-w1",
     "flood-q0",
-    "paced-10k-q1",
+    "rate-10k-q1",
     "slow-sub",
     "tls-p2p-1K-1K",
-    "conn-storm-tls",
-    "conn-storm-tls-rsa",
-    "conn-storm-plain",
+    "conn-tls",
+    "conn-tls-rsa",
+    "conn-plain",
     "idle-plain",
     "idle-tls",
     "retained-100k",
@@ -282,7 +282,7 @@ mod tests {
             assert_eq!(row.tls.is_some(), name.contains("tls"), "{name}");
         }
         assert!(SHORT.iter().all(|name| FULL.contains(name)));
-        let rsa = Row::of("conn-storm-tls-rsa", &settings()).unwrap();
+        let rsa = Row::of("conn-tls-rsa", &settings()).unwrap();
         assert_eq!(rsa.tls, Some(ServerKey::Rsa2048));
     }
 
@@ -316,7 +316,7 @@ mod tests {
             "it says what was cut short"
         );
         assert!(
-            Row::of("conn-storm-tls", &tenth).is_ok(),
+            Row::of("conn-tls", &tenth).is_ok(),
             "connections have no clients to scale"
         );
         assert!(
@@ -380,7 +380,7 @@ mod tests {
         ];
         let count = |name: &str| Row::of(name, &settings()).unwrap().brokers(&all).len();
         assert_eq!(
-            (count("paced-10k-q1"), count("pairs-w1"), count("pairs-q0")),
+            (count("rate-10k-q1"), count("pairs-w1"), count("pairs-q0")),
             (3, 3, 2)
         );
     }

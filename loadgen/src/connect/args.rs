@@ -137,10 +137,10 @@ mod tests {
         };
         assert_eq!(load(""), ConnectLoad::Closed { concurrency: 32 });
         assert_eq!(load("--rate 50"), ConnectLoad::Open { rate_per_s: 50.0 });
-        let named = request("--scenario conn-storm-tls-rsa --duration 1").unwrap();
+        let named = request("--scenario conn-tls-rsa --duration 1").unwrap();
         assert_eq!(
             named.measurement.origin.map(|origin| origin.name).as_deref(),
-            Some("conn-storm-tls-rsa")
+            Some("conn-tls-rsa")
         );
         assert!(matches!(
             named.target,

@@ -18,7 +18,7 @@ pub struct ConnectScenario {
     /// Its name, if it has one.
     pub origin: Option<Origin>,
     /// The rate, or the number of connections at a time.
-    #[serde(rename = "pace")]
+    #[serde(alias = "pace")]
     pub load: ConnectLoad,
     /// Protocol version of MQTT.
     #[serde(with = "json::version")]

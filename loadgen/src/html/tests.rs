@@ -122,7 +122,7 @@ fn a_run_has_its_plots_and_its_verdict() {
 fn a_comparison_shows_every_broker() {
     let folder = tempfile::tempdir().unwrap();
     for (broker, cpu_ns) in [("midge", 1_000.0), ("mosquitto", 9_000.0)] {
-        let raw = folder.path().join("raw/paced-10k-q1").join(broker);
+        let raw = folder.path().join("raw/rate-10k-q1").join(broker);
         std::fs::create_dir_all(&raw).unwrap();
         for round in 1..=3 {
             let record = json(&run(cpu_ns + f64::from(round)));

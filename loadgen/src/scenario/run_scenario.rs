@@ -116,7 +116,7 @@ pub struct Scenario {
 #[serde(rename_all = "snake_case")]
 pub enum Load {
     /// Open loop: at fixed intended times, whatever the broker does.
-    #[serde(rename = "paced")]
+    #[serde(alias = "paced")]
     Scheduled {
         /// Messages per second, all publishers together.
         rate_per_s: f64,

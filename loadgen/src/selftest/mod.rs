@@ -44,8 +44,8 @@ pub struct SelftestOutcome {
     /// Its form, its kind and what wrote it.
     #[serde(flatten)]
     pub header: Header,
-    /// Whether the schedule is kept. Files of results have it under the name that it had first.
-    #[serde(rename = "pacer")]
+    /// Whether the schedule is kept.
+    #[serde(alias = "pacer")]
     pub schedule: ScheduleCheck,
     /// Each message in a write of its own.
     pub single: Ceiling,

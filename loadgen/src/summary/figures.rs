@@ -109,7 +109,7 @@ pub(super) const FIGURES: &[Figure] = &[
     ),
     Figure::rate(
         "delivered",
-        FigureSource::Run(|run| is_unpaced(run).then_some(run.rates.delivered_per_s)),
+        FigureSource::Run(|run| has_no_rate(run).then_some(run.rates.delivered_per_s)),
     ),
     Figure {
         lower_is_better: None,
@@ -262,7 +262,7 @@ fn is_flood(run: &Outcome) -> bool {
 }
 
 /// Whether messages went as fast as possible, in closed loop or in a flood.
-fn is_unpaced(run: &Outcome) -> bool {
+fn has_no_rate(run: &Outcome) -> bool {
     matches!(run.scenario.load, Load::Saturating { .. } | Load::Flood)
 }
 

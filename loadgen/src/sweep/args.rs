@@ -94,7 +94,7 @@ mod tests {
         let sweep = request("--scenario hockey-p2p").unwrap().sweep;
         assert_eq!(sweep.rates().len(), 10);
         assert!(sweep.scenario.slo_p99.is_some());
-        let sweep = request("--scenario paced-10k-q1").unwrap().sweep;
+        let sweep = request("--scenario rate-10k-q1").unwrap().sweep;
         assert_eq!(sweep.rates().first(), Some(&10_000.0), "any load with a rate");
     }
 

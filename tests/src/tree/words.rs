@@ -97,7 +97,7 @@ pub const TERMS: &[Term] = &[
 
 /// Uses that are not ours to change: a path of Linux, a key of systemd, a topic of an example, another's name, a name
 /// in files of results.
-const OTHERS_USES: [&str; 14] = [
+const OTHERS_USES: [&str; 13] = [
     "home/",
     "/home",
     "HOME",
@@ -108,10 +108,9 @@ const OTHERS_USES: [&str; 14] = [
     "home-assistant",
     "conn-storm",
     "paced-10k",
-    "\"paced\"",
-    "\"pace\"",
-    "\"pacer\"",
-    "/pacer/",
+    "alias = \"paced\"",
+    "alias = \"pace\"",
+    "alias = \"pacer\"",
 ];
 
 /// Files that write of the words themselves, are a record of what was, or are made from files that are read.

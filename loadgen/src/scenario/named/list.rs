@@ -17,6 +17,14 @@ const fn named(name: &'static str, command: Command, title: &'static str, words:
     }
 }
 
+/// Names that published results have for these loads, with the present ones.
+pub(super) const EARLIER_NAMES: [(&str, &str); 4] = [
+    ("conn-storm-plain", "conn-plain"),
+    ("conn-storm-tls", "conn-tls"),
+    ("conn-storm-tls-rsa", "conn-tls-rsa"),
+    ("paced-10k-q1", "rate-10k-q1"),
+];
+
 /// All loads with names. Those of the EMQX Open MQTT Benchmark Suite have the names that its results were published
 /// under in 2023, and its sizes, rates, durations and Keep Alive (github.com/emqx/mqttbs); `sharedsub` is its
 /// `sharesub`.
@@ -72,7 +80,7 @@ pub const ALL: &[Named] = &[
         "--no-tls --pubs 100 --subs 100 --rate flood --drain 30",
     ),
     run(
-        "paced-10k-q1",
+        "rate-10k-q1",
         "100 pairs at 10,000 messages a second with QoS 1",
         "--no-tls --pubs 100 --subs 100 -q 1 --rate 10000",
     ),
@@ -105,19 +113,19 @@ pub const ALL: &[Named] = &[
         "--pubs 100 --subs 100 -q 1 --rate 2000",
     ),
     named(
-        "conn-storm-plain",
+        "conn-plain",
         Command::Conn,
         "connections made and closed, as fast as possible",
         "--no-tls --concurrency 32",
     ),
     named(
-        "conn-storm-tls",
+        "conn-tls",
         Command::Conn,
         "the same over TLS 1.3 with a P-256 key",
         "--concurrency 32",
     ),
     named(
-        "conn-storm-tls-rsa",
+        "conn-tls-rsa",
         Command::Conn,
         "the same over TLS 1.3 with an RSA key of 2,048 bits",
         "--broker-key rsa2048 --concurrency 32",

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crate::scenario::Origin;
 pub use list::ALL;
+use list::EARLIER_NAMES;
 
 /// A load that has a name.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +127,9 @@ pub(crate) struct Found {
 /// # Errors
 /// A sentence on what is wrong.
 pub(crate) fn find(chosen: &str) -> Result<Found, String> {
-    if let Some(named) = ALL.iter().find(|named| named.name == chosen) {
+    let earlier = EARLIER_NAMES.iter().find(|(earlier, _)| *earlier == chosen);
+    let name = earlier.map_or(chosen, |(_, name)| name);
+    if let Some(named) = ALL.iter().find(|named| named.name == name) {
         return Ok(Found {
             name: named.name.to_owned(),
             command: named.command,
@@ -390,6 +393,14 @@ mod tests {
             };
             assert!(parsed.is_ok(), "{line}: {parsed:?}");
             assert!(list().contains(named.name));
+        }
+    }
+
+    #[test]
+    fn names_of_published_results_mean_the_same_load() {
+        for (earlier, name) in EARLIER_NAMES {
+            assert_eq!(find(earlier), find(name), "{earlier}");
+            assert!(find(earlier).is_ok(), "{earlier}");
         }
     }
 }
