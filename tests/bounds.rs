@@ -255,9 +255,9 @@ fn who_publishes_and_goes_at_once_loses_nothing() {
     assert!(got.chunks(message.len()).all(|packet| packet == message));
 }
 
-/// Two clients that take everything, read nothing and connect again and again hold others up for a moment only.
+/// Two clients that take everything, read nothing and connect again and again delay others for a moment only.
 #[test]
-fn hostile_subscribers_that_reconnect_hold_nobody_up() {
+fn hostile_subscribers_that_reconnect_delay_nobody() {
     let broker = Setup::default().start();
     let mut reader = Client::connect(&broker, &Options::new("reader"));
     reader.subscribe("other/#", QoS::AtMostOnce);

@@ -268,6 +268,7 @@ impl ShardLoop {
         }
         let paused = self.logic.receive_paused(id);
         let Some(connection) = self.connections.get(id) else {
+            // It was closed while its receive ended.
             return;
         };
         connection.receiving = !connection.closing && !paused && !connection.unread.waits();
@@ -306,6 +307,7 @@ impl ShardLoop {
     pub(super) fn sent(&mut self, id: ConnectionId, bytes: Vec<u8>, result: io::Result<()>) {
         self.logic.recycle_out(bytes);
         let Some(connection) = self.connections.get(id) else {
+            // It was closed while it was sent to.
             return;
         };
         connection.sending = false;

@@ -30,6 +30,7 @@ impl ShardLoop {
 
     fn flush_connection(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(id) else {
+            // It was closed since it had something to send.
             return;
         };
         if connection.sending {
@@ -46,6 +47,7 @@ impl ShardLoop {
             return self.flushed(id);
         };
         let Some(connection) = self.connections.get(id) else {
+            // `seal` has just looked at it.
             return;
         };
         match socket::send_now(connection.socket.as_fd(), &wire) {
@@ -82,6 +84,7 @@ impl ShardLoop {
     /// The socket is full: the ring sends the rest as room comes.
     fn send_rest(&mut self, id: ConnectionId, wire: Vec<u8>, from: usize) {
         let Some(connection) = self.connections.get(id) else {
+            // As in `flush_connection`.
             return;
         };
         connection.sending = true;

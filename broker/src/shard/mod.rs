@@ -1,7 +1,7 @@
 //! The loop of a shard: the thin shell of sockets, ring and TLS around the sans-IO logic.
 //!
-//! What comes when in a turn is [`crate::turn`]'s to say, and with it the order that makes the shards agree; here each
-//! of its steps is done.
+//! [`crate::turn`] decides the order of the steps of a turn, which makes the shards agree; here each of the steps is
+//! done.
 //!
 //! The way of a connection: [`accept`], [`pending`] (until it is known who the client is), [`transfer`] by [`queues`]
 //! to the shard that owns its session, [`connection`] and [`flush`]. [`exchange`] is this shard's end of the queues,

@@ -45,6 +45,7 @@ impl ClientConnections {
     ) {
         let paused = logic.receive_paused(id) && self.unread_bytes < limits::UNREAD_BYTES_MAX;
         let Some(connection) = self.get(id) else {
+            // It was closed after these bytes were received.
             return;
         };
         if paused && connection.unread.drain == Drain::NotRequested || connection.unread.waits() {
@@ -66,6 +67,7 @@ impl ClientConnections {
         let work = logic.settings().work;
         let turn = self.turn;
         let Some(connection) = self.get(id) else {
+            // As in `handle_or_keep`.
             return;
         };
         let spent = *connection.unread.spent_in(turn);
@@ -180,6 +182,7 @@ impl ShardLoop {
 
     fn read_waiting_of(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(id) else {
+            // It was closed while it waited for its turn.
             return;
         };
         connection.unread.is_queued = false;

@@ -1,6 +1,6 @@
 //! How long a thread was ready to run and had no CPU, as the kernel counts it in `schedstat`.
 //!
-//! Invariant: a kernel that does not count says nothing, and nothing is not zero.
+//! Invariant: where the kernel does not count the delay it is `None`, never 0.
 
 use std::fs;
 

@@ -263,6 +263,7 @@ impl Engine {
 
 fn copy_frame(index: &mut Index, copies: &mut Vec<u8>, frame: &frame::Frame<'_>, location: Location) {
     let Some(record) = record::decode(frame.kind, frame.body) else {
+        // A kind of record that this version does not know is not live.
         return;
     };
     let len = u32::try_from(frame.len).unwrap_or(u32::MAX);

@@ -231,6 +231,7 @@ impl Segments {
                 .is_some_and(|segment| segment.last_number <= reclaimed)
         {
             let Some(segment) = self.used.pop_front() else {
+                // `front` has just shown that there is one.
                 return;
             };
             let free = FreeSegment {

@@ -46,6 +46,7 @@ pub(crate) fn close_frames(stream: &mut [u8], layout: &Layout) {
             .locate(place)
             .and_then(|location| frame::close(rest, location))
         else {
+            // The end of the stream, whose frames are all closed.
             return;
         };
         place += len;

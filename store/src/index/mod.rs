@@ -253,6 +253,7 @@ impl Index {
 
     fn end_session(&mut self, number: u64) {
         let Some(entry) = self.sessions.remove(&number) else {
+            // A copy: the end of the session was taken in before.
             return;
         };
         entry.places().for_each(|place| self.live.free(place));
@@ -292,6 +293,7 @@ impl Index {
     fn refer_one(&mut self, publication: u64, reference: &Reference<'_>) {
         let order = reference.order;
         let Some(entry) = self.session_mut(reference.session) else {
+            // The session has ended.
             return;
         };
         entry.next_order = entry.next_order.max(order.saturating_add(1));
@@ -328,6 +330,7 @@ impl Index {
 
     fn release(&mut self, session: u64, order: u64) {
         let Some(entry) = self.session_mut(session) else {
+            // The session has ended.
             return;
         };
         if let Some(in_flight) = entry.in_flight.get_mut(&order) {
@@ -343,6 +346,7 @@ impl Index {
 
     fn finish(&mut self, session: u64, order: u64) {
         let Some(entry) = self.session_mut(session) else {
+            // The session has ended.
             return;
         };
         let reference = entry.references.remove(order);
@@ -350,6 +354,7 @@ impl Index {
         let in_flight = entry.in_flight.remove(&order);
         self.free(in_flight.map(|in_flight| in_flight.place));
         let Some(reference) = reference else {
+            // What was in flight alone, or a copy of a record that was taken in before.
             return;
         };
         self.live.free_references(1);

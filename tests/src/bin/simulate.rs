@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         fault: arguments.fault,
         stored: arguments.stored,
     };
-    say_seed_in_panics(&options);
+    print_seed_in_panics(&options);
     match arguments.seed {
         Some(seed) => replay(seed, &options),
         None => run_all(&arguments, &options),
@@ -66,7 +66,7 @@ thread_local! {
 }
 
 /// A panic is a finding too.
-fn say_seed_in_panics(options: &Options) {
+fn print_seed_in_panics(options: &Options) {
     let (options, before) = (options.clone(), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);

@@ -68,12 +68,12 @@ fn each_rule_finds_its_violation() {
 }
 
 #[test]
-fn a_silent_way_out_of_the_logic_is_found() {
+fn a_silent_way_out_of_the_broker_is_found() {
     let at = |exit: &str| {
         let text = format!("{HEADER}fn f(x: Option<u8>) {{\n    let Some(x) = x else {{ {exit} }};\n}}\n");
         (
             found_in("broker/src/logic/a.rs", &text),
-            found_in("broker/src/shard/a.rs", &text),
+            found_in("loadgen/src/a.rs", &text),
         )
     };
     assert_eq!(at("return"), (vec![(Rule::SilentReturn, 5)], vec![]));

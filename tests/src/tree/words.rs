@@ -108,9 +108,9 @@ const OTHERS_USES: [&str; 13] = [
     "home-assistant",
     "conn-storm",
     "paced-10k",
-    "alias = \"paced\"",
-    "alias = \"pace\"",
-    "alias = \"pacer\"",
+    "\"paced\"",
+    "\"pace\"",
+    "\"pacer\"",
 ];
 
 /// Files that write of the words themselves, are a record of what was, or are made from files that are read.

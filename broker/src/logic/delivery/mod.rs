@@ -1,10 +1,10 @@
 //! Between a message and one client's output or queue: the connections and sessions of a shard, and what it takes to
 //! send to them.
 //!
-//! A message goes to the local sessions of its route (fan_out.rs), one after the other (deliver.rs): it is encoded
-//! once for all who get the same packet (encodings.rs, aliases.rs) and appended to an output (outputs.rs), or waits
-//! in the session's queue (waiting.rs) until acknowledgements (flight.rs) and the socket let it go. What the store is
-//! to know of it goes through publications.rs and journal.rs; what promises that it does waits in deferred.rs.
+//! A message goes to the local sessions of its route (fan_out.rs), one after the other (deliver.rs): it is encoded once
+//! for all who get the same packet (encodings.rs, aliases.rs) and appended to an output (outputs.rs), or waits in the
+//! session's queue (waiting.rs) until acknowledgements (flight.rs) and the socket allow it to be sent. Records for the
+//! store are written by publications.rs and journal.rs; packets that promise that they are durable wait in deferred.rs.
 //!
 //! Invariants: [`Delivery`] alone changes what it holds, so that its accounts (the shell's list, flow control,
 //! counters, store) are right after each call; whoever has a slot of a connection or a session got it while that was

@@ -18,7 +18,7 @@
 //! `output_bytes.rs` counts, `client.rs` has the states of a consumer, `grace.rs` how long it is waited for,
 //! `pauses.rs` who is paused and why, `pausing.rs` pauses and resumes; `shard.rs` is what the logic calls.
 //!
-//! Invariants: a client can hold others up for its grace period and no longer; who is paused has a reason, and each
+//! Invariants: a client can delay others for its grace period and no longer; who is paused has a reason, and each
 //! reason ends in a call of this module. A client whose acknowledgements are awaited does not wait for another one's
 //! acknowledgements: two clients that publish to each other would wait for each other.
 

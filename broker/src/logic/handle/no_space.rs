@@ -18,6 +18,7 @@ use crate::logic::connection::{Connection, ConnectionId, Stage};
 use crate::logic::counters::DropReason;
 use crate::logic::flow::Reason;
 use crate::logic::handle::Handler;
+use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::RawPacket;
 use crate::logic::retained::is_own_to_broker;
 use crate::logic::routing::route::RouteSlot;
@@ -65,6 +66,7 @@ impl Handler<'_> {
             return true;
         }
         let Some(route) = self.shard.routing.route(route) else {
+            unreachable_state("a route that is gone while its message is handled");
             return false;
         };
         let is_stored = |session| {
@@ -103,8 +105,7 @@ impl Handler<'_> {
         };
         let mut packet = Vec::new();
         if publish.encode(connection.version, &mut packet).is_err() {
-            // It was a packet of that size.
-            return;
+            return unreachable_state("a PUBLISH that was received and cannot be encoded");
         }
         let bytes = u32::try_from(packet.len()).unwrap_or(u32::MAX);
         let id = connection.id(slot);
@@ -125,10 +126,9 @@ impl Handler<'_> {
     /// Handles a PUBLISH that has waited. False if that takes more work than is left.
     fn publish_again(&mut self, packet: &[u8], version: ProtocolVersion) -> bool {
         let frame = mqtt::frame::split(packet, limits::PACKET_BYTES_MAX);
-        let Some(frame) = frame.ok().flatten() else {
-            return true;
-        };
-        let Ok(publish) = mqtt::decode::publish(&frame, version) else {
+        let publish = frame.as_ref().ok().and_then(Option::as_ref);
+        let Some(Ok(publish)) = publish.map(|frame| mqtt::decode::publish(frame, version)) else {
+            unreachable_state("a PUBLISH that was encoded here and cannot be decoded");
             return true;
         };
         let raw = RawPacket {

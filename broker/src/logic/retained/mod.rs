@@ -3,10 +3,10 @@
 //! **A PUBLISH with RETAIN** is a message to the subscribers as any other, and a change to the topic's owner: one
 //! record to each shard with interest and to the owner, which share its one allocation. The owner alone applies it.
 //!
-//! *Which of two changes stands.* The owner takes its queues one after the other, so it may see a change before
+//! *Which of two changes wins.* The owner takes its queues one after the other, so it may see a change before
 //! another one that it follows: by a client that had the PUBACK, or the message itself from a shard whose queue was
 //! faster. So the publisher's shard draws a ticket for each change from the owner's counter, which all shards share
-//! (`quota.rs`), and the latest ticket stands (`owned.rs`). Of a topic without a message the ticket is kept until
+//! (`quota.rs`), and the latest ticket wins (`owned.rs`). Of a topic without a message the ticket is kept until
 //! nothing older can come (`removed.rs`). No clock is asked, nobody else learns of a change, and nothing of it lives
 //! longer than a round between shards.
 //!

@@ -72,9 +72,11 @@ impl ShardLoop {
         let timeout_s = self.logic.settings().connect_timeout_s;
         let accepted_at = self.pending.accepted_at(id);
         let (Some(pending), Some(accepted_at)) = (self.pending.get(id), accepted_at) else {
+            // It was closed while its password was checked.
             return;
         };
         let Phase::CheckingCredentials(connect) = &pending.phase else {
+            // Its CONNECT has been answered meanwhile, when the broker shut down.
             return;
         };
         if connect.authentication.is_some() {
@@ -104,6 +106,7 @@ impl ShardLoop {
 
     fn finish_exchange(&mut self, id: PendingId, auth_bytes: usize) {
         let Some(pending) = self.pending.get(id) else {
+            // The caller has just read from it.
             return;
         };
         match pending.finish_exchange(self.now, &self.access.authentication, auth_bytes) {
@@ -139,9 +142,11 @@ impl ShardLoop {
             return self.answer_without_session(id);
         }
         let Some(mut transfer) = self.take_transfer(id, verdict, authenticated) else {
+            // It was closed while its password was checked.
             return;
         };
         let Some(owner) = self.find_owner(&mut transfer) else {
+            // The kernel gave no random bytes; `find_owner` has logged it.
             return;
         };
         if owner == self.exchange.shard() {
@@ -196,6 +201,7 @@ impl ShardLoop {
     /// Ends a pending connection; `why` is for the log, which may know already.
     pub(in crate::shard) fn close_pending(&mut self, id: PendingId, why: Option<&str>) {
         let Some(pending) = self.pending.remove(id) else {
+            // It was closed already, for another reason.
             return;
         };
         match why {

@@ -1,12 +1,13 @@
 //! Scenarios with names, and scenarios in files. Each is a list of words that are inserted before those of the command
-//! line. `list.rs` has the named ones.
+//! line. `list.rs` has the named ones, `file.rs` reads those in files.
 //!
 //! Invariant: a name means the same load everywhere. The outcome has the scenario as it was run, its name and its
 //! scale, so changes by the command line are visible.
 
+mod file;
 mod list;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::Path;
 
 use crate::scenario::Origin;
@@ -137,7 +138,7 @@ pub(crate) fn find(chosen: &str) -> Result<Found, String> {
         });
     }
     if chosen.ends_with(".toml") || chosen.contains('/') {
-        return from_file(Path::new(chosen));
+        return file::read(Path::new(chosen));
     }
     let names: Vec<&str> = ALL.iter().map(|named| named.name).collect();
     Err(format!(
@@ -172,75 +173,6 @@ fn chosen(words: &[OsString]) -> Option<String> {
         }
     }
     chosen
-}
-
-fn from_file(path: &Path) -> Result<Found, String> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("--scenario {shown}: {error}"))?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error| format!("--scenario {shown}: {error}"))?;
-    let stem = path.file_stem().map(OsStr::to_string_lossy).unwrap_or_default();
-    let mut found = Found {
-        name: stem.into_owned(),
-        command: Command::Run,
-        words: Vec::new(),
-    };
-    for (key, value) in &table {
-        match (key.as_str(), value) {
-            ("name", toml::Value::String(name)) => found.name.clone_from(name),
-            ("command", toml::Value::String(word)) => {
-                let commands = [Command::Run, Command::Sweep, Command::Conn, Command::Retained];
-                let known = commands.into_iter().find(|command| command.word() == word);
-                found.command = known.ok_or_else(|| {
-                    format!("--scenario {shown}: command must be run, sweep, conn or retained, not {word}")
-                })?;
-            }
-            ("scenario", _) => {
-                return Err(format!("--scenario {shown}: a file cannot name another scenario"));
-            }
-            _ => found
-                .words
-                .extend(option_words(key, value).map_err(|why| format!("--scenario {shown}: {key}: {why}"))?),
-        }
-    }
-    Ok(found)
-}
-
-/// A key and its value as a long option.
-fn option_words(key: &str, value: &toml::Value) -> Result<Vec<OsString>, String> {
-    let option = format!("--{}", key.replace('_', "-"));
-    let with = |text: String| Ok(vec![OsString::from(format!("{option}={text}"))]);
-    match value {
-        toml::Value::Boolean(true) => Ok(vec![OsString::from(option)]),
-        toml::Value::Boolean(false) => Ok(Vec::new()),
-        // An option of several words, as often as there are lists of them.
-        toml::Value::Array(values) if values.first().is_some_and(toml::Value::is_array) => {
-            let mut words = Vec::new();
-            for list in values {
-                let list = list.as_array().ok_or("a list of lists has nothing else in it")?;
-                words.push(OsString::from(option.clone()));
-                for value in list {
-                    words.push(OsString::from(scalar(value)?));
-                }
-            }
-            Ok(words)
-        }
-        toml::Value::Array(values) => {
-            let texts: Result<Vec<String>, String> = values.iter().map(scalar).collect();
-            with(texts?.join(","))
-        }
-        value => with(scalar(value)?),
-    }
-}
-
-fn scalar(value: &toml::Value) -> Result<String, String> {
-    match value {
-        toml::Value::String(text) => Ok(text.clone()),
-        toml::Value::Integer(number) => Ok(number.to_string()),
-        toml::Value::Float(number) => Ok(number.to_string()),
-        _ => Err("it must be a number, a text, true or false, or a list of these".to_owned()),
-    }
 }
 
 #[cfg(test)]
