@@ -54,7 +54,7 @@ pub(super) struct FlowControl {
     /// The time of the present call of the shard.
     now: Timestamp,
     /// What deliveries met since the last [`Self::begin`] that publishers have to wait for.
-    pub(in crate::logic) met: BTreeSet<Reason>,
+    met: BTreeSet<Reason>,
     /// Clients that have become backlogged: their grace periods are to be begun.
     begun: Vec<ConnectionSlot>,
     /// Connections that are to be read from no more, or again.
@@ -87,6 +87,11 @@ impl FlowControl {
 
     pub(super) fn set_marks(&mut self, client: Watermarks, shard: Watermarks) {
         self.output.set_marks(client, shard);
+    }
+
+    /// What is being handled has met a reason for its publisher to wait.
+    pub(in crate::logic) fn note_reason(&mut self, reason: Reason) {
+        self.met.insert(reason);
     }
 
     /// Whether the process has reached `memory_limit`.

@@ -43,7 +43,7 @@ impl Shard {
     pub(in crate::logic) fn pause_publisher(&mut self, id: ConnectionId) {
         self.begin_graces();
         if self.delivery.journal.is_to_wait(self.journal_before) {
-            self.delivery.flow.met.insert(Reason::Store);
+            self.delivery.flow.note_reason(Reason::Store);
             self.timers
                 .set(self.now.plus_ns(limits::STORE_RETRY_NS), Timer::Store);
         }

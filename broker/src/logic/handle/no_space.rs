@@ -119,7 +119,7 @@ impl Handler<'_> {
         let came = shard.now;
         shard.unstored.push_back(Unstored { id, came, packet });
         if is_over || shard.unstored.len() > limits::UNSTORED_PACKETS_MAX {
-            shard.delivery.flow.met.insert(Reason::Space { slot });
+            shard.delivery.flow.note_reason(Reason::Space { slot });
         }
     }
 
