@@ -14,7 +14,7 @@ use super::attempt::{Attempt, ConnectThread};
 use super::measurements::{CAUSES_MAX, ConnectMeasurements, ConnectState};
 use super::scenario::ConnectLoad;
 use crate::connection::opening::{Opening, Stage};
-use crate::connection::{Broken, Connection, Scratch, local_address};
+use crate::connection::{Broken, Connection, Scratch, SlotToken, local_address};
 use crate::measure::thread_use::ThreadMeter;
 use crate::measure::timeline::{Times, nanoseconds};
 use crate::scenario::schedule::{Arrival, Schedule, random_of};
@@ -166,7 +166,7 @@ impl<'a> ConnectWorker<'a> {
             self.slots.len() - 1
         });
         let generation = self.slots.get(slot).map_or(0, |slot| slot.generation);
-        let token = Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64);
+        let token = SlotToken::new(slot, generation).into();
         let measured = times.is_measured(intended_ns);
         let number = self.started;
         let attempt = self.attempt(token, intended_ns, now_ns, measured);
@@ -264,9 +264,9 @@ impl<'a> ConnectWorker<'a> {
     }
 
     fn slot(&mut self, token: Token) -> Option<&mut Slot> {
-        let generation = token.0 >> SLOT_BITS;
-        let slot = self.slots.get_mut((token.0 & SLOT_MASK) as usize)?;
-        (slot.generation & GENERATION_MASK == generation).then_some(slot)
+        let token = SlotToken::from(token);
+        let slot = self.slots.get_mut(token.slot)?;
+        token.is_of(slot.generation).then_some(slot)
     }
 
     /// The connection of a token is over.
@@ -277,7 +277,7 @@ impl<'a> ConnectWorker<'a> {
         };
         slot.generation += 1;
         attempt.connection.shut_down();
-        self.free.push((token.0 & SLOT_MASK) as usize);
+        self.free.push(SlotToken::from(token).slot);
         match (attempt.opening.stage, broken) {
             (Stage::Closing, _) => {
                 self.thread.state.counts.closed.fetch_add(1, Ordering::Relaxed);
@@ -310,7 +310,7 @@ impl<'a> ConnectWorker<'a> {
                 continue;
             };
             let since_ns = now_ns.saturating_sub(attempt.opening.entered_at_ns());
-            let token = Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64);
+            let token = SlotToken::new(slot, *generation).into();
             if attempt.opening.stage == Stage::Closing && since_ns > CLOSES_WITHIN_NS {
                 self.end(token, None);
             } else if since_ns > timeout_ns {
@@ -330,7 +330,3 @@ pub const CLOSES_WITHIN_NS: u64 = 1_000_000_000;
 const LOOK_NS: u64 = 100_000_000;
 const STARTS_A_TURN: usize = 64;
 const PACKET_BYTES_MAX: u32 = 64 * 1024;
-/// Slots take the low bits of a token, generations those above, within the 56 that there are.
-const SLOT_BITS: u32 = 24;
-const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
-const GENERATION_MASK: u64 = (1 << 32) - 1;

@@ -4,7 +4,7 @@
 //! [`Connection`] is one of many in a ring, [`BlockingConnection`] is a single one. [`opening`] takes a connection of a
 //! ring from TCP to CONNECT. [`login`] writes CONNECT and checks the answer, for both kinds of connection.
 //! `non_blocking.rs` and `blocking.rs` are the two kinds; `frames.rs` cuts packets, `broken.rs` has the reasons for
-//! which a connection ends.
+//! which a connection ends, `slot_token.rs` the names of connections in a ring.
 //!
 //! Invariant: CONNACK, SUBACK and DISCONNECT are checked here and nowhere else.
 
@@ -14,12 +14,14 @@ mod frames;
 pub mod login;
 mod non_blocking;
 pub mod opening;
+mod slot_token;
 
 use std::net::IpAddr;
 
 pub use blocking::{BlockingConnection, WholePacket};
 pub use broken::Broken;
 pub use non_blocking::{Connection, Scratch};
+pub(crate) use slot_token::SlotToken;
 
 /// The address that a connection leaves from: they take turns.
 pub(crate) fn local_address(bind: &[IpAddr], index: usize) -> Option<IpAddr> {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use transport::clock::monotonic_ns;
 use transport::ring::Token;
 
-use super::{Client, Role, Worker, token_of};
+use super::{Client, Role, Worker};
 use crate::connection::opening::{Opening, Stage};
-use crate::connection::{Broken, Connection, local_address};
+use crate::connection::{Broken, Connection, SlotToken, local_address};
 use crate::generator::handshake;
 use crate::generator::identity::Who;
 use crate::generator::publisher::Publisher;
@@ -67,7 +67,7 @@ impl Worker<'_> {
         let Some(&who) = self.order.get(slot) else {
             return Ok(());
         };
-        let client = self.new_client(who, token_of(slot, 0));
+        let client = self.new_client(who, SlotToken::new(slot, 0).into());
         let host = self.run.endpoint.host(who.number());
         let client =
             client.map_err(|broken| Failure::Connect(format!("cannot connect {who} to {host}: {broken}")))?;
@@ -169,7 +169,7 @@ impl Worker<'_> {
             }
             client.generation += 1;
             client.again_at_ns = 0;
-            let (who, token) = (client.who, token_of(slot, client.generation));
+            let (who, token) = (client.who, SlotToken::new(slot, client.generation).into());
             let connection = self.new_connection(who, token);
             let Some(client) = self.clients.get_mut(slot) else {
                 return;

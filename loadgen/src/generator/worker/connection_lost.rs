@@ -1,7 +1,7 @@
 //! Handles connections that end too early, and distinguishes their late completions from those of the connections that
 //! replace them.
 //!
-//! Invariant: a completion counts only for the connection that it was begun for, because the token has its generation.
+//! Invariants: none.
 
 use transport::clock::monotonic_ns;
 use transport::ring::Token;
@@ -9,8 +9,8 @@ use transport::stream::StreamError;
 use transport::websocket::client::UpgradeError;
 
 use super::{Role, Worker};
-use crate::connection::Broken;
 use crate::connection::opening::Stage;
+use crate::connection::{Broken, SlotToken};
 use crate::generator::identity::Who;
 use crate::target::endpoint::Endpoint;
 
@@ -73,9 +73,9 @@ impl Worker<'_> {
 
     /// The slot of a completion's client, if it is for the connection that the client has now.
     pub(super) fn slot_of_token(&self, token: Token) -> Option<usize> {
-        let slot = (token.0 & SLOT_MASK) as usize;
-        let client = self.clients.get(slot)?;
-        (client.generation & GENERATION_MASK == token.0 >> SLOT_BITS).then_some(slot)
+        let token = SlotToken::from(token);
+        let client = self.clients.get(token.slot)?;
+        token.is_of(client.generation).then_some(token.slot)
     }
 }
 
@@ -100,15 +100,6 @@ fn hint(stage: Stage, broken: &Broken, endpoint: &Endpoint) -> &'static str {
         _ => "",
     }
 }
-
-/// The token of a slot's connection: the slot in the low bits, how often it was made above.
-pub(super) fn token_of(slot: usize, generation: u64) -> Token {
-    Token((generation & GENERATION_MASK) << SLOT_BITS | slot as u64)
-}
-
-const SLOT_BITS: u32 = 32;
-const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
-const GENERATION_MASK: u64 = (1 << 20) - 1;
 
 /// How long a client waits before it connects again.
 const AGAIN_AFTER_NS: u64 = 100_000_000;

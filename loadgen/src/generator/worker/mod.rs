@@ -36,7 +36,6 @@ use crate::generator::subscriber::Subscriber;
 use crate::measure::thread_use::ThreadMeter;
 use crate::outcome::series::IntervalPart;
 use crate::system::error::Failure;
-use connection_lost::token_of;
 use state::LoadState;
 
 /// What a thread reports to the coordinator.

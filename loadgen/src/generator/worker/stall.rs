@@ -3,7 +3,8 @@
 //!
 //! Invariant: all of them stop and resume together, at the times of the timeline.
 
-use super::{Client, Worker, token_of};
+use super::{Client, Worker};
+use crate::connection::SlotToken;
 use crate::connection::opening::{Opening, Stage};
 use crate::generator::identity::Who;
 
@@ -30,7 +31,7 @@ impl Worker<'_> {
             };
             client.stalled = stalled;
             if stalled {
-                self.ring.cancel(token_of(slot, client.generation));
+                self.ring.cancel(SlotToken::new(slot, client.generation).into());
             } else {
                 client.connection.receive(&mut self.ring);
             }
