@@ -7,15 +7,17 @@ use std::io::{Read as _, Seek as _};
 use std::path::Path;
 use std::process::ExitStatus;
 
-use serde_json::Value;
+use crate::measure::latency::Summary;
+use crate::outcome::Outcome;
+use crate::outcome::validity::LimitedBy;
 
 /// The conclusion of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// The exit code; -1 where there is none.
     pub exit_code: i32,
-    /// The outcome as JSON, of our own generator.
-    pub outcome: Value,
+    /// The outcome, of our own generator.
+    pub(super) outcome: Option<Box<Outcome>>,
     /// The last line that it wrote.
     pub(super) last_line: String,
 }
@@ -31,7 +33,7 @@ impl Answer {
         let last_line = written.lines().rev().map(str::trim).find(|line| !line.is_empty());
         Answer {
             exit_code: status.and_then(|status| status.code()).unwrap_or(-1),
-            outcome: serde_json::from_str(&text).unwrap_or_default(),
+            outcome: serde_json::from_str(&text).ok(),
             last_line: last_line.unwrap_or_default().to_owned(),
         }
     }
@@ -41,39 +43,49 @@ impl Answer {
         self.findings().iter().any(|text| text.contains(words))
     }
 
-    /// A figure of the outcome; not a number where there is none.
-    pub(super) fn figure(&self, pointer: &str) -> f64 {
-        let value = self.outcome.pointer(pointer).and_then(Value::as_f64);
-        value.unwrap_or(f64::NAN)
+    /// A figure of the latency, in ns; not a number where there is none.
+    pub(super) fn latency_ns(&self, figure: impl Fn(&Summary) -> u64) -> f64 {
+        let latency = self.outcome.as_ref().and_then(|outcome| outcome.latency.as_ref());
+        latency.map_or(f64::NAN, |latency| figure(latency) as f64)
     }
 
-    /// A text of the outcome.
-    pub(super) fn word(&self, pointer: &str) -> &str {
-        let value = self.outcome.pointer(pointer).and_then(Value::as_str);
-        value.unwrap_or_default()
+    /// The p99 of the time from the arrival in the kernel to the read, in ns; not a number where there is none.
+    pub(super) fn read_delay_p99_ns(&self) -> f64 {
+        let delay = self
+            .outcome
+            .as_ref()
+            .and_then(|outcome| outcome.read_delay.as_ref());
+        delay.map_or(f64::NAN, |delay| delay.p99_ns as f64)
+    }
+
+    /// How many percent of the messages never came; not a number where there is no outcome.
+    pub(super) fn never_came_percent(&self) -> f64 {
+        let outcome = self.outcome.as_ref();
+        let never_came = outcome.and_then(|outcome| outcome.never_came.as_ref());
+        never_came.map_or(f64::NAN, |never_came| never_came.percent)
+    }
+
+    /// Whether the run was limited by that.
+    pub(super) fn is_limited_by(&self, limit: LimitedBy) -> bool {
+        let outcome = self.outcome.as_ref();
+        outcome.is_some_and(|outcome| outcome.verdict.limited_by == limit)
     }
 
     fn findings(&self) -> Vec<&str> {
-        let findings = self
-            .outcome
-            .pointer("/verdict/findings")
-            .and_then(Value::as_array);
-        findings.map_or(Vec::new(), |findings| {
-            findings
-                .iter()
-                .filter_map(|finding| finding.get("text")?.as_str())
-                .collect()
-        })
+        let findings = self.outcome.iter().flat_map(|outcome| &outcome.verdict.findings);
+        findings.map(|finding| finding.text.as_str()).collect()
     }
 
     /// In a line or two: exit code, percentiles, findings.
     pub(super) fn text(&self) -> String {
-        let ms = |pointer: &str| self.figure(pointer) / 1e6;
-        let figures = match ms("/latency/p50_ns") {
+        let figures = match self.latency_ns(|latency| latency.p50_ns) / 1e6 {
             p50 if p50.is_nan() => String::new(),
-            p50 => format!(", p50 {p50:.3} ms, p99 {:.3} ms", ms("/latency/p99_ns")),
+            p50 => {
+                let p99 = self.latency_ns(|latency| latency.p99_ns) / 1e6;
+                format!(", p50 {p50:.3} ms, p99 {p99:.3} ms")
+            }
         };
-        let text = if self.outcome.is_null() {
+        let text = if self.outcome.is_none() {
             self.last_line.clone()
         } else {
             self.findings().join("; ")

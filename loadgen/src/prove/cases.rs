@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Proof;
 use super::answer::Answer;
 use super::proxy::PathFault;
+use crate::outcome::validity::LimitedBy;
 use crate::system::cpus::Cpus;
 
 /// What is done to the generator.
@@ -103,7 +104,7 @@ macro_rules! starved {
 const TWO_THREADS: &str = "--threads 2";
 
 fn drops_right(answer: &Answer, one_in: f64) -> bool {
-    let percent = answer.figure("/never_came/percent");
+    let percent = answer.never_came_percent();
     answer.exit_code == 1
         && answer.found("although no socket was full")
         && (percent - 100.0 / one_in).abs() < 30.0 / one_in
@@ -111,7 +112,7 @@ fn drops_right(answer: &Answer, one_in: f64) -> bool {
 
 fn starved_right(answer: &Answer) -> bool {
     answer.exit_code == 4
-        && answer.word("/verdict/limited_by") == "generator"
+        && answer.is_limited_by(LimitedBy::Generator)
         && !answer.found("were lost")
         && !answer.found("the broker was the bottleneck")
 }
@@ -138,7 +139,8 @@ pub const ALL: &[Case] = &[
         must_fail: false,
         right: "exit 0: valid, p50 from 20 to 25 ms",
         is_right: |answer| {
-            answer.exit_code == 0 && (20.0..25.0).contains(&(answer.figure("/latency/p50_ns") / MS))
+            answer.exit_code == 0
+                && (20.0..25.0).contains(&(answer.latency_ns(|latency| latency.p50_ns) / MS))
         },
     },
     Case {
@@ -153,9 +155,9 @@ pub const ALL: &[Case] = &[
         right: "exit 0: the highest latency about 400 ms, and p99 too, as a fifth of the messages waited",
         is_right: |answer| {
             answer.exit_code == 0
-                && (350.0..500.0).contains(&(answer.figure("/latency/max_ns") / MS))
-                && answer.figure("/latency/p99_ns") / MS > 300.0
-                && answer.figure("/latency/p50_ns") / MS < 50.0
+                && (350.0..500.0).contains(&(answer.latency_ns(|latency| latency.max_ns) / MS))
+                && answer.latency_ns(|latency| latency.p99_ns) / MS > 300.0
+                && answer.latency_ns(|latency| latency.p50_ns) / MS < 50.0
         },
     },
     Case {
@@ -250,7 +252,7 @@ pub const ALL: &[Case] = &[
         right: "exit 0: the connections were the limit; nothing that was owed is lost",
         is_right: |answer| {
             answer.exit_code == 0
-                && answer.word("/verdict/limited_by") == "network"
+                && answer.is_limited_by(LimitedBy::Network)
                 && !answer.found("were lost")
                 && answer.found("were not owed")
         },
@@ -267,8 +269,8 @@ pub const ALL: &[Case] = &[
             answer.exit_code == 5
                 && answer.found("did not carry the offered rate")
                 && !answer.found("were lost")
-                && answer.figure("/never_came/percent") > 5.0
-                && answer.figure("/latency/p99_ns") >= 0.9e9
+                && answer.never_came_percent() > 5.0
+                && answer.latency_ns(|latency| latency.p99_ns) >= 0.9e9
         },
     },
     Case {
@@ -324,10 +326,10 @@ pub const ALL: &[Case] = &[
         must_fail: true,
         right: "exit 4, or the thread is named and the time from arrival to read is not what makes the p99",
         is_right: |answer| {
-            let read_p99_ns = answer.figure("/read_delay/p99_ns");
+            let read_p99_ns = answer.read_delay_p99_ns();
             starved_right(answer)
                 || (answer.found("generator thread 1 was ready and had no CPU")
-                    && read_p99_ns < answer.figure("/latency/p99_ns") / 2.0)
+                    && read_p99_ns < answer.latency_ns(|latency| latency.p99_ns) / 2.0)
         },
     },
 ];
