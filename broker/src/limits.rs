@@ -4,9 +4,11 @@
 //! between the bounds are asserted at compile time, at the end.
 
 mod operators;
+mod stored_queue;
 mod work;
 
 pub use self::operators::*;
+pub use self::stored_queue::*;
 pub use self::work::*;
 
 /// Bytes of the first packet (CONNECT) at most, mosquitto's 100,000 behind the fixed header: a larger one is refused

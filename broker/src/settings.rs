@@ -7,7 +7,7 @@
 use mqtt::QoS;
 
 use crate::limits;
-use crate::limits::Watermarks;
+use crate::limits::{LoadedQueue, Watermarks};
 use crate::turn::WorkLimits;
 
 /// The value of a count or size that is not limited.
@@ -84,6 +84,8 @@ pub struct Settings {
     pub shard_output: Watermarks,
     /// How much work a turn of a shard may hold. No key of the configuration.
     pub work: WorkLimits,
+    /// How much of a queue that a store has is in memory. No key of the configuration.
+    pub loaded_queue: LoadedQueue,
     /// `memory_limit` in bytes: above it messages for queues are refused.
     pub memory_bytes_max: u64,
     /// Slashes of a topic name or filter at most; more are refused.
@@ -153,6 +155,7 @@ impl Default for Settings {
             client_output: limits::CLIENT_OUTPUT,
             shard_output: limits::SHARD_OUTPUT,
             work: limits::WORK,
+            loaded_queue: limits::LOADED_QUEUE,
             queue_qos0_messages: false,
             keep_alive_s_max: 0,
             connect_timeout_s: 15,

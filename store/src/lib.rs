@@ -9,8 +9,9 @@
 //! `record/` has what is kept, `format/` how it lies on the disk, `index/` what of it lives, `engine/` writes and
 //! recovers, `files/` is all that touches the system; `inspect.rs` reads a store that others may write.
 //!
-//! The files beside: `log.rs` and `shard_log.rs` are the two ends, `options.rs`, `counters.rs`, `recovered.rs`,
-//! `progress.rs` and `error.rs` what goes in and comes out, `bytes.rs` and `block.rs` numbers and memory.
+//! The files beside: `log.rs`, `storage_thread.rs` and `shard_log.rs` are the two ends; `options.rs`, `counters.rs`,
+//! `recovered.rs`, `progress.rs`, `read_back.rs` and `error.rs` have what goes in and comes out, `bytes.rs` and
+//! `block.rs` numbers and memory.
 //!
 //! Invariants: all shards append to one log, so there is one order: when a record is durable, all that was submitted
 //! before it is. A batch is there after a crash as a whole or not at all. What was reported as durable is there after
@@ -28,20 +29,24 @@ mod inspect;
 mod log;
 mod options;
 mod progress;
+mod read_back;
 mod record;
 mod recovered;
 mod shard_log;
+mod storage_thread;
 
 pub use counters::Statistics;
 pub use error::StoreError;
 pub use files::{FileLayer, StoreFile, simulated};
 pub use inspect::{Inspection, backup, backup_with, check_version, inspect, inspect_with};
-pub use log::{Log, StorageThread, Wake, open, open_reporting, open_with};
+pub use log::{Log, Wake, open, open_reporting, open_with};
 pub use options::{Durability, Options};
 pub use progress::{Progress, Report};
+pub use read_back::{ReadBack, ReadMessage, ReadRequest};
 pub use record::{Record, Reference, ReferenceList, Session, ShardList, Will};
 pub use recovered::{
     Damage, Recovered, RecoveredPublication, RecoveredReference, RecoveredRetained, RecoveredSession,
-    RecoveredSubscription, RecoveredWill,
+    RecoveredSubscription, RecoveredWill, WaitingRange,
 };
 pub use shard_log::ShardLog;
+pub use storage_thread::StorageThread;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::counters::{Counters, Statistics};
@@ -21,7 +21,8 @@ use crate::files::real::RealFiles;
 use crate::options::{Durability, Options};
 use crate::progress::Report;
 use crate::recovered::Recovered;
-use crate::shard_log::{Batch, Request, ShardLog, Shared};
+use crate::shard_log::{Batch, Read, Request, ShardLog, Shared};
+use crate::storage_thread::StorageThread;
 
 /// Called with the number of a shard for which something has changed.
 pub type Wake = Box<dyn Fn(u16) + Send>;
@@ -86,6 +87,7 @@ fn open_files(
         sender,
         requests,
         waiting: VecDeque::new(),
+        reads: VecDeque::new(),
         wake,
         shards: options.shards,
         synced: Instant::now(),
@@ -101,6 +103,7 @@ pub struct Log {
     sender: Sender<Request>,
     requests: Receiver<Request>,
     waiting: VecDeque<Batch>,
+    reads: VecDeque<Read>,
     wake: Wake,
     shards: u16,
     synced: Instant,
@@ -134,6 +137,7 @@ impl Log {
             self.commit()?;
             worked = true;
         }
+        self.answer_reads();
         Ok(worked)
     }
 
@@ -153,11 +157,7 @@ impl Log {
             .name("storage".to_owned())
             .spawn(move || self.run())
             .map_err(StoreError::io("start a thread for", "the store"))?;
-        Ok(StorageThread {
-            sender,
-            shared,
-            thread,
-        })
+        Ok(StorageThread::new(sender, shared, thread))
     }
 
     fn run(mut self) -> Result<(), StoreError> {
@@ -184,6 +184,7 @@ impl Log {
                     result => result?,
                 }
             }
+            self.answer_reads();
             self.sync_if_due()?;
             if closed {
                 return self.finish();
@@ -253,7 +254,31 @@ impl Log {
                 self.waiting.push_back(batch);
                 Step::Worked
             }
+            Request::Read(read) => {
+                self.reads.push_back(read);
+                Step::Worked
+            }
             Request::Close => Step::Closed,
+        }
+    }
+
+    /// Answers requests for messages whose batches are in the log.
+    fn answer_reads(&mut self) {
+        for _ in 0..self.reads.len() {
+            let Some(read) = self.reads.pop_front() else {
+                // There are as many as were counted.
+                return;
+            };
+            if read.lane.durable.load(Ordering::Relaxed) < read.after {
+                self.reads.push_back(read);
+                continue;
+            }
+            let answer = self.engine.read_back(read.request);
+            if let Ok(mut answers) = read.lane.answers.lock() {
+                answers.push(answer);
+            }
+            read.lane.has_answers.store(true, Ordering::Release);
+            (self.wake)(read.lane.shard);
         }
     }
 
@@ -265,6 +290,8 @@ impl Log {
         if self.is_asked_to_close() {
             return true;
         }
+        // What is read is acknowledged, which frees space.
+        self.answer_reads();
         thread::sleep(FULL_RETRY);
         self.engine.try_to_grow_again();
         false
@@ -347,43 +374,6 @@ impl Debug for Log {
             .field("engine", &self.engine)
             .field("lock", &self.lock)
             .finish_non_exhaustive()
-    }
-}
-
-/// The thread that writes commits; it ends when it is stopped.
-#[derive(Debug)]
-pub struct StorageThread {
-    sender: Sender<Request>,
-    shared: Arc<Shared>,
-    thread: JoinHandle<Result<(), StoreError>>,
-}
-
-impl StorageThread {
-    /// A handle that appends for this shard. Each has batches of its own.
-    pub fn shard(&self, shard: u16) -> ShardLog {
-        ShardLog::new(Arc::clone(&self.shared), shard, self.sender.clone())
-    }
-
-    /// The figures of the store, for metrics.
-    pub fn statistics(&self) -> Statistics {
-        self.shared.counters.statistics()
-    }
-
-    /// Whether the store has stopped because of an error.
-    pub fn has_failed(&self) -> bool {
-        self.shared.has_failed.load(Ordering::Relaxed)
-    }
-
-    /// Makes all that was submitted durable, and ends.
-    ///
-    /// # Errors
-    /// The store had stopped, or stops now: what was not acknowledged may be lost.
-    pub fn close(self) -> Result<(), StoreError> {
-        let _ended = self.sender.send(Request::Close);
-        match self.thread.join() {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::Stopped("its thread panicked".to_owned())),
-        }
     }
 }
 

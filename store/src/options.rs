@@ -26,6 +26,10 @@ pub struct Options {
     pub started_ms: u64,
     /// Bytes that the store may have on the disk; nothing for as many as there are.
     pub size_max: Option<u64>,
+    /// So many messages that wait for a session are recovered; the others are named by ranges of its order.
+    pub waiting_max: usize,
+    /// By what a message came, as the broker encoded it: such messages are recovered, however many they are.
+    pub is_recovered: fn(&[u8]) -> bool,
     /// Bytes of a segment: a multiple of 4,096. Tests make it small.
     pub segment_size: u32,
 }
@@ -37,6 +41,8 @@ impl Default for Options {
             shards: 1,
             started_ms: 0,
             size_max: None,
+            waiting_max: usize::MAX,
+            is_recovered: |_| true,
             segment_size: 32 << 20,
         }
     }

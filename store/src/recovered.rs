@@ -84,6 +84,8 @@ pub struct RecoveredSession {
     pub subscriptions: Vec<RecoveredSubscription>,
     /// Messages that wait or are in flight.
     pub references: Vec<RecoveredReference>,
+    /// Messages that wait behind those, by the ranges of the order that have them.
+    pub rest: Vec<WaitingRange>,
     /// Packet Identifiers of QoS 2 messages that came in and wait for PUBREL.
     pub received: Vec<u16>,
     /// One above the highest order number that was seen.
@@ -110,6 +112,19 @@ pub struct RecoveredSubscription {
     pub options: u8,
     /// The Subscription Identifier; 0 if there is none.
     pub identifier: u32,
+}
+
+/// Messages that wait for a session and were not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitingRange {
+    /// The place of the first one in the session's order.
+    pub from: u64,
+    /// The place of the last one.
+    pub to: u64,
+    /// How many they are.
+    pub messages: u64,
+    /// What they take in the log, about.
+    pub bytes: u64,
 }
 
 /// That a message waits for a session.

@@ -4,13 +4,14 @@
 //! submitted. If a shard has seen something of another shard's batch and then submits its own, that one comes later in
 //! the log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 
 use crate::counters::{Counters, Statistics};
 use crate::format::frame;
 use crate::options::Durability;
+use crate::read_back::{ReadBack, ReadRequest};
 use crate::record::{self, Record};
 
 /// What all handles of a store share.
@@ -33,14 +34,27 @@ pub(crate) struct ShardLogState {
     /// The last batch that is durable.
     pub(crate) durable: AtomicU64,
     /// The buffer of a batch that was written, to be used again.
-    pub(crate) spare: std::sync::Mutex<Option<Vec<u8>>>,
+    pub(crate) spare: Mutex<Option<Vec<u8>>>,
+    /// Answers that the shard has not taken, and whether there are some.
+    pub(crate) answers: Mutex<Vec<ReadBack>>,
+    pub(crate) has_answers: AtomicBool,
 }
 
 /// What is sent to the storage thread.
 #[derive(Debug)]
 pub(crate) enum Request {
     Batch(Batch),
+    Read(Read),
     Close,
+}
+
+/// A request for messages.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) lane: Arc<ShardLogState>,
+    /// The batch of this handle that has to be in the log before.
+    pub(crate) after: u64,
+    pub(crate) request: ReadRequest,
 }
 
 /// Records that count as a whole or not at all.
@@ -68,7 +82,9 @@ impl ShardLog {
         let lane = Arc::new(ShardLogState {
             shard,
             durable: AtomicU64::new(0),
-            spare: std::sync::Mutex::default(),
+            spare: Mutex::default(),
+            answers: Mutex::default(),
+            has_answers: AtomicBool::new(false),
         });
         Self {
             shared,
@@ -113,6 +129,30 @@ impl ShardLog {
         // Without a storage thread nothing becomes durable: that is what the receiver of an acknowledgement sees.
         let _ended = self.requests.send(Request::Batch(batch));
         self.submitted
+    }
+
+    /// Asks for messages that wait for a session: the answer has all that was submitted until now, and the shard is
+    /// woken for it.
+    pub fn read_back(&mut self, request: ReadRequest) {
+        let read = Read {
+            lane: Arc::clone(&self.lane),
+            after: self.submitted,
+            request,
+        };
+        // Without a storage thread nothing is answered, as nothing becomes durable.
+        let _ended = self.requests.send(Request::Read(read));
+    }
+
+    /// The answers that have come.
+    #[inline]
+    pub fn take_read_back(&mut self) -> Vec<ReadBack> {
+        if !self.lane.has_answers.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        let answers = self.lane.answers.lock();
+        answers
+            .map(|mut answers| std::mem::take(&mut *answers))
+            .unwrap_or_default()
     }
 
     /// The last batch that is durable; all that were submitted if acknowledgements do not wait.

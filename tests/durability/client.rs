@@ -146,7 +146,7 @@ impl Connection {
     }
 }
 
-fn acknowledge(packet_type: PacketType, identifier: PacketIdentifier, out: &mut Vec<u8>) {
+pub(super) fn acknowledge(packet_type: PacketType, identifier: PacketIdentifier, out: &mut Vec<u8>) {
     encode::ack(packet_type, identifier, ReasonCode::Success, V3, out);
 }
 

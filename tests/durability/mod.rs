@@ -5,6 +5,7 @@
 mod client;
 mod full;
 mod importing;
+mod long_queues;
 mod sessions;
 mod starting;
 mod stopping;

@@ -206,10 +206,10 @@ impl StoredMessage {
     #[must_use]
     pub fn from_store(bytes: &[u8], wall: WallClock) -> Option<Self> {
         let &expires_ns = bytes.first_chunk::<EXPIRY_BYTES>()?;
-        let mut kept = bytes.to_vec();
+        let mut kept: Arc<[u8]> = Arc::from(bytes);
         let expires_at = wall.timestamp(u64::from_le_bytes(expires_ns));
-        *kept.first_chunk_mut()? = expires_at.0.to_le_bytes();
-        let stored = Self(Arc::from(kept));
+        *Arc::get_mut(&mut kept)?.first_chunk_mut()? = expires_at.0.to_le_bytes();
+        let stored = Self(kept);
         stored.is_whole().then_some(stored)
     }
 

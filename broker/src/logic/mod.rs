@@ -205,7 +205,7 @@ impl Shard {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         // A timer's time never comes before that of the next turn. What a flush let flow on is handed over in that.
-        if self.has_walks() || self.delivery.journal.has_records() {
+        if self.has_walks() || self.delivery.journal.has_records() || self.delivery.journal.is_reading() {
             return Some(Timestamp(0));
         }
         self.timers.next_deadline()

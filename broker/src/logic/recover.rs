@@ -12,11 +12,12 @@ use std::sync::Arc;
 use mqtt::packet::SubscriptionOptions;
 use mqtt::property::Property;
 use mqtt::{PacketIdentifier, QoS};
-use store::{RecoveredReference, RecoveredSession, RecoveredSubscription};
+use store::{RecoveredReference, RecoveredSession, RecoveredSubscription, WaitingRange};
 
 use crate::auth::acl::Access;
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::journal::FirstNumbers;
+use crate::logic::delivery::waiting::of_group;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::owner::owner_shard;
@@ -98,6 +99,12 @@ impl RecoveredVia {
     }
 }
 
+/// Whether a message is to be recovered however long the queue is: by what it came, as a store had it.
+#[must_use]
+pub fn is_recovered(via: &[u8]) -> bool {
+    !via.is_empty() && RecoveredVia::decode(via).share().is_some()
+}
+
 impl Shard {
     /// Takes what this shard owns of the state that a store kept; returns how many things of it made no sense. The
     /// store is to be open already, as sessions may end by this.
@@ -151,7 +158,8 @@ impl Shard {
         senseless
     }
 
-    /// Makes a session; whether it has expired while the process was not there. `None` if there is one already.
+    /// Makes a session; whether it has expired while the process was not there, or was to end with its connection.
+    /// `None` if there is one already.
     fn restore_session(
         &mut self,
         recovered: &RecoveredSession,
@@ -159,7 +167,7 @@ impl Shard {
         senseless: &mut u64,
     ) -> Option<(SessionSlot, bool)> {
         let client_identifier = &*recovered.client_identifier;
-        if self.delivery.sessions().find(client_identifier).is_some() || recovered.expiry_s == 0 {
+        if self.delivery.sessions().find(client_identifier).is_some() {
             return None;
         }
         let user = recovered.user.as_deref().map(Into::into);
@@ -282,9 +290,11 @@ impl Delivery {
             bytes_max: UNLIMITED,
         };
         let (mut messages, mut bytes) = (0, 0);
+        let last_stored = recovered.rest.last().map_or(0, |range| range.to);
         let Some(session) = self.session_mut(slot) else {
             return unreachable_state("a session that was just made");
         };
+        let mut later = Vec::new();
         for reference in &recovered.references {
             let message = state.messages.get(&reference.publication);
             if let Some((identifier, entry)) = in_flight(reference, message)
@@ -294,15 +304,29 @@ impl Delivery {
             }
             match queued(reference, message) {
                 None => *senseless += 1,
+                Some(queued) if last_stored > 0 && queued.order > last_stored && !of_group(&queued) => {
+                    // It was routed by this start, and the store has it like those before it.
+                    later.push(WaitingRange {
+                        from: queued.order,
+                        to: queued.order,
+                        messages: 1,
+                        bytes: queued.message.queue_bytes(),
+                    });
+                }
                 Some(queued) => {
                     let queued_bytes = queued.message.queue_bytes();
                     let queue = session.queue.get_or_insert_default();
-                    if queue.push(queued, bounds, UNLIMITED) {
+                    if queue.push(queued, bounds, UNLIMITED, None) {
                         messages += 1;
                         bytes += queued_bytes;
                     }
                 }
             }
+        }
+        for &range in recovered.rest.iter().chain(&later) {
+            session.queue.get_or_insert_default().restore_range(range);
+            messages += range.messages;
+            bytes += range.bytes;
         }
         let counters = self.counters();
         counters.queued_messages.add(messages);

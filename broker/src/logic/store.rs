@@ -9,7 +9,10 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use store::{Record, Reference, ReferenceList, Session as SessionRecord, ShardList, Will as WillRecord};
+pub use store::{
+    ReadBack, ReadRequest, Record, Reference, ReferenceList, Session as SessionRecord, ShardList,
+    Will as WillRecord,
+};
 use store::{ShardLog, Statistics};
 
 use crate::limits;
@@ -59,6 +62,19 @@ pub trait Store: std::fmt::Debug {
         false
     }
 
+    /// Whether [`Self::read_back`] is answered.
+    fn reads_back(&self) -> bool {
+        false
+    }
+
+    /// Asks for messages that wait for a session, all that was submitted included.
+    fn read_back(&mut self, _request: ReadRequest) {}
+
+    /// The answers that have come.
+    fn take_read_back(&mut self) -> Vec<ReadBack> {
+        Vec::new()
+    }
+
     /// The numbers of the store, if it has some.
     fn statistics(&self) -> Option<Statistics> {
         None
@@ -88,6 +104,18 @@ impl Store for ShardLog {
 
     fn has_failed(&self) -> bool {
         Self::has_failed(self)
+    }
+
+    fn reads_back(&self) -> bool {
+        true
+    }
+
+    fn read_back(&mut self, request: ReadRequest) {
+        Self::read_back(self, request);
+    }
+
+    fn take_read_back(&mut self) -> Vec<ReadBack> {
+        Self::take_read_back(self)
     }
 
     fn statistics(&self) -> Option<Statistics> {
@@ -145,11 +173,16 @@ impl Shard {
         self.delivery.release_deferred();
     }
 
-    /// Whether a packet of the connection waits until the store has what it promises.
+    /// Whether a packet of the connection waits until the store has what it promises, or a message of its session's
+    /// queue until the store has read it.
     #[must_use]
     pub fn waits_for_store(&self, id: ConnectionId) -> bool {
         let connection = self.delivery.connection_by_id(id);
-        connection.is_some_and(|connection| connection.deferring != Deferring::Nothing)
+        connection.is_some_and(|connection| {
+            let session = self.delivery.session(connection.session);
+            let queue = session.and_then(|session| session.queue.as_ref());
+            connection.deferring != Deferring::Nothing || queue.is_some_and(|queue| queue.is_being_read())
+        })
     }
 
     /// Whether there is a store in which nothing becomes durable any more: the broker has to end.

@@ -40,6 +40,7 @@ impl Shard {
                 Timer::Sys => self.publish_sys(),
             }
         }
+        self.take_read_back();
         self.continue_endings();
         self.begin_flow();
     }

@@ -22,8 +22,9 @@ use transport::clock::monotonic_ns;
 pub(crate) use self::folder::check_folder;
 use self::progress::ProgressReport;
 use crate::config::{Durability, Persistence};
+use crate::limits;
 use crate::logic::Shard;
-use crate::logic::recover::RecoveredState;
+use crate::logic::recover::{RecoveredState, is_recovered};
 use crate::logic::store::WallClock;
 use crate::time::Timestamp;
 
@@ -75,6 +76,8 @@ impl Persisted {
             shards,
             started_ms: wall_ms,
             size_max: persistence.size_max,
+            waiting_max: limits::LOADED_QUEUE.away_messages,
+            is_recovered,
             ..Options::default()
         };
         let mut progress = ProgressReport::new();

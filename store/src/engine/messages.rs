@@ -13,9 +13,9 @@ use crate::format::{Location, frame};
 use crate::index::{Index, Place};
 use crate::progress::{Progress, Report};
 use crate::record::{self, Record};
-use crate::recovered::Recovered;
+use crate::recovered::{Recovered, RecoveredPublication};
 
-/// Fills in the messages of all publications. What cannot be read is damage.
+/// Fills in the publications with their messages. What cannot be read is damage.
 pub(super) fn load_messages(
     index: &Index,
     segments: &Segments,
@@ -24,18 +24,21 @@ pub(super) fn load_messages(
 ) {
     let mut window = Window::default();
     let mut lost = HashSet::new();
-    let places = index.publication_places();
+    let places = index.publication_places(recovered);
     let all = places.len();
-    for (read, (publication, (place, id))) in recovered.publications.iter_mut().zip(places).enumerate() {
+    recovered.publications.reserve(all);
+    for (read, (place, id)) in places.into_iter().enumerate() {
         if read.is_multiple_of(REPORTED) {
             report(Progress::Messages { read, all });
         }
         let frame = read_frame(segments, place, &mut window);
         match frame.and_then(|frame| message_of(&frame, id)) {
-            Some((share, message)) => {
-                publication.share = share;
-                publication.message = message;
-            }
+            Some((share, message)) => recovered.publications.push(RecoveredPublication {
+                id,
+                share,
+                unmarked: index.unmarked(id).to_vec(),
+                message,
+            }),
             None => {
                 lost.insert(id);
             }
@@ -43,9 +46,6 @@ pub(super) fn load_messages(
     }
     if !lost.is_empty() {
         recovered.damage.records += lost.len() as u64;
-        recovered
-            .publications
-            .retain(|publication| !lost.contains(&publication.id));
         for session in &mut recovered.sessions {
             session
                 .references
@@ -55,7 +55,7 @@ pub(super) fn load_messages(
 }
 
 /// A whole frame; it may lie in several commits.
-fn read_frame(segments: &Segments, place: Place, window: &mut Window) -> Option<Vec<u8>> {
+pub(super) fn read_frame(segments: &Segments, place: Place, window: &mut Window) -> Option<Vec<u8>> {
     let mut frame = Vec::with_capacity(place.len as usize);
     let mut at = place.location;
     let mut commit = None;
@@ -86,7 +86,7 @@ fn read_frame(segments: &Segments, place: Place, window: &mut Window) -> Option<
     frame::is_valid(&frame, place.location).then_some(frame)
 }
 
-fn message_of(frame: &[u8], publication: u64) -> Option<(String, Vec<u8>)> {
+pub(super) fn message_of(frame: &[u8], publication: u64) -> Option<(String, Vec<u8>)> {
     let parsed = frame::parse(frame)?;
     match record::decode(parsed.kind, parsed.body)? {
         Record::Publication {

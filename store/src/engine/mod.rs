@@ -1,8 +1,8 @@
 //! The log without threads: commits, the index, recovery. Each call does its I/O and returns.
 //!
 //! `write.rs` writes commits into the files of `segments.rs`. `recovery.rs` opens a log: `scan.rs` finds its commits
-//! and `replay.rs` applies them. `reclaim.rs` frees the oldest segments. `messages.rs` reads messages back, through a
-//! `window.rs` of the segment.
+//! and `replay.rs` applies them. `reclaim.rs` frees the oldest segments. `messages.rs` reads messages, through a
+//! `window.rs` of the segment: all at a start, and those that wait for one session in `read_back.rs`.
 //!
 //! Invariants: a commit is applied to the index when it is written, so the index has nothing that is not in the log.
 //! `previous` is the last commit that counts; numbers of a failed attempt are never used again. Durable bytes are not
@@ -10,6 +10,7 @@
 //! durable, because the copies of a torn commit are lost. A segment is freed when a durable header has named it.
 
 mod messages;
+mod read_back;
 mod reclaim;
 mod recovery;
 mod replay;

@@ -86,7 +86,7 @@ pub(crate) fn inspect(files: Box<dyn FileLayer>, options: &Options) -> Result<In
     let newest = find_segments(&mut segments, &mut damage)?;
     let report: Report<'_> = &mut |_| {};
     let replayed = replay(&mut segments, &newest, &mut index, damage, report);
-    let mut recovered = index.finish_recovery();
+    let mut recovered = index.finish_recovery(options);
     recovered.damage = replayed.damage;
     recovered.damage.orphans = index.ignored();
     load_messages(&index, &segments, &mut recovered, report);
@@ -123,7 +123,7 @@ impl Engine {
             record::encode(&record, out)
         });
         self.commit_in_new_segment(&batch)?;
-        let mut recovered = self.index.finish_recovery();
+        let mut recovered = self.index.finish_recovery(&self.options);
         recovered.epoch = last_epoch + 1;
         recovered.shards = last_shards;
         recovered.damage = replayed.damage;

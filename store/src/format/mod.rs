@@ -19,7 +19,7 @@ pub(crate) mod frame;
 pub(crate) mod segment;
 
 /// Where something begins: the segment's sequence number and the offset in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Location {
     pub(crate) sequence: u32,
     pub(crate) offset: u32,

@@ -2,7 +2,7 @@
 //!
 //! `session.rs`, `publications.rs` and `retained.rs` are its parts, `table.rs` is the map that keeps it small,
 //! `live.rs` counts bytes. `reclaim.rs` decides what is appended again, `recovered.rs` returns everything to the
-//! broker.
+//! broker, `waiting.rs` what waits for one session.
 //!
 //! Invariants: applying the records of a log in order gives the same index, whatever was reclaimed meanwhile. Recovery
 //! makes the index in this way, and commits keep it up to date in this way. Copies that reclaiming appends change only
@@ -16,6 +16,7 @@ mod recovered;
 mod retained;
 mod session;
 mod table;
+mod waiting;
 
 use hashbrown::HashMap;
 
@@ -29,7 +30,7 @@ use crate::format::Location;
 use crate::record::{Record, Reference, ReferenceList};
 
 /// Where a record lies, with its frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) location: Location,
     pub(crate) len: u32,
@@ -101,7 +102,7 @@ impl Index {
 
     /// Where the message of a publication lies.
     pub(crate) fn place_of(&self, publication: u64) -> Option<Place> {
-        self.publications.get(publication)?.place
+        self.publications.get(publication)?.place()
     }
 
     /// Changes the index as a record demands.
@@ -263,7 +264,7 @@ impl Index {
             .iter()
             .filter(|(_, reference)| !reference.is_released())
         {
-            self.publications.release(reference.publication);
+            self.publications.release(reference.publication());
         }
         if let Some(texts) = &mut self.texts {
             texts.remove_session(number);
@@ -339,7 +340,7 @@ impl Index {
         if let Some(reference) = entry.references.get_mut(order)
             && reference.release()
         {
-            let publication = reference.publication;
+            let publication = reference.publication();
             self.publications.release(publication);
         }
     }
@@ -359,7 +360,7 @@ impl Index {
         };
         self.live.free_references(1);
         if !reference.is_released() {
-            self.publications.release(reference.publication);
+            self.publications.release(reference.publication());
         }
     }
 

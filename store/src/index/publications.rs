@@ -22,11 +22,19 @@ pub(super) struct Publications {
     suspects: Vec<u64>,
 }
 
+/// There are as many as messages wait, so it is small.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Publication {
-    /// Nothing if only references to it were seen.
-    pub(super) place: Option<Place>,
+    /// Of no bytes if only references to it were seen.
+    place: Place,
     open: u32,
+}
+
+impl Publication {
+    /// Where it lies; nothing if only references to it were seen.
+    pub(super) fn place(&self) -> Option<Place> {
+        (self.place.len > 0).then_some(self.place)
+    }
 }
 
 impl Publications {
@@ -39,11 +47,18 @@ impl Publications {
         self.unmarked.get(&id).map_or(&[], Vec::as_slice)
     }
 
+    /// Those that some shard has not marked.
+    pub(super) fn all_unmarked(&self) -> impl Iterator<Item = u64> {
+        self.unmarked.keys().copied()
+    }
+
     /// Puts it in, or moves it; returns where it was.
     pub(super) fn put(&mut self, id: u64, place: Place, shards: impl Iterator<Item = u16>) -> Option<Place> {
-        let old = self
-            .get_or_add(id)
-            .and_then(|publication| publication.place.replace(place));
+        let old = self.get_or_add(id).and_then(|publication| {
+            let old = publication.place();
+            publication.place = place;
+            old
+        });
         let shards: Vec<u16> = shards.collect();
         if shards.is_empty() {
             self.unmarked.remove(&id);
@@ -97,20 +112,21 @@ impl Publications {
             if table.get(counter).is_none_or(needed) {
                 continue;
             }
-            if let Some(place) = table.remove(counter).and_then(|publication| publication.place) {
+            if let Some(place) = table.remove(counter).and_then(|publication| publication.place()) {
                 freed(place);
             }
         }
     }
 
-    /// After all was read: every publication may be unneeded.
+    /// After all was read: every publication without a reference may be unneeded.
     pub(super) fn suspect_all(&mut self) {
-        self.suspects = self.iter().map(|(id, _)| id).collect();
+        let unneeded = self.iter().filter(|(_, publication)| publication.open == 0);
+        self.suspects = unneeded.map(|(id, _)| id).collect();
         let Self { tables, unmarked, .. } = self;
         unmarked.retain(|id, _| {
             let (shard, counter) = split(*id);
             let publication = tables.get(&shard).and_then(|table| table.get(counter));
-            publication.is_some_and(|publication| publication.place.is_some())
+            publication.is_some_and(|publication| publication.place().is_some())
         });
     }
 

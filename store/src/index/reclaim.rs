@@ -106,7 +106,7 @@ impl Index {
         let is_open = |reference: &Reference<'_>| {
             let entry = self.sessions.get(&reference.session);
             let open = entry.and_then(|entry| entry.references.get(reference.order));
-            open.is_some_and(|open| open.publication == publication)
+            open.is_some_and(|open| open.publication() == publication)
         };
         let open: Vec<_> = references.iter().filter(is_open).collect();
         if !open.is_empty() {

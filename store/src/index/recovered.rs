@@ -5,11 +5,13 @@
 
 use hashbrown::HashMap;
 
+use super::session::SessionEntry;
 use super::{Index, Place};
+use crate::options::Options;
 use crate::record::Session;
 use crate::recovered::{
-    Recovered, RecoveredPublication, RecoveredReference, RecoveredRetained, RecoveredSession,
-    RecoveredSubscription, RecoveredWill,
+    Recovered, RecoveredReference, RecoveredRetained, RecoveredSession, RecoveredSubscription, RecoveredWill,
+    WaitingRange,
 };
 
 /// What a recovery collects beside the index.
@@ -55,7 +57,7 @@ impl Index {
     /// returned.
     ///
     /// Messages of the publications are still missing.
-    pub(crate) fn finish_recovery(&mut self) -> Recovered {
+    pub(crate) fn finish_recovery(&mut self, options: &Options) -> Recovered {
         let mut texts = self.texts.take().unwrap_or_default();
         self.drop_incomplete();
         self.publications.suspect_all();
@@ -78,22 +80,7 @@ impl Index {
                     .collect();
                 let subscriptions = &mut session.subscriptions;
                 subscriptions.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
-                session.references = entry
-                    .references
-                    .iter()
-                    .map(|(order, reference)| {
-                        let in_flight = entry.in_flight.get(&order);
-                        RecoveredReference {
-                            order,
-                            publication: reference.publication,
-                            qos: reference.qos(),
-                            retain: reference.retain(),
-                            via: entry.via.get(&order).map(|via| via.to_vec()).unwrap_or_default(),
-                            packet_identifier: in_flight.map(|in_flight| in_flight.packet_identifier),
-                            released: reference.is_released(),
-                        }
-                    })
-                    .collect();
+                self.recover_references(entry, options, &mut session);
                 Some(session)
             })
             .collect();
@@ -119,30 +106,74 @@ impl Index {
             publication_max: self.publication_max,
             sessions,
             retained,
-            publications: self.recovered_publications(),
             ..Recovered::default()
         }
     }
 
-    /// Where the messages of the publications lie that live, in the order of the log.
-    pub(crate) fn publication_places(&self) -> Vec<(Place, u64)> {
-        let places = self.publications.iter();
-        let mut places: Vec<_> = places
-            .filter_map(|(id, entry)| Some((entry.place?, id)))
-            .collect();
-        places.sort_unstable_by_key(|(place, _)| place.location);
+    /// What waits for a session: the first ones, and ranges of the others.
+    fn recover_references(&self, entry: &SessionEntry, options: &Options, session: &mut RecoveredSession) {
+        let mut waiting = 0;
+        let mut in_range = false;
+        for (order, reference) in entry.references.iter() {
+            let in_flight = entry.in_flight.get(&order);
+            let via = entry.via.get(&order).map(|via| &**via).unwrap_or_default();
+            let may_wait = in_flight.is_none() && !reference.is_released();
+            if may_wait && waiting >= options.waiting_max && !(options.is_recovered)(via) {
+                let place = self.place_of(reference.publication());
+                let bytes = place.map_or(0, |place| u64::from(place.len));
+                match session.rest.last_mut().filter(|_| in_range) {
+                    Some(range) => {
+                        range.to = order;
+                        range.messages += 1;
+                        range.bytes += bytes;
+                    }
+                    None => session.rest.push(WaitingRange {
+                        from: order,
+                        to: order,
+                        messages: 1,
+                        bytes,
+                    }),
+                }
+                in_range = true;
+                continue;
+            }
+            in_range = false;
+            waiting += usize::from(may_wait);
+            session.references.push(RecoveredReference {
+                order,
+                publication: reference.publication(),
+                qos: reference.qos(),
+                retain: reference.retain(),
+                via: via.to_vec(),
+                packet_identifier: in_flight.map(|in_flight| in_flight.packet_identifier),
+                released: reference.is_released(),
+            });
+        }
+    }
+
+    /// Where the messages lie that are to be recovered, in the order of the log: those of all references that are, and
+    /// those that a shard has not marked.
+    pub(crate) fn publication_places(&self, recovered: &Recovered) -> Vec<(Place, u64)> {
+        let mut places = Vec::new();
+        if recovered.sessions.iter().all(|session| session.rest.is_empty()) {
+            let all = self.publications.iter();
+            places.extend(all.filter_map(|(id, entry)| Some((entry.place()?, id))));
+        } else {
+            let references = recovered.sessions.iter().flat_map(|session| &session.references);
+            let needed = references
+                .filter(|reference| !reference.released)
+                .map(|reference| reference.publication)
+                .chain(self.publications.all_unmarked());
+            places.extend(needed.filter_map(|id| Some((self.place_of(id)?, id))));
+        }
+        places.sort_unstable_by_key(|(place, id)| (place.location, *id));
+        places.dedup_by_key(|(_, id)| *id);
         places
     }
 
-    fn recovered_publications(&self) -> Vec<RecoveredPublication> {
-        let places = self.publication_places().into_iter();
-        places
-            .map(|(_, id)| RecoveredPublication {
-                id,
-                unmarked: self.publications.unmarked(id).to_vec(),
-                ..RecoveredPublication::default()
-            })
-            .collect()
+    /// The shards that have not marked a publication.
+    pub(crate) fn unmarked(&self, publication: u64) -> &[u16] {
+        self.publications.unmarked(publication)
     }
 
     fn drop_incomplete(&mut self) {
@@ -160,8 +191,9 @@ impl Index {
         for (number, entry) in &self.sessions {
             let references = entry.references.iter();
             let orders = references.filter(|(_, reference)| {
-                let publication = self.publications.get(reference.publication);
-                !reference.is_released() && publication.is_none_or(|publication| publication.place.is_none())
+                let publication = self.publications.get(reference.publication());
+                !reference.is_released()
+                    && publication.is_none_or(|publication| publication.place().is_none())
             });
             lost.extend(orders.map(|(order, _)| (*number, order)));
             let unsent = entry

@@ -39,10 +39,11 @@ pub(super) struct InFlightEntry {
     pub(super) released: bool,
 }
 
-/// A reference of a session, without the numbers that it is found by.
+/// A reference of a session, without the numbers that it is found by. There are as many as messages wait, so it takes
+/// no more bytes than it has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OpenReference {
-    pub(super) publication: u64,
+    publication: [u8; 8],
     flags: u8,
 }
 
@@ -51,7 +52,14 @@ impl OpenReference {
         let flags = reference.qos & QOS
             | if reference.retain { RETAIN } else { 0 }
             | if released { RELEASED } else { 0 };
-        Self { publication, flags }
+        Self {
+            publication: publication.to_le_bytes(),
+            flags,
+        }
+    }
+
+    pub(super) fn publication(self) -> u64 {
+        u64::from_le_bytes(self.publication)
     }
 
     pub(super) fn qos(self) -> u8 {

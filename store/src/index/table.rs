@@ -101,12 +101,16 @@ impl<T> PagedTable<T> {
 
     /// All values in the order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        self.pages.iter().flat_map(|page| {
-            let numbers = (0..PAGE_LEN).filter(|place| page.present & bit(*place) != 0);
-            numbers
-                .map(|place| page.number << PAGE_BITS | place)
-                .zip(&page.values)
-        })
+        self.pages.iter().flat_map(Page::iter)
+    }
+
+    /// The values from a number on, in the order of their numbers.
+    pub(crate) fn iter_from(&self, number: u64) -> impl Iterator<Item = (u64, &T)> {
+        let (Ok(first) | Err(first)) = self.find(number >> PAGE_BITS);
+        let pages = self.pages.range(first.min(self.pages.len())..);
+        pages
+            .flat_map(Page::iter)
+            .skip_while(move |(other, _)| *other < number)
     }
 
     /// Where the page is, or belongs. The first and the last page are those that are asked for most.
@@ -121,6 +125,13 @@ impl<T> PagedTable<T> {
 }
 
 impl<T> Page<T> {
+    fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        let numbers = (0..PAGE_LEN).filter(|place| self.present & bit(*place) != 0);
+        numbers
+            .map(|place| self.number << PAGE_BITS | place)
+            .zip(&self.values)
+    }
+
     fn rank_of(&self, number: u64) -> Option<usize> {
         (self.present & bit(number) != 0).then(|| self.values_below(number))
     }
@@ -162,6 +173,11 @@ mod tests {
             }
             assert_eq!(table.get(number).copied(), map.get(&number).copied());
             assert_eq!(table.len(), map.len());
+            if step % 100 == 0 {
+                let from = number.saturating_sub(random.u64(0..200));
+                let expected = map.range(from..).map(|(number, value)| (*number, value));
+                assert!(table.iter_from(from).eq(expected));
+            }
         }
         assert!(
             table

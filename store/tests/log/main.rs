@@ -14,6 +14,7 @@ mod inspecting;
 mod kill;
 mod model;
 mod power;
+mod read_back;
 mod thread;
 mod workload;
 

@@ -2,12 +2,15 @@
 //!
 //! Invariants: what the model is given is what the product's recovery took back.
 
+use std::collections::HashMap;
+
 use broker::logic::recover::{RecoveredState, RecoveredVia};
-use broker::logic::{Timestamp, shard_counters};
+use broker::logic::store::WallClock;
+use broker::logic::{StoredMessage, Timestamp, shard_counters};
 use mqtt::QoS;
 use mqtt::packet::SubscriptionOptions;
 use mqtt::property::PropertiesBuf;
-use store::{RecoveredReference, RecoveredSession};
+use store::{ReadMessage, RecoveredReference, RecoveredSession};
 
 use super::connection::Place;
 use super::profile::chance;
@@ -88,9 +91,23 @@ impl World {
     }
 }
 
-/// What the product took back, as the model has it.
-pub(super) fn kept_of(state: &RecoveredState) -> Checked<Kept> {
-    let sessions = state.sessions.iter().map(|session| kept_session(session, state));
+/// What the product took back, as the model has it; `unread` is what it left in the log.
+pub(super) fn kept_of(
+    state: &RecoveredState,
+    unread: &HashMap<u64, Vec<ReadMessage>>,
+    wall: WallClock,
+) -> Checked<Kept> {
+    // One that was to end with its connection ends as the shards take it.
+    let sessions = state.sessions.iter().filter(|session| session.expiry_s > 0);
+    let sessions = sessions.map(|session| {
+        let unread = unread.get(&session.number);
+        kept_session(
+            session,
+            unread.map(Vec::as_slice).unwrap_or_default(),
+            state,
+            wall,
+        )
+    });
     let retained = state.retained.iter().map(|message| KeptRetained {
         topic: message.topic().to_owned(),
         payload: message.payload().to_vec(),
@@ -103,9 +120,14 @@ pub(super) fn kept_of(state: &RecoveredState) -> Checked<Kept> {
     })
 }
 
-fn kept_session(session: &RecoveredSession, state: &RecoveredState) -> Checked<KeptSession> {
+fn kept_session(
+    session: &RecoveredSession,
+    unread: &[ReadMessage],
+    state: &RecoveredState,
+    wall: WallClock,
+) -> Checked<KeptSession> {
     let will = session.will.as_ref().map(|will| {
-        let message = broker::logic::StoredMessage::from_store(&will.message, Default::default());
+        let message = StoredMessage::from_store(&will.message, Default::default());
         let payload = message.map(|message| message.payload().to_vec());
         (payload.unwrap_or_default(), will.delay_s)
     });
@@ -114,10 +136,22 @@ fn kept_session(session: &RecoveredSession, state: &RecoveredState) -> Checked<K
         let identifier = Some(subscription.identifier).filter(|&identifier| identifier > 0);
         Ok((subscription.filter.clone(), options, identifier))
     });
-    let messages = session
-        .references
-        .iter()
-        .map(|reference| kept_message(reference, state));
+    let read = session.references.iter().map(|reference| {
+        let message = kept_message(reference, state)?;
+        Ok((reference.order, message))
+    });
+    let mut messages = read.collect::<Checked<Vec<_>>>()?;
+    for message in unread {
+        messages.push((message.order, kept_unread(message, wall)?));
+    }
+    messages.sort_by_key(|(order, _)| *order);
+    let ranges = session.rest.iter().map(|range| range.messages).sum::<u64>();
+    if ranges != unread.len() as u64 {
+        return Err(format!(
+            "{:?} of {} has other messages: {unread:?}",
+            session.rest, session.client_identifier
+        ));
+    }
     let mut received = session.received.clone();
     received.sort_unstable();
     Ok(KeptSession {
@@ -128,7 +162,7 @@ fn kept_session(session: &RecoveredSession, state: &RecoveredState) -> Checked<K
             .map(|since| state.wall_ms.saturating_sub(since)),
         will,
         subscriptions: subscriptions.collect::<Checked<_>>()?,
-        messages: messages.collect::<Checked<_>>()?,
+        messages: messages.into_iter().map(|(_, message)| message).collect(),
         received,
     })
 }
@@ -141,23 +175,37 @@ fn kept_message(reference: &RecoveredReference, state: &RecoveredState) -> Check
     if message.is_none() && !reference.released {
         return Err(format!("the message of {reference:?} is not there"));
     }
-    let content = message.map(|message| {
-        let mut properties = PropertiesBuf::new();
-        let pushed = properties.extend_raw(message.properties());
-        pushed.map_err(|error| error.to_string())?;
-        Ok::<_, String>(KeptContent {
-            topic: message.topic().to_owned(),
-            payload: message.payload().to_vec(),
-            properties,
-            expires_at: message.expires_at().0,
-        })
-    });
     Ok(KeptMessage {
-        content: content.transpose()?,
+        content: message.map(kept_content).transpose()?,
         qos: QoS::from_bits(reference.qos).ok_or("a QoS that is none")?,
         retain: reference.retain,
         identifiers: RecoveredVia::decode(&reference.via).identifiers().collect(),
         packet_identifier: reference.packet_identifier,
+    })
+}
+
+fn kept_unread(read: &ReadMessage, wall: WallClock) -> Checked<KeptMessage> {
+    let bytes = read.message.as_ref();
+    let message = bytes.and_then(|bytes| StoredMessage::from_store(bytes, wall));
+    let message = message.ok_or_else(|| format!("{read:?} cannot be read"))?;
+    Ok(KeptMessage {
+        content: Some(kept_content(&message)?),
+        qos: QoS::from_bits(read.qos).ok_or("a QoS that is none")?,
+        retain: read.retain,
+        identifiers: RecoveredVia::decode(&read.via).identifiers().collect(),
+        packet_identifier: None,
+    })
+}
+
+fn kept_content(message: &StoredMessage) -> Checked<KeptContent> {
+    let mut properties = PropertiesBuf::new();
+    let pushed = properties.extend_raw(message.properties());
+    pushed.map_err(|error| error.to_string())?;
+    Ok(KeptContent {
+        topic: message.topic().to_owned(),
+        payload: message.payload().to_vec(),
+        properties,
+        expires_at: message.expires_at().0,
     })
 }
 

@@ -5,7 +5,7 @@
 //! Invariants: none.
 
 use broker::limits;
-use broker::limits::Watermarks;
+use broker::limits::{LoadedQueue, Watermarks};
 use broker::turn::WorkLimits;
 use fastrand::Rng;
 
@@ -134,6 +134,8 @@ pub(super) struct StoreProfile {
     pub(super) stops: u32,
     /// Bytes of a segment of the log.
     pub(super) segment_size: u32,
+    /// What of a queue is in memory.
+    pub(super) loaded: LoadedQueue,
 }
 
 impl Profile {
@@ -181,6 +183,7 @@ impl Profile {
             crashes: pick(rng, &[0, 5, 10, 30]),
             segment_size: pick(rng, &[16 << 10, 32 << 10]),
             stops: pick(rng, &[0, 0, 5, 20]),
+            loaded: pick(rng, &LOADED),
         });
         self
     }
@@ -203,6 +206,26 @@ const SHARD_OUTPUTS: [Watermarks; 4] = [
 
 const fn marks(high: usize, low: usize, cap: usize) -> Watermarks {
     Watermarks { high, low, cap }
+}
+
+/// The broker's own, and some that are reached by a message or by a few.
+const LOADED: [LoadedQueue; 4] = [
+    limits::LOADED_QUEUE,
+    loaded(8, 4, 3),
+    loaded(3, 1, 2),
+    loaded(2, 1, 1),
+];
+
+const fn loaded(messages: usize, away_messages: usize, read_messages: usize) -> LoadedQueue {
+    LoadedQueue {
+        messages,
+        bytes: 200,
+        away_messages,
+        away_bytes: 100,
+        low_messages: away_messages,
+        read_messages,
+        read_bytes: 60,
+    }
 }
 
 /// The broker's own, and some that a few packets use up.

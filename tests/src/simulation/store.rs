@@ -3,15 +3,17 @@
 //! Invariants: the log is stepped in this thread alone, so a seed decides what is durable when; what the logic appends,
 //! and what a start takes back, goes through the product's own code.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use broker::logic::Timestamp;
+use broker::logic::recover::{RecoveredState, is_recovered};
 use broker::logic::store::WallClock;
 use broker::persistence::{ShardPersistence, restore};
 use store::simulated::{Fault, SimulatedDisk};
-use store::{Durability, Log, Options};
+use store::{Durability, Log, Options, ReadMessage, ReadRequest};
 
 use super::connection::Place;
 use super::crash::kept_of;
@@ -54,6 +56,8 @@ impl World {
             shards,
             started_ms: wall_ms,
             size_max: None,
+            waiting_max: profile.loaded.away_messages,
+            is_recovered,
             segment_size: profile.segment_size,
         };
         let woken = Arc::clone(&store.woken);
@@ -77,8 +81,9 @@ impl World {
                 return Err(format!("{senseless} records make no sense to shard {shard}"));
             }
         }
+        let unread = read_rest(&mut log, &state)?;
         store.log = Some(log);
-        kept_of(&state)
+        kept_of(&state, &unread, wall)
     }
 
     /// What goes wrong with the disk now and then, before the machine or the program ends.
@@ -143,6 +148,32 @@ impl World {
             store.woken[shard].store(false, Ordering::Relaxed);
         }
     }
+}
+
+/// The messages that a start does not read, by their sessions.
+fn read_rest(log: &mut Log, state: &RecoveredState) -> Checked<HashMap<u64, Vec<ReadMessage>>> {
+    let mut reader = log.shard(0);
+    let ranges = state
+        .sessions
+        .iter()
+        .flat_map(|session| session.rest.iter().map(|range| (session.number, range)));
+    for (session, range) in ranges {
+        reader.read_back(ReadRequest {
+            session,
+            tag: 0,
+            from: range.from,
+            to: range.to,
+            messages_max: usize::MAX,
+            bytes_max: usize::MAX,
+        });
+    }
+    log.step().map_err(|error| error.to_string())?;
+    let mut unread: HashMap<u64, Vec<ReadMessage>> = HashMap::new();
+    for answer in reader.take_read_back() {
+        let of_session = unread.entry(answer.request.session).or_default();
+        of_session.extend(answer.messages);
+    }
+    Ok(unread)
 }
 
 /// Percent of the disk's moments in which the log is brought into order.

@@ -69,6 +69,7 @@ impl World {
             client_output: profile.client_output,
             shard_output: profile.shard_output,
             work: profile.work,
+            loaded_queue: profile.store.map_or(limits::LOADED_QUEUE, |store| store.loaded),
             hash_seed: seed,
             ..Settings::default()
         });

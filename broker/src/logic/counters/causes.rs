@@ -78,6 +78,8 @@ causes! {
         Refused "refused",
         /// The store has no space.
         NoSpace "no_space",
+        /// It waited in the store, which cannot read it any more.
+        Unreadable "unreadable",
         /// No member of the group could take it.
         NoMember "no_member",
         /// More retained messages were asked for than may wait.

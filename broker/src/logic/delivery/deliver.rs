@@ -230,7 +230,7 @@ impl Delivery {
         if !session.window_is_open(self.inflight_bytes_max) || !session.queue_is_empty() {
             return Delivered::Waits;
         }
-        let kept = (session.outlives_connection() || belongs_to_group(via, qos))
+        let kept = (session.keeps_messages() || belongs_to_group(via, qos))
             .then(|| self.encodings.stored(self.now, message));
         let is_stored = session.is_stored();
         // It waits for the store, and others may overtake it: so it names its topic.

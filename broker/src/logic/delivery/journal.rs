@@ -9,10 +9,11 @@
 //! here, even without a receiver, so that it is not delivered again after a crash. References are in the order in which
 //! the session got its messages.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use mqtt::{PacketIdentifier, QoS};
-use store::Statistics;
+use store::{ReadBack, ReadRequest, Statistics};
 
 use crate::logic::message::StoredMessage;
 use crate::logic::retained::Ticket;
@@ -31,7 +32,7 @@ const TICKET_BITS: u32 = 44;
 /// The store, and what is on its way to it.
 #[derive(Debug)]
 pub(in crate::logic) struct Journal {
-    store: Option<Box<dyn Store>>,
+    pub(super) store: Option<Box<dyn Store>>,
     pub(in crate::logic) wall: WallClock,
     /// The number of this run of the broker.
     run: u64,
@@ -50,6 +51,10 @@ pub(in crate::logic) struct Journal {
     /// Who got something of it, since the last record.
     pub(super) taken: Vec<SessionDelivery>,
     scratch: Vec<u8>,
+    /// Requests for messages, which follow the records.
+    pub(super) requests: Vec<ReadRequest>,
+    /// Answers that have come and are not used yet.
+    pub(super) answers: VecDeque<ReadBack>,
 }
 
 /// One session's part in the message that is being handed out.
@@ -120,6 +125,8 @@ impl Journal {
             current: None,
             taken: Vec::new(),
             scratch: Vec::new(),
+            requests: Vec::new(),
+            answers: VecDeque::new(),
         }
     }
 
@@ -212,6 +219,9 @@ impl Journal {
         if let Some(store) = &mut self.store {
             self.batch = store.submit() + 1;
             self.submitted = self.records;
+            for request in self.requests.drain(..) {
+                store.read_back(request);
+            }
         }
     }
 
@@ -252,7 +262,8 @@ impl Journal {
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         let wall = self.wall;
-        let will = session.will().map(|will| {
+        let will = session.will().filter(|_| session.outlives_connection());
+        let will = will.map(|will| {
             will.message.encode_for_store(wall, &mut scratch);
             WillRecord {
                 delay_s: will.delay_s,

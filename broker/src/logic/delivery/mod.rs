@@ -5,6 +5,7 @@
 //! for all who get the same packet (encodings.rs, aliases.rs) and appended to an output (outputs.rs), or waits in the
 //! session's queue (waiting.rs) until acknowledgements (flight.rs) and the socket allow it to be sent. Records for the
 //! store are written by publications.rs and journal.rs; packets that promise that they are durable wait in deferred.rs.
+//! The later part of a long queue is in the store alone until read_back.rs takes it.
 //!
 //! Invariants: [`Delivery`] alone changes what it holds, so that its accounts (the shell's list, flow control,
 //! counters, store) are right after each call; whoever has a slot of a connection or a session got it while that was
@@ -19,9 +20,10 @@ pub(super) mod flight;
 pub(super) mod journal;
 mod outputs;
 mod publications;
+mod read_back;
 mod send;
 mod sessions;
-mod waiting;
+pub(super) mod waiting;
 
 use std::sync::Arc;
 

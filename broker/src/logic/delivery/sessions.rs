@@ -89,7 +89,13 @@ impl Delivery {
     /// The next message that waited for a session that ends.
     pub(in crate::logic) fn pop_of_ending(&mut self, slot: SessionSlot) -> Option<Queued> {
         let queue = self.sessions.get_mut(slot)?.queue.as_mut()?;
-        let queued = queue.pop()?;
+        let Some(queued) = queue.pop() else {
+            let (messages, bytes) = queue.drop_stored();
+            let counters = self.counters();
+            counters.queued_messages.sub(messages);
+            counters.queued_bytes.sub(bytes);
+            return None;
+        };
         let counters = self.counters();
         counters.queued_messages.sub(1);
         counters.queued_bytes.sub(queued.message.queue_bytes());
@@ -160,13 +166,15 @@ impl Delivery {
         rights.map(|rights| rights.access().clone()).unwrap_or_default()
     }
 
-    /// Sets the Session Expiry Interval of a session, and records it in the store.
+    /// Sets the Session Expiry Interval of a session, and records it in the store. One that is to end with its
+    /// connection ends there at once, unless part of its queue is there alone: then a start would end it.
     pub(in crate::logic) fn set_expiry(&mut self, slot: SessionSlot, expiry_s: u32) {
         let Some(session) = self.sessions.get_mut(slot) else {
             return unreachable_state("an expiry of a session that is gone");
         };
         session.expiry_s = expiry_s;
-        if expiry_s > 0 {
+        let has_stored = session.queue.as_ref().is_some_and(|queue| queue.has_stored());
+        if expiry_s > 0 || has_stored {
             self.journal.number(session);
             self.journal.append_session(session, None);
         } else {

@@ -23,6 +23,7 @@ use crate::logic::message::Message;
 use crate::logic::mount_point::{mount_point, without_mount_point};
 use crate::logic::session::inflight::Awaits;
 use crate::logic::session::queue::Queued;
+use crate::logic::session::stored_queue::Loaded;
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::store::Record;
 use crate::time::Timestamp;
@@ -54,8 +55,10 @@ impl Delivery {
             queued.order = session.next_order();
         }
         let order = queued.order;
+        let may_leave = keeps && self.journal.reads_back() && !queued.retained && !of_group(&queued);
+        let loaded = may_leave.then(|| Loaded::new(self.settings.loaded_queue, link.is_some()));
         let queue = session.queue.get_or_insert_default();
-        if !queue.push(queued, bounds, overrun_bytes) {
+        if !queue.push(queued, bounds, overrun_bytes, loaded) {
             return Err(DropReason::QueueFull);
         }
         if let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) {
@@ -84,6 +87,14 @@ impl Delivery {
     ///
     /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
     pub(in crate::logic) fn send_waiting(&mut self, session: SessionSlot) {
+        self.send_loaded(session);
+        if self.sessions.link(session).is_some() {
+            self.ask_for_more(session);
+        }
+    }
+
+    /// Sends what is in memory.
+    fn send_loaded(&mut self, session: SessionSlot) {
         let Some(slot) = self.sessions.link(session) else {
             // The client is away: its next connection gets it.
             return;
@@ -97,8 +108,12 @@ impl Delivery {
             let Some(waiting) = self.sessions.get(session) else {
                 return unreachable_state("a queue of a session that is gone");
             };
-            let Some(next) = waiting.queue.as_ref().and_then(|queue| queue.front()) else {
+            let Some(queue) = waiting.queue.as_ref() else {
                 break;
+            };
+            let Some(next) = queue.front() else {
+                // The others are being read.
+                return;
             };
             if !has_room || (next.qos != QoS::AtMostOnce && !waiting.window_is_open(self.inflight_bytes_max))
             {
@@ -184,9 +199,9 @@ impl Delivery {
             return unreachable_state("a queue that is empty after all");
         };
         session.queue.take_if(|queue| queue.is_empty());
-        let outlives = session.outlives_connection();
+        let outlives = session.keeps_messages();
         let order = queued.order;
-        let keeps = outlives && order > 0;
+        let keeps = session.is_stored() && order > 0;
         if keeps && queued.qos == QoS::AtMostOnce {
             session.record(&mut self.journal, |session| Record::Done { session, order });
         }
@@ -333,6 +348,11 @@ fn message_to_send<'a>(
     } else {
         queued.message.at(now, properties)
     }
+}
+
+/// Whether another member gets the message if the session ends.
+pub(in crate::logic) fn of_group(queued: &Queued) -> bool {
+    queued.via.as_ref().is_some_and(|via| via.group.is_some())
 }
 
 /// Encodes a message as one client is to get it, with a Topic Alias if it has one; false if it is too large for the

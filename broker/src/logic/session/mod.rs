@@ -1,7 +1,8 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
-//! `inflight.rs` has the messages in flight and `queue.rs` those that wait, `rights.rs` what the client may do,
-//! `will.rs` its Will, `branches.rs` what its filters cost a walk, `ends.rs` sessions that end over several turns.
+//! `inflight.rs` has the messages in flight, `queue.rs` those that wait, `stored.rs` what a store knows of a session,
+//! `stored_queue.rs` what waits in the store alone, `rights.rs` what the client may do, `will.rs` its Will,
+//! `branches.rs` what its filters cost a walk, `ends.rs` sessions that end over several turns.
 //!
 //! Invariants: a client identifier has one session at most, always in the same shard, so a takeover is local. The link
 //! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for each
@@ -13,6 +14,8 @@ mod ends;
 pub(super) mod inflight;
 pub(super) mod queue;
 pub(super) mod rights;
+mod stored;
+pub(super) mod stored_queue;
 pub(super) mod will;
 
 use std::hash::BuildHasher;
@@ -137,24 +140,6 @@ impl Session {
         if let Some(rare) = &mut self.rare {
             rare.unreleased_before = rare.unreleased.len();
         }
-    }
-
-    /// Whether the store knows it: it outlives its connection, and has a number.
-    #[inline]
-    pub(super) fn is_stored(&self) -> bool {
-        self.number > 0 && self.outlives_connection()
-    }
-
-    /// The place of the next message in the order of what the session gets; 0 where no store knows the session.
-    #[inline]
-    pub(super) fn next_order(&mut self) -> u64 {
-        self.orders += u64::from(self.number > 0);
-        self.orders
-    }
-
-    /// A message of that order was there before the process began.
-    pub(super) fn set_order(&mut self, order: u64) {
-        self.orders = self.orders.max(order);
     }
 
     /// The groups that it is in.

@@ -5,7 +5,7 @@
 //! connected client are paused (flow/mod.rs), and messages that were on their way then are queued beyond the bounds, up
 //! to an overrun. Retained messages after a SUBSCRIBE have a bound of their own
 //! ([`crate::limits::RETAINED_WAITING_MAX`]); they are shared, so each costs its entry only. Both kinds are in one
-//! order.
+//! order. Of a long queue that a store has, only the front is in memory (`stored_queue.rs`).
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -16,6 +16,7 @@ use mqtt::property::Properties;
 use crate::limits;
 use crate::logic::message::StoredMessage;
 use crate::logic::routing::subscription::via::Via;
+use crate::logic::session::stored_queue::{Loaded, StoredQueue};
 
 /// A message that waits, as it is to be delivered.
 #[derive(Clone, Debug)]
@@ -36,14 +37,17 @@ pub(in crate::logic) struct Queued {
 /// The queue of one session.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Queue {
-    entries: VecDeque<Queued>,
+    pub(super) entries: VecDeque<Queued>,
+    /// What is in the store alone, before, between and behind the entries.
+    pub(super) stored: StoredQueue,
     /// Published messages and their bytes: what the settings bound.
-    messages: u64,
-    bytes: u64,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
     /// What the messages cost that were taken in beyond the bounds.
-    overrun_bytes: u64,
+    pub(super) overrun_bytes: u64,
     retained: usize,
-    qos0: usize,
+    /// Entries at QoS 0.
+    pub(super) qos0: usize,
 }
 
 /// The bounds of a queue, from the settings.
@@ -55,12 +59,13 @@ pub(in crate::logic) struct Bounds {
 
 impl Queue {
     /// Takes the message in, beyond the bounds as long as that costs no more than `overrun_bytes_max`; false if it
-    /// does not fit and is dropped.
+    /// does not fit and is dropped. If a store has it and so much is in memory already, it stays in the store alone.
     pub(in crate::logic) fn push(
         &mut self,
         mut queued: Queued,
         bounds: Bounds,
         overrun_bytes_max: u64,
+        loaded: Option<Loaded>,
     ) -> bool {
         if queued.retained {
             if self.is_full_of_retained() {
@@ -80,6 +85,11 @@ impl Queue {
             self.messages += 1;
             self.bytes = bytes;
         }
+        if loaded.is_some_and(|loaded| self.is_loaded(loaded)) {
+            self.leave_in_store(&queued);
+            return true;
+        }
+        self.stored.close_range();
         self.qos0 += usize::from(queued.qos == QoS::AtMostOnce);
         self.entries.push_back(queued);
         true
@@ -104,10 +114,13 @@ impl Queue {
         self.retained >= limits::RETAINED_WAITING_MAX
     }
 
+    /// The next one, if it is in memory.
     pub(in crate::logic) fn front(&self) -> Option<&Queued> {
-        self.entries.front()
+        let is_next = |queued: &&Queued| self.stored.first().is_none_or(|stored| queued.order < stored);
+        self.entries.front().filter(is_next)
     }
 
+    /// The first one that is in memory; others may be in the store before it.
     pub(in crate::logic) fn pop(&mut self) -> Option<Queued> {
         let queued = self.entries.pop_front()?;
         if queued.retained {
@@ -135,7 +148,7 @@ impl Queue {
     }
 
     pub(in crate::logic) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.stored.is_empty()
     }
 
     /// Published messages: what `max_queued_messages` bounds.
@@ -144,7 +157,8 @@ impl Queue {
     }
 
     pub(in crate::logic) fn len(&self) -> usize {
-        self.entries.len()
+        let stored = usize::try_from(self.stored.messages()).unwrap_or(usize::MAX);
+        self.entries.len().saturating_add(stored)
     }
 
     /// Topic and payload bytes of all.
@@ -152,12 +166,13 @@ impl Queue {
         self.entries
             .iter()
             .map(|queued| queued.message.queue_bytes())
-            .sum()
+            .sum::<u64>()
+            .saturating_add(self.stored.bytes())
     }
 
     /// Whether QoS 0 messages wait: those published now go behind them.
     pub(in crate::logic) fn has_qos0(&self) -> bool {
-        self.qos0 > 0
+        self.qos0 > 0 || self.stored.has_qos0()
     }
 }
 
@@ -169,7 +184,7 @@ impl Queued {
     }
 
     /// What it costs in the overrun: its bytes, and its own place.
-    fn overrun_bytes(&self) -> u64 {
+    pub(super) fn overrun_bytes(&self) -> u64 {
         self.message
             .queue_bytes()
             .saturating_add(limits::QUEUED_MESSAGE_BYTES)

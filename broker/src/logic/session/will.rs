@@ -42,7 +42,9 @@ impl Sessions {
     pub(in crate::logic) fn take_due_wills(&mut self) -> Vec<Will> {
         let is_due = |session: &Session| {
             let will = session.will();
-            will.is_some_and(|will| will.delay_s == 0 || !session.is_stored())
+            will.is_some_and(|will| {
+                will.delay_s == 0 || !session.outlives_connection() || !session.is_stored()
+            })
         };
         let due = self.slots.iter().filter(|(_, session)| is_due(session));
         let due: Vec<SessionSlot> = due.map(|(slot, _)| slot).collect();

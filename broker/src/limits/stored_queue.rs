@@ -1,0 +1,41 @@
+//! What of a session's queue is in memory where a store has all of it.
+//!
+//! Invariants: what is read back is asked for before what is in memory has been sent.
+
+/// How much of a queue is in memory. More: it is in the store alone, and is read back when its turn comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadedQueue {
+    /// Messages, and their bytes, while the client is connected.
+    pub messages: usize,
+    /// The bytes of them.
+    pub bytes: u64,
+    /// Messages while the client is away, and after a start.
+    pub away_messages: usize,
+    /// The bytes of them.
+    pub away_bytes: u64,
+    /// With fewer messages in memory more are read back.
+    pub low_messages: usize,
+    /// Messages that are read back at once.
+    pub read_messages: usize,
+    /// The bytes of them; beyond that by one message.
+    pub read_bytes: usize,
+}
+
+/// What of a queue the broker keeps in memory.
+pub const LOADED_QUEUE: LoadedQueue = LoadedQueue {
+    messages: 128,
+    bytes: 128 * 1024,
+    away_messages: 16,
+    away_bytes: 16 * 1024,
+    low_messages: 64,
+    read_messages: 128,
+    read_bytes: 128 * 1024,
+};
+
+/// Answers of the store without a message that it must have. More: what is missing of the queue is dropped and counted.
+pub const EMPTY_ANSWERS_MAX: u8 = 3;
+
+const _: () = assert!(
+    LOADED_QUEUE.low_messages < LOADED_QUEUE.messages
+        && LOADED_QUEUE.away_messages <= LOADED_QUEUE.low_messages
+);

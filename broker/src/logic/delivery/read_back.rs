@@ -1,0 +1,155 @@
+//! Reads long queues back from the store, before what is in memory has been sent.
+//!
+//! Invariants: a request is handed over behind the records that it needs. An answer for a session that is gone, or
+//! whose client is away again, changes nothing. What an answer does not have stays in the queue and is asked for again,
+//! as long as the store may have it. A message that cannot be read is dropped and counted.
+
+use store::{ReadBack, ReadRequest};
+
+use crate::logic::Shard;
+use crate::logic::counters::DropReason;
+use crate::logic::delivery::Delivery;
+use crate::logic::delivery::journal::Journal;
+use crate::logic::inconsistency::unreachable_state;
+use crate::logic::message::StoredMessage;
+use crate::logic::routing::subscription::via::Via;
+use crate::logic::session::SessionSlot;
+use crate::logic::session::queue::Queued;
+use crate::logic::slots::Slot as _;
+use crate::logic::store::Record;
+use mqtt::QoS;
+
+impl Shard {
+    /// Takes what the store has read, and sends it on, as far as the turn's work lets it.
+    #[inline]
+    pub(in crate::logic) fn take_read_back(&mut self) {
+        if self.delivery.journal.is_open() {
+            self.delivery.journal.take_answers();
+            while !self.work.is_spent()
+                && let Some(answer) = self.delivery.journal.answers.pop_front()
+            {
+                self.work.spend(LOADED_WORK * (1 + answer.messages.len() as u64));
+                if let Some(session) = self.delivery.load_answer(answer) {
+                    self.send_loaded_of(session);
+                }
+            }
+        }
+    }
+
+    fn send_loaded_of(&mut self, session: SessionSlot) {
+        self.delivery.send_waiting(session);
+        let slot = self.delivery.link(session);
+        let Some((slot, connection)) = slot.zip(self.delivery.connection(slot)) else {
+            return unreachable_state("an answer for a client that is away");
+        };
+        let busy_in_group = connection.busy_in_group;
+        self.output_drained(slot);
+        if busy_in_group {
+            self.offer_again(slot);
+        }
+    }
+}
+
+impl Delivery {
+    /// Asks for more of a session's queue, if little of it is in memory.
+    #[inline]
+    pub(super) fn ask_for_more(&mut self, slot: SessionSlot) {
+        let limits = self.settings.loaded_queue;
+        if let Some(session) = self.sessions.get_mut(slot)
+            && let Some(queue) = &mut session.queue
+            && queue.has_stored()
+            && let Some(request) = queue.ask(session.number, slot.number().get(), limits)
+        {
+            self.journal.ask(request);
+        }
+    }
+
+    /// Puts an answer into the queue; the session, if it goes on with it.
+    fn load_answer(&mut self, answer: ReadBack) -> Option<SessionSlot> {
+        let request = answer.request;
+        let slot = SessionSlot::from_number(request.tag.try_into().ok()?);
+        let wall = self.journal.wall;
+        let is_away = self.sessions.link(slot).is_none();
+        let session = self.sessions.get_mut(slot)?;
+        let queue = session
+            .queue
+            .as_mut()
+            .filter(|_| session.number == request.session)?;
+        if is_away {
+            queue.ignore_answer();
+            return None;
+        }
+        let mut lost = Vec::new();
+        for read in answer.messages {
+            let message = read
+                .message
+                .and_then(|message| StoredMessage::from_store(&message, wall));
+            match message.zip(QoS::from_bits(read.qos)) {
+                Some((message, qos)) => queue.load(Queued {
+                    message,
+                    via: Via::decode(&read.via),
+                    qos,
+                    retain: read.retain,
+                    order: read.order,
+                    retained: false,
+                    is_overrun: false,
+                }),
+                None => {
+                    queue.lose(read.order);
+                    lost.push(read.order);
+                }
+            }
+        }
+        let answered = queue.answered();
+        let number = session.number;
+        session.queue.take_if(|queue| queue.is_empty());
+        let counters = self.counters();
+        counters
+            .queued_messages
+            .sub(answered.lost.saturating_add(lost.len() as u64));
+        counters.queued_bytes.sub(answered.bytes);
+        if answered.lost > 0 {
+            unreachable_state("messages that the store must have and has not");
+            counters.count_dropped(DropReason::Unreadable, answered.lost);
+        }
+        for order in lost {
+            tracing::error!(
+                "A message that waited for a client cannot be read from the store, and is dropped."
+            );
+            self.journal.append(&Record::Done {
+                session: number,
+                order,
+            });
+            self.count_dropped(DropReason::Unreadable);
+        }
+        Some(slot)
+    }
+}
+
+impl Journal {
+    /// Whether the store gives messages back while it is open.
+    pub(in crate::logic) fn reads_back(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.reads_back())
+    }
+
+    /// Asks the store for messages, behind the records that were appended.
+    pub(super) fn ask(&mut self, request: ReadRequest) {
+        self.requests.push(request);
+    }
+
+    /// Whether requests wait to be handed over, or answers to be used.
+    #[inline]
+    pub(in crate::logic) fn is_reading(&self) -> bool {
+        !self.requests.is_empty() || !self.answers.is_empty()
+    }
+
+    /// Takes what the store has read.
+    fn take_answers(&mut self) {
+        if let Some(store) = &mut self.store {
+            self.answers.extend(store.take_read_back());
+        }
+    }
+}
+
+/// Work of a message that is read back.
+const LOADED_WORK: u64 = 8;

@@ -1,0 +1,47 @@
+//! What a shard reads back from the log: messages that wait for a session and whose payloads are on the disk alone.
+//!
+//! Invariants: a request is answered when all that its shard had submitted before it is in the log, so the answer has
+//! everything that waits in the range. Each request is answered once, and the answer is in the session's order.
+
+/// A request for messages that wait for a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The number of the session.
+    pub session: u64,
+    /// The caller's own, returned with the answer.
+    pub tag: u32,
+    /// The places in the session's order, the last one included.
+    pub from: u64,
+    /// The last place of the range.
+    pub to: u64,
+    /// The answer ends behind so many messages.
+    pub messages_max: usize,
+    /// The answer ends behind the message that makes it so large.
+    pub bytes_max: usize,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadBack {
+    /// What was asked for.
+    pub request: ReadRequest,
+    /// Messages from the front of the range.
+    pub messages: Vec<ReadMessage>,
+    /// Whether nothing waits in the range behind them.
+    pub is_last: bool,
+}
+
+/// A message that waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadMessage {
+    /// The place in the session's order.
+    pub order: u64,
+    /// QoS of the delivery.
+    pub qos: u8,
+    /// RETAIN flag of the delivery.
+    pub retain: bool,
+    /// What it came by, as the broker encoded it.
+    pub via: Vec<u8>,
+    /// The message, as the broker encoded it; nothing if it cannot be read any more.
+    pub message: Option<Vec<u8>>,
+}

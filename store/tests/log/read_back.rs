@@ -1,0 +1,140 @@
+//! Messages that wait are read back in pieces, and a recovery may leave them where they are.
+
+use store::{Options, ReadRequest, Record, Reference, ReferenceList, ShardList, WaitingRange};
+
+use super::*;
+
+fn request(from: u64, to: u64, messages_max: usize) -> ReadRequest {
+    ReadRequest {
+        session: 1,
+        tag: 9,
+        from,
+        to,
+        messages_max,
+        bytes_max: usize::MAX,
+    }
+}
+
+/// A session for which 100 messages wait; every tenth came by something.
+fn fill(log: &mut Log) -> ShardLog {
+    let mut shard = log.shard(0);
+    shard.append(&Record::Session(Session {
+        number: 1,
+        client_identifier: "c",
+        user: None,
+        expiry_s: 100,
+        away_since_ms: None,
+        will: None,
+    }));
+    for order in 1..=100 {
+        let message = format!("message {order}");
+        shard.append(&Record::Publication {
+            id: order,
+            shards: ShardList::Numbers(&[]),
+            share: "",
+            message: message.as_bytes(),
+        });
+        let reference = Reference {
+            session: 1,
+            order,
+            qos: 1,
+            retain: false,
+            via: if order % 10 == 0 { b"via" } else { b"" },
+        };
+        shard.append(&Record::References {
+            publication: order,
+            shard: 0,
+            references: ReferenceList::Slice(&[reference]),
+            mark: true,
+        });
+    }
+    shard
+}
+
+fn answer(log: &mut Log, shard: &mut ShardLog, request: ReadRequest) -> (Vec<u64>, bool) {
+    shard.read_back(request);
+    log.step().unwrap();
+    let [answer] = &shard.take_read_back()[..] else {
+        panic!("one answer");
+    };
+    assert_eq!(answer.request, request);
+    for message in &answer.messages {
+        let expected = format!("message {}", message.order);
+        assert_eq!(message.message.as_deref(), Some(expected.as_bytes()));
+    }
+    let orders = answer.messages.iter().map(|message| message.order).collect();
+    (orders, answer.is_last)
+}
+
+#[test]
+fn what_waits_is_read_in_its_order_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path());
+    let mut shard = fill(&mut log);
+    // It is not even submitted when it is asked for.
+    shard.submit();
+    assert_eq!(
+        answer(&mut log, &mut shard, request(1, 100, 3)),
+        (vec![1, 2, 3], false)
+    );
+    shard.append(&Record::Done { session: 1, order: 5 });
+    shard.append(&Record::InFlight {
+        session: 1,
+        order: 4,
+        packet_identifier: 1,
+        released: false,
+    });
+    shard.submit();
+    assert_eq!(
+        answer(&mut log, &mut shard, request(4, 8, 3)),
+        (vec![6, 7, 8], true)
+    );
+    assert_eq!(
+        answer(&mut log, &mut shard, request(99, 200, 3)),
+        (vec![99, 100], true)
+    );
+    shard.append(&Record::SessionEnded { number: 1 });
+    shard.submit();
+    assert_eq!(answer(&mut log, &mut shard, request(1, 100, 3)), (vec![], true));
+}
+
+#[test]
+fn a_recovery_names_ranges_of_what_it_does_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path());
+    let mut shard = fill(&mut log);
+    shard.append(&Record::InFlight {
+        session: 1,
+        order: 95,
+        packet_identifier: 1,
+        released: false,
+    });
+    shard.submit();
+    log.step().unwrap();
+    drop(log);
+    let options = Options {
+        waiting_max: 8,
+        is_recovered: |via| via == b"via",
+        ..options()
+    };
+    let (_, recovered) = store::open(folder.path(), &options, Box::new(|_| {})).unwrap();
+    let session = &recovered.sessions[0];
+    let orders: Vec<_> = session
+        .references
+        .iter()
+        .map(|reference| reference.order)
+        .collect();
+    assert_eq!(
+        orders,
+        [
+            1, 2, 3, 4, 5, 6, 7, 8, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100
+        ]
+    );
+    let ranges = |range: &WaitingRange| (range.from, range.to, range.messages);
+    let ranges: Vec<_> = session.rest.iter().map(ranges).collect();
+    assert_eq!(ranges[..2], [(9, 9, 1), (11, 19, 9)]);
+    assert_eq!(ranges.last(), Some(&(96, 99, 4)));
+    assert_eq!(ranges.iter().map(|range| range.2).sum::<u64>(), 100 - 19);
+    assert_eq!(recovered.publications.len(), 19);
+    assert!(session.rest.iter().all(|range| range.bytes > range.messages * 9));
+}
