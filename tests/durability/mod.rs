@@ -6,6 +6,7 @@ mod client;
 mod full;
 mod importing;
 mod long_queues;
+mod many_queued;
 mod sessions;
 mod starting;
 mod stopping;

@@ -15,6 +15,8 @@ pub(super) const CLIENT_IDENTIFIER_PREFIX: &str =
     "the Client Identifier begins with a prefix that may not connect here";
 /// A session is the user's who made it.
 pub(super) const OTHERS_SESSION: &str = "the Client Identifier is another user's";
+/// A session that outlives its connection is stored.
+pub(super) const NO_SPACE: &str = "the broker has no space on its disk for another session";
 /// A Will is a message like others.
 pub(super) const WILL_DENIED: &str = "the client may not publish to its Will Topic";
 
@@ -81,7 +83,9 @@ fn subscribe(reason: ReasonCode) -> Option<&'static str> {
     Some(match reason {
         ReasonCode::NotAuthorized => "the client may read nothing under a filter",
         ReasonCode::TopicFilterInvalid => "a filter has too many levels, or is no shared subscription",
-        ReasonCode::QuotaExceeded => "the session has as many subscriptions as it may have",
+        ReasonCode::QuotaExceeded => {
+            "the session has as many subscriptions as it may have, or the disk has no space for more"
+        }
         ReasonCode::SharedSubscriptionsNotSupported => "shared subscriptions are not available",
         _ => return None,
     })

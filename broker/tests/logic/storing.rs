@@ -1,6 +1,7 @@
 //! What a store is asked to keep, and what waits until it has kept it.
 
 mod behind;
+mod no_space;
 mod restarting;
 
 use std::sync::{Arc, Mutex};

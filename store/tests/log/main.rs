@@ -11,6 +11,7 @@
 mod basics;
 mod damage;
 mod inspecting;
+mod intervals;
 mod kill;
 mod model;
 mod power;

@@ -183,7 +183,25 @@ impl World {
         ];
         match counts.iter().find(|(_, count)| *count != 0) {
             Some((name, count)) => Err(format!("{name} counts {count} when all have gone")),
-            None => Ok(()),
+            None => self.check_disk_is_empty(),
         }
     }
+
+    /// Of what was stored nothing is needed any more but the records that a topic has no retained message.
+    fn check_disk_is_empty(&mut self) -> Checked {
+        let topics = self.model.retained_topics().len() as u64;
+        let Some(log) = self.store.as_mut().and_then(|store| store.log.as_mut()) else {
+            return Ok(());
+        };
+        let live = log.statistics().bytes_live;
+        if live > LIVE_BYTES_AT_END + topics * CLEARED_BYTES {
+            return Err(format!("{live} bytes of the store are live when all have gone"));
+        }
+        Ok(())
+    }
 }
+
+/// Bytes of the record of the last start, and some more.
+const LIVE_BYTES_AT_END: u64 = 100;
+/// Bytes of the record that a topic has no retained message.
+const CLEARED_BYTES: u64 = 60;

@@ -15,6 +15,7 @@ use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::handle::publish::is_as_indicated;
 use crate::logic::mount_point::with_mount_point;
 use crate::logic::reason_string;
+use crate::logic::session::Session;
 use crate::settings::{ListenerSettings, UNLIMITED};
 
 impl Shard {
@@ -55,6 +56,9 @@ impl Shard {
             return Err(reason_string::refusal(ReasonCode::ClientIdentifierNotValid));
         }
         self.check_capacity(client_identifier, user.as_deref())?;
+        if Granted::new(settings, connect).expiry_s() > 0 {
+            self.delivery.check_space(client_identifier)?;
+        }
         let mount_point = listener.mount_point.as_deref();
         let will_topic = connect.will.as_ref().map(|will| {
             with_mount_point(&will.topic, mount_point)
@@ -145,6 +149,20 @@ impl Delivery {
         }
         if settings.check_payload_format && !is_as_indicated(will.properties.as_properties(), &will.payload) {
             return Err(ReasonCode::PayloadFormatInvalid);
+        }
+        Ok(())
+    }
+
+    /// There is space for a session that the store does not know yet: what is reserved on a full disk is for
+    /// acknowledgements.
+    fn check_space(&self, client_identifier: &str) -> Result<(), Refusal> {
+        let session = self.sessions().find(client_identifier);
+        let is_stored = self.session(session).is_some_and(Session::is_stored);
+        if self.journal.is_full() && !is_stored {
+            return Err(Refusal {
+                reason: ReasonCode::QuotaExceeded,
+                why: reason_string::NO_SPACE,
+            });
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use crate::logic::reason_string;
 use crate::logic::retained::RetainedRequest;
 use crate::logic::routing::subscription::via::Via;
 use crate::logic::routing::subscription::{SessionPosition, Subscriber};
+use crate::logic::session::Session;
 use crate::logic::store::Record;
 
 /// One filter of a SUBSCRIBE with its options.
@@ -189,9 +190,12 @@ impl Handler<'_> {
         Ok(SubscribeOutcome::Shared)
     }
 
-    /// Whether the session has as many subscriptions as it may have.
+    /// Whether the session has as many subscriptions as it may have, or the store no space for another one.
     fn is_full(&self) -> bool {
-        self.shard.delivery.subscriptions_of(self.session) >= self.shard.settings().subscriptions_max
+        let delivery = &self.shard.delivery;
+        let is_stored = || delivery.session(self.session).is_some_and(Session::is_stored);
+        delivery.subscriptions_of(self.session) >= self.shard.settings().subscriptions_max
+            || (delivery.journal.is_full() && is_stored())
     }
 
     fn record_subscribed(&mut self, asked: Asked<'_>) {
