@@ -11,11 +11,11 @@
 //! - Single measurements: [`connect`] (connections), [`retained`] (retained messages), [`selftest`] (the generator
 //!   against a sink) and [`prove`] (the generator's verdicts on faults that are played to it).
 //!
-//! [`command`] has the subcommands, above all of them. What they share, from the top floor down: [`options`] turns
-//! words into a [`scenario::Scenario`] and a [`target::request`]; [`outcome`] is what a run found out, its verdict and
-//! its files; [`target`] starts a broker or finds the running one; [`connection`] exchanges packets with it;
-//! [`scenario`] is what is asked for; [`measure`] has times, histograms and ledgers; [`system`] the machine and this
-//! process.
+//! [`command`] has the subcommands, above all of them; [`schema`] describes their JSON files. What they share, from the
+//! top floor down: [`options`] turns words into a [`scenario::Scenario`] and a [`target::request`]; [`outcome`] is what
+//! a run found out, its verdict and its files; [`target`] starts a broker or finds the running one; [`connection`]
+//! exchanges packets with it; [`scenario`] is what is asked for; [`measure`] has times, histograms and ledgers;
+//! [`system`] the machine and this process.
 //!
 //! Invariants: none.
 
@@ -32,6 +32,7 @@ pub mod outcome;
 pub mod prove;
 pub mod retained;
 pub mod scenario;
+pub mod schema;
 pub mod search;
 pub mod selftest;
 pub mod summary;

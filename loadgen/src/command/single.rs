@@ -10,6 +10,7 @@ use super::files::{check_writable, write_json};
 use crate::connect::ConnectScenario;
 use crate::options::measurement::MeasurementRequest;
 use crate::outcome::observer::Silent;
+use crate::prove::ProveOutcome;
 use crate::prove::args::ProveRequest;
 use crate::retained::Retained;
 use crate::selftest::args::SelftestRequest;
@@ -66,6 +67,7 @@ pub(super) fn prove(request: &ProveRequest, interrupted: &AtomicBool) -> Result<
     check_writable(request.json.as_deref())?;
     let proved = prove::run(request, interrupted)?;
     print(&prove::text(&proved))?;
-    write_json(&proved, request.json.as_deref())?;
-    Ok(prove::exit_code(&proved, interrupted))
+    let outcome = ProveOutcome::new(proved);
+    write_json(&outcome, request.json.as_deref())?;
+    Ok(prove::exit_code(&outcome.cases, interrupted))
 }

@@ -5,7 +5,6 @@
 //! or PUBREC has arrived; what was under way may be kept or not. Each broker has the best setting that it documents.
 
 use std::collections::BTreeMap;
-use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,11 +14,11 @@ use mqtt::packet::{Packet, PacketIdentifier, Publish, QoS, RetainHandling, Subsc
 use mqtt::property::Properties;
 use mqtt::reason::ReasonCode;
 use mqtt::version::ProtocolVersion;
-use serde::Serialize;
 use transport::stream::SecureStream;
 
 use super::args::CompareRequest;
 use super::folder::Folder;
+use super::kill_outcome::{self, Kept, KillOutcome};
 use super::peers::Setting;
 use super::plan::{Broker, BrokerKind};
 use super::start::{measured, open_to_all, ready_within, start};
@@ -29,33 +28,6 @@ use crate::scenario::Credentials;
 use crate::system::error::{EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::output::{note, print, show_progress};
 use crate::target::process::FreeAddress;
-
-/// What a broker that was killed has kept, of all its rounds with one QoS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-struct Kept {
-    rounds: u64,
-    /// Messages that it had acknowledged.
-    acknowledged: u64,
-    /// Of these, the ones that are gone.
-    gone: u64,
-    /// Messages that came more than once after the restart.
-    repeated: u64,
-    /// Messages that came behind a later one.
-    disordered: u64,
-    /// Rounds after which the broker did not start again, or not answer.
-    failed: u64,
-}
-
-impl AddAssign for Kept {
-    fn add_assign(&mut self, other: Kept) {
-        self.rounds += other.rounds;
-        self.acknowledged += other.acknowledged;
-        self.gone += other.gone;
-        self.repeated += other.repeated;
-        self.disordered += other.disordered;
-        self.failed += other.failed;
-    }
-}
 
 /// Kills each broker in each round; 1 if ours has lost something that it had acknowledged.
 pub(super) fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
@@ -82,11 +54,11 @@ pub(super) fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<
             }
         }
     }
-    let text = table(&kept);
+    let text = kill_outcome::table(&kept);
     print(&format!("{text}\n{}\n", folder.path().display()))?;
     let written = folder
         .write("kill.txt", text.as_bytes())
-        .and_then(|()| folder.write_json("kill.json", &lines(&kept)))
+        .and_then(|()| folder.write_json("kill.json", &KillOutcome::new(&kept)))
         .and_then(|()| folder.write("command", format!("{}\n", request.line).as_bytes()));
     written.map_err(Failure::system("cannot write the results"))?;
     let ours = |((broker, _), kept): (&(String, u8), &Kept)| {
@@ -174,26 +146,6 @@ fn count(acknowledged: &[u32], received: &[u32]) -> Kept {
         disordered,
         failed: 0,
     }
-}
-
-fn lines(kept: &BTreeMap<(String, u8), Kept>) -> Vec<serde_json::Value> {
-    kept.iter()
-        .map(|((broker, qos), kept)| serde_json::json!({ "broker": broker, "qos": qos, "kept": kept }))
-        .collect()
-}
-
-fn table(kept: &BTreeMap<(String, u8), Kept>) -> String {
-    let mut text = format!(
-        "{:<14}{:>4}{:>8}{:>14}{:>8}{:>10}{:>14}{:>8}\n",
-        "killed -9", "QoS", "rounds", "acknowledged", "gone", "repeated", "out of order", "failed"
-    );
-    for ((broker, qos), kept) in kept {
-        text.push_str(&format!(
-            "{broker:<14}{qos:>4}{:>8}{:>14}{:>8}{:>10}{:>14}{:>8}\n",
-            kept.rounds, kept.acknowledged, kept.gone, kept.repeated, kept.disordered, kept.failed
-        ));
-    }
-    text
 }
 
 /// The clients of one round, which speak MQTT 3.1.1, as every broker does.
@@ -370,7 +322,7 @@ mod tests {
         let mut sum = kept;
         sum += whole;
         assert_eq!((sum.rounds, sum.acknowledged, sum.gone), (2, 6, 1));
-        let text = table(&BTreeMap::from([(("midge".to_owned(), 1), sum)]));
+        let text = kill_outcome::table(&BTreeMap::from([(("midge".to_owned(), 1), sum)]));
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
     }
 }

@@ -1,9 +1,9 @@
 //! `loadgen compare`: measures Midge and other brokers with the same scenarios, in turns.
 //!
 //! [`plan`] has the scenarios and the brokers, [`peers`] knows how to start each broker, [`gate`] what may not be
-//! worse; [`diff`] shows two results side by side; `kill.rs` ends brokers with -9. The rounds are written to a
-//! [`folder`], from which [`crate::summary`] makes figures and tables. `args.rs` has the options, `start.rs` starts a
-//! broker for a round.
+//! worse; [`diff`] shows two results side by side; `kill.rs` ends brokers with -9, and `kill_outcome.rs` shows what
+//! they have kept. The rounds are written to a [`folder`], from which [`crate::summary`] makes figures and tables.
+//! `args.rs` has the options, `start.rs` starts a broker for a round.
 //!
 //! Invariants: each run has a broker process of its own, which has its cores alone. The rounds go A B B A. A run that
 //! fails is recorded as failed, and the other runs go on.
@@ -13,6 +13,7 @@ pub mod diff;
 pub mod folder;
 pub mod gate;
 mod kill;
+pub(crate) mod kill_outcome;
 pub mod peers;
 pub mod plan;
 mod start;

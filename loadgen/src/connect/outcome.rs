@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::measurements::{ConnectMeasurements, ConnectState};
@@ -20,7 +21,7 @@ use crate::system::error::{EXIT_CONNECT, EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
 use crate::system::machine::{self, Machine};
 
 /// Everything that a connect measurement found out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectOutcome {
     /// Its form, its kind and what wrote it.
     #[serde(flatten)]
@@ -54,7 +55,7 @@ pub struct ConnectOutcome {
 }
 
 /// The broker of a connect measurement.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectBroker {
     /// Its address and port; those of all hosts.
     pub address: String,
@@ -73,7 +74,7 @@ pub struct ConnectBroker {
 }
 
 /// What the broker used in the measured part.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectUse {
     /// CPU time of all its threads, ns.
     pub cpu_ns: u64,
@@ -90,7 +91,7 @@ pub struct ConnectUse {
 }
 
 /// Connections, per second and in all.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectRates {
     /// Length of the measured part, s.
     pub measured_s: f64,

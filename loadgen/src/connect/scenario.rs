@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mqtt::version::ProtocolVersion;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::properties::GivenProperties;
@@ -13,7 +14,7 @@ use crate::scenario::{Credentials, Origin, json};
 use crate::system::cpus::Cpus;
 
 /// The connections that are asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectScenario {
     /// Its name, if it has one.
     pub origin: Option<Origin>,
@@ -22,26 +23,33 @@ pub struct ConnectScenario {
     pub load: ConnectLoad,
     /// Protocol version of MQTT.
     #[serde(with = "json::version")]
+    #[schemars(with = "String")]
     pub version: ProtocolVersion,
     /// Length of the part before the measured one.
     #[serde(rename = "warmup_s", with = "json::seconds")]
+    #[schemars(with = "f64")]
     pub warmup: Duration,
     /// Length of the measured part.
     #[serde(rename = "duration_s", with = "json::seconds")]
+    #[schemars(with = "f64")]
     pub duration: Duration,
     /// Longest time for one connection, from TCP to CONNACK.
     #[serde(rename = "connect_timeout_s", with = "json::seconds")]
+    #[schemars(with = "f64")]
     pub connect_timeout: Duration,
     /// How many threads make connections.
     pub threads: usize,
     /// The CPUs that they are pinned to, in turns.
+    #[schemars(with = "Option<String>")]
     pub cpus: Option<Cpus>,
     /// Local addresses that connections are made from, in turns.
     pub bind: Vec<IpAddr>,
     /// p99 of the time to CONNACK that must not be exceeded.
     #[serde(rename = "slo_p99_s", default, with = "json::optional_seconds")]
+    #[schemars(with = "Option<f64>")]
     pub slo_p99: Option<Duration>,
     /// Properties of MQTT 5.0 in the CONNECT.
+    #[schemars(with = "Vec<String>")]
     pub properties: GivenProperties,
     /// Seed of the random phases of the schedule.
     pub seed: u64,
@@ -51,7 +59,7 @@ pub struct ConnectScenario {
 }
 
 /// When connections are started.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectLoad {
     /// So many are always on their way.

@@ -2,10 +2,11 @@
 //!
 //! Invariants: none.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How many messages differed from what was sent, by what differed first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Differences {
     /// Payloads whose CRC32C is wrong.
     pub payload: u64,

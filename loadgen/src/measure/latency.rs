@@ -4,6 +4,7 @@
 //! nothing. All values are nanoseconds.
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Values above ten minutes count as ten minutes.
@@ -105,7 +106,7 @@ impl Default for Latency {
 }
 
 /// Percentiles of one histogram, in ns.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each name has its figure and unit")]
 pub struct Summary {
     pub count: u64,

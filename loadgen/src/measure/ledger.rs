@@ -55,7 +55,9 @@ pub enum Entry {
 }
 
 /// Counts of one or of many subscribers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, serde::Serialize, serde::Deserialize,
+)]
 pub struct Totals {
     /// Deliveries that the publishers' messages call for, without those that nobody was owed.
     pub expected: u64,

@@ -8,7 +8,9 @@ use super::timeline::Times;
 use crate::system::run_queue::RunQueue;
 
 /// CPU and wall time of a thread during the measured part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, serde::Serialize, serde::Deserialize,
+)]
 pub struct ThreadUse {
     /// CPU time of the thread, ns.
     pub cpu_ns: u64,

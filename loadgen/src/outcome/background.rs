@@ -2,12 +2,13 @@
 //!
 //! Invariants: none.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::latency::Summary;
 
 /// What the connections beside a load did.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct BackgroundReport {
     /// Connections that the broker accepted.
     pub made: u64,

@@ -3,13 +3,16 @@
 //! Invariants: [`SCHEMA`] changes whenever a field of any outcome changes its meaning or is removed. A field that is
 //! added has a default, so older files can be read. `tests/results.rs` reads every file under `results/`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Version of the outcomes' form in files. Since 2, deliveries that never came count in the latency of a run.
-pub const SCHEMA: u32 = 2;
+/// Version of the outcomes' form in files. Since 2, deliveries that never came count in the latency of a run; since 3,
+/// a load at a rate is `scheduled`, the connections that are asked for are `load`, and a selftest's schedule is
+/// `schedule`.
+pub const SCHEMA: u32 = 3;
 
 /// The first fields of every outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Header {
     /// [`SCHEMA`] of the generator that wrote it.
     pub schema: u32,
@@ -21,7 +24,7 @@ pub struct Header {
 }
 
 /// The kinds of measurements.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutcomeKind {
     /// A load of messages.
@@ -37,6 +40,12 @@ pub enum OutcomeKind {
     Sweep,
     /// The generator against its own sink.
     Selftest,
+    /// The rounds of a comparison, summed up.
+    Comparison,
+    /// What brokers that were killed have kept.
+    Kill,
+    /// The verdicts on faults that were injected.
+    Prove,
 }
 
 impl Header {

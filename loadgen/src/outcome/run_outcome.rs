@@ -3,6 +3,7 @@
 //! Invariants: a field that changes its meaning changes the [schema](crate::outcome::header::SCHEMA); times
 //! are in ns, and their names end so.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::differences::Differences;
@@ -18,7 +19,7 @@ use crate::scenario::Scenario;
 use crate::system::machine::Machine;
 
 /// Everything that one run found out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Outcome {
     /// Its form, its kind and what wrote it.
     #[serde(flatten)]
@@ -79,7 +80,7 @@ pub struct Outcome {
 
 /// Measured deliveries of a load with a schedule that never came: nobody knows their latency, but it is no shorter than
 /// the wait for them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct NeverCame {
     /// How many there are.
     pub deliveries: u64,
@@ -99,7 +100,7 @@ pub struct Histograms {
 }
 
 /// The broker of a run.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct BrokerReport {
     /// Its address and port; those of all hosts.
     pub address: String,
@@ -120,7 +121,7 @@ pub struct BrokerReport {
 }
 
 /// What the broker used during the measured part.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct BrokerUse {
     /// CPU time of all its threads, ns.
     pub cpu_ns: u64,
@@ -145,7 +146,7 @@ pub struct BrokerUse {
 }
 
 /// Time and memory of connecting all clients.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectReport {
     /// Connections that were made before the load began.
     pub connections: u64,
@@ -164,7 +165,7 @@ pub struct ConnectReport {
 }
 
 /// Messages and deliveries of a run, counted.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct LedgerReport {
     /// Messages sent, warm-up included.
     pub sent: u64,
@@ -183,7 +184,7 @@ pub struct LedgerReport {
 }
 
 /// Messages per second in the measured part.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Rates {
     /// Length of the measured part, s.
     pub measured_s: f64,
@@ -196,7 +197,7 @@ pub struct Rates {
 }
 
 /// What came behind the end of the load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct DrainReport {
     /// Deliveries that were due and had not come when the load ended.
     pub backlog: u64,
@@ -210,7 +211,7 @@ pub struct DrainReport {
 }
 
 /// Subscribers that stop reading, and what they do to the others.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct SlowReport {
     /// How many there are.
     pub subscribers: u32,
@@ -227,7 +228,7 @@ pub struct SlowReport {
 }
 
 /// One of the parts of the measured part.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct WindowReport {
     /// Messages sent in it.
     pub sent: u64,
@@ -238,7 +239,7 @@ pub struct WindowReport {
 }
 
 /// The generator's own cost.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct GeneratorReport {
     /// CPU and wall time of each thread.
     pub threads: Vec<ThreadUse>,

@@ -2,10 +2,11 @@
 //!
 //! Invariants: variation that chance explains is not reported: the fewer the messages, the more the parts may vary.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether the measured part was one state or several.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Steadiness {
     /// Deliveries in a window, on average.
     pub deliveries_mean: f64,

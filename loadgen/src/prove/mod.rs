@@ -19,8 +19,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::outcome::header::{Header, OutcomeKind};
 use crate::system::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::output::show_progress;
 use crate::target::process::{BrokerProcess, FreeAddress};
@@ -31,7 +33,7 @@ use cpu_pressure::{BusyCore, Quota};
 use proxy::Proxy;
 
 /// What the proof of one case came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Proof {
     /// The conclusion is the right one.
@@ -43,7 +45,7 @@ pub enum Proof {
 }
 
 /// One line of the table.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Proved {
     /// The name of the case.
     pub case: &'static str,
@@ -55,6 +57,24 @@ pub struct Proved {
     pub right: &'static str,
     /// Whether the two agree.
     pub proof: Proof,
+}
+
+/// The outcome of `loadgen prove`.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct ProveOutcome {
+    /// Its form, its kind and what wrote it.
+    #[serde(flatten)]
+    pub header: Header,
+    /// One line for each case, in their order.
+    pub cases: Vec<Proved>,
+}
+
+impl ProveOutcome {
+    /// The outcome of these cases.
+    pub fn new(cases: Vec<Proved>) -> ProveOutcome {
+        let header = Header::new(OutcomeKind::Prove);
+        ProveOutcome { header, cases }
+    }
 }
 
 /// Plays the cases that were asked for.

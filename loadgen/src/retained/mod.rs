@@ -17,6 +17,7 @@ use mqtt::packet::{Packet, PacketIdentifier, QoS, RetainHandling, SubscriptionOp
 use mqtt::property::Properties;
 use mqtt::publish_template::PublishTemplate;
 use mqtt::version::ProtocolVersion;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use transport::clock::{process_cpu_ns, process_rss_bytes};
 
@@ -31,7 +32,7 @@ use crate::system::machine::{self, Machine};
 use crate::target::subject::Subject;
 
 /// The retained messages that are asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Retained {
     /// Its name, if it has one.
     pub origin: Option<Origin>,
@@ -43,6 +44,7 @@ pub struct Retained {
     pub inflight: u16,
     /// Protocol version; files of before there was a choice have none.
     #[serde(default = "version_default", with = "json::version")]
+    #[schemars(with = "String")]
     pub version: ProtocolVersion,
     /// User name and password.
     #[serde(skip)]
@@ -54,7 +56,7 @@ fn version_default() -> ProtocolVersion {
 }
 
 /// The outcome of a measurement of retained messages.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct RetainedOutcome {
     /// Its form, its kind and what wrote it.
     #[serde(flatten)]
@@ -78,7 +80,7 @@ pub struct RetainedOutcome {
 }
 
 /// The broker and what it used.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct RetainedBroker {
     /// The address and port of the broker.
     pub address: String,

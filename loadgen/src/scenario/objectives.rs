@@ -4,18 +4,21 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::json;
 
 /// What a run must reach besides the p99 of its latency; nothing where there is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Objectives {
     /// p50 of the latency.
     #[serde(rename = "p50_s", default, with = "json::optional_seconds")]
+    #[schemars(with = "Option<f64>")]
     pub p50: Option<Duration>,
     /// p99.9 of the latency.
     #[serde(rename = "p99_9_s", default, with = "json::optional_seconds")]
+    #[schemars(with = "Option<f64>")]
     pub p99_9: Option<Duration>,
     /// Deliveries per second, at least.
     pub rate_per_s_min: Option<f64>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mqtt::packet::QoS;
 use mqtt::version::ProtocolVersion;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::json;
@@ -20,7 +21,7 @@ use crate::scenario::topics::Topics;
 use crate::system::cpus::Cpus;
 
 /// A load, whatever broker it goes to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Scenario {
     /// Its name, if it has one, and its scale.
     pub origin: Option<Origin>,
@@ -34,10 +35,12 @@ pub struct Scenario {
     pub load: Load,
     /// QoS of publishes and of subscriptions.
     #[serde(with = "json::qos")]
+    #[schemars(with = "u8")]
     pub qos: QoS,
     /// Bytes of each payload; of the longest, where a text differs between publishers.
     pub payload_bytes: usize,
     /// What follows the stamp at the head of each payload; random bytes if there is none.
+    #[schemars(with = "Option<String>")]
     pub text: Option<PayloadText>,
     /// The Will of each client.
     pub will: Option<Will>,
@@ -48,11 +51,13 @@ pub struct Scenario {
     /// The topics: who publishes where.
     pub topics: Topics,
     /// Properties of MQTT 5.0 in the packets of the clients.
+    #[schemars(with = "Vec<String>")]
     pub properties: GivenProperties,
     /// What subscriptions ask for besides the QoS.
     pub subscription: SubscriptionChoices,
     /// Protocol version of MQTT.
     #[serde(with = "json::version")]
+    #[schemars(with = "String")]
     pub version: ProtocolVersion,
     /// Keep Alive of each connection, in seconds; 0 is off.
     pub keep_alive_s: u16,
@@ -60,24 +65,30 @@ pub struct Scenario {
     pub inflight: u16,
     /// Load before the measured part.
     #[serde(rename = "warmup_s", with = "json::seconds")]
+    #[schemars(with = "f64")]
     pub warmup: Duration,
     /// Length of the measured part.
     #[serde(rename = "duration_s", with = "json::seconds")]
+    #[schemars(with = "f64")]
     pub duration: Duration,
     /// Longest wait for outstanding deliveries at the end.
     #[serde(rename = "drain_s", with = "json::seconds")]
+    #[schemars(with = "f64")]
     pub drain: Duration,
     /// Generator threads, each with a ring.
     pub threads: usize,
     /// The CPUs that they are pinned to, in turns.
+    #[schemars(with = "Option<String>")]
     pub cpus: Option<Cpus>,
     /// Connections that are being made at the same time, in all.
     pub connect_concurrency: usize,
     /// Longest time from TCP connect to ready, for each connection.
     #[serde(rename = "connect_timeout_s", with = "json::seconds")]
+    #[schemars(with = "f64")]
     pub connect_timeout: Duration,
     /// Time over which the connections are spread; `None`: as fast as the concurrency allows.
     #[serde(rename = "ramp_s", default, with = "json::optional_seconds")]
+    #[schemars(with = "Option<f64>")]
     pub ramp: Option<Duration>,
     /// Whether a connection that breaks during the load is made again.
     pub reconnect: bool,
@@ -89,6 +100,7 @@ pub struct Scenario {
     pub seed: u64,
     /// p99 of the latency that the run must not exceed.
     #[serde(rename = "slo_p99_s", default, with = "json::optional_seconds")]
+    #[schemars(with = "Option<f64>")]
     pub slo_p99: Option<Duration>,
     /// What else the run must reach.
     #[serde(default)]
@@ -112,7 +124,7 @@ pub struct Scenario {
 }
 
 /// How messages follow one another.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
     /// Open loop: at fixed intended times, whatever the broker does.
@@ -135,7 +147,7 @@ pub enum Load {
 }
 
 /// Where a scenario is from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Origin {
     /// The name that it has, or that of its file.
     pub name: String,
@@ -146,7 +158,7 @@ pub struct Origin {
 }
 
 /// The Will that each client has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Will {
     /// Its topic; `%i` is the number of the client.
     pub topic: String,
@@ -154,6 +166,7 @@ pub struct Will {
     pub payload: String,
     /// Will QoS, the same for all.
     #[serde(with = "json::qos")]
+    #[schemars(with = "u8")]
     pub qos: QoS,
     /// Whether it is retained.
     pub retain: bool,

@@ -3,10 +3,11 @@
 //! Invariants: none.
 
 use mqtt::packet::{QoS, RetainHandling, SubscriptionOptions};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a user wants of subscriptions besides their QoS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct SubscriptionChoices {
     /// No Local: not to whoever published it.
     pub no_local: bool,
@@ -18,6 +19,7 @@ pub struct SubscriptionChoices {
         serialize_with = "serialize_retain_handling",
         deserialize_with = "deserialize_retain_handling"
     )]
+    #[schemars(with = "Option<String>")]
     pub retain_handling: Option<RetainHandling>,
 }
 

@@ -3,12 +3,13 @@
 //! Invariant: [`TopicPlan::publishers_of`] is exactly what the filters of [`TopicPlan::filters`] match; the ledger's
 //! "lost" and "foreign" depend on it. What breaks it: a pattern whose topics other clients use at the same time.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::ledger::PublisherRange;
 
 /// How topics are spread over publishers and subscribers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Topics {
     /// Publisher i and subscriber i share a topic; where there are more of one kind they take turns.

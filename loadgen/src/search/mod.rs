@@ -10,6 +10,7 @@ pub mod args;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::generator::run;
@@ -23,7 +24,7 @@ use crate::system::output::show_progress;
 use crate::target::subject::Subject;
 
 /// One run of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Point {
     /// Messages per second offered.
     pub rate_per_s: f64,
@@ -44,7 +45,7 @@ pub struct Point {
 }
 
 /// Everything that a search found out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct SearchOutcome {
     /// Its form, its kind and what wrote it.
     #[serde(flatten)]

@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::generator::run;
@@ -39,7 +40,7 @@ pub struct Selftest {
 }
 
 /// The outcome of a self-test.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct SelftestOutcome {
     /// Its form, its kind and what wrote it.
     #[serde(flatten)]
@@ -65,7 +66,7 @@ pub struct SelftestOutcome {
 }
 
 /// How well the generator kept its schedule at one rate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ScheduleCheck {
     /// Messages per second asked for.
     pub asked_per_s: f64,
@@ -82,7 +83,7 @@ pub struct ScheduleCheck {
 }
 
 /// How much, and what it costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Ceiling {
     /// Messages per second in the measured part.
     pub per_s: f64,

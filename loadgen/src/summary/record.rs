@@ -2,6 +2,7 @@
 //!
 //! Invariants: a file is read as the type that wrote it; a file of a newer form is refused instead of misread.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::connect::outcome::ConnectOutcome;
@@ -14,7 +15,7 @@ use crate::search::SearchOutcome;
 use crate::sweep::SweepOutcome;
 
 /// What a file of an outcome holds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum Record {
     /// A load of messages.
@@ -32,7 +33,7 @@ pub enum Record {
 }
 
 /// Why a run has no outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct RunFailure {
     /// The sentence that the run ended with.
     pub error: String,
@@ -70,7 +71,12 @@ impl Record {
             OutcomeKind::Retained => serde_json::from_str(text).map(Record::Retained),
             OutcomeKind::Search => serde_json::from_str(text).map(Record::Search),
             OutcomeKind::Sweep => serde_json::from_str(text).map(Record::Sweep),
-            OutcomeKind::Selftest => return Err("it is of a selftest, which is no round".to_owned()),
+            kind @ (OutcomeKind::Selftest
+            | OutcomeKind::Comparison
+            | OutcomeKind::Kill
+            | OutcomeKind::Prove) => {
+                return Err(format!("it is of the kind {kind:?}, which is no round"));
+            }
         };
         record.map_err(|error| error.to_string())
     }

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::summary::record::Record;
@@ -15,7 +16,7 @@ use crate::summary::record::Record;
 pub type Rounds = BTreeMap<String, BTreeMap<String, Vec<Record>>>;
 
 /// A broker in the list of versions.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct BrokerVersion {
     /// The name of the broker in this comparison.
     pub broker: String,

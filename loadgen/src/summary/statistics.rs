@@ -6,10 +6,11 @@
 //! for whatever the distribution is, and nothing is drawn at random. The chance that one of several verdicts on equals
 //! is wrong is at most 5 %, so with more verdicts each needs more rounds. Below that there is no verdict.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A median, and the lowest and the highest round.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Estimate {
     /// The median over the rounds.
     pub median: f64,
@@ -20,7 +21,7 @@ pub struct Estimate {
 }
 
 /// The rounds of one broker compared with those of another.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Comparison {
     /// The figure of the first divided by that of the other: the median of the rounds' ratios with its interval.
     pub ratio: Estimate,
@@ -37,7 +38,7 @@ pub struct Comparison {
 }
 
 /// Which of two figures is lower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
     /// The first is certainly the lower one.

@@ -9,6 +9,7 @@ pub mod args;
 
 use std::sync::atomic::AtomicBool;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::numbers::digits;
@@ -25,7 +26,7 @@ use crate::target::subject::Subject;
 pub const BEYOND: usize = 2;
 
 /// A load and the rates that it is run at.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Sweep {
     /// The load; its rate is the first.
     pub scenario: Scenario,
@@ -36,7 +37,7 @@ pub struct Sweep {
 }
 
 /// Everything that a sweep found out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct SweepOutcome {
     /// Its form, its kind and what wrote it.
     #[serde(flatten)]

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::CpuGroups;
 
 /// Where a run took place.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Machine {
     /// Name of the CPU model.
     pub cpu: Option<String>,

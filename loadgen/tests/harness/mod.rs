@@ -38,8 +38,24 @@ pub(crate) fn expect(line: &str, output: &Output, exit_codes: &[i32]) {
     assert!(exit_codes.contains(&code), "{line}: {code}\n{}", shown(output));
 }
 
+/// An outcome in a file, which obeys the schema.
 pub(crate) fn json(file: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+    let outcome = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    check_schema(&outcome, &file.display().to_string());
+    outcome
+}
+
+/// Panics where a file does not obey the published schema.
+pub(crate) fn check_schema(outcome: &Value, place: &str) {
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/loadgen.schema.json"));
+    let schema: Value = serde_json::from_str(&text.unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(outcome)
+        .map(|error| format!("{} at {}", error, error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{place}: {errors:?}");
 }
 
 pub(crate) fn number(outcome: &Value, path: &str) -> f64 {

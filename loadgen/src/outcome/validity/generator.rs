@@ -5,6 +5,7 @@
 //! own, and from 2 % on the p99 is; a percentile of which more than half is the generator's own says more about the
 //! generator than about the broker.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::finding::Findings;
@@ -23,7 +24,7 @@ const OWN_PERCENT_NOTABLE: f64 = 10.0;
 const OWN_PERCENT_MAX: f64 = 50.0;
 
 /// How control groups limit the CPU time of the generator.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Throttling {
     /// The tightest limit: quota and period, µs.
     pub limit_us: Option<(u64, u64)>,
@@ -48,7 +49,7 @@ impl Throttling {
 }
 
 /// How much of a percentile is the generator's own.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct OwnShare {
     /// Which percentile: 50, 90, 99, 99.9.
     pub percentile: f64,

@@ -16,6 +16,7 @@ mod objectives;
 use std::time::Duration;
 
 use mqtt::packet::QoS;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::differences::Differences;
@@ -115,7 +116,7 @@ pub struct Evidence {
 }
 
 /// What the run was limited by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitedBy {
     /// Neither the broker nor the generator.
@@ -131,7 +132,7 @@ pub enum LimitedBy {
 }
 
 /// What is concluded from a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Verdict {
     /// Exit code of the program.
     pub exit_code: u8,

@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::figures::{FIGURES, Figure};
@@ -17,14 +18,18 @@ use super::findings::findings;
 use super::rounds::Rounds;
 use super::statistics::{Comparison, Estimate, Sign, compare, estimate};
 use crate::measure::thread_use::ThreadUse;
+use crate::outcome::header::{Header, OutcomeKind};
 use crate::summary::record::Record;
 
 /// The name of our own broker: what the others are compared with if it takes part.
 pub const MIDGE: &str = "midge";
 
 /// The figures of a whole comparison.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct ComparisonSummary {
+    /// Its form, its kind and what wrote it; absent in summaries of the first versions.
+    #[serde(flatten)]
+    pub header: Option<Header>,
     /// The broker that the others are compared with.
     #[serde(default = "midge")]
     pub first: String,
@@ -33,7 +38,7 @@ pub struct ComparisonSummary {
 }
 
 /// The figures of one scenario.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct RowSummary {
     /// The name of the scenario.
     pub scenario: String,
@@ -46,7 +51,7 @@ pub struct RowSummary {
 }
 
 /// One figure of a scenario.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct FigureSummary {
     /// The name of the figure.
     pub figure: String,
@@ -185,6 +190,7 @@ pub fn sum_up(rounds: &Rounds, first: &str, order: &[String]) -> ComparisonSumma
         })
     });
     ComparisonSummary {
+        header: Some(Header::new(OutcomeKind::Comparison)),
         first: first.to_owned(),
         rows: rows.collect(),
     }
