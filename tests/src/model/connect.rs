@@ -181,6 +181,7 @@ impl Model {
                 options,
                 identifier,
                 was_no_local: options.no_local,
+                lowest_qos: options.qos,
                 known_since: NEVER,
             };
             let subscriptions = &mut self.sessions[number].subscriptions;
@@ -191,6 +192,7 @@ impl Model {
                     made.number = older.number;
                     made.known_since = older.known_since;
                     made.was_no_local |= older.was_no_local;
+                    made.lowest_qos = made.lowest_qos.min(older.lowest_qos);
                     numbers.push(made.number);
                     *older = made.clone();
                 }

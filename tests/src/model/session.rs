@@ -83,6 +83,8 @@ pub(super) struct Subscription {
     pub(super) identifier: Option<u32>,
     /// It was a No Local one at some time.
     pub(super) was_no_local: bool,
+    /// The lowest QoS that it has had.
+    pub(super) lowest_qos: QoS,
     /// The step at which the client read the SUBACK.
     pub(super) known_since: u64,
 }
