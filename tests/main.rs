@@ -30,6 +30,7 @@ mod logins;
 mod logs;
 mod malformed;
 mod many_subscriptions;
+mod metrics;
 mod operators;
 mod pubsub;
 mod qos;

@@ -21,8 +21,10 @@ fn start(keys: &str) -> (Broker, u16) {
 
 /// A sample of `/metrics`.
 fn metric(port: u16, name: &str) -> f64 {
-    let http::Response { status, head, body } = get(port, "/metrics");
-    assert_eq!(status, "200");
+    let accepting = "GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\r\n";
+    let answer = ask(port, accepting);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(
         head.contains("Content-Type: application/openmetrics-text; version=1.0.0"),
         "{head}"

@@ -5,21 +5,53 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// The connections of a listener, on all its sockets and shards.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerCounts {
+    open: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl ListenerCounts {
+    /// Connections that are open now.
+    pub(crate) fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were let in since the start.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Connections that found `max_connections` open.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
 /// One connection's place in its listener's count, given back on drop.
-pub(crate) struct Admission(Arc<AtomicU64>);
+pub(crate) struct Admission(Arc<ListenerCounts>);
 
 impl Admission {
     /// A place, unless `connections_max` are taken.
-    pub(crate) fn enter(count: &Arc<AtomicU64>, connections_max: u64) -> Option<Admission> {
+    pub(crate) fn enter(counts: &Arc<ListenerCounts>, connections_max: u64) -> Option<Admission> {
         // If there is no room, dropping it takes it off the count again.
-        let admission = Admission(Arc::clone(count));
-        (count.fetch_add(1, Ordering::Relaxed) < connections_max).then_some(admission)
+        let admission = Admission(Arc::clone(counts));
+        let has_room = counts.open.fetch_add(1, Ordering::Relaxed) < connections_max;
+        let counter = if has_room {
+            &counts.accepted
+        } else {
+            &counts.refused
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        has_room.then_some(admission)
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -29,10 +61,11 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_come_back() {
-        let count = Arc::new(AtomicU64::new(0));
-        let first = Admission::enter(&count, 1).unwrap();
-        assert!(Admission::enter(&count, 1).is_none());
+        let counts = Arc::new(ListenerCounts::default());
+        let first = Admission::enter(&counts, 1).unwrap();
+        assert!(Admission::enter(&counts, 1).is_none());
         drop(first);
-        assert!(Admission::enter(&count, 1).is_some());
+        assert!(Admission::enter(&counts, 1).is_some());
+        assert_eq!((counts.open(), counts.accepted(), counts.refused()), (0, 2, 1));
     }
 }

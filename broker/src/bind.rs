@@ -7,11 +7,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use transport::socket::{self, Socket};
 
+use crate::admission::ListenerCounts;
 use crate::config::{Configuration, ListenerSocket, Protocol};
 use crate::settings::ListenerId;
 
@@ -21,7 +21,7 @@ pub(crate) struct Listening {
     pub(crate) socket: Socket,
     pub(crate) listener: ListenerId,
     /// Connections of the listener, on all its sockets and shards.
-    pub(crate) connections: Arc<AtomicU64>,
+    pub(crate) connections: Arc<ListenerCounts>,
 }
 
 /// An address that cannot be listened on.
@@ -43,6 +43,8 @@ pub struct BindError {
 pub(crate) struct Bound {
     pub(crate) clients: Vec<Listening>,
     pub(crate) operators: Vec<(OwnedFd, ListenerId)>,
+    /// Connections of clients, at the number of the listener.
+    pub(crate) counts: Vec<Arc<ListenerCounts>>,
 }
 
 impl Bound {
@@ -65,7 +67,8 @@ impl Bound {
 pub(crate) fn all(configuration: &Configuration) -> Result<Bound, BindError> {
     let mut bound = Bound::default();
     for (index, listener) in (0u16..).zip(&configuration.listeners) {
-        let connections = Arc::new(AtomicU64::new(0));
+        let connections = Arc::new(ListenerCounts::default());
+        bound.counts.push(Arc::clone(&connections));
         for socket in any(&listener.addresses, listener.interface.as_deref())? {
             log_opening(listener, &socket);
             match listener.protocol {

@@ -14,6 +14,8 @@ pub(crate) struct Health {
     /// The last question that each shard has answered, by turning.
     answered: Vec<AtomicU64>,
     memory_full: AtomicBool,
+    /// Resident memory of the process, as it was last looked at.
+    resident_bytes: AtomicU64,
     /// How often the shards were asked to give freed memory back.
     give_backs: AtomicU64,
     /// The shards serve clients: before that nobody asks whether they turn.
@@ -28,6 +30,7 @@ impl Health {
             round: AtomicU64::new(0),
             answered: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             memory_full: AtomicBool::new(false),
+            resident_bytes: AtomicU64::new(0),
             give_backs: AtomicU64::new(0),
             started: AtomicBool::new(false),
             wake_shards: Box::new(wake_shards),
@@ -72,6 +75,16 @@ impl Health {
     #[inline]
     pub(crate) fn memory_full(&self) -> bool {
         self.memory_full.load(Ordering::Relaxed)
+    }
+
+    /// Resident memory of the process, as the monitor last saw it.
+    #[inline]
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.resident_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_resident_bytes(&self, bytes: u64) {
+        self.resident_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Asks every shard to give back the memory that it does not need.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustls::ServerConfig;
-use transport::tls::IdentityKind;
+use transport::tls::{IdentityKind, ServerTlsConfig};
 use transport::websocket::handshake::Wanted;
 
 use crate::config::{ListenerSocket, Network, Protocol, ProxyProtocol};
@@ -31,7 +31,7 @@ impl InEffect {
     pub(crate) fn new(
         settings: Arc<Settings>,
         listeners: &[ListenerSocket],
-        tls: Vec<Option<Arc<ServerConfig>>>,
+        tls: Vec<Option<ServerTlsConfig>>,
     ) -> Self {
         let listeners = listeners.iter().zip(tls);
         Self {
@@ -46,6 +46,7 @@ impl InEffect {
     pub(crate) fn keep_tls(&mut self, listener: usize, before: &InEffect) {
         if let (Some(now), Some(had)) = (self.listeners.get_mut(listener), before.listeners.get(listener)) {
             now.tls.clone_from(&had.tls);
+            now.certificate_not_after_s = had.certificate_not_after_s;
             now.identity = had.identity;
         }
     }
@@ -55,6 +56,8 @@ impl InEffect {
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerInEffect {
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// When its certificate expires, in seconds since 1970.
+    pub(crate) certificate_not_after_s: Option<u64>,
     /// What of a client's certificate names its user, if something does.
     pub(crate) identity: Option<IdentityKind>,
     /// A load balancer names the client first.
@@ -147,7 +150,7 @@ impl ListenerInEffect {
         self.trusted_proxies.as_ref().is_none_or(of)
     }
 
-    fn new(socket: &ListenerSocket, tls: Option<Arc<ServerConfig>>) -> Self {
+    fn new(socket: &ListenerSocket, tls: Option<ServerTlsConfig>) -> Self {
         let identity = socket.tls.as_ref().and_then(|tls| tls.identity);
         let pages: Option<Arc<Path>> = socket.pages.as_deref().map(Arc::from);
         let upgrade = match &socket.protocol {
@@ -158,7 +161,8 @@ impl ListenerInEffect {
             })),
         };
         Self {
-            tls,
+            certificate_not_after_s: tls.as_ref().and_then(|tls| tls.not_after_s),
+            tls: tls.map(|tls| tls.config),
             identity,
             proxy: socket.proxy,
             trusted_proxies: Some(socket.trusted_proxies.as_slice())

@@ -3,9 +3,6 @@
 //! Invariants: a TLS configuration is always made anew, so it contains nothing of an older authority or revocation
 //! list.
 
-use std::sync::Arc;
-
-use rustls::ServerConfig;
 use transport::tls::{self, ServerTls, ServerTlsConfig, TlsConfigError};
 
 use crate::config::{Configuration, ListenerTls};
@@ -18,13 +15,13 @@ use crate::passphrase::Passphrases;
 pub(crate) fn tls_of_listeners(
     configuration: &Configuration,
     passphrases: &Passphrases,
-) -> Result<Vec<Option<Arc<ServerConfig>>>, TlsConfigError> {
+) -> Result<Vec<Option<ServerTlsConfig>>, TlsConfigError> {
     let make = |tls: &ListenerTls| {
         let made = tls_of(tls, passphrases)?;
         for warning in &made.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(made.config)
+        Ok(made)
     };
     configuration
         .listeners

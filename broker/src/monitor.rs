@@ -77,14 +77,15 @@ impl Monitor {
     }
 
     fn watch_memory(&self) {
+        // The exact number would take a walk over all pages, twenty times a second.
+        let used = clock::process_rss_bytes_about(std::process::id()).unwrap_or(0);
+        self.health.set_resident_bytes(used);
         let limit = self.current.get().settings.memory_bytes_max;
         let was_full = self.health.memory_full();
         if limit == UNLIMITED && !was_full {
             return;
         }
-        // Where the system does not say, there is no limit to keep. The exact number would take a walk over all pages,
-        // twenty times a second.
-        let used = clock::process_rss_bytes_about(std::process::id()).unwrap_or(0);
+        // Where the system does not say, there is no limit to keep.
         let shed_from = limit / 10 * 9;
         let full = if was_full {
             used > shed_from / 20 * 19

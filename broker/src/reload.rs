@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::ServerConfig;
+use transport::tls::ServerTlsConfig;
 
 use crate::args::Args;
 use crate::auth::{Authentication, KeptFile, warn_of_world_readable};
@@ -113,11 +113,10 @@ impl Reloader {
         for (index, listener) in configuration.listeners.iter().enumerate() {
             let made = listener.tls.as_ref().map(|tls| tls_of(tls, &self.passphrases));
             let config = match made.transpose() {
-                Ok(made) => made.map(|made| {
+                Ok(made) => made.inspect(|made| {
                     made.warnings
                         .iter()
                         .for_each(|warning| tracing::warn!("{warning}"));
-                    made.config
                 }),
                 Err(error) => {
                     tracing::error!("{error}");
@@ -182,7 +181,7 @@ impl Reloader {
 /// The TLS of each listener after a reload.
 #[derive(Default)]
 struct RenewedTls {
-    configs: Vec<Option<Arc<ServerConfig>>>,
+    configs: Vec<Option<ServerTlsConfig>>,
     /// Listeners that keep the TLS that they have.
     kept: Vec<usize>,
 }

@@ -9,8 +9,6 @@ use super::TIMEOUT;
 pub(crate) struct Response {
     /// The three digits of the status line.
     pub(crate) status: String,
-    /// The status line and the fields, without the empty line.
-    pub(crate) head: String,
     pub(crate) body: String,
 }
 
@@ -43,7 +41,6 @@ pub(crate) fn get(port: u16, target: &str) -> Response {
     );
     Response {
         status: head["HTTP/1.1 ".len()..][..3].to_owned(),
-        head: head.to_owned(),
         body: body.to_owned(),
     }
 }

@@ -17,16 +17,19 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 use store::{ShardLog, Statistics};
 use transport::clock;
-use transport::http::{PLAIN_TEXT, ResponseHead, open_metrics};
+use transport::http::open_metrics::{self, OpenMetricsPage};
+use transport::http::{PLAIN_TEXT, ResponseHead};
 use transport::socket;
 use transport::stream::SecureStream;
 use transport::websocket::handshake::{Page, Wanted};
 
+use super::by_listener::{self, CountedListener};
 use super::client::{ALLOW, HttpClient};
-use super::metrics::{self, Process};
+use super::metrics::{self, Figures, Process};
 use super::pool::Pool;
 use super::{files, request_log};
 use crate::config::{ListenerSocket, ListenerTls, Protocol};
@@ -46,7 +49,13 @@ pub(crate) struct ApiState {
     pub(crate) started_at: SystemTime,
     /// The JSON of each listener, for `/api/v1/listeners`.
     pub(crate) listeners: Vec<Value>,
+    /// The same listeners, with their counts.
+    pub(crate) counted: Vec<CountedListener>,
+    pub(crate) queue_lengths: QueueLengths,
 }
+
+/// Messages in the queue from one shard to another.
+pub(crate) type QueueLengths = Box<dyn Fn() -> Vec<(u16, u16, usize)> + Send + Sync>;
 
 /// A handle of the store, once there is one: for its numbers.
 pub(crate) type WatchedStore = Arc<OnceLock<Mutex<ShardLog>>>;
@@ -258,10 +267,20 @@ fn answer(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
         })
     };
     match path(page) {
-        "/metrics" => ok(
-            open_metrics::CONTENT_TYPE,
-            metrics::open_metrics(&state.counters, &state.process(), state.store_numbers().as_ref()),
-        ),
+        "/metrics" => {
+            let accepted = page.field("Accept").unwrap_or_default();
+            if accepted.contains("application/openmetrics-text") {
+                ok(
+                    open_metrics::CONTENT_TYPE,
+                    state.metrics(OpenMetricsPage::default()),
+                )
+            } else {
+                ok(
+                    open_metrics::CONTENT_TYPE_TEXT,
+                    state.metrics(OpenMetricsPage::older()),
+                )
+            }
+        }
         "/api/v1/systree" => ok(JSON, metrics::systree(&state.counters, &state.process())),
         "/api/v1/version" => ok(PLAIN_TEXT, concat!(env!("CARGO_PKG_VERSION"), "\n").to_owned()),
         "/api/v1/listeners" => ok(JSON, format!("{:#}\n", json!({ "listeners": state.listeners }))),
@@ -305,8 +324,27 @@ impl ApiState {
             started_at: self.started_at,
             resident_bytes: clock::process_rss_bytes(pid).ok(),
             cpu_ns: clock::process_cpu_ns(pid).ok(),
+            open_descriptors: std::fs::read_dir("/proc/self/fd")
+                .ok()
+                .map(|descriptors| descriptors.count() as u64),
+            descriptors_max: getrlimit(Resource::Nofile).current,
             memory_full: self.health.memory_full(),
         }
+    }
+
+    /// The metrics, appended to a page of the format that is asked for.
+    fn metrics(&self, page: OpenMetricsPage) -> String {
+        let (process, store) = (self.process(), self.store_numbers());
+        let listeners = by_listener::figures(&self.counted, &self.current.get());
+        let queues = (self.queue_lengths)();
+        let figures = Figures {
+            shards: &self.counters,
+            process: &process,
+            store: store.as_ref(),
+            listeners: &listeners,
+            queues: &queues,
+        };
+        metrics::open_metrics(page, &figures)
     }
 
     /// The numbers of the store, if there is one.

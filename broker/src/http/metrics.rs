@@ -8,24 +8,34 @@ use serde_json::{Map, Value};
 use store::Statistics;
 use transport::http::open_metrics::OpenMetricsPage;
 
-use crate::logic::{CounterKind, CounterLabel, CountersByCause, SHOWN, ShardCounters, sys_totals};
+use super::by_listener::{self, ListenerFigures};
+use super::{by_label, by_shard};
+use crate::logic::{CounterKind, SHOWN, ShardCounters, sys_totals};
 
 /// What is known of the process, besides what shards count.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
     pub(super) started_at: SystemTime,
     pub(super) resident_bytes: Option<u64>,
+    pub(super) open_descriptors: Option<u64>,
+    pub(super) descriptors_max: Option<u64>,
     pub(super) cpu_ns: Option<u64>,
     pub(super) memory_full: bool,
 }
 
-/// A page for Prometheus and its like.
-pub(super) fn open_metrics(
-    shards: &[ShardCounters],
-    process: &Process,
-    store: Option<&Statistics>,
-) -> String {
-    let mut page = OpenMetricsPage::default();
+/// What a page is made of.
+pub(super) struct Figures<'a> {
+    pub(super) shards: &'a [ShardCounters],
+    pub(super) process: &'a Process,
+    pub(super) store: Option<&'a Statistics>,
+    pub(super) listeners: &'a [ListenerFigures],
+    /// Messages in the queue from one shard to another.
+    pub(super) queues: &'a [(u16, u16, usize)],
+}
+
+/// A page for Prometheus and its like, as appended to `page`.
+pub(super) fn open_metrics(mut page: OpenMetricsPage, figures: &Figures<'_>) -> String {
+    let Figures { shards, process, .. } = *figures;
     page.info(
         "midge_build",
         "The version of the broker.",
@@ -39,31 +49,45 @@ pub(super) fn open_metrics(
             CounterKind::Now | CounterKind::Highest => page.gauge(&name, shown.about, shown.of(shards)),
         }
     }
-    page.counters(
-        "midge_dropped",
-        "Messages dropped by reason; the sum is midge_publishes_dropped.",
-        "reason",
-        by_cause(shards, |counters| &counters.dropped),
-    );
-    page.counters(
-        "midge_denied",
-        "PUBLISH packets and Topic Filters that access rules denied.",
-        "action",
-        by_cause(shards, |counters| &counters.denied),
-    );
+    by_label::append(&mut page, shards);
     page.counter(
         "midge_log_lines_lost",
         "Lines of the log that a destination did not take, or not in time.",
         crate::log::lost_lines(),
     );
     page.gauge("midge_shards", "Threads that serve clients.", shards.len());
+    by_shard::append(&mut page, shards, figures.queues);
+    by_listener::append(&mut page, figures.listeners);
+    of_process(&mut page, process);
+    if let Some(store) = figures.store {
+        of_store(&mut page, store);
+    }
+    page.finish()
+}
+
+fn of_process(page: &mut OpenMetricsPage, process: &Process) {
     page.gauge(
         "midge_memory_full",
         "Whether memory_limit is reached, so that nothing is queued or retained.",
         u8::from(process.memory_full),
     );
-    if let Some(bytes) = process.resident_bytes {
-        page.gauge("process_resident_memory_bytes", "Resident memory.", bytes);
+    let gauges = [
+        (
+            "process_resident_memory_bytes",
+            "Resident memory.",
+            process.resident_bytes,
+        ),
+        ("process_open_fds", "Open descriptors.", process.open_descriptors),
+        (
+            "process_max_fds",
+            "The most descriptors that may be open (ulimit -n).",
+            process.descriptors_max,
+        ),
+    ];
+    for (name, about, value) in gauges {
+        if let Some(value) = value {
+            page.gauge(name, about, value);
+        }
     }
     if let Some(nanoseconds) = process.cpu_ns {
         page.counter(
@@ -77,24 +101,6 @@ pub(super) fn open_metrics(
         "When the broker started, in seconds since 1970.",
         seconds_since_1970(process.started_at),
     );
-    if let Some(store) = store {
-        of_store(&mut page, store);
-    }
-    page.finish()
-}
-
-/// The sums over the shards.
-fn by_cause<C: CounterLabel>(
-    shards: &[ShardCounters],
-    read: fn(&ShardCounters) -> &CountersByCause<C>,
-) -> Vec<(&'static str, u64)> {
-    let mut sums: Vec<_> = C::LABELS.iter().map(|label| (*label, 0)).collect();
-    for counters in shards {
-        for (sum, (_, value)) in sums.iter_mut().zip(read(counters).values()) {
-            sum.1 += value;
-        }
-    }
-    sums
 }
 
 fn of_store(page: &mut OpenMetricsPage, store: &Statistics) {
@@ -198,6 +204,8 @@ mod tests {
         Process {
             started_at: SystemTime::now() - Duration::from_secs(90),
             resident_bytes: Some(4096),
+            open_descriptors: Some(20),
+            descriptors_max: Some(1024),
             cpu_ns: Some(1_500_000_000),
             memory_full: false,
         }
@@ -211,6 +219,7 @@ mod tests {
         let mut lines = body.lines().peekable();
         while let Some(kind) = lines.next() {
             let (family, kind) = kind.strip_prefix("# TYPE ").unwrap().split_once(' ').unwrap();
+            lines.next_if(|line| line.starts_with("# UNIT "));
             let help = lines.next().unwrap();
             assert!(
                 help.starts_with(&format!("# HELP {family} ")) && help.ends_with('.'),
@@ -223,8 +232,14 @@ mod tests {
                 let suffix = name.strip_prefix(family).unwrap();
                 match kind {
                     "counter" => assert!(suffix == "_total" || suffix.starts_with("_total{"), "{suffix}"),
-                    "gauge" => assert_eq!(suffix, ""),
+                    "gauge" => assert!(suffix.is_empty() || suffix.starts_with('{'), "{suffix}"),
                     "info" => assert!(suffix.starts_with("_info{"), "{suffix}"),
+                    "histogram" => assert!(
+                        ["_bucket{", "_count", "_sum"]
+                            .iter()
+                            .any(|known| suffix.starts_with(known)),
+                        "{suffix}"
+                    ),
                     other => panic!("{other}"),
                 }
                 assert!(
@@ -245,7 +260,22 @@ mod tests {
             counters.sessions.add(value);
             counters.count_dropped(DropReason::QueueFull, value);
         }
-        let samples = samples(&open_metrics(&shards, &process(), None));
+        shards[0].latency[1].record(5_000, 3);
+        let listeners = [ListenerFigures {
+            name: "8883".to_owned(),
+            open: 1,
+            accepted: 5,
+            refused: 2,
+            certificate_not_after_s: Some(4_000_000_000),
+        }];
+        let figures = Figures {
+            shards: &shards,
+            process: &process(),
+            store: None,
+            listeners: &listeners,
+            queues: &[(0, 1, 7), (1, 0, 0)],
+        };
+        let samples = samples(&open_metrics(OpenMetricsPage::default(), &figures));
         assert!(samples.len() > SHOWN.len());
         assert_eq!(samples["midge_publishes_received_total"], 7.0);
         assert_eq!(samples["midge_sessions"], 7.0);
@@ -254,6 +284,35 @@ mod tests {
         assert_eq!(samples[r#"midge_dropped_total{reason="expired"}"#], 0.0);
         assert_eq!(samples[r#"midge_denied_total{action="publish"}"#], 0.0);
         assert_eq!(samples["midge_shards"], 2.0);
+        for (name, value) in [
+            (r#"midge_latency_seconds_count{shard="0",qos="1"}"#, 3.0),
+            (
+                r#"midge_latency_seconds_bucket{shard="0",qos="1",le="8.192e-6"}"#,
+                3.0,
+            ),
+            (
+                r#"midge_latency_seconds_bucket{shard="0",qos="1",le="4.096e-6"}"#,
+                0.0,
+            ),
+            (r#"midge_shard_queue_messages{from="0",to="1"}"#, 7.0),
+            (r#"midge_shard_publishes_received_total{shard="1"}"#, 4.0),
+            (
+                r#"midge_listener_connections_refused_total{listener="8883"}"#,
+                2.0,
+            ),
+            (
+                r#"midge_certificate_not_after_timestamp_seconds{listener="8883"}"#,
+                4e9,
+            ),
+            (r#"midge_packets_total{direction="received",type="publish"}"#, 7.0),
+            (r#"midge_publishes_total{direction="sent",qos="2"}"#, 0.0),
+            (r#"midge_connects_refused_total{reason="not_authorized"}"#, 0.0),
+            (r#"midge_disconnects_total{reason="keep_alive_timeout"}"#, 0.0),
+            (r#"midge_tls_handshakes_total{result="failed"}"#, 0.0),
+            ("process_max_fds", 1024.0),
+        ] {
+            assert_eq!(samples.get(name), Some(&value), "{name}");
+        }
         assert_eq!(samples["process_cpu_seconds_total"], 1.5);
     }
 

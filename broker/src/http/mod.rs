@@ -1,13 +1,17 @@
 //! HTTP beside MQTT: the files of `http_dir`, and the operators' `protocol http_api`.
 //!
 //! `client.rs` reads a request, `pool.rs` has the threads, `files.rs` serves a folder, `api.rs` answers operators with
-//! the figures of `metrics.rs`; `request_log.rs` writes the log line.
+//! the figures of `metrics.rs` (and `by_label.rs`, `by_shard.rs`, `by_listener.rs`); `request_log.rs` writes the log
+//! line.
 //!
 //! Invariants: a shard never waits and never touches a file for a page, it hands the socket over and is done with it;
 //! the threads here only read what shards count. Requests that wait, threads that serve, and the time of each are
 //! bounded, see [`crate::limits`]; operators have threads of their own. One connection is one request.
 
 mod api;
+mod by_label;
+mod by_listener;
+mod by_shard;
 mod client;
 mod files;
 mod metrics;
@@ -27,6 +31,7 @@ use transport::websocket::handshake::Page;
 use crate::admission::Admission;
 use crate::limits;
 pub(crate) use api::{Api, ApiState, WatchedStore, described};
+pub(crate) use by_listener::counted;
 use client::HttpClient;
 use pool::Pool;
 

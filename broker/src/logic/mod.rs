@@ -75,8 +75,8 @@ pub use self::connect_request::{
 use self::connection::Connection;
 pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
 pub use self::counters::{
-    Counter, CounterKind, CounterLabel, CountersByCause, Denied, DropReason, PublicCounter, SHOWN,
-    ShardCounters, shard_counters,
+    ConnectRefusal, Counter, CounterKind, CounterLabel, CountersByCause, Denied, DisconnectCause, DropReason,
+    Handshake, Histogram, PublicCounter, SHOWN, ShardCounters, shard_counters,
 };
 use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
@@ -186,9 +186,15 @@ impl Shard {
     /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is
     /// free.
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId) {
+        self.lost_by(now, id, DisconnectCause::Closed);
+    }
+
+    /// As [`Self::lost`], with another cause than that the client has closed the stream.
+    pub fn lost_by(&mut self, now: Timestamp, id: ConnectionId, cause: DisconnectCause) {
         self.begin(now);
         self.work.spend(limits::CONNECTION_WORK);
         if self.delivery.by_id(id).is_some() {
+            self.count_disconnect(id.slot, cause);
             self.detach(id.slot, true);
             self.end_flow(id);
             self.drop_partial(id.slot);
@@ -199,6 +205,12 @@ impl Shard {
     /// The shell closed a connection that was [`Self::closing`]: the slot is free.
     pub fn closed(&mut self, now: Timestamp, id: ConnectionId) {
         self.lost(now, id);
+    }
+
+    /// The turn is over: what it leaves is counted.
+    #[inline]
+    pub fn end_turn(&mut self) {
+        self.delivery.count_output();
     }
 
     /// When [`Self::tick`] has something to do next.

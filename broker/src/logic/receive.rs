@@ -141,6 +141,7 @@ impl Shard {
             return self.handler(slot, session).continue_filters(frame, version);
         }
         self.work.spend(1 + (frame.wire_bytes / DECODED_BYTES) as u64);
+        self.delivery.counters().count_received(frame.packet_type);
         let packet = match mqtt::decode::packet(frame, version) {
             Ok(packet) => packet,
             Err(error) => {

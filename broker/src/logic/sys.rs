@@ -19,6 +19,9 @@ pub(super) struct Sys {
     published_at: Timestamp,
     loads: [Load; LOADS.len()],
     clients_max: u64,
+    /// Memory of the process now, and the most of it; 0 if it is not known.
+    resident_bytes: u64,
+    resident_bytes_max: u64,
     /// What its timer is set to.
     pub(super) due_at: Timestamp,
 }
@@ -44,7 +47,7 @@ const LOADS: [(&str, Read); 9] = [
     ("connections", |counters| &counters.connects_accepted),
 ];
 
-const TOTALS: [(&str, Read); 16] = [
+const TOTALS: [(&str, Read); 18] = [
     ("clients/connected", |counters| &counters.clients_connected),
     ("clients/active", |counters| &counters.clients_connected),
     ("clients/total", |counters| &counters.sessions),
@@ -66,6 +69,10 @@ const TOTALS: [(&str, Read); 16] = [
     ("shared_subscriptions/count", |counters| {
         &counters.shared_subscriptions
     }),
+    ("connections/socket/count", |counters| {
+        &counters.connections_opened
+    }),
+    ("packet/out/bytes", |counters| &counters.output_bytes),
     ("inconsistencies", |counters| &counters.inconsistencies),
 ];
 
@@ -94,6 +101,13 @@ impl Shard {
         if let Some(store) = self.delivery.journal.statistics() {
             self.publish_store(&store);
         }
+    }
+
+    /// The resident memory of the process, for `$SYS`; logic itself does not ask the system.
+    #[inline]
+    pub fn set_resident_bytes(&mut self, bytes: u64) {
+        self.sys.resident_bytes = bytes;
+        self.sys.resident_bytes_max = self.sys.resident_bytes_max.max(bytes);
     }
 
     /// Publishes a line of the log; `topic` is what follows `$SYS/broker/log/`.
@@ -155,6 +169,8 @@ impl Sys {
             sum(counters, |counters| &counters.queued_bytes),
         );
         report("retained messages/count", retained);
+        report("heap/current", self.resident_bytes);
+        report("heap/maximum", self.resident_bytes_max);
         self.published_at = now;
     }
 

@@ -12,6 +12,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
+use crate::logic::counters::DisconnectCause;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::session::will::Will;
@@ -40,11 +41,19 @@ impl Shard {
                     Disconnect { reason, properties }.encode(version, out);
                 });
         }
-        self.close(slot, why, true);
+        self.close(slot, why, true, DisconnectCause::Broker(reason));
+    }
+
+    /// Counts the end of a connection, if a client has it: once.
+    pub(super) fn count_disconnect(&mut self, slot: ConnectionSlot, cause: DisconnectCause) {
+        let connection = self.delivery.connection(slot);
+        if connection.is_some_and(|connection| connection.session.is_some()) {
+            self.delivery.counters().disconnects.add(cause, 1);
+        }
     }
 
     /// From now on the connection only drains; its session is detached.
-    pub(super) fn close(&mut self, slot: ConnectionSlot, why: &str, with_will: bool) {
+    pub(super) fn close(&mut self, slot: ConnectionSlot, why: &str, with_will: bool, cause: DisconnectCause) {
         let Some((connection, sessions)) = self.delivery.connection_and_sessions(slot) else {
             return unreachable_state("a connection to be closed that is gone");
         };
@@ -57,6 +66,7 @@ impl Shard {
         rare.client_identifier = client_identifier;
         rare.why_closing = Some(why.into());
         self.drop_partial(slot);
+        self.count_disconnect(slot, cause);
         self.detach(slot, with_will);
         if let Some(connection) = self.delivery.connection(slot) {
             connection.stage = Stage::Closing;

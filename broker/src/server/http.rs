@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::error::ServerError;
+use crate::admission::ListenerCounts;
 use crate::config::{Configuration, ListenerSocket, Protocol};
-use crate::http::{Api, ApiState, Pages, WatchedStore, described};
+use crate::http::{Api, ApiState, Pages, WatchedStore, counted, described};
 use crate::logic::ShardCounters;
 use crate::settings::ListenerId;
 use crate::shard::Shared;
@@ -32,6 +33,7 @@ pub(super) fn start_pages(configuration: &Configuration) -> Result<Pages, Server
 pub(super) fn start_api(
     configuration: &Configuration,
     sockets: Vec<(OwnedFd, ListenerId)>,
+    counts: &[Arc<ListenerCounts>],
     shared: &Shared,
     counters: Arc<[ShardCounters]>,
     store: WatchedStore,
@@ -50,6 +52,11 @@ pub(super) fn start_api(
         listeners: listeners
             .map(|(socket, settings)| described(socket, settings))
             .collect(),
+        counted: counted(&configuration.listeners, counts),
+        queue_lengths: {
+            let queues = Arc::clone(&shared.queues);
+            Box::new(move || queues.lengths())
+        },
     };
     Api::start(sockets, state).map_err(ServerError::Pages)
 }

@@ -132,6 +132,7 @@ fn run(
     http::start_api(
         configuration,
         operators,
+        &bound.counts,
         shared,
         Arc::clone(counters),
         Arc::clone(&watched),

@@ -50,6 +50,7 @@ impl ShardLoop {
         }
         self.health.turned(self.exchange.shard());
         self.logic.set_memory_full(self.health.memory_full());
+        self.logic.set_resident_bytes(self.health.resident_bytes());
     }
 
     /// Gives the logic the rules that are in effect, if it goes by others.

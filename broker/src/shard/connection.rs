@@ -358,7 +358,7 @@ impl ShardLoop {
                 tracing::info!(target: CONNECTION, "Client {client} ({address}) {}.", cause.text());
             }
             socket::shut_down(connection.socket.as_fd());
-            self.logic.lost(self.now, id);
+            self.logic.lost_by(self.now, id, cause.counted());
         }
     }
 

@@ -13,6 +13,7 @@ use super::ShardLoop;
 use super::queues::{ShardMessage, ShardQueues};
 use super::transfer::ConnectionTransfer;
 use crate::logic::Shard;
+use crate::time::Timestamp;
 use crate::turn::Outcome;
 
 /// A shard's end of the queues.
@@ -22,6 +23,8 @@ pub(super) struct QueueEnds {
     queues: Arc<ShardQueues>,
     /// Connections that wait for room in the queue to their owner.
     transfers: Vec<(u16, Box<ConnectionTransfer>)>,
+    /// Since when batches wait for another shard, at its number; `None` while none do.
+    since: Vec<Option<Timestamp>>,
 }
 
 impl QueueEnds {
@@ -35,6 +38,7 @@ impl QueueEnds {
             shards,
             queues,
             transfers: Vec::new(),
+            since: vec![None; usize::from(shards)],
         }
     }
 
@@ -72,13 +76,13 @@ impl QueueEnds {
 
     /// Pushes what is for other shards and wakes who sleeps. What does not fit stays with the logic, which stops
     /// reading from those who fill it.
-    pub(super) fn push(&mut self, logic: &mut Shard, ring: &mut Ring) -> io::Result<Outcome> {
+    pub(super) fn push(&mut self, now: Timestamp, logic: &mut Shard, ring: &mut Ring) -> io::Result<Outcome> {
         // Before any other shard can append what this causes.
         logic.submit_records();
         let mut woken = false;
         let mut outcome = Outcome::Done;
         for to in self.others() {
-            let (pushed, left) = self.push_to(to, logic);
+            let (pushed, left) = self.push_to(now, to, logic);
             if left {
                 outcome = Outcome::Blocked;
             }
@@ -115,23 +119,33 @@ impl QueueEnds {
     }
 
     /// Pushes what is for one shard; whether anything was, and whether anything is left.
-    fn push_to(&mut self, to: u16, logic: &mut Shard) -> (bool, bool) {
+    fn push_to(&mut self, now: Timestamp, to: u16, logic: &mut Shard) -> (bool, bool) {
         while let Some(batch) = self.queues.take_spare_batch(self.shard, to) {
             logic.recycle_batch(batch);
         }
         let mut pushed = false;
+        let since = self.since_of(now, to);
         while self.waits_for(to, logic) {
             if !self.queues.has_room(self.shard, to) {
                 return (pushed, true);
             }
-            let Some(message) = self.next_message(to, logic) else {
+            let Some(message) = self.next_message(to, since, logic) else {
                 return (pushed, false);
             };
             // There is room, and nobody else pushes into this queue.
             let _ = self.queues.push(self.shard, to, message);
             pushed = true;
         }
+        if let Some(since) = self.since.get_mut(usize::from(to)) {
+            *since = None;
+        }
         (pushed, false)
+    }
+
+    /// When the first of what now waits for a shard was received.
+    fn since_of(&mut self, now: Timestamp, to: u16) -> Timestamp {
+        let since = self.since.get_mut(usize::from(to));
+        since.map_or(now, |since| *since.get_or_insert(now))
     }
 
     /// Whether something is to be pushed to a shard.
@@ -139,8 +153,9 @@ impl QueueEnds {
         logic.has_batch(to) || self.transfers.iter().any(|(owner, _)| *owner == to)
     }
 
-    fn next_message(&mut self, to: u16, logic: &mut Shard) -> Option<ShardMessage> {
-        if let Some(batch) = logic.take_batch(to) {
+    fn next_message(&mut self, to: u16, since: Timestamp, logic: &mut Shard) -> Option<ShardMessage> {
+        if let Some(mut batch) = logic.take_batch(to) {
+            batch.since = since;
             return Some(ShardMessage::Batch(batch));
         }
         let at = self.transfers.iter().position(|(owner, _)| *owner == to)?;
@@ -158,7 +173,9 @@ impl ShardLoop {
         for left in (0..waiting).rev() {
             match queues.pop(*shard, from) {
                 Some(ShardMessage::Batch(batch)) => {
+                    let before = self.logic.counters().sent_at_once();
                     self.logic.receive_batch(self.now, from, &batch);
+                    self.times.took(&batch, &before, self.logic.counters());
                     queues.give_back(*shard, from, batch);
                 }
                 Some(ShardMessage::Connection(transfer)) => self.turn.arrived(transfer),

@@ -9,7 +9,7 @@
 //!
 //! Beside it: `cpus.rs` (where the thread runs), `configured.rs` (what it goes by), `token.rs` (names of requests on
 //! the ring), `unread.rs` (bytes that wait), `reading.rs` (whose turn it is), `takeover.rs` (newer connections of a
-//! session), `tracer/` (packets in the log).
+//! session), `tracer/` (packets in the log), `times.rs` (how long turns and messages take).
 //!
 //! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
 //! and no `.await` stands inside a turn.
@@ -25,6 +25,7 @@ mod queues;
 mod reading;
 mod shut_down;
 mod takeover;
+mod times;
 mod token;
 mod tracer;
 mod transfer;
@@ -51,6 +52,7 @@ use self::pending::PendingConnections;
 pub use self::pending::proxy_header_bytes;
 pub(crate) use self::queues::ShardQueues;
 use self::shut_down::ShutDown;
+use self::times::TurnTimes;
 use self::token::Subject;
 use self::transfer::ConnectionTransfer;
 use self::unread::LostCause;
@@ -96,6 +98,7 @@ pub(crate) struct ShardLoop {
     pages: Pages,
     shut_down: ShutDown,
     give_back: GiveBack,
+    times: TurnTimes,
 }
 
 /// Where the shard is with giving memory back.
@@ -137,6 +140,7 @@ impl ShardLoop {
             pages: shared.pages,
             shut_down: ShutDown::new(shared.shut_down),
             give_back: GiveBack::default(),
+            times: TurnTimes::default(),
         };
         shard.give_policy();
         shard
@@ -173,8 +177,11 @@ impl ShardLoop {
             TurnStep::Adopt => self.adopt_arrived(),
             TurnStep::Handle => self.handle_completions(),
             TurnStep::RunTimers => self.run_timers(),
-            TurnStep::Push => return self.exchange.push(&mut self.logic, &mut self.ring),
-            TurnStep::Flush => self.flush(),
+            TurnStep::Push => return self.exchange.push(self.now, &mut self.logic, &mut self.ring),
+            TurnStep::Flush => {
+                self.flush();
+                self.times.flushed();
+            }
             TurnStep::Close => self.end_closed(),
             TurnStep::ChangeReceiving => {
                 self.change_receiving();
@@ -191,6 +198,8 @@ impl ShardLoop {
         }
         self.now = Timestamp(monotonic_ns());
         self.logic.begin_turn();
+        self.times.begin(self.now, self.logic.counters());
+        self.connections.tracer.begin_turn();
         self.take_settings();
         self.publish_log();
         Ok(())
@@ -256,7 +265,10 @@ impl ShardLoop {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let timeout = self.timeout();
+        let now = Timestamp(monotonic_ns());
+        self.logic.end_turn();
+        self.times.end(now, self.logic.counters());
+        let timeout = self.timeout(now);
         if timeout != Some(Duration::ZERO) && self.exchange.may_sleep() {
             self.ring.wait(timeout)?;
             self.exchange.woke();
@@ -266,7 +278,7 @@ impl ShardLoop {
     }
 
     /// How long the ring may wait.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&self, now: Timestamp) -> Option<Duration> {
         if self.exchange.is_blocked(&self.logic) {
             return Some(FULL_QUEUE_RETRY);
         }
@@ -282,7 +294,6 @@ impl ShardLoop {
             self.shut_down.next_deadline(),
         ];
         let next = deadlines.into_iter().flatten().min()?;
-        let now = Timestamp(monotonic_ns());
         Some(Duration::from_nanos(next.since_ns(now)))
     }
 
@@ -324,7 +335,11 @@ impl ShardLoop {
         match (Subject::of(token), cause) {
             (Subject::Listener(_), _) => {}
             (Subject::Pending(id), ReceiveEnd::NoBuffers) => self.receive_pending(id),
-            (Subject::Pending(id), _) => drop(self.pending.remove(id)),
+            (Subject::Pending(id), _) => {
+                if let Some(pending) = self.pending.remove(id) {
+                    self.count_without_connect(&pending);
+                }
+            }
             (Subject::Connection(id), ReceiveEnd::NoBuffers | ReceiveEnd::Cancelled) => {
                 self.receive_again(id)
             }
@@ -340,6 +355,7 @@ impl ShardLoop {
         let now = self.now;
         let timeout_s = self.logic.settings().connect_timeout_s;
         while let Some(pending) = self.pending.expired(now, timeout_s) {
+            self.count_without_connect(&pending);
             pending.close();
         }
         while let Some(id) = self.connections.expired(now) {

@@ -155,6 +155,16 @@ impl ShardQueues {
             .map_or(0, ArrayQueue::len)
     }
 
+    /// Messages in the queue from each shard to each other one, by their numbers.
+    pub(crate) fn lengths(&self) -> Vec<(u16, u16, usize)> {
+        let to_all = (0..).zip(&self.inboxes);
+        let all = to_all.flat_map(|(to, inbox)| {
+            let from_all = (0..).zip(&inbox.messages);
+            from_all.map(move |(from, queue)| (from, to, queue.len()))
+        });
+        all.filter(|(from, to, _)| from != to).collect()
+    }
+
     pub(crate) fn pop(&self, shard: u16, from: u16) -> Option<ShardMessage> {
         let (queue, work) = self.queue(shard, from)?;
         let message = queue.pop()?;

@@ -24,7 +24,6 @@ impl ClientConnections {
     /// Begins with a turn: nobody has spent anything in it.
     pub(super) fn begin_turn(&mut self) {
         self.turn += 1;
-        self.tracer.begin_turn();
         self.turn_bytes = 0;
     }
 

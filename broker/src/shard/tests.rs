@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use mqtt::ProtocolVersion;
@@ -36,6 +36,7 @@ impl Loops {
         });
         let listener = ListenerInEffect {
             tls: None,
+            certificate_not_after_s: None,
             identity: None,
             proxy: None,
             trusted_proxies: None,
@@ -64,7 +65,7 @@ impl Loops {
         let listening = Listening {
             socket: socket.into(),
             listener: ListenerId(0),
-            connections: Arc::new(AtomicU64::new(0)),
+            connections: Arc::default(),
         };
         let counters = shard_counters(count);
         let shard = |index| {

@@ -2,6 +2,8 @@
 //!
 //! Invariants: the bytes of a connection stay in order; the end of the stream is handled after the last byte.
 
+use crate::logic::DisconnectCause;
+
 /// Why a connection ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LostCause {
@@ -14,6 +16,15 @@ pub(super) enum LostCause {
 }
 
 impl LostCause {
+    /// The cause as it is counted.
+    pub(super) fn counted(self) -> DisconnectCause {
+        match self {
+            Self::EndOfStream => DisconnectCause::Closed,
+            Self::Error => DisconnectCause::ConnectionError,
+            Self::Timeout => DisconnectCause::TookTooLong,
+        }
+    }
+
     /// How the client left, for the log.
     pub(super) fn text(self) -> &'static str {
         match self {

@@ -21,6 +21,8 @@ use super::{TlsConfigError, files, private_key};
 pub(super) struct OwnCertificate {
     pub(super) certified: CertifiedKey,
     pub(super) warnings: Vec<String>,
+    /// When it expires, in seconds since 1970; `None` if it could not be looked into.
+    pub(super) not_after_s: Option<u64>,
 }
 
 /// Reads a certificate chain and its private key, and checks that they can be used together.
@@ -38,9 +40,10 @@ pub(super) fn own_certificate(
     }
     let key = private_key::private_key(key_path, passphrase)?;
     let key = signing_key(key, paths, purpose, provider)?;
-    let mut warnings = Vec::new();
+    let (mut warnings, mut not_after_s) = (Vec::new(), None);
     match &looked_into {
         Some(Ok(certificate)) => {
+            not_after_s = Some(certificate.not_after().to_unix_duration().as_secs());
             check_pair(certificate, &*key, paths)?;
             warnings = warnings_about(certificate, purpose)
                 .into_iter()
@@ -55,7 +58,11 @@ pub(super) fn own_certificate(
     }
     warnings.extend(readable_by_all(key_path));
     let certified = CertifiedKey::new(chain, key);
-    Ok(OwnCertificate { certified, warnings })
+    Ok(OwnCertificate {
+        certified,
+        warnings,
+        not_after_s,
+    })
 }
 
 fn check_certificate(certificate: &Certificate, path: &Path, purpose: Purpose) -> Result<(), TlsConfigError> {

@@ -81,6 +81,8 @@ pub struct ServerTlsConfig {
     pub config: Arc<ServerConfig>,
     /// One sentence for each thing that works but that some clients will refuse.
     pub warnings: Vec<String>,
+    /// When the server's certificate expires, in seconds since 1970, if that can be read.
+    pub not_after_s: Option<u64>,
 }
 
 /// [`server_config_with`] for those who have no passphrases and read no warnings.
@@ -136,8 +138,11 @@ pub fn server_config_with(
     config.send_tls13_tickets = 1;
     // For records.rs; no key leaves the process.
     config.enable_secret_extraction = !tls.rustls_records;
-    let config = Arc::new(config);
-    Ok(ServerTlsConfig { config, warnings })
+    Ok(ServerTlsConfig {
+        config: Arc::new(config),
+        warnings,
+        not_after_s: own.not_after_s,
+    })
 }
 
 /// `None` if clients are not asked for certificates. The files are read all the same: what is wrong with them is wrong.

@@ -49,6 +49,20 @@ pub struct Page {
     pub method: String,
     /// What is asked for: percent-encoded, with its query.
     pub target: String,
+    /// The fields of its header, in their order.
+    pub fields: Vec<(String, String)>,
+    /// Bytes of the request line and the header; a body follows them.
+    pub header_bytes: usize,
+}
+
+impl Page {
+    /// The value of a field of the header, the first if there are several.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut fields = self.fields.iter();
+        let found = fields.find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
 }
 
 /// Reads the request at the front of `bytes`.
@@ -58,7 +72,7 @@ pub fn parse_request(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(bytes) {
         Ok(httparse::Status::Complete(length)) if length > wanted.header_bytes_max => too_long(),
-        Ok(httparse::Status::Complete(_)) => match page(&request) {
+        Ok(httparse::Status::Complete(length)) => match page(&request, length) {
             Some(page) => ParsedRequest::Page(page),
             None => upgrade(bytes, wanted),
         },
@@ -75,7 +89,7 @@ pub fn parse_request(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
 }
 
 /// What is asked for, unless it is an upgrade.
-fn page(request: &httparse::Request<'_, '_>) -> Option<Page> {
+fn page(request: &httparse::Request<'_, '_>, header_bytes: usize) -> Option<Page> {
     let is_upgrade = request
         .headers
         .iter()
@@ -86,6 +100,15 @@ fn page(request: &httparse::Request<'_, '_>) -> Option<Page> {
     Some(Page {
         method: request.method.unwrap_or_default().to_owned(),
         target: request.path.unwrap_or_default().to_owned(),
+        fields: request
+            .headers
+            .iter()
+            .map(|field| {
+                let value = String::from_utf8_lossy(field.value);
+                (field.name.to_owned(), value.into_owned())
+            })
+            .collect(),
+        header_bytes,
     })
 }
 

@@ -342,18 +342,27 @@ fn origins_are_compared_whole() {
 
 #[test]
 fn other_requests_are_for_pages() {
-    let page = |method: &str, target: &str| {
-        ParsedRequest::Page(Page {
+    let page = |method: &str, target: &str, fields: &[(&str, &str)], header_bytes| {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Page {
             method: method.to_owned(),
             target: target.to_owned(),
-        })
+            fields: fields.collect(),
+            header_bytes,
+        }
     };
     for (request, expected) in [
-        ("GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n", page("GET", "/a?b")),
-        ("HEAD / HTTP/1.0\r\n\r\n", page("HEAD", "/")),
-        ("DELETE /../x HTTP/1.1\r\n\r\n", page("DELETE", "/../x")),
+        (
+            "GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n",
+            page("GET", "/a?b", &[("Host", "x")], 29),
+        ),
+        ("HEAD / HTTP/1.0\r\n\r\nbody", page("HEAD", "/", &[], 19)),
+        ("DELETE /../x HTTP/1.1\r\n\r\n", page("DELETE", "/../x", &[], 25)),
     ] {
-        assert_eq!(handshake::parse_request(request.as_bytes(), &wanted()), expected);
+        let parsed = handshake::parse_request(request.as_bytes(), &wanted());
+        assert_eq!(parsed, ParsedRequest::Page(expected));
     }
 }
 

@@ -31,10 +31,22 @@ impl<C: CounterLabel> Default for CountersByCause<C> {
 
 impl<C: CounterLabel> CountersByCause<C> {
     /// Adds to the counter of `cause`; only for the shard that owns it.
+    #[inline]
     pub fn add(&self, cause: C, amount: u64) {
-        if let Some(counter) = self.0.get(cause.index()) {
+        self.add_at(cause.index(), amount);
+    }
+
+    #[inline]
+    pub(super) fn add_at(&self, index: usize, amount: u64) {
+        if let Some(counter) = self.0.get(index) {
             counter.add(amount);
         }
+    }
+
+    /// The value of one cause.
+    #[must_use]
+    pub fn get(&self, cause: C) -> u64 {
+        self.0.get(cause.index()).map_or(0, Counter::get)
     }
 
     /// The labels and the values, in the order of the causes.

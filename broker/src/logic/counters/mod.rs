@@ -1,4 +1,5 @@
-//! The counters of a shard, which `$SYS` and the metrics show; causes.rs has those that are divided by cause.
+//! The counters of a shard, which `$SYS` and the metrics show; `causes.rs` has those that are divided by cause,
+//! `reasons.rs` more of such labels, `histogram.rs` how long something took, `public.rs` the names of all.
 //!
 //! Invariants: only the shard itself writes its [`ShardCounters`], so a plain load and store is exact; any thread may
 //! read them. The map of users is behind a lock that is taken when a session begins or ends, and at no other time. Each
@@ -9,8 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod causes;
+mod histogram;
+mod public;
+mod reasons;
+
+use mqtt::QoS;
+use mqtt::frame::PacketType;
 
 pub use self::causes::{CounterLabel, CountersByCause, Denied, DropReason};
+pub use self::histogram::Histogram;
+pub use self::public::{CounterKind, PublicCounter, SHOWN};
+pub use self::reasons::{ConnectRefusal, DisconnectCause, Handshake};
 use super::retained::quota::RetainedQuota;
 
 /// One number that its shard writes and everybody reads.
@@ -75,8 +85,6 @@ pub struct ShardCounters {
     pub connections_opened: Counter,
     /// CONNECT packets answered with success.
     pub connects_accepted: Counter,
-    /// CONNECT packets answered with an error.
-    pub connects_refused: Counter,
     /// Now: clients with an accepted CONNECT.
     pub clients_connected: Counter,
     /// Most clients connected at once in this shard.
@@ -103,8 +111,34 @@ pub struct ShardCounters {
     pub protocol_errors: Counter,
     /// States that were found although they cannot occur.
     pub inconsistencies: Counter,
+    /// Connections that ended before their CONNECT had come whole.
+    pub connections_without_connect: Counter,
+    /// Now: clients for which no publisher waits, because they have not kept up.
+    pub slow_consumers: Counter,
+    /// Now: bytes that wait for the sockets of all clients.
+    pub output_bytes: Counter,
     /// Dropped messages by reason; their sum is `publishes_dropped`.
     pub dropped: CountersByCause<DropReason>,
+    /// CONNECT packets answered with an error, by its code.
+    pub connects_refused: CountersByCause<ConnectRefusal>,
+    /// Connections of clients that ended, by their cause.
+    pub disconnects: CountersByCause<DisconnectCause>,
+    /// Received packets by their type, without PUBLISH: see [`Self::packets_received_of`].
+    received: CountersByCause<PacketType>,
+    /// Sent packets by their type, without PUBLISH.
+    sent: CountersByCause<PacketType>,
+    /// Received PUBLISH packets at QoS 1 and 2; the rest is QoS 0.
+    received_at: CountersByCause<QoS>,
+    /// Sent PUBLISH packets at QoS 1 and 2; the rest is QoS 0.
+    sent_at: CountersByCause<QoS>,
+    /// Of those sent: out of the queue of a session.
+    sent_from_queue: CountersByCause<QoS>,
+    /// TLS handshakes by how they ended.
+    pub handshakes: CountersByCause<Handshake>,
+    /// From when messages were received until they were handed to the socket; those of queues are not counted.
+    pub latency: [Histogram; 3],
+    /// How long turns took, without what the shard waited.
+    pub turns: Histogram,
     /// What access rules denied.
     pub denied: CountersByCause<Denied>,
     /// Now: sessions of each user who was proved.
@@ -118,6 +152,81 @@ impl ShardCounters {
     pub fn count_dropped(&self, reason: DropReason, messages: u64) {
         self.publishes_dropped.add(messages);
         self.dropped.add(reason, messages);
+    }
+
+    /// Counts a received packet that is no PUBLISH.
+    #[inline]
+    pub fn count_received(&self, packet_type: PacketType) {
+        self.received.add(packet_type, 1);
+    }
+
+    /// Counts a sent packet that is no PUBLISH, by its first byte.
+    #[inline]
+    pub fn count_sent(&self, first_byte: u8) {
+        self.packets_sent.add(1);
+        self.sent.add_packet(first_byte);
+    }
+
+    /// Counts a received PUBLISH by its QoS, if that is not 0.
+    #[inline]
+    pub fn count_received_at(&self, qos: QoS) {
+        if qos != QoS::AtMostOnce {
+            self.received_at.add(qos, 1);
+        }
+    }
+
+    /// Counts a sent PUBLISH by its QoS, if that is not 0.
+    #[inline]
+    pub fn count_sent_at(&self, qos: QoS) {
+        if qos != QoS::AtMostOnce {
+            self.sent_at.add(qos, 1);
+        }
+    }
+
+    /// Counts a sent PUBLISH that was in the queue of a session.
+    #[inline]
+    pub fn count_sent_from_queue(&self, qos: QoS) {
+        self.count_sent_at(qos);
+        self.sent_from_queue.add(qos, 1);
+    }
+
+    /// Received packets, and sent ones, by their type.
+    #[must_use]
+    pub fn packets_by_type(&self) -> [Vec<(&'static str, u64)>; 2] {
+        let of = |counters: &CountersByCause<PacketType>, publishes: &Counter| {
+            let values = counters.values().map(|(label, value)| match label {
+                "publish" => (label, publishes.get()),
+                _ => (label, value),
+            });
+            values.collect()
+        };
+        [
+            of(&self.received, &self.publishes_received),
+            of(&self.sent, &self.publishes_sent),
+        ]
+    }
+
+    /// Received PUBLISH packets, and sent ones, by their QoS.
+    #[must_use]
+    pub fn publishes_by_qos(&self) -> [[u64; 3]; 2] {
+        let of = |all: &Counter, at: &CountersByCause<QoS>| {
+            let (at1, at2) = (at.get(QoS::AtLeastOnce), at.get(QoS::ExactlyOnce));
+            [all.get().saturating_sub(at1 + at2), at1, at2]
+        };
+        [
+            of(&self.publishes_received, &self.received_at),
+            of(&self.publishes_sent, &self.sent_at),
+        ]
+    }
+
+    /// Copies that were sent by their QoS, without those that had waited in queues.
+    #[must_use]
+    pub fn sent_at_once(&self) -> [u64; 3] {
+        let [_, mut sent] = self.publishes_by_qos();
+        for (sent, (_, queued)) in sent.iter_mut().zip(self.sent_from_queue.values()) {
+            *sent = sent.saturating_sub(queued);
+        }
+        sent
     }
 
     /// Sessions that a user has in this shard.
@@ -142,82 +251,6 @@ impl ShardCounters {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// A counter as it is shown outside: its name, its meaning, and how shards' values become one.
-#[derive(Clone, Copy, Debug)]
-pub struct PublicCounter {
-    /// The name of the counter's field.
-    pub name: &'static str,
-    /// What it counts, in one sentence.
-    pub about: &'static str,
-    /// Whether it grows only, and how shards add up.
-    pub kind: CounterKind,
-    /// Reads it from the counters of a shard.
-    pub read: fn(&ShardCounters) -> &Counter,
-}
-
-/// How the value of a counter may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CounterKind {
-    /// It only grows; the broker's value is the sum.
-    Total,
-    /// It goes up and down; the broker's value is the sum.
-    Now,
-    /// The broker's value is the highest.
-    Highest,
-}
-
-impl PublicCounter {
-    /// The values of all shards as one.
-    #[must_use]
-    pub fn of(&self, shards: &[ShardCounters]) -> u64 {
-        let values = shards.iter().map(|counters| (self.read)(counters).get());
-        match self.kind {
-            CounterKind::Total | CounterKind::Now => values.fold(0, u64::wrapping_add),
-            CounterKind::Highest => values.max().unwrap_or(0),
-        }
-    }
-}
-
-macro_rules! shown {
-    ($($kind:ident $name:ident $about:literal,)*) => {
-        &[$(PublicCounter {
-            name: stringify!($name),
-            about: $about,
-            kind: CounterKind::$kind,
-            read: |counters| &counters.$name,
-        }),*]
-    };
-}
-
-/// Every counter of a shard, in the order of the fields.
-pub const SHOWN: &[PublicCounter] = shown![
-    Total bytes_received "Bytes received from clients, after TLS.",
-    Total bytes_sent "Bytes handed over for sending to clients, before TLS.",
-    Total packets_received "Control packets received.",
-    Total packets_sent "Control packets sent.",
-    Total publishes_received "PUBLISH packets received.",
-    Total publishes_sent "PUBLISH packets sent.",
-    Total publish_bytes_received "Payload bytes of received PUBLISH packets.",
-    Total publish_bytes_sent "Payload bytes of sent PUBLISH packets.",
-    Total publishes_dropped "Messages dropped for one client: a bound was reached, too large for it, or expired.",
-    Total connections_opened "Connections opened.",
-    Total connects_accepted "CONNECT packets accepted.",
-    Total connects_refused "CONNECT packets refused.",
-    Now clients_connected "Clients connected.",
-    Highest clients_connected_max "Most clients that were connected at once in one shard.",
-    Now sessions "Sessions, with or without a connection.",
-    Total sessions_expired "Sessions that expired.",
-    Now subscriptions "Subscriptions, those that are shared not counted.",
-    Now shared_subscriptions "Shared Subscriptions.",
-    Now retained "Retained messages.",
-    Now retained_bytes "Topic and payload bytes of the retained messages.",
-    Now queued_messages "Messages in queues of sessions.",
-    Now queued_bytes "Payload and topic bytes in queues of sessions.",
-    Total batch_records_sent "Messages and notes that went from shard to shard.",
-    Total protocol_errors "Connections ended for a protocol error or a malformed packet.",
-    Total inconsistencies "States found that cannot be: an error in Midge, please report it.",
-];
 
 /// Makes the counters of `shards` shards.
 #[must_use]

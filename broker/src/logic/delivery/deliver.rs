@@ -270,13 +270,14 @@ impl Delivery {
                 template.append_with_identifier(identifier, false, out);
             });
             self.outputs.copies_sent += 1;
-            return Delivered::Sent;
+        } else {
+            let appended = Appended::one(template.bytes());
+            self.outputs
+                .append(&mut self.flow, slot, connection, appended, |out| {
+                    template.append_with_identifier(identifier, false, out);
+                });
         }
-        let appended = Appended::one(template.bytes());
-        self.outputs
-            .append(&mut self.flow, slot, connection, appended, |out| {
-                template.append_with_identifier(identifier, false, out);
-            });
+        self.counters().count_sent_at(qos);
         Delivered::Sent
     }
 }

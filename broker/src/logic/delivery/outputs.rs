@@ -126,6 +126,14 @@ impl Delivery {
         Some(connection)
     }
 
+    /// Counts what waits for the clients, and those that do not keep up.
+    #[inline]
+    pub(in crate::logic) fn count_output(&self) {
+        let counters = self.counters();
+        counters.output_bytes.set(self.flow.output_bytes() as u64);
+        counters.slow_consumers.set(self.flow.slow_consumers());
+    }
+
     /// Connections in the list for the shell.
     pub(in crate::logic) fn dirty(&self) -> usize {
         self.outputs.dirty.len()

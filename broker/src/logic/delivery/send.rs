@@ -36,8 +36,9 @@ impl Delivery {
             connection.out.truncate(start);
             return false;
         }
+        let first_byte = connection.out.get(start).copied().unwrap_or_default();
         self.outputs.mark_dirty(slot, connection);
-        self.counters().packets_sent.add(1);
+        self.counters().count_sent(first_byte);
         true
     }
 
@@ -53,8 +54,16 @@ impl Delivery {
         };
         if !self.defers(connection) {
             self.send(slot, write);
-        } else if connection.stage != Stage::Closing && self.defer(slot, write) {
-            self.counters().packets_sent.add(1);
+        } else if connection.stage != Stage::Closing {
+            let mut first_byte = 0;
+            let written = self.defer(slot, |out, version| {
+                let start = out.len();
+                write(out, version);
+                first_byte = out.get(start).copied().unwrap_or_default();
+            });
+            if written {
+                self.counters().count_sent(first_byte);
+            }
         }
     }
 

@@ -309,6 +309,7 @@ impl Delivery {
             outputs.append(flow, slot, connection, appended, write);
         }
         self.count_copies(payload_bytes);
+        self.counters().count_sent_from_queue(queued.qos);
         Ok(())
     }
 

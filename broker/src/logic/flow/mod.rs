@@ -178,6 +178,12 @@ impl FlowControl {
         self.output.total()
     }
 
+    /// Clients that do not keep up, so that nobody waits for them.
+    #[inline]
+    pub(super) fn slow_consumers(&self) -> u64 {
+        self.output.slow_consumers()
+    }
+
     /// What was written goes to the shell; the connections were counted.
     pub(super) fn begin_turn(&mut self) {
         self.output.begin_turn();

@@ -17,6 +17,8 @@ pub(super) struct ShardOutput {
     shard: Watermarks,
     total: usize,
     slow_total: usize,
+    /// Connections in the state [`State::Slow`].
+    slow_count: u64,
     /// Bytes of messages since the last [`ShardOutput::begin_turn`].
     written: usize,
     /// What `written` was when it was last asked who makes it grow.
@@ -36,6 +38,7 @@ impl ShardOutput {
             shard,
             total: 0,
             slow_total: 0,
+            slow_count: 0,
             written: 0,
             seen: 0,
             over_until: None,
@@ -54,6 +57,12 @@ impl ShardOutput {
     #[inline]
     pub(super) fn client(&self) -> &Watermarks {
         &self.client
+    }
+
+    /// Connections that do not keep up, so that nobody waits for them.
+    #[inline]
+    pub(super) fn slow_consumers(&self) -> u64 {
+        self.slow_count
     }
 
     /// Whether `bytes` more may wait for a connection. One message that is larger than the cap goes to a client that
@@ -110,6 +119,8 @@ impl ShardOutput {
 
     /// Sets the state of a client and moves its bytes between the sums.
     pub(super) fn set_state(&mut self, connection: &mut Connection, state: State) {
+        self.slow_count += u64::from(state == State::Slow);
+        self.slow_count -= u64::from(connection.flow == State::Slow);
         let counted = std::mem::take(&mut connection.counted_bytes);
         self.uncount(connection.flow, counted);
         connection.flow = state;

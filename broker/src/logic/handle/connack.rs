@@ -11,6 +11,7 @@ use crate::auth::enhanced;
 use crate::logic::Shard;
 use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::ConnectionSlot;
+use crate::logic::counters::{ConnectRefusal, DisconnectCause};
 use crate::logic::delivery::aliases::Aliases;
 use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::inconsistency::unreachable_state;
@@ -75,7 +76,13 @@ impl Shard {
             .raise(counters.clients_connected.get());
         if !sent {
             // Nothing may stand before a CONNACK, and without one there is no connection.
-            return self.close(slot, "its Maximum Packet Size has no room for the CONNACK", false);
+            let cause = DisconnectCause::Broker(ReasonCode::PacketTooLarge);
+            return self.close(
+                slot,
+                "its Maximum Packet Size has no room for the CONNACK",
+                false,
+                cause,
+            );
         }
         self.delivery.send_waiting(session);
     }
@@ -108,7 +115,7 @@ impl Shard {
     pub(super) fn close_malformed(&mut self, slot: ConnectionSlot, error: DecodeError) {
         let why = format!("{error} {}", error.statement());
         self.delivery.counters().protocol_errors.add(1);
-        self.close(slot, &why, false);
+        self.close(slot, &why, false, DisconnectCause::Broker(error.reason()));
     }
 
     /// CONNACK with an error, and the end [MQTT-3.2.2-7]. The client learns less than the log.
@@ -121,7 +128,10 @@ impl Shard {
         for_client: &str,
         why: &str,
     ) {
-        self.delivery.counters().connects_refused.add(1);
+        self.delivery
+            .counters()
+            .connects_refused
+            .add(ConnectRefusal(reason), 1);
         self.delivery
             .send_explained(slot, Some(for_client), |out, version, properties| {
                 ConnAck {
@@ -131,6 +141,6 @@ impl Shard {
                 }
                 .encode(version, out);
             });
-        self.close(slot, why, false);
+        self.close(slot, why, false, DisconnectCause::Broker(reason));
     }
 }

@@ -9,6 +9,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use mqtt::ReasonCode;
 use mqtt::error::DecodeErrorKind;
+use mqtt::frame::PacketType;
 
 use crate::limits;
 use crate::logic::Shard;
@@ -47,9 +48,10 @@ impl Shard {
         let counters = self.delivery.counters();
         counters.connections_opened.add(1);
         counters.bytes_received.add(u64::from(wire_bytes.unwrap_or(0)));
-        counters
-            .packets_received
-            .add(u64::from(wire_bytes.is_some() && !too_large));
+        if wire_bytes.is_some() && !too_large {
+            counters.packets_received.add(1);
+            counters.count_received(PacketType::Connect);
+        }
         match connect {
             _ if too_large => self.close_malformed(slot, DecodeErrorKind::PacketTooLarge.into()),
             Ok(connect) => self.handle_connect(slot, connect, peer),

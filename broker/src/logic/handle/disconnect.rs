@@ -5,6 +5,7 @@
 use mqtt::packet::Disconnect;
 use mqtt::{ProtocolVersion, ReasonCode};
 
+use crate::logic::counters::DisconnectCause;
 use crate::logic::handle::Handler;
 use crate::logic::session::NEVER_EXPIRES;
 
@@ -23,7 +24,13 @@ impl Handler<'_> {
             );
         }
         let with_will = disconnect.reason != ReasonCode::NormalDisconnection;
-        self.shard.close(self.slot, "the client disconnected", with_will);
+        let cause = if with_will {
+            DisconnectCause::ClientWithWill
+        } else {
+            DisconnectCause::Client
+        };
+        self.shard
+            .close(self.slot, "the client disconnected", with_will, cause);
     }
 
     /// False if the session was to end with its connection and now is not.

@@ -51,6 +51,7 @@ impl Handler<'_> {
         if done {
             let counters = self.shard.delivery.counters();
             counters.publishes_received.add(1);
+            counters.count_received_at(publish.qos);
             counters.publish_bytes_received.add(publish.payload.len() as u64);
         }
         done

@@ -20,6 +20,7 @@ use crate::logic::message::{Run, StoredMessage};
 use crate::logic::retained::{RetainedNote, Ticket};
 use crate::logic::routing::subscription::group::MemberCounts;
 use crate::logic::store::PublicationId;
+use crate::time::Timestamp;
 
 /// What one shard sends to another, in order.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Batch {
     pub control: Vec<Control>,
     /// A flat log of encoded publish records.
     pub publishes: Vec<u8>,
+    /// When the first message in it was received, as the shell knows it; for figures alone.
+    pub since: Timestamp,
     /// Retained messages that were found for requests, in the control records.
     found: usize,
     /// About what it costs the shard that takes it, in units of work.
@@ -344,6 +347,7 @@ mod tests {
         let ends = (0..batch.publishes.len()).step_by(7).chain(0..300);
         for cut in ends {
             let shorter = Batch {
+                since: Timestamp::default(),
                 control: Vec::new(),
                 publishes: batch.publishes[..cut].to_vec(),
                 found: 0,

@@ -15,7 +15,7 @@ use transport::websocket::handshake::Page;
 use super::{DOES_NOT_READ, Next, PendingConnection, PendingId, Phase, TOO_MUCH_PENDING};
 use crate::auth::enhanced::Authenticated;
 use crate::auth::{Check, Credentials, Verdict};
-use crate::logic::owner_shard;
+use crate::logic::{Handshake, owner_shard};
 use crate::shard::ShardLoop;
 use crate::shard::token::Subject;
 use crate::shard::transfer::ConnectionTransfer;
@@ -40,7 +40,15 @@ impl ShardLoop {
 
     pub(in crate::shard) fn pending_received(&mut self, id: PendingId, buffer: ReceiveBuffer) {
         let pending = self.pending.get(id);
-        let next = pending.map(|pending| pending.receive(self.ring.bytes(&buffer)));
+        let counters = self.logic.counters();
+        let next = pending.map(|pending| {
+            let was_securing = pending.stream.is_securing();
+            let next = pending.receive(self.ring.bytes(&buffer));
+            if was_securing && let Some(handshake) = pending.handshake(&next) {
+                counters.handshakes.add(handshake, 1);
+            }
+            next
+        });
         self.ring.recycle(buffer);
         if let Some(next) = next {
             for excess in self.pending.count_bytes(self.now, id) {
@@ -204,6 +212,7 @@ impl ShardLoop {
             // It was closed already, for another reason.
             return;
         };
+        self.count_without_connect(&pending);
         match why {
             Some(DOES_NOT_READ) => {
                 if let Some(others) = self.pending.count_not_reading(self.now) {
@@ -217,6 +226,17 @@ impl ShardLoop {
             None => {}
         }
         pending.close();
+    }
+}
+
+impl ShardLoop {
+    /// Counts a pending connection that ends without a CONNECT.
+    pub(in crate::shard) fn count_without_connect(&self, pending: &PendingConnection) {
+        let counters = self.logic.counters();
+        counters.connections_without_connect.add(1);
+        if pending.stream.is_securing() && !pending.has_failed() {
+            counters.handshakes.add(Handshake::Unfinished, 1);
+        }
     }
 }
 

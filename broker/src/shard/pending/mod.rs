@@ -38,7 +38,7 @@ use crate::auth::enhanced::{Authenticated, Refusal};
 use crate::bind::Listening;
 use crate::config::ProxyProtocol;
 use crate::in_effect::{InEffect, Upgrade};
-use crate::logic::{ConnectRequest, FirstPacket, MalformedConnect, Peer};
+use crate::logic::{ConnectRequest, FirstPacket, Handshake, MalformedConnect, Peer};
 use crate::settings::ListenerId;
 use crate::shard::pending::auth_exchange::ChallengedConnect;
 use crate::shard::transfer::ConnectionTransfer;
@@ -219,6 +219,23 @@ impl PendingConnection {
             Next::Receive if peer_closed => Next::Close("closed before CONNECT"),
             next => next,
         }
+    }
+
+    /// How its TLS handshake has ended, if it has; `next` is what its last bytes led to.
+    fn handshake(&self, next: &Next) -> Option<Handshake> {
+        if matches!(next, Next::CloseLogged) {
+            return Some(Handshake::Failed);
+        }
+        let negotiated = self.stream.negotiated().filter(|_| !self.stream.is_securing())?;
+        Some(match negotiated.starts_with("TLSv1_3") {
+            true => Handshake::Tls13,
+            false => Handshake::Tls12,
+        })
+    }
+
+    /// Whether TLS has failed, and is over.
+    fn has_failed(&self) -> bool {
+        self.stream.is_closed()
     }
 
     fn take_proxy_header(&mut self, header: proxy::ProxyHeader, bytes: usize) {

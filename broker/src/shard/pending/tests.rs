@@ -4,7 +4,6 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mqtt::packet::{Auth, Connect};
@@ -17,6 +16,7 @@ use transport::websocket::client::Resource;
 use transport::websocket::handshake::Wanted;
 
 use super::*;
+use crate::admission::ListenerCounts;
 use crate::auth::password::{Algorithm, PasswordHash};
 use crate::auth::{AccessFiles, Authentication, Policy};
 use crate::certs;
@@ -29,11 +29,12 @@ use crate::time::Timestamp;
 struct Pair {
     pending: PendingConnection,
     client: TcpStream,
-    connections: Arc<AtomicU64>,
+    connections: Arc<ListenerCounts>,
 }
 
 const PLAIN: ListenerInEffect = ListenerInEffect {
     tls: None,
+    certificate_not_after_s: None,
     identity: None,
     proxy: None,
     trusted_proxies: None,
@@ -66,7 +67,7 @@ fn socket_pair() -> (TcpStream, TcpStream) {
 impl Pair {
     fn new(listener: ListenerInEffect) -> Self {
         let (client, server) = socket_pair();
-        let connections = Arc::new(AtomicU64::new(0));
+        let connections = Arc::default();
         let pending = accept(server, &connections, &in_effect(listener, 1)).unwrap();
         Self {
             pending,
@@ -91,7 +92,7 @@ impl Pair {
 
 fn accept(
     server: TcpStream,
-    connections: &Arc<AtomicU64>,
+    connections: &Arc<ListenerCounts>,
     in_effect: &InEffect,
 ) -> Option<PendingConnection> {
     let socket = Socket::from(OwnedFd::from(server));
@@ -148,9 +149,9 @@ fn a_connect_in_pieces_is_identified_once_it_is_whole() {
     );
     assert_eq!(connect.password, None, "it was checked, and is forgotten");
     assert_eq!(transfer.unread, PINGREQ);
-    assert_eq!(pair.connections.load(Ordering::Relaxed), 1);
+    assert_eq!(pair.connections.open(), 1);
     drop(transfer.admission);
-    assert_eq!(pair.connections.load(Ordering::Relaxed), 0);
+    assert_eq!(pair.connections.open(), 0);
 }
 
 #[test]
@@ -358,16 +359,16 @@ fn a_client_that_does_not_read_is_closed() {
 
 #[test]
 fn a_full_listener_takes_nobody_and_the_count_stays() {
-    let connections = Arc::new(AtomicU64::new(0));
+    let connections = Arc::default();
     let full = in_effect(PLAIN, 1);
     let (_first_client, server) = socket_pair();
     let first = accept(server, &connections, &full).unwrap();
     let (mut client, server) = socket_pair();
     assert!(accept(server, &connections, &full).is_none());
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "the client is closed");
-    assert_eq!(connections.load(Ordering::Relaxed), 1);
+    assert_eq!(connections.open(), 1);
     first.close();
-    assert_eq!(connections.load(Ordering::Relaxed), 0);
+    assert_eq!(connections.open(), 0);
     let (mut client, server) = socket_pair();
     client.write_all(b"x").unwrap();
     assert!(accept(server, &connections, &full).is_some());

@@ -1,0 +1,101 @@
+//! Figures of each listener.
+//!
+//! Invariants: those of `metrics.rs`; listeners of clients have different names.
+
+use std::sync::Arc;
+
+use transport::http::open_metrics::OpenMetricsPage;
+
+use crate::admission::ListenerCounts;
+use crate::config::ListenerSocket;
+use crate::in_effect::InEffect;
+
+/// What is counted of a listener, as it is shown.
+#[derive(Clone, Debug)]
+pub(super) struct ListenerFigures {
+    /// Its port, with its address if it is bound to one.
+    pub(super) name: String,
+    pub(super) open: u64,
+    pub(super) accepted: u64,
+    pub(super) refused: u64,
+    pub(super) certificate_not_after_s: Option<u64>,
+}
+
+/// A listener, and where its connections are counted.
+pub(crate) struct CountedListener {
+    name: String,
+    counts: Arc<ListenerCounts>,
+}
+
+/// The listeners with their counts, in the order of their numbers.
+pub(crate) fn counted(listeners: &[ListenerSocket], counts: &[Arc<ListenerCounts>]) -> Vec<CountedListener> {
+    let mut counted: Vec<CountedListener> = Vec::new();
+    for (listener, counts) in listeners.iter().zip(counts) {
+        let mut name = match &listener.host {
+            Some(host) => format!("{host}:{}", listener.port),
+            None => listener.port.to_string(),
+        };
+        if counted.iter().any(|other| other.name == name) {
+            // The same port on another interface, or for another family.
+            name = format!("{name}#{}", counted.len());
+        }
+        counted.push(CountedListener {
+            name,
+            counts: Arc::clone(counts),
+        });
+    }
+    counted
+}
+
+/// What is counted of the listeners now.
+pub(super) fn figures(listeners: &[CountedListener], in_effect: &InEffect) -> Vec<ListenerFigures> {
+    let kinds = listeners.iter().zip(&in_effect.listeners);
+    kinds
+        .map(|(listener, kind)| ListenerFigures {
+            name: listener.name.clone(),
+            open: listener.counts.open(),
+            accepted: listener.counts.accepted(),
+            refused: listener.counts.refused(),
+            certificate_not_after_s: kind.certificate_not_after_s,
+        })
+        .collect()
+}
+
+/// Appends the families of the listeners.
+pub(super) fn append(page: &mut OpenMetricsPage, listeners: &[ListenerFigures]) {
+    let of = |read: fn(&ListenerFigures) -> u64| {
+        listeners
+            .iter()
+            .map(move |listener| ([listener.name.as_str()], read(listener)))
+    };
+    page.labelled_gauges(
+        "midge_listener_connections",
+        "Connections that are open.",
+        &["listener"],
+        of(|listener| listener.open),
+    );
+    page.labelled_counters(
+        "midge_listener_connections_accepted",
+        "Connections that were let in.",
+        &["listener"],
+        of(|listener| listener.accepted),
+    );
+    page.labelled_counters(
+        "midge_listener_connections_refused",
+        "Connections that found max_connections open.",
+        &["listener"],
+        of(|listener| listener.refused),
+    );
+    let dated = listeners
+        .iter()
+        .filter_map(|listener| Some(([listener.name.as_str()], listener.certificate_not_after_s?)));
+    let dated: Vec<_> = dated.collect();
+    if !dated.is_empty() {
+        page.labelled_gauges(
+            "midge_certificate_not_after_timestamp_seconds",
+            "When the certificate of a listener expires, in seconds since 1970.",
+            &["listener"],
+            dated,
+        );
+    }
+}
