@@ -241,3 +241,48 @@ fn rotate(broker: &Broker, signal: &str, log: &std::path::Path) {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
 }
+
+/// Opt-in: who comes and goes is published, with identifiers that are one level.
+#[test]
+fn clients_that_come_and_go_are_published() {
+    for shards in [1, 2] {
+        let broker = Setup::default()
+            .shards(shards)
+            .global("client_events true")
+            .start();
+        let mut operator = Client::connect(&broker, &Options::new("operator"));
+        operator.subscribe("$SYS/broker/clients/+/connected", QoS::AtMostOnce);
+        operator.subscribe("$SYS/broker/clients/+/disconnected", QoS::AtMostOnce);
+        let name = "a/b+#%";
+        for leaves in [true, false] {
+            let client = Client::connect(&broker, &Options::new(name).keep_alive_s(60));
+            let connected = operator.message();
+            assert_eq!(connected.topic, "$SYS/broker/clients/a%2Fb%2B%23%25/connected");
+            let json: serde_json::Value = serde_json::from_slice(&connected.payload).unwrap();
+            assert_eq!(
+                (&json["client_id"], &json["keep_alive_s"]),
+                (&name.into(), &60.into())
+            );
+            if leaves {
+                client.disconnect();
+            } else {
+                client.cut();
+            }
+            let gone = operator.message();
+            assert_eq!(gone.topic, "$SYS/broker/clients/a%2Fb%2B%23%25/disconnected");
+            let json: serde_json::Value = serde_json::from_slice(&gone.payload).unwrap();
+            let reason = if leaves {
+                "client"
+            } else {
+                "closed_without_disconnect"
+            };
+            assert_eq!(json["reason"], reason);
+        }
+        operator.expect_nothing();
+    }
+    let broker = Broker::start();
+    let mut operator = Client::connect(&broker, &Options::new("operator"));
+    operator.subscribe("$SYS/broker/clients/+/connected", QoS::AtMostOnce);
+    Client::connect(&broker, &Options::new("a")).disconnect();
+    operator.expect_nothing();
+}

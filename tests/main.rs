@@ -19,6 +19,7 @@ mod bridges;
 mod client_certificates;
 mod conformance;
 mod connect;
+mod control;
 mod descriptors;
 mod durability;
 mod fair_work;

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::certs::CertsArgs;
+use crate::ctl::CtlArgs;
 use crate::exit_code::EXIT_INVALID;
 use crate::import::ImportArgs;
 use crate::limits;
@@ -61,6 +62,8 @@ pub struct Args {
 pub enum Command {
     /// Make an authority, a server's certificate and clients' certificates for a start with TLS
     Certs(CertsArgs),
+    /// Ask a broker that runs, over its control socket
+    Ctl(CtlArgs),
     /// Make a store of the persistence file of mosquitto (mosquitto.db)
     Import(ImportArgs),
     /// Make and change password files; they are those of mosquitto_passwd

@@ -47,6 +47,7 @@ impl InEffect {
         if let (Some(now), Some(had)) = (self.listeners.get_mut(listener), before.listeners.get(listener)) {
             now.tls.clone_from(&had.tls);
             now.certificate_not_after_s = had.certificate_not_after_s;
+            now.requires_certificate = had.requires_certificate;
             now.identity = had.identity;
         }
     }
@@ -58,6 +59,8 @@ pub(crate) struct ListenerInEffect {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// When its certificate expires, in seconds since 1970.
     pub(crate) certificate_not_after_s: Option<u64>,
+    /// Only clients with a certificate are let in.
+    pub(crate) requires_certificate: bool,
     /// What of a client's certificate names its user, if something does.
     pub(crate) identity: Option<IdentityKind>,
     /// A load balancer names the client first.
@@ -161,6 +164,10 @@ impl ListenerInEffect {
             })),
         };
         Self {
+            requires_certificate: socket
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.require_client_certificate),
             certificate_not_after_s: tls.as_ref().and_then(|tls| tls.not_after_s),
             tls: tls.map(|tls| tls.config),
             identity,

@@ -12,14 +12,14 @@
 //! 1. `time`, `limits`, `settings`: what the logic counts with. `files`, `exit_code`: mistakes and how they end. `log`,
 //!    `systemd`, `privileges`, `passphrase`, `thread_priority`, `memory`: the system around the process. `admission`,
 //!    `health`, `turn`: what shards share with those beside them.
-//! 2. `auth`: who may connect, and do what. `certs`, `store_command`: subcommands that make certificates and
-//!    look into stores.
+//! 2. `auth`: who may connect, and do what. `certs`, `store_command`, `ctl`: subcommands that make certificates,
+//!    look into stores, and ask a broker that runs.
 //! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files. `import`: the
 //!    subcommand that makes a store of a file of mosquitto.
 //! 4. `args`: the command line.
 //! 5. `config`: from files and the command line to settings.
 //! 6. What is made of a configuration: `bind` (sockets), `listener_tls`, `in_effect`, `persistence` (the store), and
-//!    `test_config`.
+//!    `test_config`. `questions`: what operators ask the shards.
 //! 7. The threads beside the shards: `http`, `monitor`, `reload`.
 //! 8. `shard`: sockets, ring and TLS around the logic.
 //! 9. `server`: the order of start and end.
@@ -33,6 +33,7 @@ pub mod auth;
 mod bind;
 pub mod certs;
 pub mod config;
+pub mod ctl;
 pub mod exit_code;
 pub mod files;
 mod health;
@@ -50,6 +51,7 @@ pub mod passwd;
 pub mod persistence;
 pub mod privileges;
 mod program;
+mod questions;
 mod reload;
 mod server;
 pub mod settings;

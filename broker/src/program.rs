@@ -11,7 +11,7 @@ use crate::args::{self, Args, Command};
 use crate::exit_code::EXIT_INVALID;
 use crate::log::LogDestination;
 use crate::server::{ServerError, serve};
-use crate::{certs, config, import, log, passwd, store_command, test_config};
+use crate::{certs, config, ctl, import, log, passwd, store_command, test_config};
 
 /// Reads the arguments and the configuration, and serves until SIGTERM or SIGINT.
 ///
@@ -25,6 +25,7 @@ where
     let args = args::parse_from(arguments);
     match &args.command {
         Some(Command::Certs(certs)) => return certs::run(certs),
+        Some(Command::Ctl(ctl)) => return ctl::run(ctl),
         Some(Command::Import(import)) => return import::run(import),
         Some(Command::Passwd(passwd)) => return passwd::run(passwd),
         Some(Command::Store(store)) => return store_command::run(store),

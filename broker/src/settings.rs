@@ -88,6 +88,8 @@ pub struct Settings {
     pub loaded_queue: LoadedQueue,
     /// `memory_limit` in bytes: above it messages for queues are refused.
     pub memory_bytes_max: u64,
+    /// `client_events`: clients that come and go are published below `$SYS/broker/clients`.
+    pub client_events: bool,
     /// Slashes of a topic name or filter at most; more are refused.
     pub topic_levels_max: u16,
     /// `shared_subscription_strategy`: who of a group gets a message.
@@ -176,6 +178,7 @@ impl Default for Settings {
             subscriptions_max: 200_000,
             user_sessions_max: UNLIMITED,
             memory_bytes_max: UNLIMITED,
+            client_events: false,
             topic_levels_max: 200,
             shared_subscription_strategy: SharedSubscriptionStrategy::Fair,
             hash_seed: 0,

@@ -192,6 +192,43 @@ impl Authentication {
         }
     }
 
+    /// Whether this is the password of a user of the listener's password file, computed here: for threads other than
+    /// the shards', of which there are few. Who failed often is refused without a look at the password.
+    #[must_use]
+    pub fn proves(
+        &self,
+        now: Timestamp,
+        listener: ListenerId,
+        address: IpAddr,
+        user: &str,
+        password: &[u8],
+    ) -> bool {
+        let policy = self.policy();
+        let Some(file) = policy.passwords(listener) else {
+            return false;
+        };
+        let candidate = file.find(user);
+        if file.remembers(candidate, password) {
+            return true;
+        }
+        let back_off = &self.shared.back_off;
+        let claimant = back_off.claimant(address, user);
+        let digest = back_off.digest((Arc::as_ptr(file) as usize, policy.generation(), password));
+        if password.len() > limits::PASSWORD_BYTES_MAX
+            || back_off.not_before(claimant) > now
+            || back_off.knows_wrong(now, claimant, digest)
+        {
+            return false;
+        }
+        let right = file.verify(candidate, password);
+        if right {
+            back_off.succeeded(now, claimant);
+        } else {
+            back_off.failed(now, claimant, Some(digest));
+        }
+        right
+    }
+
     /// Begins an exchange for a CONNECT with this method and data; it costs microseconds.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ pub struct Configuration {
     pub stays_root: bool,
     /// `pid_file`: where to write the process identifier.
     pub pid_file: Option<PathBuf>,
+    /// `control_socket`: where `broker ctl` finds the broker.
+    pub control_socket: Option<PathBuf>,
     /// `persistence`: where state is kept; nowhere if it ends with the process.
     pub persistence: Option<Persistence>,
     /// No listener was configured: only this machine can connect, without a user name.

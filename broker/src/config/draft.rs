@@ -21,6 +21,7 @@ pub(super) struct Draft {
     pub(super) settings: Settings,
     pub(super) log: LogDraft,
     pub(super) pid_file: Option<PathBuf>,
+    pub(super) control_socket: Option<PathBuf>,
     pub(super) persistence: PersistenceDraft,
     pub(super) user: Option<SystemUser>,
     /// The value of `memory_limit`, where it is given.

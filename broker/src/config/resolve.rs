@@ -73,6 +73,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
         user: draft.user,
         stays_root: draft.stays_root,
         pid_file: draft.pid_file,
+        control_socket: draft.control_socket,
         persistence,
         local_only,
         warnings: draft.warnings,

@@ -4,61 +4,35 @@
 //! the requests, which have to come whole at once, and answer those for health; pages, which may be long, are sent by
 //! others.
 //!
-//! Invariants: a request changes nothing, and no answer contains a client's name, topic or payload. A client that sends
-//! nothing occupies no thread, and one that reads slowly occupies none of those that answer for health.
+//! Invariants: what is no operation (`operations.rs`) changes nothing and contains no client's name and no topic; no
+//! answer contains a payload. A client that sends nothing occupies no thread, and one that reads slowly occupies none
+//! of those that answer for health.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
-use store::{ShardLog, Statistics};
-use transport::clock;
-use transport::http::open_metrics::{self, OpenMetricsPage};
-use transport::http::{PLAIN_TEXT, ResponseHead};
 use transport::socket;
 use transport::stream::SecureStream;
 use transport::websocket::handshake::{Page, Wanted};
 
-use super::by_listener::{self, CountedListener};
-use super::client::{ALLOW, HttpClient};
-use super::metrics::{self, Figures, Process};
+use super::answer::{ApiAnswer, answer, health, send};
+use super::byte_stream::ByteStream;
+use super::client::HttpClient;
+use super::origin::Origin;
 use super::pool::Pool;
-use super::{files, request_log};
+use super::state::ApiState;
+use super::{files, operations, request_log};
 use crate::config::{ListenerSocket, ListenerTls, Protocol};
-use crate::health::Health;
-use crate::in_effect::Current;
 use crate::limits;
-use crate::logic::ShardCounters;
 use crate::settings::{ListenerId, ListenerSettings};
-
-/// The data that answers of `http_api` are made from.
-pub(crate) struct ApiState {
-    pub(crate) counters: Arc<[ShardCounters]>,
-    pub(crate) store: WatchedStore,
-    pub(crate) health: Arc<Health>,
-    pub(crate) current: Arc<Current>,
-    pub(crate) shut_down: Arc<AtomicBool>,
-    pub(crate) started_at: SystemTime,
-    /// The JSON of each listener, for `/api/v1/listeners`.
-    pub(crate) listeners: Vec<Value>,
-    /// The same listeners, with their counts.
-    pub(crate) counted: Vec<CountedListener>,
-    pub(crate) queue_lengths: QueueLengths,
-}
-
-/// Messages in the queue from one shard to another.
-pub(crate) type QueueLengths = Box<dyn Fn() -> Vec<(u16, u16, usize)> + Send + Sync>;
-
-/// A handle of the store, once there is one: for its numbers.
-pub(crate) type WatchedStore = Arc<OnceLock<Mutex<ShardLog>>>;
 
 /// The threads that serve the listeners of `http_api`.
 pub(crate) struct Api;
@@ -93,8 +67,12 @@ impl Api {
     ///
     /// # Errors
     /// When the system does not give a thread.
-    pub(crate) fn start(sockets: Vec<(OwnedFd, ListenerId)>, state: ApiState) -> io::Result<()> {
-        if sockets.is_empty() {
+    pub(crate) fn start(
+        sockets: Vec<(OwnedFd, ListenerId)>,
+        control: Option<UnixListener>,
+        state: ApiState,
+    ) -> io::Result<()> {
+        if sockets.is_empty() && control.is_none() {
             return Ok(());
         }
         let state = Arc::new(state);
@@ -103,8 +81,17 @@ impl Api {
             "api-page",
             limits::API_PAGE_THREADS_MAX,
             limits::API_REQUESTS_MAX,
-            move |request| send_page(&of_pages, request),
+            move |job| match job {
+                ApiJob::Page(request) => send_page(&of_pages, *request),
+                ApiJob::Control(socket) => serve_control(&of_pages, socket),
+            },
         )?;
+        if let Some(control) = control {
+            let pages = pages.clone();
+            std::thread::Builder::new()
+                .name("api-control".to_owned())
+                .spawn(move || accept_control(&control, &pages))?;
+        }
         let work = move |accepted| serve(&state, &pages, accepted);
         let pool = Pool::start("api", limits::API_THREADS_MAX, limits::API_SILENT_MAX, work)?;
         for (socket, listener) in sockets {
@@ -172,15 +159,49 @@ fn wait(listening: &OwnedFd, silent: &VecDeque<Accepted>) -> (bool, Vec<bool>) {
     (is_ready, ready.collect())
 }
 
+/// What the threads of pages do.
+enum ApiJob {
+    Page(Box<PageFor>),
+    Control(UnixStream),
+}
+
 /// A request that is read, for those who send pages.
 struct PageFor {
     client: HttpClient,
     page: Page,
     folder: Option<Arc<Path>>,
-    address: SocketAddr,
+    origin: Origin,
 }
 
-fn serve(state: &ApiState, pages: &Pool<PageFor>, accepted: Accepted) {
+fn accept_control(control: &UnixListener, pages: &Pool<ApiJob>) {
+    for socket in control.incoming() {
+        match socket {
+            // Without room it is closed.
+            Ok(socket) => drop(pages.give(ApiJob::Control(socket))),
+            Err(_) => std::thread::sleep(Duration::from_nanos(limits::ACCEPT_PAUSE_NS)),
+        }
+    }
+}
+
+fn serve_control(state: &ApiState, socket: UnixStream) {
+    let until = Instant::now() + Duration::from_nanos(limits::API_REQUEST_NS_MAX);
+    let mut client = HttpClient::new(ByteStream::Unix(socket), SecureStream::Plain, until);
+    match client.read(&WANTED) {
+        Ok(Some(page)) => send_page(
+            state,
+            PageFor {
+                client,
+                page,
+                folder: None,
+                origin: Origin::Control,
+            },
+        ),
+        Ok(None) => {}
+        Err(error) => tracing::debug!("A client of the control socket: {error}."),
+    }
+}
+
+fn serve(state: &ApiState, pages: &Pool<ApiJob>, accepted: Accepted) {
     let Accepted {
         socket,
         address,
@@ -194,19 +215,24 @@ fn serve(state: &ApiState, pages: &Pool<PageFor>, accepted: Accepted) {
     let serve = || -> io::Result<()> {
         let stream = SecureStream::server(kind.tls.as_ref()).map_err(io::Error::other)?;
         let until = Instant::now() + Duration::from_nanos(limits::API_REQUEST_NS_MAX);
-        let mut client = HttpClient::new(socket, stream, until)?;
+        let mut client = HttpClient::new(ByteStream::tcp(socket)?, stream, until);
         let Some(page) = client.read(&WANTED)? else {
             return Ok(());
         };
-        let Some(answer) = health(state, &page) else {
+        let is_read = matches!(page.method.as_str(), "GET" | "HEAD");
+        let Some(answer) = health(state, &page).filter(|_| is_read) else {
             let folder = kind.pages.clone();
             // Without room it is closed.
-            let _taken = pages.give(PageFor {
+            let _taken = pages.give(ApiJob::Page(Box::new(PageFor {
                 client,
                 page,
                 folder,
-                address,
-            });
+                origin: Origin::Listener {
+                    address,
+                    listener,
+                    has_certificate: kind.requires_certificate,
+                },
+            })));
             return Ok(());
         };
         client.set_until(Instant::now() + Duration::from_nanos(limits::API_REQUEST_NS_MAX));
@@ -224,158 +250,50 @@ fn send_page(state: &ApiState, request: PageFor) {
         mut client,
         page,
         folder,
-        address,
+        origin,
     } = request;
     client.set_until(Instant::now() + Duration::from_nanos(limits::API_NS_MAX));
-    let status = match answer(state, &page) {
-        Some(answer) => send(client, &page, &answer),
-        None => match &folder {
+    let status = match answer_for(state, &mut client, &page, origin) {
+        Ok(Some(answer)) => send(client, &page, &answer),
+        Ok(None) => match &folder {
             Some(folder) => files::serve(client, &page, folder),
             None => client.send_status("404 Not Found", &[], page.method == "HEAD"),
         },
+        Err(error) => Err(error),
     };
-    request_log::log(address, &page, &status);
-}
-
-/// What one path is answered with.
-struct ApiAnswer {
-    status: &'static str,
-    content_type: &'static str,
-    body: String,
-}
-
-/// The answer to a question for health.
-fn health(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
-    match path(page) {
-        "/healthz" => Some(verdict(state.is_healthy())),
-        "/readyz" => Some(verdict(state.is_ready())),
-        _ => None,
+    match origin {
+        Origin::Control => request_log::log("the control socket", &page, &status),
+        Origin::Listener { address, .. } => request_log::log(address, &page, &status),
     }
 }
 
-fn path(page: &Page) -> &str {
-    page.target.split('?').next().unwrap_or_default()
-}
-
-/// The answer, unless there is nothing of that name.
-fn answer(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
-    let ok = |content_type, body| {
-        Some(ApiAnswer {
-            status: "200 OK",
-            content_type,
-            body,
-        })
+/// The answer to what needs no file; `None` if there is nothing of that name.
+fn answer_for(
+    state: &ApiState,
+    client: &mut HttpClient,
+    page: &Page,
+    origin: Origin,
+) -> io::Result<Option<ApiAnswer>> {
+    let is_operation = operations::is_operation(page);
+    if let Err(refused) = origin.check(state, page, is_operation) {
+        return Ok(Some(refused));
+    }
+    if !is_operation {
+        let is_read = matches!(page.method.as_str(), "GET" | "HEAD");
+        let refused = || ApiAnswer::refused("405 Method Not Allowed", "what is there can only be read");
+        let found = health(state, page).or_else(|| answer(state, page));
+        return Ok(found.map(|answer| if is_read { answer } else { refused() }));
+    }
+    let Some(body) = client.read_body(page, limits::API_BODY_BYTES_MAX)? else {
+        return Ok(Some(ApiAnswer::refused(
+            "413 Content Too Large",
+            "the body is too long, or its length is not given",
+        )));
     };
-    match path(page) {
-        "/metrics" => {
-            let accepted = page.field("Accept").unwrap_or_default();
-            if accepted.contains("application/openmetrics-text") {
-                ok(
-                    open_metrics::CONTENT_TYPE,
-                    state.metrics(OpenMetricsPage::default()),
-                )
-            } else {
-                ok(
-                    open_metrics::CONTENT_TYPE_TEXT,
-                    state.metrics(OpenMetricsPage::older()),
-                )
-            }
-        }
-        "/api/v1/systree" => ok(JSON, metrics::systree(&state.counters, &state.process())),
-        "/api/v1/version" => ok(PLAIN_TEXT, concat!(env!("CARGO_PKG_VERSION"), "\n").to_owned()),
-        "/api/v1/listeners" => ok(JSON, format!("{:#}\n", json!({ "listeners": state.listeners }))),
-        _ => None,
-    }
-}
-
-fn verdict(verdict: Result<(), &'static str>) -> ApiAnswer {
-    let (status, body) = match verdict {
-        Ok(()) => ("200 OK", "ok"),
-        Err(why) => ("503 Service Unavailable", why),
-    };
-    ApiAnswer {
-        status,
-        content_type: PLAIN_TEXT,
-        body: format!("{body}\n"),
-    }
-}
-
-fn send(client: HttpClient, page: &Page, answer: &ApiAnswer) -> io::Result<&'static str> {
-    let head_only = match page.method.as_str() {
-        "GET" => false,
-        "HEAD" => true,
-        _ => return client.send_status("405 Method Not Allowed", ALLOW, false),
-    };
-    let head = ResponseHead {
-        status: answer.status,
-        content_type: answer.content_type,
-        body_bytes: answer.body.len() as u64,
-        fields: &[("Cache-Control", "no-store")],
-    };
-    let body = if head_only { "" } else { &answer.body };
-    client.send(&head, body.as_bytes())?;
-    Ok(answer.status)
-}
-
-impl ApiState {
-    fn process(&self) -> Process {
-        let pid = std::process::id();
-        Process {
-            started_at: self.started_at,
-            resident_bytes: clock::process_rss_bytes(pid).ok(),
-            cpu_ns: clock::process_cpu_ns(pid).ok(),
-            open_descriptors: std::fs::read_dir("/proc/self/fd")
-                .ok()
-                .map(|descriptors| descriptors.count() as u64),
-            descriptors_max: getrlimit(Resource::Nofile).current,
-            memory_full: self.health.memory_full(),
-        }
-    }
-
-    /// The metrics, appended to a page of the format that is asked for.
-    fn metrics(&self, page: OpenMetricsPage) -> String {
-        let (process, store) = (self.process(), self.store_numbers());
-        let listeners = by_listener::figures(&self.counted, &self.current.get());
-        let queues = (self.queue_lengths)();
-        let figures = Figures {
-            shards: &self.counters,
-            process: &process,
-            store: store.as_ref(),
-            listeners: &listeners,
-            queues: &queues,
-        };
-        metrics::open_metrics(page, &figures)
-    }
-
-    /// The numbers of the store, if there is one.
-    fn store_numbers(&self) -> Option<Statistics> {
-        let store = self.store.get()?.lock().ok()?;
-        Some(store.statistics())
-    }
-
-    /// Whether every shard turns: they are woken, and have a while to do so.
-    fn is_healthy(&self) -> Result<(), &'static str> {
-        let question = self.health.ask();
-        let until = Instant::now() + TURN_TIME_MAX;
-        while !self.health.have_turned(question) {
-            if Instant::now() > until {
-                return Err("a shard does not turn");
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-
-    /// Whether the broker is ready for clients; else the reason for `/readyz`.
-    fn is_ready(&self) -> Result<(), &'static str> {
-        if self.shut_down.load(Ordering::Relaxed) {
-            return Err("the broker is shutting down");
-        }
-        if !self.health.has_started() {
-            return Err("the broker is starting");
-        }
-        self.is_healthy()
-    }
+    // The shards have their time, and the operator that for the answer.
+    let answer = operations::operate(state, page, &body);
+    client.set_until(Instant::now() + Duration::from_nanos(limits::API_NS_MAX));
+    Ok(answer)
 }
 
 /// The limits of a request: a bound for its header, and any Origin.
@@ -385,5 +303,3 @@ const WANTED: Wanted = Wanted {
 };
 /// How often those that have said nothing are looked at.
 const SILENT_LOOK_NS: i64 = 250_000_000;
-const JSON: &str = "application/json";
-const TURN_TIME_MAX: Duration = Duration::from_secs(2);

@@ -27,6 +27,13 @@ pub(crate) struct CountedListener {
     counts: Arc<ListenerCounts>,
 }
 
+impl CountedListener {
+    /// Its port, with its address if it is bound to one.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// The listeners with their counts, in the order of their numbers.
 pub(crate) fn counted(listeners: &[ListenerSocket], counts: &[Arc<ListenerCounts>]) -> Vec<CountedListener> {
     let mut counted: Vec<CountedListener> = Vec::new();

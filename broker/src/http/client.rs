@@ -4,39 +4,39 @@
 //! [`limits::PAGE_BYTES_A_SECOND_MIN`] at least.
 
 use std::io::{self, Read, Write as _};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use transport::http::{PLAIN_TEXT, ResponseHead};
 use transport::stream::SecureStream;
 use transport::websocket::handshake::{self, Page, ParsedRequest, Wanted};
 
+use super::byte_stream::ByteStream;
 use crate::limits;
 
 /// A client that waits for its answer.
 pub(super) struct HttpClient {
-    socket: TcpStream,
+    socket: ByteStream,
     stream: SecureStream,
     until: Instant,
     /// Since when it has been sent something, and how much it has taken.
     sending: Option<(Instant, u64)>,
     /// Bytes on their way to the client.
     wire: Vec<u8>,
+    /// What of the request has come.
+    plain: Vec<u8>,
 }
 
 impl HttpClient {
     /// A client whose request and answer are to be over at `until`.
-    pub(super) fn new(socket: OwnedFd, stream: SecureStream, until: Instant) -> io::Result<HttpClient> {
-        let socket = TcpStream::from(socket);
-        socket.set_nonblocking(false)?;
-        Ok(HttpClient {
+    pub(super) fn new(socket: ByteStream, stream: SecureStream, until: Instant) -> HttpClient {
+        HttpClient {
             socket,
             stream,
             until,
             sending: None,
             wire: Vec::new(),
-        })
+            plain: Vec::new(),
+        }
     }
 
     /// From now on it is to be over at `until`.
@@ -46,19 +46,9 @@ impl HttpClient {
 
     /// Waits for the request; `None` if it was none that can be answered, and was refused.
     pub(super) fn read(&mut self, wanted: &Wanted) -> io::Result<Option<Page>> {
-        let mut plain = Vec::new();
-        let mut chunk = [0; 4096];
         loop {
-            self.socket.set_read_timeout(Some(self.left()?))?;
-            let read = self.socket.read(&mut chunk)?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let received = chunk.get(..read).unwrap_or_default();
-            let opened = self.stream.open(received, &mut plain, &mut self.wire);
-            self.flush()?;
-            opened.map_err(|error| io::Error::other(error.to_string()))?;
-            match handshake::parse_request(&plain, wanted) {
+            self.read_more()?;
+            match handshake::parse_request(&self.plain, wanted) {
                 ParsedRequest::Incomplete => {}
                 ParsedRequest::Page(page) => return Ok(Some(page)),
                 ParsedRequest::Refused { answer, .. } => {
@@ -71,6 +61,35 @@ impl HttpClient {
                 ParsedRequest::Upgrade { .. } => return Ok(None),
             }
         }
+    }
+
+    /// The body of a request that was read; `None` if it is longer than `bytes_max`, or its length is not given.
+    pub(super) fn read_body(&mut self, page: &Page, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+        let length = page.field("Content-Length").unwrap_or("0").trim();
+        let length = length.parse::<usize>().ok().filter(|&length| length <= bytes_max);
+        let Some(length) = length.filter(|_| page.field("Transfer-Encoding").is_none()) else {
+            return Ok(None);
+        };
+        while self.plain.len() < page.header_bytes + length {
+            self.read_more()?;
+        }
+        let body = self.plain.get(page.header_bytes..page.header_bytes + length);
+        Ok(body.map(<[u8]>::to_vec))
+    }
+
+    /// Receives some more of the request.
+    fn read_more(&mut self) -> io::Result<()> {
+        let mut chunk = [0; 4096];
+        self.socket.set_read_timeout(self.left()?)?;
+        let read = self.socket.read(&mut chunk)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let received = chunk.get(..read).unwrap_or_default();
+        let opened = self.stream.open(received, &mut self.plain, &mut self.wire);
+        self.flush()?;
+        opened.map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(())
     }
 
     /// The time that is left, at least some.
@@ -114,7 +133,7 @@ impl HttpClient {
             }
             self.flush()?;
             if read == 0 {
-                return self.socket.shutdown(Shutdown::Both);
+                return self.socket.shut_down();
             }
         }
     }
@@ -129,7 +148,7 @@ impl HttpClient {
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            self.socket.set_write_timeout(Some(left))?;
+            self.socket.set_write_timeout(left)?;
             let written = self.socket.write(wire)?;
             taken += written as u64;
             self.sending = Some((since, taken));

@@ -1,22 +1,31 @@
 //! HTTP beside MQTT: the files of `http_dir`, and the operators' `protocol http_api`.
 //!
-//! `client.rs` reads a request, `pool.rs` has the threads, `files.rs` serves a folder, `api.rs` answers operators with
-//! the figures of `metrics.rs` (and `by_label.rs`, `by_shard.rs`, `by_listener.rs`); `request_log.rs` writes the log
-//! line.
+//! `client.rs` reads a request, `pool.rs` has the threads, `files.rs` serves a folder, `api.rs` has the operators'
+//! threads, `state.rs` and `answer.rs` answer them with the figures of `metrics.rs` (and `by_label.rs`, `by_shard.rs`,
+//! `by_listener.rs`); `operations.rs` (with `operation_request.rs`) are lists and actions, for whom `origin.rs` lets;
+//! `control.rs` is the control socket, `byte_stream.rs` a socket of either kind; `request_log.rs` writes the log line.
 //!
 //! Invariants: a shard never waits and never touches a file for a page, it hands the socket over and is done with it;
-//! the threads here only read what shards count. Requests that wait, threads that serve, and the time of each are
-//! bounded, see [`crate::limits`]; operators have threads of their own. One connection is one request.
+//! the threads here read what shards count, and ask them by bounded questions ([`crate::questions`]). Requests
+//! that wait, threads that serve, and the time of each are bounded, see [`crate::limits`]; operators have threads of
+//! their own. One connection is one request.
 
+mod answer;
 mod api;
 mod by_label;
 mod by_listener;
 mod by_shard;
+mod byte_stream;
 mod client;
+mod control;
 mod files;
 mod metrics;
+mod operation_request;
+mod operations;
+mod origin;
 mod pool;
 mod request_log;
+mod state;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,10 +39,13 @@ use transport::websocket::handshake::Page;
 
 use crate::admission::Admission;
 use crate::limits;
-pub(crate) use api::{Api, ApiState, WatchedStore, described};
+pub(crate) use api::{Api, described};
 pub(crate) use by_listener::counted;
+use byte_stream::ByteStream;
 use client::HttpClient;
+pub(crate) use control::ControlSocket;
 use pool::Pool;
+pub(crate) use state::{ApiState, WatchedStore};
 
 /// A client of a WebSocket listener that asks for a page; nothing is in flight on its socket.
 pub(crate) struct PageRequest {
@@ -84,7 +96,8 @@ fn serve(request: PageRequest) {
     let until = Instant::now() + Duration::from_nanos(limits::PAGE_NS_MAX);
     let client = socket
         .into_descriptor()
-        .and_then(|socket| HttpClient::new(socket, stream, until));
+        .and_then(ByteStream::tcp)
+        .map(|socket| HttpClient::new(socket, stream, until));
     let status = client.and_then(|client| files::serve(client, &page, &folder));
     request_log::log(address, &page, &status);
 }

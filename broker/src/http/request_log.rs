@@ -2,15 +2,15 @@
 //!
 //! Invariants: none.
 
+use std::fmt::Display;
 use std::io;
-use std::net::SocketAddr;
 
 use transport::websocket::handshake::Page;
 
 /// Logs what was asked for and how it was answered.
-pub(super) fn log(address: SocketAddr, page: &Page, status: &io::Result<&'static str>) {
+pub(super) fn log(client: impl Display, page: &Page, status: &io::Result<&'static str>) {
     match status {
-        Ok(status) => tracing::debug!("Client {address} asked for {}: {status}.", page.target),
-        Err(error) => tracing::debug!("Client {address} asked for {}: {error}.", page.target),
+        Ok(status) => tracing::debug!("Client {client} asked for {}: {status}.", page.target),
+        Err(error) => tracing::debug!("Client {client} asked for {}: {error}.", page.target),
     }
 }

@@ -17,17 +17,19 @@
 //!
 //! Beside that way: partial.rs (packets that have not come whole), connect_request.rs (a CONNECT that was parsed),
 //! connection.rs, session/ and session_subscriptions.rs (what a client has), owner.rs (the shard of a session),
-//! lookup.rs (what the shell asks), teardown.rs and sliced_teardown.rs (how connections and sessions end), tick.rs and
-//! timer.rs (what is due), policy.rs and mount_point.rs (what a client may do, and where its topics are), message.rs
-//! (a message, and how it is kept), store.rs and recover.rs (what is kept for good, and comes back), counters/ and
-//! sys.rs (figures), reason_string.rs, inconsistency.rs (states that cannot be), resource_counts.rs (what tests
-//! compare), ids.rs, slots.rs and topic_tree/ (names and containers).
+//! lookup.rs (what the shell asks), operator/ (what operators ask), teardown.rs and sliced_teardown.rs (how
+//! connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs (what a client may
+//! do, and where its topics are), message.rs (a message, and how it is kept), store.rs and recover.rs (what is kept
+//! for good, and comes back), counters/, client_events.rs and sys.rs (figures), reason_string.rs, inconsistency.rs
+//! (states that cannot be), resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and
+//! containers).
 //!
 //! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
 //! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards
 //! agree: the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
 //! [`Shard::receive_batch`] before bytes to [`Shard::receive`].
 
+mod client_events;
 mod connect_request;
 mod connection;
 mod consume;
@@ -41,6 +43,7 @@ mod inconsistency;
 mod lookup;
 mod message;
 mod mount_point;
+pub mod operator;
 mod outbox;
 mod owner;
 mod partial;
@@ -75,8 +78,9 @@ pub use self::connect_request::{
 use self::connection::Connection;
 pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
 pub use self::counters::{
-    ConnectRefusal, Counter, CounterKind, CounterLabel, CountersByCause, Denied, DisconnectCause, DropReason,
-    Handshake, Histogram, PublicCounter, SHOWN, ShardCounters, shard_counters,
+    ClientEvent, ConnectRefusal, Counter, CounterKind, CounterLabel, CountersByCause, Denied,
+    DisconnectCause, DropReason, EventKind, Events, Handshake, Histogram, PublicCounter, SHOWN,
+    ShardCounters, shard_counters,
 };
 use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
@@ -174,6 +178,7 @@ impl Shard {
     pub fn begin_turn(&mut self) {
         let limits = self.delivery.settings().work;
         self.work.begin_turn(limits.turn);
+        self.delivery.begin_turn();
         self.is_blocked = self.outboxes.len() > 0;
         self.routing.begin_turn();
     }
@@ -194,8 +199,9 @@ impl Shard {
         self.begin(now);
         self.work.spend(limits::CONNECTION_WORK);
         if self.delivery.by_id(id).is_some() {
-            self.count_disconnect(id.slot, cause);
+            let client = self.count_disconnect(id.slot, cause);
             self.detach(id.slot, true);
+            self.publish_disconnected(client, cause, None);
             self.end_flow(id);
             self.drop_partial(id.slot);
             self.delivery.remove_connection(id.slot);

@@ -156,6 +156,26 @@ impl<S: Slot, T> Slots<S, T> {
         *self = Self::new();
     }
 
+    /// The values in places from that number on, in their order.
+    pub(super) fn iter_from(&self, number: u32) -> impl Iterator<Item = (S, &T)> {
+        let (chunk, at) = (number as usize / CHUNK, number as usize % CHUNK);
+        let chunks = (0..).step_by(CHUNK).zip(&self.chunks).skip(chunk);
+        let places = chunks.flat_map(|(first, chunk)| (first..).zip(&chunk.places));
+        let skipped = if self
+            .chunks
+            .get(chunk)
+            .is_some_and(|chunk| !chunk.places.is_empty())
+        {
+            at
+        } else {
+            0
+        };
+        places.skip(skipped).filter_map(|(number, place)| {
+            let slot = S::from_number(NonZeroU32::new(number)?);
+            Some((slot, place.as_ref()?))
+        })
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (S, &T)> {
         let chunks = (0..).step_by(CHUNK).zip(&self.chunks);
         let places = chunks.flat_map(|(first, chunk)| (first..).zip(&chunk.places));

@@ -12,7 +12,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
-use crate::logic::counters::DisconnectCause;
+use crate::logic::counters::{DisconnectCause, EventKind};
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::session::will::Will;
@@ -44,12 +44,20 @@ impl Shard {
         self.close(slot, why, true, DisconnectCause::Broker(reason));
     }
 
-    /// Counts the end of a connection, if a client has it: once.
-    pub(super) fn count_disconnect(&mut self, slot: ConnectionSlot, cause: DisconnectCause) {
-        let connection = self.delivery.connection(slot);
-        if connection.is_some_and(|connection| connection.session.is_some()) {
-            self.delivery.counters().disconnects.add(cause, 1);
-        }
+    /// Counts the end of a connection, if a client has it: once. Whose it is, if that is to be published.
+    pub(super) fn count_disconnect(
+        &mut self,
+        slot: ConnectionSlot,
+        cause: DisconnectCause,
+    ) -> Option<Box<str>> {
+        let connection = self.delivery.connections().get(slot)?;
+        let session = self.delivery.session(connection.session)?;
+        let (counters, client) = (self.delivery.counters(), &session.client_identifier);
+        counters.disconnects.add(cause, 1);
+        counters
+            .events
+            .remember(self.now, EventKind::Disconnected, cause.label(), client, None);
+        self.delivery.settings().client_events.then(|| client.clone())
     }
 
     /// From now on the connection only drains; its session is detached.
@@ -66,11 +74,12 @@ impl Shard {
         rare.client_identifier = client_identifier;
         rare.why_closing = Some(why.into());
         self.drop_partial(slot);
-        self.count_disconnect(slot, cause);
+        let client = self.count_disconnect(slot, cause);
         self.detach(slot, with_will);
         if let Some(connection) = self.delivery.connection(slot) {
             connection.stage = Stage::Closing;
         }
+        self.publish_disconnected(client, cause, Some(why));
         self.delivery.mark_dirty(slot);
     }
 

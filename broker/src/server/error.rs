@@ -66,6 +66,18 @@ pub enum ServerError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// The socket of `control_socket` cannot be made.
+    #[error(
+        "cannot make the control_socket {}: {source}; fix: make its folder, and make that writable for the \
+         broker's user",
+        path.display()
+    )]
+    ControlSocket {
+        /// The path of the socket.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
     /// The broker cannot become the user of `user`.
     #[error("cannot become the user {name}: {source}")]
     User {

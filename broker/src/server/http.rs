@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::error::ServerError;
 use crate::admission::ListenerCounts;
 use crate::config::{Configuration, ListenerSocket, Protocol};
-use crate::http::{Api, ApiState, Pages, WatchedStore, counted, described};
+use crate::http::{Api, ApiState, ControlSocket, Pages, WatchedStore, counted, described};
 use crate::logic::ShardCounters;
 use crate::settings::ListenerId;
 use crate::shard::Shared;
@@ -26,6 +26,21 @@ pub(super) fn start_pages(configuration: &Configuration) -> Result<Pages, Server
     Ok(Pages::default())
 }
 
+/// Opens the socket of `control_socket`, if there is to be one.
+///
+/// # Errors
+/// It cannot be made.
+pub(super) fn open_control(configuration: &Configuration) -> Result<Option<ControlSocket>, ServerError> {
+    let path = configuration.control_socket.as_deref();
+    let open = |path| {
+        ControlSocket::open(path).map_err(|source| ServerError::ControlSocket {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    path.map(open).transpose()
+}
+
 /// Starts the threads that answer operators.
 ///
 /// # Errors
@@ -33,6 +48,7 @@ pub(super) fn start_pages(configuration: &Configuration) -> Result<Pages, Server
 pub(super) fn start_api(
     configuration: &Configuration,
     sockets: Vec<(OwnedFd, ListenerId)>,
+    control: Option<&ControlSocket>,
     counts: &[Arc<ListenerCounts>],
     shared: &Shared,
     counters: Arc<[ShardCounters]>,
@@ -48,6 +64,8 @@ pub(super) fn start_api(
         health: Arc::clone(&shared.health),
         current: Arc::clone(&shared.current),
         shut_down: Arc::clone(&shared.shut_down),
+        questions: Arc::clone(&shared.questions),
+        authentication: Arc::clone(&shared.authentication),
         started_at: SystemTime::now(),
         listeners: listeners
             .map(|(socket, settings)| described(socket, settings))
@@ -58,5 +76,9 @@ pub(super) fn start_api(
             Box::new(move || queues.lengths())
         },
     };
-    Api::start(sockets, state).map_err(ServerError::Pages)
+    let control = control
+        .map(ControlSocket::listener)
+        .transpose()
+        .map_err(ServerError::Pages)?;
+    Api::start(sockets, control, state).map_err(ServerError::Pages)
 }

@@ -40,6 +40,7 @@ use crate::logic::{ShardCounters, shard_counters};
 use crate::monitor::Monitor;
 use crate::passphrase::Passphrases;
 use crate::persistence::Persisted;
+use crate::questions::Questions;
 use crate::reload::Reloader;
 use crate::settings::Settings;
 use crate::shard::{ShardQueues, Shared};
@@ -94,14 +95,14 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         current: Arc::clone(&current),
     };
     monitor.start().map_err(ServerError::Monitor)?;
-    let woken = Arc::clone(&queues);
-    topic_lines().set_wake(move || woken.wake(0));
     let pages = http::start_pages(configuration)?;
 
     let mut bound = bind::all(configuration)?;
     let pid_file = PidFile::write(configuration.pid_file.as_deref())?;
     user::become_user(configuration)?;
+    let questions = ask_and_log_by(&queues, shards);
     let shared = Shared {
+        questions,
         queues,
         current,
         authentication,
@@ -129,9 +130,11 @@ fn run(
 ) -> Result<(), ServerError> {
     let operators = std::mem::take(&mut bound.operators);
     let watched = Arc::new(OnceLock::new());
+    let control = http::open_control(configuration)?;
     http::start_api(
         configuration,
         operators,
+        control.as_ref(),
         &bound.counts,
         shared,
         Arc::clone(counters),
@@ -158,6 +161,13 @@ fn run(
         systemd::notify_ready();
     }
     end(shards, persisted)
+}
+
+/// The questions of operators, which wake the shards as lines of the log that are published wake the first one.
+fn ask_and_log_by(queues: &Arc<ShardQueues>, shards: NonZeroU16) -> Arc<Questions> {
+    let (asked, logged) = (Arc::clone(queues), Arc::clone(queues));
+    topic_lines().set_wake(move || logged.wake(0));
+    Arc::new(Questions::new(shards.get(), move |shard| asked.wake(shard)))
 }
 
 /// Waits for the shards; what they have appended is durable then.

@@ -64,6 +64,7 @@ use crate::in_effect::Current;
 use crate::limits;
 use crate::log;
 use crate::logic::{ConnectionId, Shard};
+use crate::questions::Questions;
 use crate::time::Timestamp;
 use crate::turn::{Outcome, TakeOvers, Turn, TurnStep};
 
@@ -76,6 +77,7 @@ pub(crate) struct Shared {
     pub(crate) shut_down: Arc<AtomicBool>,
     pub(crate) health: Arc<Health>,
     pub(crate) pages: Pages,
+    pub(crate) questions: Arc<Questions>,
 }
 
 /// The sockets and the logic of one shard.
@@ -96,6 +98,7 @@ pub(crate) struct ShardLoop {
     health: Arc<Health>,
     /// Who serves the files of `http_dir`.
     pages: Pages,
+    questions: Arc<Questions>,
     shut_down: ShutDown,
     give_back: GiveBack,
     times: TurnTimes,
@@ -138,6 +141,7 @@ impl ShardLoop {
             },
             health: shared.health,
             pages: shared.pages,
+            questions: shared.questions,
             shut_down: ShutDown::new(shared.shut_down),
             give_back: GiveBack::default(),
             times: TurnTimes::default(),
@@ -202,6 +206,7 @@ impl ShardLoop {
         self.connections.tracer.begin_turn();
         self.take_settings();
         self.publish_log();
+        self.answer_question();
         Ok(())
     }
 
@@ -237,6 +242,14 @@ impl ShardLoop {
     /// Whether so much was received or written in this turn that the rest waits for the next one.
     fn is_full(&self, bytes_max: usize) -> bool {
         self.connections.turn_bytes >= bytes_max || self.logic.turn_is_full()
+    }
+
+    /// Answers one question of an operator, if there is one.
+    fn answer_question(&mut self) {
+        if let Some(asked) = self.questions.next(self.exchange.shard()) {
+            let answer = self.logic.operate(self.now, &asked.question);
+            asked.answer(answer);
+        }
     }
 
     /// Publishes lines of the log, if this shard does that and there are some.
@@ -282,7 +295,11 @@ impl ShardLoop {
         if self.exchange.is_blocked(&self.logic) {
             return Some(FULL_QUEUE_RETRY);
         }
-        if self.logic.has_dirty() || self.connections.has_unfinished() || self.turn.has_arrivals() {
+        if self.logic.has_dirty()
+            || self.connections.has_unfinished()
+            || self.turn.has_arrivals()
+            || self.questions.are_waiting(self.exchange.shard())
+        {
             return Some(Duration::ZERO);
         }
         let deadlines = [

@@ -37,6 +37,7 @@ impl Loops {
         let listener = ListenerInEffect {
             tls: None,
             certificate_not_after_s: None,
+            requires_certificate: false,
             identity: None,
             proxy: None,
             trusted_proxies: None,
@@ -59,6 +60,7 @@ impl Loops {
             shut_down: Arc::clone(&shut_down),
             health: Arc::new(Health::new(count, || {})),
             pages: Pages::default(),
+            questions: Arc::new(crate::questions::Questions::new(1, |_| {})),
         };
         let socket = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
         let address = socket::local_address(socket.as_fd()).unwrap();

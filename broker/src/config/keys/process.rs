@@ -48,6 +48,20 @@ pub(super) const KEYS: &[Key] = &[
         Show::Global(|c| shown_if(c.pid_file.as_ref().map(|path| path.display()))),
     ),
     global(
+        "control_socket",
+        "",
+        "A Unix socket on which `broker ctl` asks the broker and does what the HTTP API does. Only root and the \
+         broker's user may open it. mosquitto does not have it.",
+        Value::Text {
+            shape: "path",
+            set: |draft, path| {
+                draft.control_socket = Some(PathBuf::from(path));
+                Ok(())
+            },
+        },
+        Show::Global(|c| shown_if(c.control_socket.as_ref().map(|path| path.display()))),
+    ),
+    global(
         "memory_limit",
         "four fifths of the memory of the cgroup or the machine",
         "Bytes of memory (resident). From nine tenths of it on nothing more is queued or retained, no session is made \
@@ -68,6 +82,14 @@ pub(super) const KEYS: &[Key] = &[
             set: |draft, seconds| draft.settings.sys_interval_s = to_u32(seconds),
         },
         Show::Global(|c| shown(c.settings.sys_interval_s)),
+    ),
+    global(
+        "client_events",
+        "false",
+        "Publishes on `$SYS/broker/clients/ID/connected` and `disconnected` who comes and goes, with the reason, as \
+         JSON; `/`, `+`, `#` and `%` of the identifier are percent-encoded. mosquitto does not have it.",
+        Value::Flag(|draft, value| draft.settings.client_events = value),
+        Show::Global(|c| shown(c.settings.client_events)),
     ),
     global(
         "set_tcp_nodelay",

@@ -61,6 +61,14 @@ macro_rules! causes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name { $($(#[$about_cause])* $cause,)* }
 
+        impl $name {
+            /// The value of its label.
+            #[must_use]
+            pub fn label(self) -> &'static str {
+                Self::LABELS.get(self.index()).copied().unwrap_or_default()
+            }
+        }
+
         impl CounterLabel for $name {
             const LABELS: &'static [&'static str] = &[$($label),*];
 

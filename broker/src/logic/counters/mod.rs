@@ -1,5 +1,6 @@
 //! The counters of a shard, which `$SYS` and the metrics show; `causes.rs` has those that are divided by cause,
-//! `reasons.rs` more of such labels, `histogram.rs` how long something took, `public.rs` the names of all.
+//! `reasons.rs` more of such labels, `histogram.rs` how long something took, `events.rs` what
+//! happened last, `public.rs` the names of all.
 //!
 //! Invariants: only the shard itself writes its [`ShardCounters`], so a plain load and store is exact; any thread may
 //! read them. The map of users is behind a lock that is taken when a session begins or ends, and at no other time. Each
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod causes;
+mod events;
 mod histogram;
 mod public;
 mod reasons;
@@ -18,6 +20,7 @@ use mqtt::QoS;
 use mqtt::frame::PacketType;
 
 pub use self::causes::{CounterLabel, CountersByCause, Denied, DropReason};
+pub use self::events::{ClientEvent, EventKind, Events};
 pub use self::histogram::Histogram;
 pub use self::public::{CounterKind, PublicCounter, SHOWN};
 pub use self::reasons::{ConnectRefusal, DisconnectCause, Handshake};
@@ -139,6 +142,8 @@ pub struct ShardCounters {
     pub latency: [Histogram; 3],
     /// How long turns took, without what the shard waited.
     pub turns: Histogram,
+    /// The last refusals, drops and disconnects.
+    pub events: Events,
     /// What access rules denied.
     pub denied: CountersByCause<Denied>,
     /// Now: sessions of each user who was proved.
@@ -269,6 +274,8 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("    ")?.split_once(": Counter("))
             .map(|(name, _)| name)
+            // What histograms consist of lies deeper.
+            .filter(|name| !name.starts_with(' '))
             .collect();
         let shown: Vec<_> = SHOWN.iter().map(|shown| shown.name).collect();
         assert_eq!(fields, shown);

@@ -71,6 +71,14 @@ impl CounterLabel for ConnectRefusal {
     }
 }
 
+impl ConnectRefusal {
+    /// The value of its label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        Self::LABELS.get(self.index()).copied().unwrap_or_default()
+    }
+}
+
 /// The codes of [`ConnectRefusal::LABELS`].
 const REFUSAL_CODES: [u8; ConnectRefusal::LABELS.len()] = [
     0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A,

@@ -87,7 +87,7 @@ impl Delivery {
             Ok(()) => true,
             Err(reason) => {
                 if let Some(reason) = reason {
-                    self.count_dropped(reason);
+                    self.drop_for(target.session, message.topic, reason);
                 }
                 false
             }

@@ -68,6 +68,8 @@ pub(in crate::logic) struct Delivery {
     upgrade: bool,
     /// `memory_limit` is reached: nothing is queued.
     memory_full: bool,
+    /// Drops of this turn that are remembered with their names.
+    drops_remembered: u32,
     /// `max_inflight_bytes` of the settings, read for each copy.
     inflight_bytes_max: u64,
     template: PublishTemplate,
@@ -82,6 +84,7 @@ impl Delivery {
             sessions: Sessions::new(settings.hash_seed),
             upgrade: settings.upgrade_outgoing_qos,
             memory_full: false,
+            drops_remembered: 0,
             inflight_bytes_max: settings.inflight_bytes_max,
             outputs: Outputs::default(),
             encodings: Encodings::default(),

@@ -6,9 +6,10 @@
 
 use crate::limits;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring};
-use crate::logic::counters::DropReason;
+use crate::logic::counters::{DropReason, EventKind};
 use crate::logic::delivery::Delivery;
 use crate::logic::flow::FlowControl;
+use crate::logic::session::SessionSlot;
 
 /// The connections that have something to be sent, and what was counted meanwhile.
 #[derive(Debug, Default)]
@@ -188,6 +189,25 @@ impl Delivery {
     /// Copies of the message that was begun with have gone to single sessions.
     pub(in crate::logic) fn count_copies(&mut self, payload_bytes: usize) {
         self.count_deliveries(|sent| sent * payload_bytes as u64);
+    }
+
+    /// Counts a message that the client of a session was to get and does not; the first of a turn are remembered.
+    #[cold]
+    pub(in crate::logic) fn drop_for(&mut self, session: SessionSlot, topic: &str, reason: DropReason) {
+        self.count_dropped(reason);
+        if self.drops_remembered < limits::DROPS_REMEMBERED_A_TURN
+            && let Some(session) = self.sessions.get(session)
+        {
+            self.drops_remembered += 1;
+            let (kind, client) = (EventKind::Dropped, &session.client_identifier);
+            let events = &self.counters().events;
+            events.remember(self.now, kind, reason.label(), client, Some(topic));
+        }
+    }
+
+    /// A turn begins: some drops of it will be remembered.
+    pub(in crate::logic) fn begin_turn(&mut self) {
+        self.drops_remembered = 0;
     }
 
     /// Counts a message that one client was to get and does not.

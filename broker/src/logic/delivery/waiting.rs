@@ -230,7 +230,7 @@ impl Delivery {
         counters.queued_messages.sub(1);
         counters.queued_bytes.sub(queued.message.queue_bytes());
         if let Err(reason) = self.send_stored(slot, &queued, identifier, false) {
-            self.count_dropped(reason);
+            self.drop_for(session_slot, queued.message.topic(), reason);
             if let Some(identifier) = identifier {
                 let awaited = if queued.qos == QoS::ExactlyOnce {
                     Awaits::PubRec

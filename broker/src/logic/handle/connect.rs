@@ -15,6 +15,7 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Peer};
+use crate::logic::counters::{ConnectRefusal, EventKind};
 use crate::logic::delivery::Delivery;
 use crate::logic::handle::admit::refusal;
 use crate::logic::handle::auth::Enhanced;
@@ -80,13 +81,24 @@ impl Shard {
             Ok(admitted) => admitted,
             Err(refused) => {
                 let why = refusal(refused, connect, &peer);
+                let label = ConnectRefusal(refused.reason).label();
+                let client = &connect.client_identifier;
+                let events = &self.delivery.counters().events;
+                events.remember(self.now, EventKind::Refused, label, client, None);
                 return self.refuse_connect(slot, refused.reason, refused.why, &why);
             }
         };
         let session_present = self.open_session(slot, connect, &admitted);
         let authenticated = peer.authenticated.as_deref();
         self.accept(slot, connect, &admitted, session_present, authenticated);
+        let client = self
+            .settings()
+            .client_events
+            .then(|| Box::from(admitted.client_identifier));
         drop(admitted);
+        if let Some(client) = client.as_deref() {
+            self.publish_connected(client, connect, &peer);
+        }
         if let (Some(connection), Some(authenticated)) = (self.delivery.connection(slot), peer.authenticated)
         {
             connection.rare().enhanced = Some(Box::new(Enhanced::new(*authenticated)));

@@ -14,7 +14,7 @@ use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 use crate::auth::acl;
 use crate::limits;
 use crate::logic::Shard;
-use crate::logic::counters::{Denied, DropReason};
+use crate::logic::counters::{Denied, DropReason, EventKind};
 use crate::logic::delivery::fan_out::message_of;
 use crate::logic::delivery::flight::ExactlyOnceArrival;
 use crate::logic::handle::Handler;
@@ -230,6 +230,15 @@ impl Handler<'_> {
         let delivery = &self.shard.delivery;
         delivery.counters().denied.add(Denied::Publish, 1);
         if let Some(session) = delivery.session(Some(self.session)) {
+            let (kind, label) = (EventKind::Denied, Denied::Publish.label());
+            let events = &delivery.counters().events;
+            events.remember(
+                self.shard.now,
+                kind,
+                label,
+                &session.client_identifier,
+                Some(topic),
+            );
             tracing::debug!(
                 "Denied PUBLISH from {} (d{}, q{}, r{}, m{}, '{topic}', ... ({} bytes))",
                 session.client_identifier,

@@ -252,6 +252,11 @@ impl RetainedMessages {
         self.owned.get(topic)
     }
 
+    /// Places from that number on, with the messages that this shard owns in them.
+    pub(super) fn messages_from(&self, number: u32) -> impl Iterator<Item = (u32, Option<&StoredMessage>)> {
+        self.owned.messages_from(number)
+    }
+
     /// What all retained messages may take from now on.
     pub(super) fn set_bounds(&mut self, bounds: RetainedBounds, counters: &ShardCounters) {
         self.bounds = bounds;

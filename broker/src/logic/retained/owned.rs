@@ -161,6 +161,12 @@ impl OwnedMessages {
         Some(&self.owned(topic)?.message)
     }
 
+    /// The nodes in places from that number on, with their messages.
+    pub(super) fn messages_from(&self, number: u32) -> impl Iterator<Item = (u32, Option<&StoredMessage>)> {
+        let nodes = self.topics.nodes_from(number);
+        nodes.map(|(number, owned)| (number, owned.map(|owned| &owned.message)))
+    }
+
     /// The hash of a topic: the same in every shard of a broker.
     pub(super) fn hash(&self, topic: &str) -> u64 {
         self.hasher.hash_one(topic)

@@ -294,6 +294,11 @@ impl Sessions {
         self.slots.len()
     }
 
+    /// The sessions in places from that number on, without those that end.
+    pub(super) fn iter_from(&self, number: u32) -> impl Iterator<Item = (SessionSlot, &Session)> {
+        self.slots.iter_from(number).filter(|(_, session)| !session.ends)
+    }
+
     /// How many client identifiers name a session.
     pub(super) fn client_identifiers(&self) -> usize {
         self.by_client_identifier.len()

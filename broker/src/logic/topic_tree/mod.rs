@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::slots::{Slots, shrink_table, slot_type};
+use crate::logic::slots::{Slot as _, Slots, shrink_table, slot_type};
 
 slot_type! {
     /// The place of a node in a tree of topics.
@@ -113,6 +113,12 @@ impl<V> TopicTree<V> {
 
     pub(in crate::logic) fn value(&self, node: NodeSlot) -> Option<&V> {
         self.nodes.get(node)?.value.as_ref()
+    }
+
+    /// The nodes in places from that number on, with their values.
+    pub(in crate::logic) fn nodes_from(&self, number: u32) -> impl Iterator<Item = (u32, Option<&V>)> {
+        let nodes = self.nodes.iter_from(number);
+        nodes.map(|(slot, node)| (slot.number().get(), node.value.as_ref()))
     }
 
     /// The node of exactly this topic, if it has a value.

@@ -35,6 +35,7 @@ struct Pair {
 const PLAIN: ListenerInEffect = ListenerInEffect {
     tls: None,
     certificate_not_after_s: None,
+    requires_certificate: false,
     identity: None,
     proxy: None,
     trusted_proxies: None,

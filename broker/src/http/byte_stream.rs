@@ -1,0 +1,68 @@
+//! A socket of an operator: TCP, or the control socket.
+//!
+//! Invariants: none.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// A connected socket that blocks.
+#[derive(Debug)]
+pub(super) enum ByteStream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl ByteStream {
+    /// A socket of TCP, which may be set not to block.
+    pub(super) fn tcp(socket: OwnedFd) -> io::Result<Self> {
+        let socket = TcpStream::from(socket);
+        socket.set_nonblocking(false)?;
+        Ok(Self::Tcp(socket))
+    }
+
+    pub(super) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.set_read_timeout(Some(timeout)),
+            Self::Unix(socket) => socket.set_read_timeout(Some(timeout)),
+        }
+    }
+
+    pub(super) fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.set_write_timeout(Some(timeout)),
+            Self::Unix(socket) => socket.set_write_timeout(Some(timeout)),
+        }
+    }
+
+    pub(super) fn shut_down(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.shutdown(Shutdown::Both),
+            Self::Unix(socket) => socket.shutdown(Shutdown::Both),
+        }
+    }
+}
+
+impl Read for ByteStream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.read(bytes),
+            Self::Unix(socket) => socket.read(bytes),
+        }
+    }
+}
+
+impl Write for ByteStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.write(bytes),
+            Self::Unix(socket) => socket.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

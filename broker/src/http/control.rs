@@ -1,0 +1,105 @@
+//! The control socket: the same requests as on a listener of `http_api`, for root and the broker's user alone.
+//!
+//! Invariants: nobody can connect before the mode of the file is 0600, and the file goes when the broker ends. A socket
+//! that another broker serves is not taken from it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+/// A listening socket with its file.
+#[derive(Debug)]
+pub(crate) struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Makes the file and listens.
+    ///
+    /// # Errors
+    /// It cannot be made, or another broker serves it.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        remove_left_behind(path)?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(Self {
+            listener: UnixListener::from(socket),
+            path: path.to_owned(),
+        })
+    }
+
+    /// A descriptor to accept on.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub(crate) fn listener(&self) -> io::Result<UnixListener> {
+        Ok(UnixListener::from(OwnedFd::from(self.listener.try_clone()?)))
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Removes the socket of a broker that was killed.
+fn remove_left_behind(path: &Path) -> io::Result<()> {
+    let Ok(there) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !there.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "a file of another kind is there",
+        ));
+    }
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another broker serves it",
+        ));
+    }
+    std::fs::remove_file(path)
+}
+
+const BACKLOG: i32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_for_its_owner_and_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        // What a broker that was killed leaves behind.
+        drop(UnixListener::bind(&path).unwrap());
+        let control = ControlSocket::open(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let taken = ControlSocket::open(&path).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        drop(control);
+        assert!(!path.exists());
+        std::fs::write(&path, "x").unwrap();
+        assert!(
+            ControlSocket::open(&path).is_err(),
+            "a file of another kind stays"
+        );
+        assert!(path.exists());
+    }
+}

@@ -1,0 +1,113 @@
+//! What answers to operators are made from.
+//!
+//! Invariants: whoever asks whether the shards turn waits for a bounded time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::process::{Resource, getrlimit};
+use serde_json::Value;
+use store::{ShardLog, Statistics};
+use transport::clock;
+use transport::http::open_metrics::OpenMetricsPage;
+
+use super::by_listener::{self, CountedListener};
+use super::metrics::{self, Figures, Process};
+use crate::auth::Authentication;
+use crate::health::Health;
+use crate::in_effect::Current;
+use crate::logic::ShardCounters;
+use crate::questions::Questions;
+
+/// The data that answers of `http_api` are made from.
+pub(crate) struct ApiState {
+    pub(crate) counters: Arc<[ShardCounters]>,
+    pub(crate) store: WatchedStore,
+    pub(crate) health: Arc<Health>,
+    pub(crate) current: Arc<Current>,
+    pub(crate) shut_down: Arc<AtomicBool>,
+    pub(crate) started_at: SystemTime,
+    /// The JSON of each listener, for `/api/v1/listeners`.
+    pub(crate) listeners: Vec<Value>,
+    /// The same listeners, with their counts.
+    pub(crate) counted: Vec<CountedListener>,
+    pub(crate) queue_lengths: QueueLengths,
+    pub(crate) questions: Arc<Questions>,
+    pub(crate) authentication: Arc<Authentication>,
+}
+
+/// Messages in the queue from one shard to another.
+pub(crate) type QueueLengths = Box<dyn Fn() -> Vec<(u16, u16, usize)> + Send + Sync>;
+
+/// A handle of the store, once there is one: for its numbers.
+pub(crate) type WatchedStore = Arc<OnceLock<Mutex<ShardLog>>>;
+
+impl ApiState {
+    pub(super) fn process(&self) -> Process {
+        let pid = std::process::id();
+        Process {
+            started_at: self.started_at,
+            resident_bytes: clock::process_rss_bytes(pid).ok(),
+            cpu_ns: clock::process_cpu_ns(pid).ok(),
+            open_descriptors: std::fs::read_dir("/proc/self/fd")
+                .ok()
+                .map(|descriptors| descriptors.count() as u64),
+            descriptors_max: getrlimit(Resource::Nofile).current,
+            memory_full: self.health.memory_full(),
+        }
+    }
+
+    /// The metrics, appended to a page of the format that is asked for.
+    pub(super) fn metrics(&self, page: OpenMetricsPage) -> String {
+        let (process, store) = (self.process(), self.store_numbers());
+        let listeners = by_listener::figures(&self.counted, &self.current.get());
+        let queues = (self.queue_lengths)();
+        let figures = Figures {
+            shards: &self.counters,
+            process: &process,
+            store: store.as_ref(),
+            listeners: &listeners,
+            queues: &queues,
+        };
+        metrics::open_metrics(page, &figures)
+    }
+
+    /// The numbers of the store, if there is one.
+    pub(super) fn store_numbers(&self) -> Option<Statistics> {
+        let store = self.store.get()?.lock().ok()?;
+        Some(store.statistics())
+    }
+
+    /// Whether every shard turns: they are woken, and have a while to do so.
+    pub(super) fn is_healthy(&self) -> Result<(), &'static str> {
+        let question = self.health.ask();
+        let until = Instant::now() + TURN_TIME_MAX;
+        while !self.health.have_turned(question) {
+            if Instant::now() > until {
+                return Err("a shard does not turn");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether the broker is ready for clients; else the reason for `/readyz`.
+    pub(super) fn is_ready(&self) -> Result<(), &'static str> {
+        if self.shut_down.load(Ordering::Relaxed) {
+            return Err("the broker is shutting down");
+        }
+        if !self.health.has_started() {
+            return Err("the broker is starting");
+        }
+        self.is_healthy()
+    }
+
+    /// The name of a listener, by its number.
+    pub(super) fn listener_name(&self, listener: u16) -> Option<&str> {
+        let listener = self.counted.get(usize::from(listener))?;
+        Some(listener.name())
+    }
+}
+
+const TURN_TIME_MAX: Duration = Duration::from_secs(2);

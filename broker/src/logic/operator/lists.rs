@@ -1,0 +1,173 @@
+//! Lists of sessions, subscriptions and retained messages, part by part.
+//!
+//! Invariants: a part looks at [`limits::LIST_PLACES_MAX`] places at most, whatever it finds.
+
+use mqtt::ProtocolVersion;
+
+use super::{ConnectionEntry, ListPart, ListPlace, Listed, RetainedEntry, SessionEntry, SubscriptionEntry};
+use crate::limits;
+use crate::logic::Shard;
+use crate::logic::flow::client::State;
+use crate::logic::session::{Session, SessionSlot};
+use crate::logic::slots::Slot;
+
+impl Shard {
+    pub(super) fn list_sessions(&mut self, part: ListPart) -> Listed<SessionEntry> {
+        let mut listed = Listed {
+            entries: Vec::new(),
+            next: None,
+        };
+        let mut looked_at = 0;
+        for (slot, session) in self.delivery.sessions().iter_from(part.from.slot) {
+            if listed.entries.len() >= part.entries_max || looked_at >= limits::LIST_PLACES_MAX {
+                listed.next = Some(place(slot, 0));
+                break;
+            }
+            looked_at += 1;
+            listed.entries.push(self.session_entry(slot, session));
+        }
+        self.work.spend(looked_at as u64);
+        listed
+    }
+
+    pub(super) fn list_session(&self, client_identifier: &str) -> Listed<SessionEntry> {
+        let slot = self.delivery.sessions().find(client_identifier);
+        let entry = slot.and_then(|slot| Some(self.session_entry(slot, self.delivery.session(slot)?)));
+        Listed {
+            entries: entry.into_iter().collect(),
+            next: None,
+        }
+    }
+
+    fn session_entry(&self, slot: SessionSlot, session: &Session) -> SessionEntry {
+        let connection = self.delivery.connections().get(self.delivery.link(slot));
+        let connection = connection.map(|connection| ConnectionEntry {
+            protocol_level: match connection.version {
+                ProtocolVersion::V3_1 => 3,
+                ProtocolVersion::V3_1_1 => 4,
+                ProtocolVersion::V5 => 5,
+            },
+            keep_alive_s: connection.keep_alive_s,
+            listener: connection.listener.0,
+            output_bytes: connection.waiting_bytes(),
+            is_slow: connection.flow == State::Slow,
+            is_paused: connection.is_paused(),
+        });
+        SessionEntry {
+            client_identifier: session.client_identifier.clone(),
+            user: session.user().map(Into::into),
+            away_s: connection
+                .is_none()
+                .then(|| self.now.since_s(session.disconnected_at)),
+            connection,
+            expiry_s: session.expiry_s,
+            subscriptions: session.subscriptions.len() + session.shares().len(),
+            queued_messages: session.queue.as_ref().map_or(0, |queue| queue.len() as u64),
+            queued_bytes: session.queue.as_ref().map_or(0, |queue| queue.bytes_all()),
+            inflight: session.inflight.outstanding(),
+        }
+    }
+
+    pub(super) fn list_subscriptions(
+        &mut self,
+        part: ListPart,
+        client: Option<&str>,
+    ) -> Listed<SubscriptionEntry> {
+        let mut listed = Listed {
+            entries: Vec::new(),
+            next: None,
+        };
+        let sessions = self.delivery.sessions();
+        let only = client.map(|client| sessions.find(client));
+        let from = match only {
+            Some(None) => return listed,
+            Some(Some(slot)) => slot.number().get(),
+            None => part.from.slot,
+        };
+        let entries_max = part.entries_max.min(limits::LIST_PLACES_MAX);
+        let mut looked_at = 0;
+        for (slot, session) in sessions.iter_from(from) {
+            if only.is_some_and(|only| only != Some(slot)) {
+                break;
+            }
+            let first = if slot.number().get() == part.from.slot {
+                part.from.entry
+            } else {
+                0
+            };
+            let count = session.subscriptions.len() + session.shares().len();
+            for at in first as usize..count.max(first as usize + 1) {
+                if listed.entries.len() >= entries_max || looked_at >= limits::LIST_PLACES_MAX {
+                    listed.next = Some(place(slot, at as u32));
+                    break;
+                }
+                looked_at += 1;
+                listed.entries.extend(self.subscription_entry(slot, session, at));
+            }
+            if listed.next.is_some() {
+                break;
+            }
+        }
+        self.work.spend(looked_at as u64);
+        listed
+    }
+
+    /// A subscription of a session; those that are shared come last.
+    fn subscription_entry(
+        &self,
+        slot: SessionSlot,
+        session: &Session,
+        at: usize,
+    ) -> Option<SubscriptionEntry> {
+        let (filter, qos) = match session.subscriptions.get(at) {
+            Some(listed) => {
+                let subscribers = self.routing.subscribers(listed.filter);
+                let own = subscribers.get(listed.position.index());
+                let own = own.filter(|subscriber| subscriber.session == slot);
+                (
+                    self.routing.name(listed.filter)?,
+                    own.map(|subscriber| subscriber.qos()),
+                )
+            }
+            None => {
+                let listed = session.shares().get(at - session.subscriptions.len())?;
+                (&*self.routing.group(listed.group)?.name, None)
+            }
+        };
+        Some(SubscriptionEntry {
+            client_identifier: session.client_identifier.clone(),
+            filter: filter.into(),
+            qos,
+        })
+    }
+
+    pub(super) fn list_retained(&mut self, part: ListPart) -> Listed<RetainedEntry> {
+        let mut listed = Listed {
+            entries: Vec::new(),
+            next: None,
+        };
+        let mut looked_at = 0;
+        for (slot, message) in self.retained.messages_from(part.from.slot) {
+            if listed.entries.len() >= part.entries_max || looked_at >= limits::LIST_PLACES_MAX {
+                listed.next = Some(ListPlace { slot, entry: 0 });
+                break;
+            }
+            looked_at += 1;
+            let entry = message.map(|message| RetainedEntry {
+                topic: message.topic().into(),
+                qos: message.qos(),
+                payload_bytes: message.payload().len(),
+            });
+            listed.entries.extend(entry);
+        }
+        self.work.spend(looked_at as u64);
+        listed
+    }
+}
+
+fn place(slot: SessionSlot, entry: u32) -> ListPlace {
+    ListPlace {
+        slot: slot.number().get(),
+        entry,
+    }
+}
