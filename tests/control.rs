@@ -393,3 +393,94 @@ fn what_did_not_arrive_is_remembered() {
     assert!(times.is_sorted_by(|newer, older| newer >= older), "{times:?}");
     assert!(!format!("{all:?}").contains("payload"));
 }
+
+/// One client's packets are shown, whatever `log_type` is, until the trace is switched off.
+#[test]
+fn a_client_is_traced_at_run_time() {
+    for shards in [1, 2] {
+        let (broker, port) = start(Setup::default().global("log_type error"), shards, "");
+        let mut traced = Client::connect(&broker, &Options::new("traced"));
+        let mut other = Client::connect(&broker, &Options::new("other"));
+        traced.ping();
+        let (status, started) = operate(port, "POST", "traces", "", "{\"client_id\": \"traced\"}");
+        assert_eq!(status, "200");
+        traced.publish("t", b"payload", QoS::AtLeastOnce);
+        other.publish("u", b"payload", QoS::AtLeastOnce);
+        eventually("it is shown", || {
+            broker.log().contains("Sending PUBACK to traced")
+        });
+        let number = &started["trace"];
+        let expected = format!("Trace {number}: Received PUBLISH from traced (d0, q1, r0, m");
+        assert!(broker.log().contains(&expected), "{}", broker.log());
+        traced.disconnect();
+        let mut traced = Client::connect(&broker, &Options::new("traced"));
+        eventually("its CONNECT is shown", || {
+            broker.log().contains("Received CONNECT from traced")
+        });
+        assert_eq!(list(port, "traces", 10)[0]["client_id"], "traced");
+        let path = format!("traces/{number}");
+        assert_eq!(operate(port, "DELETE", &path, "", "").0, "200");
+        assert_eq!(operate(port, "DELETE", &path, "", "").0, "404");
+        traced.publish("late", b"", QoS::AtLeastOnce);
+        traced.ping();
+        let log = broker.log();
+        assert!(
+            !log.contains("'late'") && !log.contains("other") && !log.contains("payload"),
+            "{log}"
+        );
+        for (body, status) in [
+            ("{}", "400"),
+            ("{\"client_id\": \"a\", \"user\": \"b\"}", "400"),
+            ("{\"address\": \"x\"}", "400"),
+            ("{\"user\": \"b\", \"file\": \"/tmp/x\"}", "403"),
+        ] {
+            assert_eq!(operate(port, "POST", "traces", "", body).0, status, "{body}");
+        }
+    }
+}
+
+#[test]
+fn a_trace_goes_to_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (broker, socket) = with_control(folder.path());
+    let file = folder.path().join("trace");
+    let path = file.display().to_string();
+    let ctl = |arguments: &[&str]| {
+        let all: Vec<&str> = ["ctl", "--socket", &socket]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect();
+        run(&all)
+    };
+    let started = ctl(&["trace", "--address", "127.0.0.1", "--file", &path]);
+    assert_eq!(
+        (started.code, started.stdout.as_str()),
+        (Some(0), "trace  1\n"),
+        "{}",
+        started.stderr
+    );
+    assert!(ctl(&["traces"]).stdout.contains(&path));
+    let mut client = Client::connect(&broker, &Options::new("e\u{1b}[31m"));
+    client.subscribe("t/#", QoS::AtMostOnce);
+    let text = || std::fs::read_to_string(&file).unwrap_or_default();
+    eventually("it is written", || {
+        text().contains("Sending SUBACK to e\\u{1b}[31m (m1, rc0)\n")
+    });
+    assert!(
+        text().contains(": Received CONNECT from e\\u{1b}[31m at 127.0.0.1:"),
+        "{}",
+        text()
+    );
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(!broker.log().contains("SUBACK"), "it is not in the log too");
+    assert_eq!(ctl(&["stop-trace", "1"]).code, Some(0));
+    let failed = ctl(&["trace", "--user", "u", "--file", "/nonexistent/trace"]);
+    assert_eq!(failed.code, Some(1));
+    assert!(
+        failed.stderr.contains("/nonexistent/trace cannot be opened"),
+        "{}",
+        failed.stderr
+    );
+}

@@ -11,7 +11,7 @@
 //!
 //! 1. `time`, `limits`, `settings`: what the logic counts with. `files`, `exit_code`: mistakes and how they end. `log`,
 //!    `systemd`, `privileges`, `passphrase`, `thread_priority`, `memory`: the system around the process. `admission`,
-//!    `health`, `turn`: what shards share with those beside them.
+//!    `health`, `traces`, `turn`: what shards share with those beside them.
 //! 2. `auth`: who may connect, and do what. `certs`, `store_command`, `ctl`: subcommands that make certificates,
 //!    look into stores, and ask a broker that runs.
 //! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files. `import`: the
@@ -61,6 +61,7 @@ mod systemd;
 mod test_config;
 mod thread_priority;
 pub mod time;
+mod traces;
 pub mod turn;
 
 pub use bind::BindError;

@@ -112,10 +112,36 @@ enum CtlAction {
         #[arg(long)]
         retain: bool,
     },
+    /// Show the packets of clients, in the log or in a file
+    Trace(TraceArgs),
+    /// List the traces that are switched on
+    Traces,
+    /// Switch a trace off again
+    StopTrace {
+        /// The number of the trace
+        #[arg(value_name = "NUMBER")]
+        number: u64,
+    },
     /// Read the configuration again
     Reload,
     /// Print the metrics of Prometheus
     Metrics,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct TraceArgs {
+    /// Those of this client identifier
+    #[arg(long, value_name = "ID", required_unless_present_any = ["user", "address"])]
+    client: Option<String>,
+    /// Those of this proved user
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["client", "address"])]
+    user: Option<String>,
+    /// Those that connect from this address
+    #[arg(long, value_name = "IP", conflicts_with = "client")]
+    address: Option<String>,
+    /// Write them to this file, in place of the log
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
 }
 
 /// A request: method, path with its query, and body.
@@ -237,6 +263,7 @@ impl CtlAction {
                 | Self::Sessions { .. }
                 | Self::Subscriptions { .. }
                 | Self::Events { .. }
+                | Self::Traces
                 | Self::Retained { .. }
         )
     }
@@ -270,9 +297,35 @@ impl CtlAction {
                 "publish",
                 json!({ "topic": topic, "payload": payload, "qos": qos, "retain": retain }),
             ),
+            Self::Trace(trace) => CtlRequest::post("traces", trace.body()),
+            Self::Traces => CtlRequest::list("traces", &[]),
+            Self::StopTrace { number } => CtlRequest::delete(&format!("traces/{number}")),
             Self::Reload => CtlRequest::post("reload", json!({})),
             Self::Metrics => CtlRequest::get("/metrics".to_owned()),
         }
+    }
+}
+
+impl TraceArgs {
+    fn body(&self) -> Value {
+        let mut body = json!({});
+        let file = self.file.as_ref().map(|path| {
+            // The broker has another working directory.
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            path.display().to_string()
+        });
+        let members = [
+            ("client_id", &self.client),
+            ("user", &self.user),
+            ("address", &self.address),
+            ("file", &file),
+        ];
+        for (name, value) in members {
+            if let (Some(value), Some(body)) = (value, body.as_object_mut()) {
+                body.insert(name.to_owned(), Value::from(value.as_str()));
+            }
+        }
+        body
     }
 }
 

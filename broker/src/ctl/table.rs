@@ -69,7 +69,8 @@ fn cell(value: &Value) -> String {
 }
 
 /// The columns of tables, in their order, where the items have them.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 21] = [
+    "trace",
     "time",
     "kind",
     "reason",
@@ -88,6 +89,8 @@ const COLUMNS: [&str; 18] = [
     "inflight",
     "qos",
     "payload_bytes",
+    "address",
+    "file",
 ];
 
 #[cfg(test)]

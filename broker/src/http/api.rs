@@ -291,7 +291,7 @@ fn answer_for(
         )));
     };
     // The shards have their time, and the operator that for the answer.
-    let answer = operations::operate(state, page, &body);
+    let answer = operations::operate(state, page, &body, matches!(origin, Origin::Control));
     client.set_until(Instant::now() + Duration::from_nanos(limits::API_NS_MAX));
     Ok(answer)
 }

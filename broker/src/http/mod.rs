@@ -2,8 +2,9 @@
 //!
 //! `client.rs` reads a request, `pool.rs` has the threads, `files.rs` serves a folder, `api.rs` has the operators'
 //! threads, `state.rs` and `answer.rs` answer them with the figures of `metrics.rs` (and `by_label.rs`, `by_shard.rs`,
-//! `by_listener.rs`); `operations.rs` (with `operation_request.rs`) are lists and actions, for whom `origin.rs` lets;
-//! `control.rs` is the control socket, `byte_stream.rs` a socket of either kind; `request_log.rs` writes the log line.
+//! `by_listener.rs`); `operations.rs` (with `operation_request.rs` and `trace_operations.rs`) are lists and actions,
+//! for whom `origin.rs` lets; `control.rs` is the control socket, `byte_stream.rs` a socket of either kind;
+//! `request_log.rs` writes the log line.
 //!
 //! Invariants: a shard never waits and never touches a file for a page, it hands the socket over and is done with it;
 //! the threads here read what shards count, and ask them by bounded questions ([`crate::questions`]). Requests
@@ -26,6 +27,7 @@ mod origin;
 mod pool;
 mod request_log;
 mod state;
+mod trace_operations;
 
 use std::io;
 use std::net::SocketAddr;

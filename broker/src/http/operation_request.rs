@@ -17,11 +17,13 @@ pub(super) struct OperationRequest<'a> {
     pub(super) path: Vec<String>,
     query: Vec<(String, String)>,
     body: &'a [u8],
+    /// It came by the control socket.
+    pub(super) is_control: bool,
 }
 
 impl<'a> OperationRequest<'a> {
     /// Takes a request apart.
-    pub(super) fn new(page: &'a Page, body: &'a [u8]) -> Self {
+    pub(super) fn new(page: &'a Page, body: &'a [u8], is_control: bool) -> Self {
         Self {
             method: if page.method == "HEAD" {
                 "GET"
@@ -31,6 +33,7 @@ impl<'a> OperationRequest<'a> {
             path: levels(page),
             query: query(page),
             body,
+            is_control,
         }
     }
 

@@ -15,6 +15,7 @@ use transport::websocket::handshake::Page;
 use super::answer::ApiAnswer;
 use super::operation_request::{OperationRequest, levels};
 use super::state::ApiState;
+use super::trace_operations;
 use crate::limits;
 use crate::logic::operator::{
     Answer, ListPart, ListPlace, Listed, Question, RetainedEntry, SessionEntry, SubscriptionEntry,
@@ -23,7 +24,7 @@ use crate::logic::owner_shard;
 use crate::time::Timestamp;
 
 /// The methods and paths of all operations, below `/api/v1`.
-pub(super) const ROUTES: [(&str, &str); 12] = [
+pub(super) const ROUTES: [(&str, &str); 15] = [
     ("GET", "/clients"),
     ("GET", "/sessions"),
     ("GET", "/sessions/{id}"),
@@ -35,6 +36,9 @@ pub(super) const ROUTES: [(&str, &str); 12] = [
     ("GET", "/events"),
     ("POST", "/publish"),
     ("POST", "/reload"),
+    ("GET", "/traces"),
+    ("POST", "/traces"),
+    ("DELETE", "/traces/{trace}"),
     ("GET", "/openapi.json"),
 ];
 
@@ -51,8 +55,8 @@ pub(super) fn is_operation(page: &Page) -> bool {
 }
 
 /// Does what is asked for; `None` if no operation has that path.
-pub(super) fn operate(state: &ApiState, page: &Page, body: &[u8]) -> Option<ApiAnswer> {
-    let request = OperationRequest::new(page, body);
+pub(super) fn operate(state: &ApiState, page: &Page, body: &[u8], is_control: bool) -> Option<ApiAnswer> {
+    let request = OperationRequest::new(page, body, is_control);
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     let answer = match (request.method, path.as_slice()) {
         ("GET", ["openapi.json"]) => Ok(ApiAnswer::json(OPENAPI.to_owned())),
@@ -69,6 +73,9 @@ pub(super) fn operate(state: &ApiState, page: &Page, body: &[u8]) -> Option<ApiA
         ("GET", ["events"]) => request.events(state),
         ("POST", ["publish"]) => request.publish(state),
         ("POST", ["reload"]) => reload(),
+        ("GET", ["traces"]) => Ok(trace_operations::list(state)),
+        ("POST", ["traces"]) => trace_operations::start(state, &request),
+        ("DELETE", ["traces", number]) => trace_operations::stop(state, number),
         (_, path) if is_known(path) => Err(ApiAnswer::refused(
             "405 Method Not Allowed",
             "the path has other methods: see /api/v1/openapi.json",

@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::in_effect::Current;
 use crate::logic::ShardCounters;
 use crate::questions::Questions;
+use crate::traces::Traces;
 
 /// The data that answers of `http_api` are made from.
 pub(crate) struct ApiState {
@@ -34,6 +35,7 @@ pub(crate) struct ApiState {
     pub(crate) counted: Vec<CountedListener>,
     pub(crate) queue_lengths: QueueLengths,
     pub(crate) questions: Arc<Questions>,
+    pub(crate) traces: Arc<Traces>,
     pub(crate) authentication: Arc<Authentication>,
 }
 

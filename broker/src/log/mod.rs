@@ -1,7 +1,8 @@
 //! Log lines as mosquitto writes them: `<time>: text`, each on one line.
 //!
 //! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `json.rs` the same as JSON,
-//! `output.rs`, `syslog.rs` and `topic.rs` where lines go, `sink.rs` the queue of one destination.
+//! `output.rs`, `syslog.rs` and `topic.rs` where lines go, `sink.rs` the queue of one destination,
+//! `trace_file.rs` the file of a trace.
 //!
 //! Invariants: a line never holds a control character of its own, whatever a client put into its identifier or topic
 //! (test `v29_control_characters_are_escaped`); a destination that cannot be written, or that nobody reads, never
@@ -18,6 +19,7 @@ mod syslog;
 #[cfg(test)]
 mod tests;
 mod topic;
+mod trace_file;
 mod types;
 
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub use self::settings::{
 };
 pub use self::sink::lost_lines;
 pub(crate) use self::topic::topic_lines;
+pub(crate) use self::trace_file::TraceFile;
 use self::types::type_of;
 pub use self::types::{CONNECTION, LogTypes, NOTICE, PACKET, SUBSCRIBE, TRACE, UNSUBSCRIBE};
 

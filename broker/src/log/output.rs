@@ -170,7 +170,7 @@ impl Destinations {
     }
 }
 
-fn open_file(path: &Path) -> Result<File, LogError> {
+pub(super) fn open_file(path: &Path) -> Result<File, LogError> {
     let opened = OpenOptions::new()
         .append(true)
         .create(true)

@@ -13,6 +13,8 @@ use crate::logic::connection::{ConnectionId, Peer, Stage};
 pub struct TracedClient<'a> {
     /// The identifier of its session.
     pub client_identifier: &'a str,
+    /// The user, where it was proved.
+    pub user: Option<&'a str>,
     /// The version that its connection speaks.
     pub version: ProtocolVersion,
     /// Bytes of a packet whose rest has not come.
@@ -69,6 +71,7 @@ impl Shard {
         let session = self.delivery.session(connection.session)?;
         Some(TracedClient {
             client_identifier: &session.client_identifier,
+            user: session.user(),
             version: connection.version,
             incomplete: &connection.partial,
         })

@@ -65,6 +65,7 @@ pub(super) fn start_api(
         current: Arc::clone(&shared.current),
         shut_down: Arc::clone(&shared.shut_down),
         questions: Arc::clone(&shared.questions),
+        traces: Arc::clone(&shared.traces),
         authentication: Arc::clone(&shared.authentication),
         started_at: SystemTime::now(),
         listeners: listeners

@@ -102,6 +102,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     user::become_user(configuration)?;
     let questions = ask_and_log_by(&queues, shards);
     let shared = Shared {
+        traces: Arc::default(),
         questions,
         queues,
         current,

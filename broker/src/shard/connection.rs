@@ -29,7 +29,7 @@ pub(super) struct ClientConnection {
     pub(super) socket: Socket,
     pub(super) stream: SecureStream,
     /// The client's, for the log: the socket does not have it any more when the client has gone.
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     _admission: Admission,
     /// Records that TLS itself wants sent (a key update, an alert), before anything newer.
     pub(super) records: Vec<u8>,
@@ -176,7 +176,7 @@ impl ShardLoop {
         if self.connections.tracer.is_on()
             && let Ok(connect) = &connect
         {
-            Tracer::show_connect(address, connect, &peer);
+            self.connections.tracer.show_connect(address, connect, &peer);
         }
         let id = self.logic.open(self.now, peer, connect.as_deref());
         let connection = ClientConnection {

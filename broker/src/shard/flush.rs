@@ -39,9 +39,10 @@ impl ShardLoop {
             }
             return;
         }
+        let address = connection.address;
         let out = std::mem::take(self.logic.out(id));
         if self.connections.tracer.is_on() {
-            self.connections.tracer.sent(&self.logic, id, &out);
+            self.connections.tracer.sent(&self.logic, id, address, &out);
         }
         let Some(wire) = self.seal(id, out) else {
             return self.flushed(id);

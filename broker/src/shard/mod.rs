@@ -66,6 +66,7 @@ use crate::log;
 use crate::logic::{ConnectionId, Shard};
 use crate::questions::Questions;
 use crate::time::Timestamp;
+use crate::traces::Traces;
 use crate::turn::{Outcome, TakeOvers, Turn, TurnStep};
 
 /// What the shards of a broker have in common.
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) health: Arc<Health>,
     pub(crate) pages: Pages,
     pub(crate) questions: Arc<Questions>,
+    pub(crate) traces: Arc<Traces>,
 }
 
 /// The sockets and the logic of one shard.
@@ -99,6 +101,7 @@ pub(crate) struct ShardLoop {
     /// Who serves the files of `http_dir`.
     pages: Pages,
     questions: Arc<Questions>,
+    traces: Arc<Traces>,
     shut_down: ShutDown,
     give_back: GiveBack,
     times: TurnTimes,
@@ -142,6 +145,7 @@ impl ShardLoop {
             health: shared.health,
             pages: shared.pages,
             questions: shared.questions,
+            traces: shared.traces,
             shut_down: ShutDown::new(shared.shut_down),
             give_back: GiveBack::default(),
             times: TurnTimes::default(),
@@ -203,7 +207,7 @@ impl ShardLoop {
         self.now = Timestamp(monotonic_ns());
         self.logic.begin_turn();
         self.times.begin(self.now, self.logic.counters());
-        self.connections.tracer.begin_turn();
+        self.connections.tracer.begin_turn(&self.traces);
         self.take_settings();
         self.publish_log();
         self.answer_question();

@@ -156,7 +156,9 @@ impl ClientConnections {
         if !self.tracer.is_on() {
             return logic.receive(now, id, bytes);
         }
-        self.tracer.received(logic, id, bytes);
+        if let Some(address) = self.get(id).map(|connection| connection.address) {
+            self.tracer.received(logic, id, address, bytes);
+        }
         let taken = logic.receive(now, id, bytes);
         self.tracer.not_taken(id, bytes.len() - taken);
         taken

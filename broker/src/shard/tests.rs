@@ -61,6 +61,7 @@ impl Loops {
             health: Arc::new(Health::new(count, || {})),
             pages: Pages::default(),
             questions: Arc::new(crate::questions::Questions::new(1, |_| {})),
+            traces: Arc::default(),
         };
         let socket = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
         let address = socket::local_address(socket.as_fd()).unwrap();

@@ -1,4 +1,4 @@
-//! Shows packets in the log: all of them with `log_type debug`, or those of traced clients.
+//! Shows packets in the log: all of them with `log_type debug`, and those of traced clients ([`crate::traces`]).
 //!
 //! The packets are cut out of the bytes a second time, on their way between the connection and the logic, so that the
 //! logic does nothing for it. `line.rs` has the text of a packet.
@@ -10,21 +10,25 @@
 mod line;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
-
-use mqtt::ProtocolVersion;
+use std::sync::Arc;
 
 use self::line::Shown;
 use crate::limits;
 use crate::log::PACKET;
-use crate::logic::{ConnectRequest, ConnectionId, Peer, Shard};
+use crate::logic::{ConnectRequest, ConnectionId, Peer, Shard, TracedClient};
 use crate::shard::transfer::described;
+use crate::traces::{Trace, Traces};
 
 /// What of the connections of a shard is shown.
 #[derive(Default)]
 pub(super) struct Tracer {
     /// `log_type debug`: all packets.
     shows_all: bool,
+    traces: Vec<Arc<Trace>>,
+    /// How often the traces had changed when they were taken.
+    changes: u64,
     connections: HashMap<ConnectionId, Incoming>,
 }
 
@@ -37,6 +41,8 @@ struct Incoming {
     rest_bytes: usize,
     /// So many bytes were shown and not taken by the logic: they come again.
     shown_bytes: usize,
+    /// The traces that it belongs to.
+    traces: Vec<Arc<Trace>>,
 }
 
 /// The direction of a packet.
@@ -47,9 +53,15 @@ enum Direction {
 }
 
 impl Tracer {
-    /// Begins with a turn: the log may have changed.
-    pub(super) fn begin_turn(&mut self) {
+    /// Begins with a turn: the log and the traces may have changed.
+    pub(super) fn begin_turn(&mut self, traces: &Traces) {
         self.shows_all = tracing::enabled!(target: PACKET, tracing::Level::DEBUG);
+        if traces.changes() != self.changes {
+            self.changes = traces.changes();
+            self.traces = traces.all();
+            // Whose they are is found out when they send or get something.
+            self.connections = HashMap::new();
+        }
         if !self.is_on() && !self.connections.is_empty() {
             self.connections = HashMap::new();
         }
@@ -58,41 +70,46 @@ impl Tracer {
     /// Whether packets of a connection may be shown.
     #[inline]
     pub(super) fn is_on(&self) -> bool {
-        self.shows_all
+        self.shows_all || !self.traces.is_empty()
     }
 
     /// Shows a CONNECT, whatever becomes of it.
     #[cold]
-    pub(super) fn show_connect(address: SocketAddr, connect: &ConnectRequest, peer: &Peer) {
+    pub(super) fn show_connect(&self, address: SocketAddr, connect: &ConnectRequest, peer: &Peer) {
         let client = &connect.client_identifier;
         let description = described(connect, peer);
-        tracing::debug!(target: PACKET, "Received CONNECT from {client} at {address} ({description})");
+        let user = peer.user(connect);
+        let traces = self.traces.iter();
+        let traces: Vec<_> = traces
+            .filter(|trace| trace.is_of(client, user, address.ip()))
+            .collect();
+        self.show(
+            traces.into_iter(),
+            format_args!("Received CONNECT from {client} at {address} ({description})"),
+        );
     }
 
     /// Shows the packets that end in these bytes; the logic gets them next.
     #[cold]
-    pub(super) fn received(&mut self, logic: &Shard, id: ConnectionId, bytes: &[u8]) {
+    pub(super) fn received(&mut self, logic: &Shard, id: ConnectionId, address: SocketAddr, bytes: &[u8]) {
         let Some(client) = logic.traced_client(id) else {
             // It closes: nothing more of it is handled.
             return;
         };
-        let incoming = self.connections.entry(id).or_insert_with(|| {
-            let mut incoming = Incoming::default();
-            // It is shown whole, although it had begun to come before.
-            incoming.take(client.incomplete, &mut |_| {});
-            incoming
-        });
+        let mut incoming = self.take(id, &client, address);
         let again = incoming.shown_bytes.min(bytes.len());
         incoming.shown_bytes -= again;
         let new = bytes.get(again..).unwrap_or_default();
-        incoming.take(new, &mut |shown| {
-            show(
-                client.client_identifier,
-                client.version,
-                Direction::Received,
-                &shown,
-            );
-        });
+        let traces = std::mem::take(&mut incoming.traces);
+        if self.shows_all || !traces.is_empty() {
+            incoming.take(new, &mut |shown| {
+                let (kind, text) = (shown.kind(), shown.text(client.version, Direction::Received));
+                let name = client.client_identifier;
+                self.show(traces.iter(), format_args!("Received {kind} from {name}{text}"));
+            });
+        }
+        incoming.traces = traces;
+        self.connections.insert(id, incoming);
     }
 
     /// The logic has not taken so many of the bytes.
@@ -105,10 +122,44 @@ impl Tracer {
 
     /// Shows whole packets that are about to be sent.
     #[cold]
-    pub(super) fn sent(&self, logic: &Shard, id: ConnectionId, out: &[u8]) {
-        let client = logic.client_identifier(id).unwrap_or_default();
+    pub(super) fn sent(&mut self, logic: &Shard, id: ConnectionId, address: SocketAddr, out: &[u8]) {
+        if let Some(client) = logic.traced_client(id) {
+            let incoming = self.take(id, &client, address);
+            self.connections.insert(id, incoming);
+        }
+        let traces = self.connections.get(&id).map(|incoming| incoming.traces.clone());
+        let traces = traces.unwrap_or_default();
+        if !self.shows_all && traces.is_empty() {
+            return;
+        }
+        let name = logic.client_identifier(id).unwrap_or_default();
         let version = logic.protocol_version(id);
-        Incoming::default().take(out, &mut |shown| show(client, version, Direction::Sent, &shown));
+        Incoming::default().take(out, &mut |shown| {
+            let (kind, text) = (shown.kind(), shown.text(version, Direction::Sent));
+            self.show(traces.iter(), format_args!("Sending {kind} to {name}{text}"));
+        });
+    }
+
+    /// What is known of a connection, begun with if nothing is.
+    fn take(&mut self, id: ConnectionId, client: &TracedClient<'_>, address: SocketAddr) -> Incoming {
+        self.connections.remove(&id).unwrap_or_else(|| {
+            let is_of =
+                |trace: &&Arc<Trace>| trace.is_of(client.client_identifier, client.user, address.ip());
+            let mut incoming = Incoming {
+                traces: self.traces.iter().filter(is_of).cloned().collect(),
+                ..Incoming::default()
+            };
+            // A packet that had begun to come before is shown whole.
+            incoming.take(client.incomplete, &mut |_| {});
+            incoming
+        })
+    }
+
+    fn show<'a>(&self, traces: impl Iterator<Item = &'a Arc<Trace>>, text: fmt::Arguments<'_>) {
+        if self.shows_all {
+            tracing::debug!(target: PACKET, "{text}");
+        }
+        traces.for_each(|trace| trace.show(text));
     }
 
     /// The connection is gone.
@@ -164,20 +215,6 @@ fn packet_bytes(head: &[u8]) -> Option<usize> {
         }
     }
     (head.len() > 4).then_some(head.len())
-}
-
-fn show(client: &str, version: ProtocolVersion, direction: Direction, shown: &Shown<'_>) {
-    let text = shown.text(version, direction);
-    match direction {
-        Direction::Received => {
-            let kind = shown.kind();
-            tracing::debug!(target: PACKET, "Received {kind} from {client}{text}");
-        }
-        Direction::Sent => {
-            let kind = shown.kind();
-            tracing::debug!(target: PACKET, "Sending {kind} to {client}{text}");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Packets that are cut in every way are shown once.
 
+use mqtt::ProtocolVersion;
+
 use super::*;
 
 fn texts(reads: &[&[u8]], version: ProtocolVersion) -> Vec<String> {

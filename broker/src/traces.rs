@@ -1,0 +1,171 @@
+//! Traces of clients, which operators switch on and off while the broker runs: their packets are shown in the log or in
+//! a file of the trace.
+//!
+//! Invariants: traces are bounded in number and replaced as a whole; a shard compares one number a turn, and takes the
+//! new ones.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::limits;
+use crate::log::{LogError, TRACE, TraceFile};
+
+/// Whose packets are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TraceSubject {
+    /// The client of this identifier.
+    Client(String),
+    /// The clients of this user, where it was proved.
+    User(String),
+    /// The clients that connect from this address.
+    Address(IpAddr),
+}
+
+/// A trace that is switched on.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) number: u64,
+    pub(crate) subject: TraceSubject,
+    /// The file that it goes to; the log if there is none.
+    pub(crate) path: Option<PathBuf>,
+    file: Option<TraceFile>,
+}
+
+/// Why a trace is not switched on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TraceError {
+    /// So many are that another one would cost too much.
+    #[error(
+        "{} traces are switched on, and more are not possible: switch one off",
+        limits::TRACES_MAX
+    )]
+    TooMany,
+    /// Its file cannot be opened.
+    #[error("{0}")]
+    File(#[from] LogError),
+}
+
+impl Trace {
+    /// Whether the packets of a client are shown.
+    pub(crate) fn is_of(&self, client: &str, user: Option<&str>, address: IpAddr) -> bool {
+        match &self.subject {
+            TraceSubject::Client(traced) => traced == client,
+            TraceSubject::User(traced) => user == Some(traced.as_str()),
+            TraceSubject::Address(traced) => *traced == address,
+        }
+    }
+
+    /// Shows a line where the trace goes.
+    pub(crate) fn show(&self, text: fmt::Arguments<'_>) {
+        match &self.file {
+            Some(file) => file.write(text),
+            None => tracing::info!(target: TRACE, "Trace {}: {text}", self.number),
+        }
+    }
+}
+
+/// The traces of a broker.
+#[derive(Debug, Default)]
+pub(crate) struct Traces {
+    /// How often they have changed.
+    changes: AtomicU64,
+    state: Mutex<TraceState>,
+}
+
+#[derive(Debug, Default)]
+struct TraceState {
+    last_number: u64,
+    traces: Vec<Arc<Trace>>,
+}
+
+impl Traces {
+    /// Switches a trace on; its number.
+    ///
+    /// # Errors
+    /// There are too many, or its file cannot be opened.
+    pub(crate) fn start(&self, subject: TraceSubject, path: Option<&Path>) -> Result<u64, TraceError> {
+        let mut state = self.lock();
+        if state.traces.len() >= limits::TRACES_MAX {
+            return Err(TraceError::TooMany);
+        }
+        let file = path.map(TraceFile::open).transpose()?;
+        state.last_number += 1;
+        let number = state.last_number;
+        state.traces.push(Arc::new(Trace {
+            number,
+            subject,
+            path: path.map(Path::to_owned),
+            file,
+        }));
+        self.changes.fetch_add(1, Ordering::Release);
+        Ok(number)
+    }
+
+    /// Switches a trace off; whether it was on.
+    pub(crate) fn stop(&self, number: u64) -> bool {
+        let mut state = self.lock();
+        let before = state.traces.len();
+        state.traces.retain(|trace| trace.number != number);
+        self.changes.fetch_add(1, Ordering::Release);
+        state.traces.len() < before
+    }
+
+    /// The traces that are switched on.
+    pub(crate) fn all(&self) -> Vec<Arc<Trace>> {
+        self.lock().traces.clone()
+    }
+
+    /// How often they have changed.
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TraceState> {
+        // Whoever panicked with it left it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_are_bounded_and_end() {
+        let traces = Traces::default();
+        let start = || traces.start(TraceSubject::User("u".to_owned()), None);
+        let numbers: Vec<_> = (0..limits::TRACES_MAX).map(|_| start().unwrap()).collect();
+        assert!(matches!(start(), Err(TraceError::TooMany)));
+        let changes = traces.changes();
+        assert!(traces.stop(numbers[3]) && !traces.stop(numbers[3]));
+        assert!(traces.changes() > changes);
+        assert!(!traces.all().iter().any(|trace| trace.number == numbers[3]));
+        let missing = traces.start(
+            TraceSubject::Client("c".to_owned()),
+            Some(Path::new("/nonexistent/x")),
+        );
+        assert!(matches!(missing, Err(TraceError::File(_))));
+    }
+
+    #[test]
+    fn a_trace_is_of_its_subject_alone() {
+        let of = |subject| {
+            let traces = Traces::default();
+            traces.start(subject, None).unwrap();
+            let trace = Arc::clone(&traces.all()[0]);
+            move |client: &str, user: Option<&str>, address: &str| {
+                trace.is_of(client, user, address.parse().unwrap())
+            }
+        };
+        let client = of(TraceSubject::Client("c".to_owned()));
+        assert!(client("c", None, "::1") && !client("d", Some("c"), "::1"));
+        let user = of(TraceSubject::User("u".to_owned()));
+        assert!(user("c", Some("u"), "::1") && !user("u", None, "::1"));
+        let address = of(TraceSubject::Address("10.0.0.1".parse().unwrap()));
+        assert!(address("c", None, "10.0.0.1") && !address("c", None, "10.0.0.2"));
+    }
+}
