@@ -356,7 +356,7 @@ fn other_requests_are_for_pages() {
     for (request, expected) in [
         (
             "GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n",
-            page("GET", "/a?b", &[("Host", "x")], 29),
+            page("GET", "/a?b", &[("Host", "x")], 30),
         ),
         ("HEAD / HTTP/1.0\r\n\r\nbody", page("HEAD", "/", &[], 19)),
         ("DELETE /../x HTTP/1.1\r\n\r\n", page("DELETE", "/../x", &[], 25)),
