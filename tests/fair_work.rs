@@ -200,6 +200,119 @@ fn a_flood_of_pingreq_stops_nobody() {
     }
 }
 
+/// Ends in every way: the client goes, another connection takes the session over with Clean Session, and a group loses
+/// its members.
+#[test]
+fn the_end_of_a_client_with_200_000_subscriptions_stops_nobody() {
+    for shards in [1, 2] {
+        let broker = Setup::default()
+            .shards(shards)
+            .global("max_subscriptions 300000")
+            .start();
+        let what = format!("200,000 subscriptions end, {shards} shards");
+        let longest = longest_wait_in(&broker, &what, |ends| {
+            let filters = |first: &str| -> Vec<_> {
+                (0..100_000)
+                    .map(|number| format!("{first}{}/{number}", number % 300))
+                    .collect()
+            };
+            let mut client = Client::connect(&broker, &Options::new("many").persistent());
+            subscribe_all(&mut client, &filters("plain/"));
+            subscribe_all(&mut client, &filters("$share/group/+/"));
+            drop(Client::connect(&broker, &Options::new("many")));
+            let mut client = Client::connect(&broker, &Options::new("many"));
+            subscribe_all(&mut client, &filters("+/"));
+            client.cut();
+            while !ends.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        assert!(longest < WAIT_MAX, "{longest:?}");
+    }
+}
+
+/// What else costs more to handle than to send: each has a flood of its own.
+#[test]
+fn floods_of_what_costs_much_stop_nobody() {
+    let deep = vec!["l"; 190].join("/");
+    let long = vec!["a".repeat(300); 100].join("/");
+    let numbered = |count: usize, text: &dyn Fn(usize) -> String| (0..count).map(text).collect::<Vec<_>>();
+    let both = |filters: &[String]| [subscribe(filters), unsubscribe(filters)].concat();
+    type Bytes<'a> = Box<dyn Fn(usize) -> Vec<u8> + Sync + 'a>;
+    let floods: [(&str, usize, Bytes<'_>); 7] = [
+        (
+            "5,000 filters a packet",
+            10,
+            Box::new(|client| both(&numbered(5000, &|filter| format!("m/{client}/{filter}/+")))),
+        ),
+        (
+            "one filter 5,000 times",
+            10,
+            Box::new(|_| subscribe(&numbered(5000, &|_| "a/+".to_owned()))),
+        ),
+        (
+            "filters of 30 KB",
+            20,
+            Box::new(|_| both(&numbered(30, &|filter| format!("{long}/{filter}/+")))),
+        ),
+        (
+            "filters of 200 levels",
+            20,
+            Box::new(|client| {
+                both(&numbered(200, &|filter| {
+                    format!("{}{client}/{filter}", "/".repeat(199))
+                }))
+            }),
+        ),
+        (
+            "topics of 190 levels",
+            20,
+            Box::new(|client| {
+                let topics = numbered(300, &|topic| format!("{deep}/{client}/{topic}"));
+                topics
+                    .iter()
+                    .flat_map(|topic| publish_packet(topic, b""))
+                    .collect()
+            }),
+        ),
+        (
+            "retained messages come and go",
+            20,
+            Box::new(|client| {
+                let topics = numbered(500, &|topic| format!("retained/{client}/{topic}"));
+                let both = |topic| {
+                    [
+                        publish_or_retain(topic, b"x", true),
+                        publish_or_retain(topic, b"", true),
+                    ]
+                    .concat()
+                };
+                topics.iter().flat_map(|topic| both(topic)).collect()
+            }),
+        ),
+        (
+            "walks over all retained messages",
+            30,
+            Box::new(|_| both(&["#".to_owned()])),
+        ),
+    ];
+    for shards in [1, 2] {
+        let broker = Setup::default().shards(shards).start();
+        let mut writer = Client::connect(&broker, &Options::new("writer"));
+        for number in 0..30_000 {
+            let topic = format!("r/{}/{number}/x", number % 1000);
+            writer.send_publish(&topic, b"kept", QoS::AtMostOnce, true);
+        }
+        writer.ping();
+        for (what, clients, bytes) in &floods {
+            let longest = longest_wait_in(&broker, &format!("{what}, {shards} shards"), |ends| {
+                flood(&broker, ends, *clients, bytes);
+            });
+            assert!(longest < WAIT_MAX, "{what}: {longest:?}");
+        }
+    }
+}
+
 /// While a queue to another shard is full, a shard flushes nothing; that lasts until the other one has had a turn or
 /// two, each of bounded work (docs/ARCHITECTURE.md, "The order that makes shards agree").
 #[test]
@@ -219,10 +332,14 @@ fn full_queues_between_shards_stop_nobody() {
 }
 
 fn publish_packet(topic: &str, payload: &[u8]) -> Vec<u8> {
+    publish_or_retain(topic, payload, false)
+}
+
+fn publish_or_retain(topic: &str, payload: &[u8], retain: bool) -> Vec<u8> {
     let publish = Publish {
         dup: false,
         qos: QoS::AtMostOnce,
-        retain: false,
+        retain,
         topic,
         packet_identifier: None,
         properties: Properties::EMPTY,

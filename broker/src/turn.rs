@@ -8,13 +8,14 @@
 //! Wait ─► Take (each other shard) ─► Adopt ─► Handle ─► RunTimers ─► Push ─► Flush ─► Close ─► ChangeReceiving ─► Wait
 //!            │ the turn is full       (only after a second look at all      │ blocked                 ▲
 //!            ▼                         queues)                              └─────────────────────────┘
-//!          Push ─► Flush ─► Take what is left
+//!          Push ─► Flush ─► Take what is left            (blocked: FlushIndependent takes the place of Flush and Close)
 //! ```
 //!
 //! Invariants: each with its reason; together they are the happens-before rule: what a client was sent (SUBACK, PUBACK,
 //! a message) is known to every shard that later handles bytes of a client who acts on it.
-//! - Everything for other shards is pushed before anything is flushed, and while a queue is full nothing is flushed: a
-//!   client learns of nothing that another shard cannot know of. This also slows publishers that fill the queue.
+//! - Everything for other shards is pushed before anything is flushed, and while a queue is full nothing is flushed but
+//!   what depends on no other shard (a PINGRESP, the CONNACK of a new session): a client learns of nothing that another
+//!   shard cannot know of. This also slows publishers that fill the queue.
 //! - The completions are fixed in `Wait`, before the queues are looked at, and handled after them: bytes that a client
 //!   sent because of what it had received are in a completion after the message that this shard gets of it.
 //! - A connection that is transferred brings bytes that another shard has read, perhaps after another queue was looked
@@ -59,6 +60,8 @@ pub enum TurnStep {
     Push,
     /// Send what is for clients, once for each connection.
     Flush,
+    /// Send what is for clients and depends on no other shard, as batches wait for room in a queue.
+    FlushIndependent,
     /// Close the connections that ended or broke.
     Close,
     /// Pause and resume reading, where the logic asks for it: last, as the flush lets publishers go on.
@@ -141,7 +144,8 @@ impl<T> Turn<T> {
                 TurnStep::Push
             }
             (TurnStep::Take { from, .. }, _) => self.after_queue(from),
-            (TurnStep::Push, Outcome::Blocked) => self.resume_or(TurnStep::ChangeReceiving),
+            (TurnStep::Push, Outcome::Blocked) => TurnStep::FlushIndependent,
+            (TurnStep::FlushIndependent, _) => self.resume_or(TurnStep::ChangeReceiving),
             (TurnStep::Push, _) => TurnStep::Flush,
             (TurnStep::Flush, _) => self.resume_or(TurnStep::Close),
             (step, _) => step,

@@ -13,6 +13,15 @@ pub const WORK: WorkLimits = WorkLimits {
     walk: 8192,
 };
 
+/// Bytes of a message that cost a unit of work for each session that gets a copy: they are written, and later sent.
+pub const COPIED_BYTES: u64 = 128;
+
+/// Bytes of QoS 0 messages of one topic that are passed on together where it is not known how many sessions get them.
+pub const RUN_BYTES_MIN: usize = 4096;
+
+/// Bytes of properties that cost a unit of work: as many as the smallest property that may be there more than once has.
+pub const PROPERTY_BYTES: usize = 5;
+
 /// Bytes of packets that have not come whole which each shard may keep, however small `memory_limit` is.
 pub const PARTIAL_BYTES_MIN: usize = 16 << 20;
 

@@ -2,8 +2,8 @@
 //! for it.
 //!
 //! Invariants: `session` is set from the accepted CONNECT until the connection begins to close; during that time the
-//! session's link points back to this connection. `dirty` is true while the connection is in the shell's list of
-//! connections with output. The fields that a delivery uses come first, so that they share one cache line.
+//! session's link points back to this connection. `output` names the list of connections with output that the
+//! connection is in. The fields that a delivery uses come first, so that they share one cache line.
 
 use std::net::SocketAddr;
 
@@ -83,6 +83,17 @@ pub(super) enum Deferring {
     Everything,
 }
 
+/// In which list for the shell a connection is, because of what waits in its `out`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// In none: nothing waits.
+    Flushed,
+    /// In that of connections whose output depends on no other shard: it may be sent at any time.
+    Independent,
+    /// In that of connections whose output is sent when the other shards have what was for them.
+    Dependent,
+}
+
 /// Whether the broker reads a client's bytes, and whether its keep alive is suspended: it is if at any time since it
 /// was last looked at the client was not read from for the sake of others. It stays so if the client falls behind
 /// itself after that, or is read again, as what it sent meanwhile may come only then.
@@ -112,7 +123,7 @@ pub(super) struct Connection {
     pub(super) keep_alive_s: u16,
     pub(super) version: ProtocolVersion,
     pub(super) stage: Stage,
-    pub(super) dirty: bool,
+    pub(super) output: Output,
     /// Whether the session's queue has messages.
     pub(super) waits: bool,
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
@@ -179,7 +190,7 @@ impl Connection {
             route: None,
             version: ProtocolVersion::V3_1_1,
             stage: Stage::Connected,
-            dirty: false,
+            output: Output::Flushed,
             waits: false,
             qos0_waits: false,
             reading: Reading::Open,
@@ -211,7 +222,9 @@ impl Connection {
         self.rare().deferred += 1;
         self.deferring = self.deferring.max(what);
         // As if it were in the shell's list: so it is not put there.
-        self.dirty |= what == Deferring::Everything;
+        if what == Deferring::Everything {
+            self.output = Output::Dependent;
+        }
     }
 
     /// One of its packets waits no more.
@@ -227,7 +240,7 @@ impl Connection {
     pub(super) fn end_deferring_output(&mut self) {
         if self.deferring == Deferring::Everything {
             self.deferring = Deferring::Acknowledgements;
-            self.dirty = false;
+            self.output = Output::Flushed;
         }
         self.end_deferring();
     }

@@ -7,10 +7,13 @@
 //! packet that was not handled are not consumed. If a run could not be published, its bytes are not consumed either,
 //! and the caller passes them in again.
 
+use std::ops::Range;
+
 use mqtt::frame::{Frame, PacketType};
 use mqtt::packet::Publish;
 use mqtt::{DecodeError, ProtocolVersion, QoS};
 
+use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::delivery::Delivery;
@@ -59,6 +62,8 @@ struct RunInProgress<'a> {
     count: u32,
     packet_bytes_max: u32,
     payload_bytes: u64,
+    /// So many bytes it may have: their copies are what the share of work allows.
+    bytes_max: usize,
 }
 
 /// A packet that is not gathered, where it lies, and what was gathered before it.
@@ -82,7 +87,7 @@ impl Shard {
         let mounted = self.delivery.is_mounted(slot);
         let mut reading = self.delivery.reading(slot);
         while let Some(context) = reading {
-            let PacketContext { version, session, .. } = context;
+            let PacketContext { version, .. } = context;
             let rest = bytes.get(at..).unwrap_or_default();
             let frame = match mqtt::frame::split(rest, context.packet_bytes_max) {
                 Ok(Some(frame)) => frame,
@@ -96,7 +101,10 @@ impl Shard {
             let publish = if frame.packet_type == PacketType::Publish {
                 decoded = mqtt::decode::publish(&frame, version);
                 match &decoded {
-                    Ok(publish) => Some(publish),
+                    Ok(publish) => {
+                        self.spend_on_properties(publish);
+                        Some(publish)
+                    }
                     Err(error) => {
                         stopped = self.pass_on_then_refuse(slot, bytes, run.take(), at, *error);
                         break;
@@ -112,13 +120,14 @@ impl Shard {
                 && self.delivery.payload_fits(publish)
             {
                 match &mut run {
-                    Some(run) if run.topic == publish.topic && run.end == start => run.add(end, publish),
+                    Some(run) if run.takes(publish.topic, start, end) => run.add(end, publish),
                     _ => {
                         stopped = self.pass_on(slot, bytes, run.take(), start);
                         if stopped.is_some() {
                             break;
                         }
-                        run = Some(RunInProgress::new(session, version, start, end, publish));
+                        let bytes_max = self.run_bytes_max(slot, publish.topic);
+                        run = Some(RunInProgress::new(context, start..end, publish, bytes_max));
                         reading = self.delivery.reading(slot);
                     }
                 }
@@ -254,6 +263,31 @@ impl Shard {
     }
 }
 
+impl Shard {
+    /// Properties are looked through several times, and there may be very many.
+    #[inline]
+    fn spend_on_properties(&mut self, publish: &Publish<'_>) {
+        if !publish.properties.is_empty() {
+            let bytes = publish.properties.as_bytes().len();
+            self.work.spend((bytes / limits::PROPERTY_BYTES) as u64);
+        }
+    }
+
+    /// Bytes of messages of a topic that may be passed on together: as many as the share of work allows copies of.
+    #[inline]
+    fn run_bytes_max(&self, slot: ConnectionSlot, topic: &str) -> usize {
+        let connection = self.delivery.connections().get(slot);
+        let last = connection.and_then(|connection| self.routing.route(connection.route?));
+        match last.and_then(|route| route.copies(topic)) {
+            Some(copies) => {
+                let bytes = self.work.left().saturating_mul(limits::COPIED_BYTES);
+                usize::try_from(bytes / copies.max(1)).unwrap_or(usize::MAX)
+            }
+            None => limits::RUN_BYTES_MIN,
+        }
+    }
+}
+
 impl Delivery {
     fn is_mounted(&mut self, slot: ConnectionSlot) -> bool {
         let connection = self.connection(slot);
@@ -273,22 +307,28 @@ impl Delivery {
 
 impl<'a> RunInProgress<'a> {
     fn new(
-        session: SessionSlot,
-        version: ProtocolVersion,
-        start: usize,
-        end: usize,
+        context: PacketContext,
+        Range { start, end }: Range<usize>,
         publish: &Publish<'a>,
+        bytes_max: usize,
     ) -> Self {
         Self {
-            session,
-            version,
+            session: context.session,
+            version: context.version,
             topic: publish.topic,
             start,
             end,
             count: 1,
             packet_bytes_max: packet_bytes(start, end),
             payload_bytes: publish.payload.len() as u64,
+            bytes_max,
         }
+    }
+
+    /// Whether a packet behind it belongs to it.
+    #[inline]
+    fn takes(&self, topic: &str, start: usize, end: usize) -> bool {
+        self.topic == topic && self.end == start && end - self.start <= self.bytes_max
     }
 
     #[inline]

@@ -111,7 +111,8 @@ impl Shard {
         let sessions = self.delivery.sessions();
         let route = self.routing.resolve_remote(first.topic, sessions, &mut self.work);
         if let Some(route) = self.routing.route(route) {
-            self.work.spend(u64::from(run.count) + route.work().0);
+            self.work
+                .spend(u64::from(run.count) + route.work(run.packets.len()));
             self.delivery.fan_out_run(route, run, None);
         }
     }
@@ -130,7 +131,7 @@ impl Shard {
             .routing
             .resolve_remote(publish.topic, sessions, &mut self.work);
         if let Some(route) = self.routing.route(route) {
-            self.work.spend(1 + route.work().0);
+            self.work.spend(1 + route.work(packet.len()));
             let kept = StoredPublication {
                 message: None,
                 publication,

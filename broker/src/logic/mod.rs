@@ -236,6 +236,14 @@ impl Shard {
         self.output_counted();
     }
 
+    /// As [`Self::swap_dirty`], of those connections alone whose output may be sent while batches wait for room in
+    /// other shards' queues.
+    pub fn swap_independent(&mut self, taken: &mut Vec<ConnectionId>) {
+        taken.clear();
+        self.delivery.take_independent(taken);
+        self.output_counted();
+    }
+
     /// Whether [`Self::swap_dirty`] has something to give.
     #[must_use]
     pub fn has_dirty(&self) -> bool {

@@ -23,8 +23,9 @@ impl Shard {
         let Some(found) = self.routing.route(route) else {
             return unreachable_state("a route that was just resolved");
         };
-        let (copies, nodes) = found.work();
-        self.work.spend(u64::from(run.count) + copies);
+        let nodes = found.nodes();
+        self.work
+            .spend(u64::from(run.count) + found.work(run.packets.len()));
         self.delivery.fan_out_run(found, run, Some(publisher));
         let sent = self.outboxes.send(&found.shards, &BatchRecord::Run(*run), nodes);
         self.delivery.counters().batch_records_sent.add(sent);
@@ -87,8 +88,8 @@ impl Shard {
             return false;
         };
         let anybody = message.retain || !found.is_empty();
-        let (copies, nodes) = found.work();
-        self.work.spend(PUBLISH_WORK + copies);
+        let nodes = found.nodes();
+        self.work.spend(PUBLISH_WORK + found.work(message.payload.len()));
         // A retained message has gone with its change.
         let kept = match retained {
             Some(retained) => retained,

@@ -25,6 +25,8 @@ pub(super) struct QueueEnds {
     transfers: Vec<(u16, Box<ConnectionTransfer>)>,
     /// Since when batches wait for another shard, at its number; `None` while none do.
     since: Vec<Option<Timestamp>>,
+    /// The last message that was pushed was a batch, so that a connection is next if there is one.
+    batch_was_last: bool,
 }
 
 impl QueueEnds {
@@ -39,6 +41,7 @@ impl QueueEnds {
             queues,
             transfers: Vec::new(),
             since: vec![None; usize::from(shards)],
+            batch_was_last: true,
         }
     }
 
@@ -153,13 +156,19 @@ impl QueueEnds {
         logic.has_batch(to) || self.transfers.iter().any(|(owner, _)| *owner == to)
     }
 
+    /// Batches and connections take turns: neither many batches nor many connections hold up the others. A connection
+    /// may pass batches, as its client cannot know of what caused them: nothing that depends on them was flushed.
     fn next_message(&mut self, to: u16, since: Timestamp, logic: &mut Shard) -> Option<ShardMessage> {
-        if let Some(mut batch) = logic.take_batch(to) {
-            batch.since = since;
-            return Some(ShardMessage::Batch(batch));
+        let connection = self.transfers.iter().position(|(owner, _)| *owner == to);
+        if let Some(at) = connection.filter(|_| self.batch_was_last || !logic.has_batch(to)) {
+            self.batch_was_last = false;
+            // The order among connections says nothing either.
+            return Some(ShardMessage::Connection(self.transfers.swap_remove(at).1));
         }
-        let at = self.transfers.iter().position(|(owner, _)| *owner == to)?;
-        Some(ShardMessage::Connection(self.transfers.swap_remove(at).1))
+        self.batch_was_last = true;
+        let mut batch = logic.take_batch(to)?;
+        batch.since = since;
+        Some(ShardMessage::Batch(batch))
     }
 }
 

@@ -28,6 +28,16 @@ impl ShardLoop {
         self.connections.dirty = dirty;
     }
 
+    /// Sends what depends on no other shard.
+    pub(super) fn flush_independent(&mut self) {
+        let mut independent = std::mem::take(&mut self.connections.dirty);
+        self.logic.swap_independent(&mut independent);
+        for id in independent.drain(..) {
+            self.flush_connection(id);
+        }
+        self.connections.dirty = independent;
+    }
+
     fn flush_connection(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(id) else {
             // It was closed since it had something to send.

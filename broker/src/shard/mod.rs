@@ -190,6 +190,7 @@ impl ShardLoop {
                 self.flush();
                 self.times.flushed();
             }
+            TurnStep::FlushIndependent => self.flush_independent(),
             TurnStep::Close => self.end_closed(),
             TurnStep::ChangeReceiving => {
                 self.change_receiving();

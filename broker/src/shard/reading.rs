@@ -172,7 +172,7 @@ impl ShardLoop {
             return;
         }
         let work = self.logic.settings().work;
-        self.logic.work().extend_turn(work.turn);
+        self.logic.work().extend_turn(work.turn / 2);
         while !self.is_full(bytes_max)
             && !self.logic.work().turn_is_over()
             && let Some(id) = self.connections.waiting.pop_front()
@@ -188,48 +188,43 @@ impl ShardLoop {
         };
         connection.unread.is_queued = false;
         let is_awaited = connection.unread.drain != Drain::NotRequested;
-        let mut bytes = std::mem::take(&mut connection.unread.bytes);
-        let from = std::mem::take(&mut connection.unread.handled);
-        let mut at = from;
-        let units = self.logic.settings().work.share;
-        let mut left = units;
+        let mut left = self.logic.settings().work.share;
         let mut stopped = false;
-        while !stopped
-            && (is_awaited || !self.logic.receive_paused(id))
-            && (at < bytes.len() || self.logic.is_unfinished(id))
-        {
-            let piece = bytes
-                .get(at..bytes.len().min(at + READ_BYTES))
-                .unwrap_or_default();
+        loop {
+            let paused = self.logic.receive_paused(id) && !is_awaited;
+            let unfinished = self.logic.is_unfinished(id);
+            let Some(connection) = self.connections.get(id) else {
+                return;
+            };
+            if connection.unread.len() == 0 && !unfinished {
+                break;
+            }
+            if paused || stopped {
+                if !paused {
+                    self.connections.wait_for_turn(id);
+                }
+                return;
+            }
+            let (piece, handled) = connection.unread.take_first();
+            let bytes = piece.get(handled..).unwrap_or_default();
             let before = self.logic.work().spent_in_turn();
             let taken = self
                 .connections
-                .receive(&mut self.logic, self.now, id, piece, left, 0);
+                .receive(&mut self.logic, self.now, id, bytes, left, 0);
             left = left.saturating_sub(self.logic.work().spent_in_turn() - before);
-            stopped = taken < piece.len() || self.logic.is_unfinished(id);
-            at += taken;
+            stopped = taken < bytes.len() || self.logic.is_unfinished(id);
+            self.connections.unread_bytes -= taken;
+            match self.connections.get(id) {
+                Some(connection) => connection.unread.put_back(piece, handled + taken),
+                None => self.connections.unread_bytes -= piece.len() - handled - taken,
+            }
         }
-        let unfinished = self.logic.is_unfinished(id);
-        let paused = self.logic.receive_paused(id) && !is_awaited;
-        self.connections.unread_bytes -= at - from;
         let Some(connection) = self.connections.get(id) else {
-            self.connections.unread_bytes -= bytes.len() - at;
             return;
         };
-        if at < bytes.len() || unfinished {
-            connection.unread.bytes = std::mem::take(&mut bytes);
-            connection.unread.advance(at);
-            if !paused {
-                self.connections.wait_for_turn(id);
-            }
-            return;
-        }
         match connection.unread.ended.take() {
             Some(cause) => self.connections.ended.push_back((id, cause)),
             None => self.resume_receiving(id),
         }
     }
 }
-
-/// Bytes that are handled at once, as many as one read brings.
-const READ_BYTES: usize = 16 * 1024;

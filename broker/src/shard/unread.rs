@@ -1,6 +1,12 @@
 //! The bytes that a connection has received and not handled yet, and whether the stream ends behind them.
 //!
-//! Invariants: the bytes of a connection stay in order; the end of the stream is handled after the last byte.
+//! They stay in pieces as they were read: one buffer for all would be moved again and again as it grows, and the memory
+//! that it grows into would be cleared by the kernel, which is work that no budget counts.
+//!
+//! Invariants: the bytes of a connection stay in order; the end of the stream is handled after the last byte. No piece
+//! is empty, and `handled` is less than the length of the first one.
+
+use std::collections::VecDeque;
 
 use crate::logic::DisconnectCause;
 
@@ -38,9 +44,11 @@ impl LostCause {
 /// The unhandled bytes of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
-    pub(super) bytes: Vec<u8>,
-    /// So many of them are handled.
-    pub(super) handled: usize,
+    pieces: VecDeque<Vec<u8>>,
+    /// So many bytes of the first piece are handled.
+    handled: usize,
+    /// The bytes of all pieces that are not handled.
+    len: usize,
     /// Its stream has ended behind them.
     pub(super) ended: Option<LostCause>,
     /// It stands in the queue of those that wait for their turn.
@@ -68,7 +76,7 @@ pub(super) enum Drain {
 
 impl Unread {
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.handled
+        self.len
     }
 
     /// Whether bytes that are received now have to wait behind others.
@@ -87,19 +95,30 @@ impl Unread {
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        if self.handled > self.bytes.len() / 2 {
-            self.bytes.drain(..self.handled);
-            self.handled = 0;
+        self.len += bytes.len();
+        match self.pieces.back_mut() {
+            Some(last) if last.len() + bytes.len() <= PIECE_BYTES_MAX => last.extend_from_slice(bytes),
+            _ if bytes.is_empty() => {}
+            _ => self.pieces.push_back(bytes.to_vec()),
         }
-        self.bytes.extend_from_slice(bytes);
     }
 
-    /// Removes bytes that were handled.
-    pub(super) fn advance(&mut self, bytes: usize) {
-        self.handled += bytes;
-        if self.handled >= self.bytes.len() {
-            self.bytes = Vec::new();
-            self.handled = 0;
+    /// Takes the first piece out: its bytes, and how many of them are handled.
+    pub(super) fn take_first(&mut self) -> (Vec<u8>, usize) {
+        let Some(first) = self.pieces.pop_front() else {
+            return (Vec::new(), 0);
+        };
+        let handled = std::mem::take(&mut self.handled);
+        self.len -= first.len() - handled;
+        (first, handled)
+    }
+
+    /// Puts back what [`Self::take_first`] gave, of which more is handled now.
+    pub(super) fn put_back(&mut self, first: Vec<u8>, handled: usize) {
+        if handled < first.len() {
+            self.len += first.len() - handled;
+            self.handled = handled;
+            self.pieces.push_front(first);
         }
     }
 
@@ -109,5 +128,39 @@ impl Unread {
             (self.turn, self.spent) = (turn, 0);
         }
         &mut self.spent
+    }
+}
+
+/// Bytes of a piece at most, if it is made of several reads: as many as one read brings.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_taken_in_their_order_and_put_back() {
+        let mut unread = Unread::default();
+        let reads = [
+            vec![1; 10_000],
+            vec![2; 6000],
+            vec![3; 10_000],
+            vec![4; 20_000],
+            Vec::new(),
+        ];
+        reads.iter().for_each(|bytes| unread.push(bytes));
+        assert_eq!((unread.len(), unread.pieces.len()), (46_000, 3));
+        let mut all = Vec::new();
+        while unread.waits() {
+            let (piece, handled) = unread.take_first();
+            let until = piece.len().min(handled + 7000);
+            all.extend_from_slice(&piece[handled..until]);
+            let left = piece.len() - until;
+            let before = unread.len();
+            unread.put_back(piece, until);
+            assert_eq!(unread.len(), before + left);
+        }
+        assert!(all == reads.concat());
+        assert_eq!((unread.len(), unread.pieces.len(), unread.handled), (0, 0, 0));
     }
 }

@@ -78,17 +78,19 @@ fn a_full_turn_flushes_and_goes_on_with_what_is_left() {
     assert_eq!(turn.advance(Outcome::Done), TurnStep::Flush);
     assert_eq!(turn.advance(Outcome::Done), rest);
     assert_eq!(turn.advance(Outcome::Full { left: 3 }), TurnStep::Push);
-    assert_eq!(turn.advance(Outcome::Blocked), rest);
+    assert_eq!(turn.advance(Outcome::Blocked), TurnStep::FlushIndependent);
+    assert_eq!(turn.advance(Outcome::Done), rest);
     assert_eq!(turn.advance(Outcome::Done), TurnStep::Handle);
 }
 
 #[test]
-fn a_blocked_turn_flushes_and_closes_nothing() {
+fn a_blocked_turn_closes_nothing_and_flushes_what_depends_on_nobody() {
     let mut turn = Turn::<()>::new(0, 1);
     while turn.step() != TurnStep::Push {
         turn.advance(Outcome::Done);
     }
-    assert_eq!(turn.advance(Outcome::Blocked), TurnStep::ChangeReceiving);
+    assert_eq!(turn.advance(Outcome::Blocked), TurnStep::FlushIndependent);
+    assert_eq!(turn.advance(Outcome::Done), TurnStep::ChangeReceiving);
     assert_eq!(turn.advance(Outcome::Done), TurnStep::Wait);
 }
 
@@ -150,6 +152,7 @@ proptest! {
                     prop_assert!(all, "not all queues were looked at in this turn");
                 }
                 TurnStep::Flush => prop_assert_eq!(before, (TurnStep::Push, Outcome::Done)),
+                TurnStep::FlushIndependent => prop_assert_eq!(before, (TurnStep::Push, Outcome::Blocked)),
                 TurnStep::Close => prop_assert_eq!(before.0, TurnStep::Flush),
                 TurnStep::RunTimers | TurnStep::Push | TurnStep::ChangeReceiving => {}
             }

@@ -1,7 +1,12 @@
 //! Several shards: batches, interests, backpressure.
 
-use super::*;
+use std::sync::Arc;
+
 use broker::limits;
+use broker::logic::{Shard, Timestamp, shard_counters};
+use broker::settings::Settings;
+
+use super::*;
 
 #[test]
 fn only_shards_with_an_interest_get_a_message_and_only_once() {
@@ -97,4 +102,54 @@ fn runs_are_one_record() {
     for subscriber in subscribers {
         assert_eq!(cluster.payloads(subscriber), expected);
     }
+}
+
+/// Other shards' queues are full, so batches wait: what promises nothing of other shards is sent all the same.
+#[test]
+fn what_depends_on_no_other_shard_is_sent_while_batches_wait() {
+    let now = Timestamp(1_000_000_000);
+    let settings = Settings {
+        sys_interval_s: 0,
+        ..Settings::default()
+    };
+    let mut shard = Shard::new(0, 2, Arc::new(settings), shard_counters(2));
+    let join = |shard: &mut Shard, identifier: &str, clean_start: bool| {
+        let mut bytes = Vec::new();
+        let connect = Connect {
+            clean_start,
+            ..connect(V3, identifier)
+        };
+        connect.encode(&mut bytes).unwrap();
+        test_support::open(shard, now, test_support::peer(), &bytes)
+    };
+    let independent = |shard: &mut Shard| {
+        let mut taken = Vec::new();
+        shard.swap_independent(&mut taken);
+        let outs = taken.into_iter().map(|id| (id, std::mem::take(shard.out(id))));
+        outs.collect::<Vec<_>>()
+    };
+    let connack = vec![0x20, 2, 0, 0];
+    let subscriber = join(&mut shard, "subscriber", false);
+    let quiet = join(&mut shard, "quiet", true);
+    assert_eq!(
+        independent(&mut shard),
+        [(subscriber, connack.clone()), (quiet, connack)]
+    );
+    let subscribe = b"\x82\x06\0\x01\0\x01a\0";
+    shard.receive(now, subscriber, subscribe);
+    assert!(shard.has_batch(1));
+    // Behind a SUBACK, of which the other shard must know first, a PINGRESP waits too.
+    shard.receive(now, subscriber, &[0xc0, 0]);
+    shard.receive(now, quiet, &[0xc0, 0]);
+    assert_eq!(independent(&mut shard), [(quiet, vec![0xd0, 0])]);
+    // So does a PINGRESP before it.
+    shard.receive(now, quiet, &[0xc0, 0]);
+    shard.receive(now, quiet, subscribe);
+    assert_eq!(independent(&mut shard), []);
+    // A session that was there has subscriptions that other shards may not know of.
+    let again = join(&mut shard, "subscriber", false);
+    assert_eq!(independent(&mut shard), []);
+    let dirty = shard.take_dirty();
+    assert!(dirty.contains(&again) && dirty.contains(&quiet));
+    assert_eq!(shard.out(quiet)[..], [0xd0, 0, 0x90, 3, 0, 1, 0]);
 }

@@ -49,7 +49,8 @@ impl Cluster {
             TurnStep::ChangeReceiving => drop(shard.take_receive_changes()),
             // Connections are opened where their session lives, and closed when they are flushed.
             TurnStep::Wait => self.begin_turn(index),
-            TurnStep::Adopt | TurnStep::Close => {}
+            // Its pushes are never blocked.
+            TurnStep::Adopt | TurnStep::FlushIndependent | TurnStep::Close => {}
         }
         Outcome::Done
     }

@@ -97,6 +97,7 @@ impl World {
                 outcome => outcome,
             },
             TurnStep::Flush => self.flush(shard)?,
+            TurnStep::FlushIndependent => self.flush_independent(shard)?,
             TurnStep::Close => self.end_closed(shard)?,
             // Whom the logic pauses is not read from at once.
             TurnStep::ChangeReceiving => Outcome::Done,
@@ -330,11 +331,14 @@ impl World {
         for to in (0..self.queues.len()).filter(|&to| to != shard) {
             let queue = &mut self.queues[shard][to];
             while queue.len() < self.profile.queue_messages_max {
-                if let Some(batch) = turning.logic.take_batch(index_of(to)) {
+                let is_for = |&&number: &&usize| self.connections[number].owner == to;
+                let connection = turning.transfers.iter().find(is_for).copied();
+                // Connections may pass batches that wait for room.
+                let is_first = connection.is_some() && self.rng.bool();
+                if !is_first && let Some(batch) = turning.logic.take_batch(index_of(to)) {
                     queue.push_back(ShardMessage::Batch(batch, published));
                 } else {
-                    let is_for = |&&number: &&usize| self.connections[number].owner == to;
-                    let Some(&number) = turning.transfers.iter().find(is_for) else {
+                    let Some(number) = connection else {
                         break;
                     };
                     turning.transfers.retain(|&other| other != number);

@@ -136,6 +136,20 @@ impl World {
         Ok(Outcome::Done)
     }
 
+    /// Sends what depends on no other shard.
+    pub(super) fn flush_independent(&mut self, shard: usize) -> Checked<Outcome> {
+        let mut independent = Vec::new();
+        self.shards[shard].logic.swap_independent(&mut independent);
+        for id in independent {
+            let is_it = |&number: &usize| self.connections[number].place == Place::Owned(id);
+            if let Some(number) = self.shards[shard].connections.iter().copied().find(is_it) {
+                self.flush_connection(shard, number)?;
+            }
+        }
+        self.observe(shard)?;
+        Ok(Outcome::Done)
+    }
+
     fn flush_connection(&mut self, shard: usize, number: usize) -> Checked {
         let connection = &mut self.connections[number];
         let Place::Owned(id) = connection.place else {

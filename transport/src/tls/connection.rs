@@ -9,8 +9,12 @@ use std::io::{BufRead, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConfig, ServerConnection,
+    SupportedCipherSuite,
+};
 
+use super::fault;
 use super::handshake::Handshake;
 use super::records::Records;
 use super::refusal;
@@ -42,8 +46,12 @@ pub struct TlsError {
 
 impl TlsError {
     fn of(source: rustls::Error, is_server: bool) -> Self {
-        let why = refusal::take_reason().or_else(|| refusal::explain(&source, is_server).map(Box::from));
-        Self { source, why }
+        let why = refusal::take_reason();
+        let why = why.unwrap_or_else(|| fault::explain(&source, is_server).into());
+        Self {
+            source,
+            why: Some(why),
+        }
     }
 }
 
@@ -212,8 +220,24 @@ impl TlsConnection {
             State::Records(records) => records.negotiated(),
             State::Handshake(_) | State::Broken => return None,
         };
-        Some(format!("{version:?} {:?}", suite.suite()))
+        Some(format!("{} {}", version_name(version), suite_name(suite)))
     }
+}
+
+/// The name of a version as people write it.
+fn version_name(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::TLSv1_2 => "TLS 1.2",
+        ProtocolVersion::TLSv1_3 => "TLS 1.3",
+        _ => "TLS",
+    }
+}
+
+/// The name of a suite in IANA's registry.
+fn suite_name(suite: SupportedCipherSuite) -> String {
+    // rustls tells the suites of TLS 1.3 apart by a prefix of its own.
+    let name = suite.suite().as_str().unwrap_or("of no name");
+    name.replacen("TLS13_", "TLS_", 1)
 }
 
 fn is_server(connection: &Connection) -> bool {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivateKeyDer, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::certificate::{Certificate, Purpose, RSA_BITS_MIN};
@@ -35,8 +36,20 @@ pub(super) fn own_certificate(
     let (certificate_path, key_path) = paths;
     let chain = files::certificates(certificate_path, "the certificate file")?;
     let looked_into = chain.first().map(Certificate::parse);
-    if let Some(Ok(certificate)) = &looked_into {
-        check_certificate(certificate, certificate_path, purpose)?;
+    match (&looked_into, chain.first()) {
+        (Some(Ok(certificate)), _) => check_certificate(certificate, certificate_path, purpose)?,
+        (Some(Err(_)), Some(first)) if ParsedCertificate::try_from(first).is_err() => {
+            return Err(TlsConfigError::Unusable {
+                what: "the certificate file",
+                path: certificate_path.to_owned(),
+                detail: format!(
+                    "what stands in its first CERTIFICATE block is no certificate: look with `openssl x509 -in {} \
+                     -noout -text`, and take the file as it was issued",
+                    certificate_path.display()
+                ),
+            });
+        }
+        _ => {}
     }
     let key = private_key::private_key(key_path, passphrase)?;
     let key = signing_key(key, paths, purpose, provider)?;
@@ -51,8 +64,10 @@ pub(super) fn own_certificate(
                 .collect();
         }
         Some(Err(cause)) => warnings.push(format!(
-            "{}: the certificate cannot be looked into: {cause}",
-            certificate_path.display()
+            "{}: the certificate has parts that are not as X.509 has them ({cause}), so its names, dates and purpose \
+             are not checked here and some clients may refuse it; issue it again: {}",
+            certificate_path.display(),
+            sign(word(purpose), None)
         )),
         None => {}
     }

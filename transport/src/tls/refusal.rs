@@ -10,12 +10,11 @@
 use std::cell::RefCell;
 
 use rustls::pki_types::UnixTime;
-use rustls::{
-    AlertDescription, CertRevocationListError, CertificateError, Error, InvalidMessage, PeerIncompatible,
-};
+use rustls::{CertRevocationListError, CertificateError, Error};
 use x509_cert::der::DateTime;
 
 use super::certificate::{Certificate, Purpose};
+use super::fault::{certificate_fault, list_fault};
 use super::identity;
 
 thread_local! {
@@ -90,7 +89,13 @@ impl Scene<'_> {
         if let Some(cause) = self.of_issuer(certificate, error) {
             return cause;
         }
-        self.of_purpose(certificate).unwrap_or_else(|| error.to_string())
+        self.of_purpose(certificate).unwrap_or_else(|| {
+            format!(
+                "{}; issue it again: {}",
+                certificate_fault(error),
+                sign(self.peer.word(), None)
+            )
+        })
     }
 
     /// The sentence for errors that need no look at the certificate.
@@ -145,7 +150,8 @@ impl Scene<'_> {
     fn of_list(&self, error: &CertRevocationListError) -> String {
         let list = self.revocation_list.unwrap_or("the revocation list");
         format!(
-            "{list} cannot be used ({error:?}); make it again with the authority's key: openssl ca -gencrl -out crl.pem"
+            "{list} cannot be used, {}; make it again with the authority's key: openssl ca -gencrl -out crl.pem",
+            list_fault(error)
         )
     }
 
@@ -201,95 +207,6 @@ impl Scene<'_> {
         }
         None
     }
-}
-
-/// What to say about an error that no certificate's words came with.
-pub(crate) fn explain(error: &Error, is_server: bool) -> Option<&'static str> {
-    let text = match error {
-        Error::NoCertificatesPresented if is_server => {
-            "the client sent no certificate and this listener requires one (require_certificate true): give the client \
-             its certificate and key, for example mosquitto_pub --cert FILE --key FILE"
-        }
-        Error::AlertReceived(alert) => return of_alert(*alert, is_server),
-        // TLS 1.1 and older know no signature algorithms, which rustls looks for first.
-        Error::PeerIncompatible(
-            PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
-        ) if is_server => {
-            "the client offers no version of TLS that is served here: set it to TLS 1.2 or 1.3, for example \
-             mosquitto_pub --tls-version tlsv1.2"
-        }
-        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
-            "client and server have no cipher suite in common: see `ciphers` and `ciphers_tls1.3` in the configuration \
-             and the client's settings"
-        }
-        Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
-            "client and server have no curve in common for the exchange of keys: X25519, P-256 and P-384 are served \
-             here, so let the client have one of them (its list of `groups` or `curves`)"
-        }
-        Error::PeerIncompatible(
-            PeerIncompatible::NoSignatureSchemesInCommon
-            | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon,
-        ) => {
-            "the client takes no signature that the server's key can make: a key on P-256 or of RSA with 2048 bits \
-             serves nearly all clients"
-        }
-        Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
-            "the other side's TLS 1.2 lacks the extended master secret (RFC 7627), without which it is not safe: \
-             update its TLS library, or let it use TLS 1.3"
-        }
-        Error::PeerIncompatible(_) => {
-            "the two sides' TLS have no way in common: let both have TLS 1.2 or 1.3 with ECDHE and AES-GCM or \
-             ChaCha20, as current libraries have by default"
-        }
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) if is_server => {
-            "the client does not speak TLS on this TLS port: give it --cafile, or let it use a plain port"
-        }
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "the server does not speak TLS on this port: use a TLS port, or connect without TLS"
-        }
-        Error::InvalidMessage(_)
-        | Error::InappropriateMessage { .. }
-        | Error::InappropriateHandshakeMessage { .. } => {
-            "the other side sent what is no TLS, or not as TLS has it: look for a program or a middlebox that is none, \
-             and update its TLS library"
-        }
-        Error::DecryptError => {
-            "a record does not open with the connection's key: it was damaged on its way, or the other side's TLS \
-             library is at fault"
-        }
-        Error::PeerMisbehaved(_) => "the other side breaks the rules of TLS: update its TLS library",
-        _ => return None,
-    };
-    Some(text)
-}
-
-fn of_alert(alert: AlertDescription, is_server: bool) -> Option<&'static str> {
-    use AlertDescription as Alert;
-    let text = match alert {
-        Alert::UnknownCA if is_server => {
-            "the client does not trust the authority of this server's certificate: give the client that authority's \
-             file, for example --cafile ca.crt"
-        }
-        Alert::BadCertificate | Alert::CertificateUnknown | Alert::CertificateExpired if is_server => {
-            "the client refuses this server's certificate: check that it is for the name that the client connects to \
-             (openssl x509 -noout -ext subjectAltName -in FILE), its dates, and the client's CA file"
-        }
-        Alert::UnknownCA
-        | Alert::BadCertificate
-        | Alert::CertificateUnknown
-        | Alert::CertificateExpired
-        | Alert::CertificateRevoked
-        | Alert::UnsupportedCertificate
-        | Alert::DecryptError => "the server refuses the client's certificate; the server's log says why",
-        Alert::CertificateRequired => {
-            "the server requires a client's certificate: name one and its key, for example --cert FILE --key FILE"
-        }
-        Alert::ProtocolVersion => "the two sides have no version of TLS in common: both must have 1.2 or 1.3",
-        _ => return None,
-    };
-    Some(text)
 }
 
 /// The commands for a new RSA key, its request and the certificate.

@@ -16,6 +16,7 @@ use rustls::{CertRevocationListError, ServerConfig};
 
 use super::certificate::Purpose;
 use super::client_verifier::ClientVerifier;
+use super::fault::list_fault;
 use super::own_certificate::{own_certificate, warnings_about_authorities};
 use super::passphrase::{KeyPassphrase, NoPassphrase};
 use super::peer_check::PeerCheck;
@@ -201,7 +202,10 @@ fn unusable(tls: &ServerTls<'_>, error: &VerifierBuilderError) -> TlsConfigError
                      -gencrl"
                         .to_owned()
                 }
-                error => format!("it cannot be used: {error:?}"),
+                error => format!(
+                    "it cannot be used, {}; make it again with the authority's key: openssl ca -gencrl -out crl.pem",
+                    list_fault(error)
+                ),
             },
         },
         error => TlsConfigError::Authority {

@@ -5,7 +5,7 @@
 //! and the copies are in the counters. An `out` that was emptied has no memory until something is appended again.
 
 use crate::limits;
-use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring};
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring, Output};
 use crate::logic::counters::{DropReason, EventKind};
 use crate::logic::delivery::Delivery;
 use crate::logic::flow::FlowControl;
@@ -16,6 +16,8 @@ use crate::logic::session::SessionSlot;
 pub(super) struct Outputs {
     /// For the shell: each connection once.
     dirty: Vec<ConnectionId>,
+    /// Connections whose output depends on no other shard, and those that are in `dirty` since they were put here.
+    independent: Vec<ConnectionId>,
     /// Emptied buffers for the next `out` that gets something.
     spare: Vec<Vec<u8>>,
     /// Copies of messages that went out to clients and are not in the counters yet.
@@ -73,12 +75,19 @@ impl Outputs {
     /// Puts the connection into the shell's list.
     #[inline]
     pub(super) fn mark_dirty(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(ConnectionId {
-                slot,
-                generation: connection.generation,
-            });
+        if connection.output != Output::Dependent {
+            connection.output = Output::Dependent;
+            self.dirty.push(connection.id(slot));
+        }
+    }
+
+    /// Puts the connection into the shell's list of those whose output depends on no other shard, unless it has other
+    /// output already.
+    #[inline]
+    pub(super) fn mark_independent(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
+        if connection.output == Output::Flushed {
+            connection.output = Output::Independent;
+            self.independent.push(connection.id(slot));
         }
     }
 
@@ -100,14 +109,34 @@ impl Delivery {
         std::mem::swap(taken, &mut self.outputs.dirty);
         let mut bytes = 0;
         for &id in taken.iter() {
-            let connection = self.connections.get_mut(id.slot);
-            if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
-                connection.dirty = false;
+            if let Some(connection) = self.connections.get_mut(id.slot)
+                && connection.generation == id.generation
+            {
+                connection.output = Output::Flushed;
                 bytes += connection.out.len() as u64;
                 self.flow.count(connection);
             }
         }
+        self.counters().bytes_sent.add(bytes);
+        self.take_independent(taken);
         self.flow.begin_turn();
+    }
+
+    /// Adds the connections to `taken` whose output depends on no other shard.
+    #[inline]
+    pub(in crate::logic) fn take_independent(&mut self, taken: &mut Vec<ConnectionId>) {
+        let mut bytes = 0;
+        for id in self.outputs.independent.drain(..) {
+            if let Some(connection) = self.connections.get_mut(id.slot)
+                && connection.generation == id.generation
+                && connection.output == Output::Independent
+            {
+                connection.output = Output::Flushed;
+                bytes += connection.out.len() as u64;
+                self.flow.count(connection);
+                taken.push(id);
+            }
+        }
         self.counters().bytes_sent.add(bytes);
     }
 
@@ -135,9 +164,9 @@ impl Delivery {
         counters.slow_consumers.set(self.flow.slow_consumers());
     }
 
-    /// Connections in the list for the shell.
+    /// Connections in the lists for the shell.
     pub(in crate::logic) fn dirty(&self) -> usize {
-        self.outputs.dirty.len()
+        self.outputs.dirty.len() + self.outputs.independent.len()
     }
 
     /// What is to be sent on a connection; nothing that anybody reads if it is gone.

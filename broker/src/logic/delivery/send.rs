@@ -8,8 +8,9 @@ use mqtt::packet::Ack;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{PacketIdentifier, ProtocolVersion, ReasonCode};
 
-use crate::logic::connection::{ConnectionSlot, Stage};
+use crate::logic::connection::{Connection, ConnectionSlot, Stage};
 use crate::logic::delivery::Delivery;
+use crate::logic::delivery::outputs::Outputs;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::reason_string;
 
@@ -21,6 +22,27 @@ impl Delivery {
         &mut self,
         slot: ConnectionSlot,
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
+    ) -> bool {
+        self.append(slot, write, Outputs::mark_dirty)
+    }
+
+    /// As [`Self::send`], of a packet from which the client learns nothing that another shard must know before: it may
+    /// be sent while batches wait.
+    #[inline]
+    pub(in crate::logic) fn send_independent(
+        &mut self,
+        slot: ConnectionSlot,
+        write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
+    ) -> bool {
+        self.append(slot, write, Outputs::mark_independent)
+    }
+
+    #[inline]
+    fn append(
+        &mut self,
+        slot: ConnectionSlot,
+        write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
+        mark: impl FnOnce(&mut Outputs, ConnectionSlot, &mut Connection),
     ) -> bool {
         let Some(connection) = self.connections.get_mut(slot) else {
             unreachable_state("a packet for a connection that is gone");
@@ -37,7 +59,7 @@ impl Delivery {
             return false;
         }
         let first_byte = connection.out.get(start).copied().unwrap_or_default();
-        self.outputs.mark_dirty(slot, connection);
+        mark(&mut self.outputs, slot, connection);
         self.counters().count_sent(first_byte);
         true
     }

@@ -58,7 +58,7 @@ impl Shard {
         if self.delivery.journal.has_changed() {
             self.delivery.defer_output(slot);
         }
-        let sent = self.delivery.send(slot, |out, version| {
+        let write = |out: &mut Vec<u8>, version| {
             let properties = properties.as_properties();
             ConnAck {
                 session_present,
@@ -66,7 +66,13 @@ impl Shard {
                 properties,
             }
             .encode(version, out);
-        });
+        };
+        // A session that was there has subscriptions, of which other shards may not know yet.
+        let sent = if session_present {
+            self.delivery.send(slot, write)
+        } else {
+            self.delivery.send_independent(slot, write)
+        };
         self.watch_keep_alive(slot);
         let counters = self.delivery.counters();
         counters.connects_accepted.add(1);

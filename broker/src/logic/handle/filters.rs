@@ -105,7 +105,7 @@ const ANSWER_BYTES: usize = 3;
 /// Filters of a packet that are handled together.
 pub(super) const FILTERS_AT_ONCE: usize = 8;
 
-const FILTER_WORK: u64 = 12;
+const FILTER_WORK: u64 = 24;
 
 /// Bytes of a filter that cost a unit: about a level.
 const FILTER_BYTES: usize = 4;

@@ -11,6 +11,6 @@ impl Handler<'_> {
     pub(in crate::logic) fn handle_pingreq(&mut self) {
         self.shard
             .delivery
-            .send(self.slot, |out, _| mqtt::encode::pingresp(out));
+            .send_independent(self.slot, |out, _| mqtt::encode::pingresp(out));
     }
 }

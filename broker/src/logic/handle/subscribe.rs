@@ -289,7 +289,7 @@ fn request(asked: &Asked<'_>) -> RetainedRequest {
 }
 
 /// Units of work that asking for the retained messages of a filter costs.
-const REQUEST_WORK: u64 = 6;
+const REQUEST_WORK: u64 = 12;
 
 fn via(asked: &Asked<'_>, group: Option<Arc<str>>) -> Via {
     let mut via = Via {

@@ -109,6 +109,18 @@ fn v28_a_key_that_everybody_may_read_is_warned_about() {
     assert_message(Some(&warnings.join("")), &["chmod 600", "open.key"]);
 }
 
+/// Base64 that decodes, to what is no certificate.
+#[test]
+fn a_block_that_is_no_certificate_refuses_the_start() {
+    let Some(pki) = pki() else { return };
+    let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(pki.path("no.crt"), text).unwrap();
+    assert_message(
+        warnings(pki, "no.crt", "server.key").err().as_deref(),
+        &["no.crt", "is no certificate", "openssl x509 -in"],
+    );
+}
+
 #[test]
 fn what_no_client_takes_refuses_the_start() {
     let Some(pki) = pki() else { return };
@@ -316,9 +328,9 @@ fn suites_and_versions_are_those_that_were_chosen() {
     for (version, suite) in [
         (
             TlsVersion::V1_2,
-            "TLSv1_2 TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+            "TLS 1.2 TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
         ),
-        (TlsVersion::V1_3, "TLSv1_3 TLS13_AES_128_GCM_SHA256"),
+        (TlsVersion::V1_3, "TLS 1.3 TLS_AES_128_GCM_SHA256"),
     ] {
         let met = meet(&made.config, &client(version).unwrap(), "localhost");
         assert_eq!(met.server.negotiated().as_deref(), Some(suite));
