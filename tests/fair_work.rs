@@ -1,7 +1,8 @@
 //! What one client sends may cost the broker much; the others do not wait for it.
 //!
-//! The longest wait of a quiet client, idle and in each flood: `cargo test -p tests fair_work -- --nocapture`. On a
-//! free core it is at most 20 ms longer than without the flood; what is asserted leaves room for other programs.
+//! The longest wait of a quiet client, idle and in each flood: `cargo test --release -p tests --test main fair_work --
+//! --nocapture --test-threads 1`. On a free core it is at most 20 ms longer than without the flood; what is asserted
+//! leaves room for other programs.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +15,9 @@ use mqtt::{ProtocolVersion, QoS};
 
 use crate::harness::{Broker, Client, Options, Setup, subscribe_packet, unsubscribe_packet};
 
-/// The longest wait that is no failure: each flood made it a multiple of this.
-const WAIT_MAX: Duration = Duration::from_millis(200);
+/// The longest wait that is no failure, with a broker that is not optimized and memory that other programs use too: each
+/// flood made it a multiple of this.
+const WAIT_MAX: Duration = Duration::from_millis(120);
 
 /// The longest wait whatever else runs on the machine: a shard that waits for something uses no CPU time.
 const WALL_WAIT_MAX: Duration = Duration::from_secs(2);

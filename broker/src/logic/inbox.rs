@@ -93,6 +93,11 @@ impl Shard {
         batch
     }
 
+    /// What batches for another shard have cost it of late for each [`COST_BASE`](super::COST_BASE) units of their work.
+    pub fn set_batch_cost(&mut self, to: u16, cost: u64) {
+        self.outboxes.set_cost(to, cost);
+    }
+
     /// Whether there is a batch for another shard.
     #[must_use]
     pub fn has_batch(&self, to: u16) -> bool {

@@ -89,6 +89,7 @@ pub use self::lookup::TracedClient;
 pub use self::message::{ForeignMessage, StoredMessage, subscription_identifiers};
 use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
+pub use self::outbox::{COST_BASE, COST_MAX};
 pub use self::owner::owner_shard;
 pub use self::resource_counts::ResourceCounts;
 pub use self::retained::{FoundMessage, RequestId, RetainedNote, RetainedQuota, Ticket};

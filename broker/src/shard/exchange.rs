@@ -126,6 +126,7 @@ impl QueueEnds {
         while let Some(batch) = self.queues.take_spare_batch(self.shard, to) {
             logic.recycle_batch(batch);
         }
+        logic.set_batch_cost(to, self.queues.cost(self.shard, to));
         let mut pushed = false;
         let since = self.since_of(now, to);
         while self.waits_for(to, logic) {
@@ -183,7 +184,10 @@ impl ShardLoop {
             match queues.pop(*shard, from) {
                 Some(ShardMessage::Batch(batch)) => {
                     let before = self.logic.counters().sent_at_once();
+                    let spent_before = self.logic.work().spent_in_turn();
                     self.logic.receive_batch(self.now, from, &batch);
+                    let spent = self.logic.work().spent_in_turn() - spent_before;
+                    queues.note_cost(*shard, from, batch.work(), spent);
                     self.times.took(&batch, &before, self.logic.counters());
                     queues.give_back(*shard, from, batch);
                 }

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a queue is full of messages or of work, so that what a shard has to take in one turn is bounded; a full
 //! queue never blocks, the sender keeps what does not fit and tries again in its next turn (policy
-//! of the queue: back-pressure on the sender's publishers). A message is never lost to sleep: the sender pushes before
+//! of the queue: back-pressure on the sender's publishers). What a batch costs is known only to the shard that takes it,
+//! as that has the subscribers: the sender goes by what earlier batches have cost there. A message is never lost to sleep: the sender pushes before
 //! it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more (all SeqCst).
 
 use std::sync::OnceLock;
@@ -12,7 +13,7 @@ use crossbeam::queue::ArrayQueue;
 use transport::ring::{RingHandle, Waker};
 
 use crate::limits;
-use crate::logic::Batch;
+use crate::logic::{Batch, COST_BASE, COST_MAX};
 use crate::shard::transfer::ConnectionTransfer;
 
 /// A message from one shard to another.
@@ -40,11 +41,19 @@ pub(crate) struct ShardQueues {
     work_max: u64,
 }
 
+/// A message, and the work that it was counted as.
+struct Queued {
+    units: u64,
+    message: ShardMessage,
+}
+
 struct Inbox {
     /// What others sent, by the number of the sender.
-    messages: Vec<ArrayQueue<ShardMessage>>,
-    /// The work of the batches among them, by the number of the sender.
+    messages: Vec<ArrayQueue<Queued>>,
+    /// The work of the messages among them, by the number of the sender.
     work: Vec<AtomicU64>,
+    /// What batches have cost of late for each [`COST_BASE`] units that their sender knew of, by the number of the sender.
+    cost: Vec<AtomicU64>,
     /// Emptied batches on their way back, by the shard that emptied them.
     returned: Vec<ArrayQueue<Batch>>,
     asleep: AtomicBool,
@@ -70,6 +79,7 @@ impl ShardQueues {
         let inbox = || Inbox {
             messages: queues(),
             work: (0..count).map(|_| AtomicU64::new(0)).collect(),
+            cost: (0..count).map(|_| AtomicU64::new(COST_BASE)).collect(),
             returned: returns(),
             asleep: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
@@ -96,25 +106,48 @@ impl ShardQueues {
         let Some((queue, work)) = self.queue(to, from) else {
             return Err(message);
         };
-        let units = message.work();
+        let units = message.work().saturating_mul(self.cost(from, to)) / COST_BASE;
         // Counted before it can be taken.
         work.fetch_add(units, Ordering::Relaxed);
-        queue.push(message).inspect_err(|_| {
+        queue.push(Queued { units, message }).map_err(|queued| {
             work.fetch_sub(units, Ordering::Relaxed);
+            queued.message
         })
+    }
+
+    /// What the batches from one shard to another have cost of late for each [`COST_BASE`] units that the sender knew
+    /// of.
+    pub(crate) fn cost(&self, from: u16, to: u16) -> u64 {
+        let inbox = self.inboxes.get(usize::from(to));
+        let cost = inbox.and_then(|inbox| inbox.cost.get(usize::from(from)));
+        cost.map_or(COST_BASE, |cost| cost.load(Ordering::Relaxed))
+    }
+
+    /// Notes what a batch from another shard has cost, of which the sender knew of `known` units. A cost that is higher
+    /// than before counts at once, a lower one little by little.
+    pub(crate) fn note_cost(&self, shard: u16, from: u16, known: u64, spent: u64) {
+        let inbox = self.inboxes.get(usize::from(shard));
+        if let Some(cost) = inbox.and_then(|inbox| inbox.cost.get(usize::from(from))) {
+            let before = cost.load(Ordering::Relaxed);
+            let now = spent.saturating_mul(COST_BASE) / known.max(1);
+            let now = now.clamp(COST_BASE, COST_MAX).max(before - before / 8);
+            if now != before {
+                cost.store(now, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Whether the next push succeeds and the batches in the queue are not too much work. Only the sender of the queue
     /// may rely on the answer.
     pub(crate) fn has_room(&self, from: u16, to: u16) -> bool {
-        let has_room = |(queue, work): (&ArrayQueue<ShardMessage>, &AtomicU64)| {
+        let has_room = |(queue, work): (&ArrayQueue<Queued>, &AtomicU64)| {
             !queue.is_full() && (work.load(Ordering::Relaxed) < self.work_max || queue.is_empty())
         };
         self.queue(to, from).is_some_and(has_room) || self.is_gone(to)
     }
 
     /// The queue of a shard from another one, and the work in it.
-    fn queue(&self, shard: u16, from: u16) -> Option<(&ArrayQueue<ShardMessage>, &AtomicU64)> {
+    fn queue(&self, shard: u16, from: u16) -> Option<(&ArrayQueue<Queued>, &AtomicU64)> {
         let inbox = self.inboxes.get(usize::from(shard))?;
         let from = usize::from(from);
         Some((inbox.messages.get(from)?, inbox.work.get(from)?))
@@ -167,8 +200,8 @@ impl ShardQueues {
 
     pub(crate) fn pop(&self, shard: u16, from: u16) -> Option<ShardMessage> {
         let (queue, work) = self.queue(shard, from)?;
-        let message = queue.pop()?;
-        work.fetch_sub(message.work(), Ordering::Relaxed);
+        let Queued { units, message } = queue.pop()?;
+        work.fetch_sub(units, Ordering::Relaxed);
         Some(message)
     }
 

@@ -59,6 +59,9 @@ impl Outputs {
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         self.open(connection);
+        if connection.out.capacity() - connection.out.len() < appended.bytes {
+            grow(slot, connection, appended.bytes);
+        }
         write(&mut connection.out);
         if let Some(aliases) = connection.outbound_aliases() {
             aliases.commit();
@@ -99,6 +102,21 @@ impl Outputs {
         {
             connection.out = buffer;
         }
+    }
+}
+
+/// Makes room for `bytes` more. A large output grows by half of itself to all of it, which each connection has a factor
+/// of its own for: subscribers of one topic that do not read have outputs of one size, and if all of them doubled in one
+/// turn, the kernel would have to clear hundreds of megabytes in it.
+#[cold]
+fn grow(slot: ConnectionSlot, connection: &mut Connection, bytes: usize) {
+    let out = &mut connection.out;
+    let length = out.len();
+    if length < limits::OUT_BYTES_LARGE {
+        out.reserve(bytes);
+    } else {
+        let factor = 64 + slot.to_u32() as usize % 64;
+        out.reserve_exact(bytes.max(length / 128 * factor));
     }
 }
 

@@ -138,7 +138,7 @@ impl Batch {
     /// Appends a record to the log.
     #[inline]
     pub(super) fn push(&mut self, record: &BatchRecord<'_>) {
-        self.work += 1;
+        self.work += record.work();
         match *record {
             BatchRecord::Run(run) => {
                 let kind = 1 + form(run.version);
@@ -215,6 +215,20 @@ impl Batch {
         log.extend_from_slice(&u32::try_from(bytes).unwrap_or(0).to_le_bytes());
         for part in parts {
             log.extend_from_slice(part);
+        }
+    }
+}
+
+impl BatchRecord<'_> {
+    /// About what it costs a shard with one subscriber, in units of work.
+    #[inline]
+    fn work(&self) -> u64 {
+        match self {
+            Self::Run(run) => u64::from(run.count) + run.packets.len() as u64 / limits::COPIED_BYTES,
+            Self::Message { packet, .. } | Self::Shared { packet, .. } => {
+                1 + packet.len() as u64 / limits::COPIED_BYTES
+            }
+            Self::Retained { .. } => 1,
         }
     }
 }

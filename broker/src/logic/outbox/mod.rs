@@ -56,7 +56,7 @@ pub(super) enum Blocked {
 }
 
 /// The batches that wait for one other shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Outbox {
     full: VecDeque<Batch>,
     current: Batch,
@@ -66,13 +66,21 @@ struct Outbox {
     work: u64,
     /// Publishers wait until it is empty.
     was_full: bool,
+    /// What a batch costs the shard for each [`COST_BASE`] units of the work that is counted here.
+    cost: u64,
 }
+
+/// See [`Outboxes::set_cost`].
+pub const COST_BASE: u64 = 16;
+
+/// The highest cost that is gone by: a batch then has few messages.
+pub const COST_MAX: u64 = COST_BASE * 256;
 
 impl Outboxes {
     pub(super) fn new(index: u16, count: u16) -> Self {
         Self {
             index,
-            outboxes: (0..count).map(|_| Outbox::default()).collect(),
+            outboxes: (0..count).map(|_| Outbox::new()).collect(),
             spare: Vec::new(),
             batch_bytes: limits::batch_bytes(count),
             batch_work: limits::batch_work(count),
@@ -97,6 +105,14 @@ impl Outboxes {
     pub(super) fn set_paused(&mut self, shard: u16, paused: bool) {
         if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
             outbox.paused = paused;
+        }
+    }
+
+    /// From now on a batch for that shard counts as `cost` for each [`COST_BASE`] units of what it is known to cost:
+    /// how many subscribers a message has there is known there alone. The more it costs, the less is in a batch.
+    pub(super) fn set_cost(&mut self, shard: u16, cost: u64) {
+        if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
+            outbox.cost = cost.clamp(COST_BASE, COST_MAX);
         }
     }
 
@@ -316,7 +332,7 @@ impl Outboxes {
             return unreachable_state("an outbox for no shard");
         };
         write(outbox.open(self.batch_bytes, self.batch_work, &mut self.spare));
-        if outbox.len() > limits::OUTBOX_BATCHES_MAX || outbox.work > self.outbox_work {
+        if outbox.len() > limits::OUTBOX_BATCHES_MAX || outbox.costs(outbox.work) > self.outbox_work {
             outbox.was_full = true;
             self.block(Blocked::Full(shard));
         }
@@ -359,6 +375,23 @@ impl Encoding {
 }
 
 impl Outbox {
+    fn new() -> Self {
+        Self {
+            full: VecDeque::new(),
+            current: Batch::default(),
+            paused: false,
+            work: 0,
+            was_full: false,
+            cost: COST_BASE,
+        }
+    }
+
+    /// What so many units cost the shard that takes them.
+    #[inline]
+    fn costs(&self, units: u64) -> u64 {
+        units.saturating_mul(self.cost) / COST_BASE
+    }
+
     fn len(&self) -> usize {
         self.full.len() + usize::from(!self.current.is_empty())
     }
@@ -366,7 +399,13 @@ impl Outbox {
     /// The batch that takes the next record.
     #[inline]
     fn open(&mut self, batch_bytes: usize, batch_work: u64, spare: &mut Vec<Batch>) -> &mut Batch {
-        if self.current.is_full(batch_bytes, batch_work) {
+        let is_full = if self.cost == COST_BASE {
+            self.current.is_full(batch_bytes, batch_work)
+        } else {
+            self.current
+                .is_full(batch_bytes, batch_work * COST_BASE / self.cost)
+        };
+        if is_full {
             let next = spare.pop().unwrap_or_default();
             self.work += self.current.work();
             self.full.push_back(std::mem::replace(&mut self.current, next));

@@ -251,11 +251,5 @@ fn the_forger_has_the_keys() {
     let mut forger = Forger::tls13();
     forger.is_well(DATA, b"as any client");
     assert_eq!(forger.plain, b"as any client");
-    assert!(
-        forger
-            .server
-            .negotiated()
-            .unwrap()
-            .contains(&format!("{:?}", ProtocolVersion::TLSv1_3))
-    );
+    assert!(forger.server.negotiated().unwrap().starts_with("TLS 1.3 TLS_"));
 }

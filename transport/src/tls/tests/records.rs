@@ -114,12 +114,8 @@ fn every_cipher_suite() {
     for (version, suite) in SUITES {
         let mut pair = Pair::of(Some(version), Some(suite));
         let negotiated = pair.client.negotiated_cipher_suite().unwrap().suite();
-        assert!(
-            pair.server
-                .negotiated()
-                .unwrap()
-                .ends_with(&format!("{negotiated:?}"))
-        );
+        let name = format!("{negotiated:?}").replace("TLS13_", "TLS_");
+        assert!(pair.server.negotiated().unwrap().ends_with(&name));
         for _ in 0..3 {
             pair.talk();
         }
