@@ -135,6 +135,8 @@ pub struct Shard {
     unstored: VecDeque<Unstored>,
     /// Memory of packets that have not come whole.
     partial_bytes: usize,
+    /// Messages that had come and gone when spare memory was last dropped.
+    published_before: u64,
     properties: PropertiesBuf,
 }
 
@@ -171,6 +173,7 @@ impl Shard {
             unclaimed: Vec::new(),
             unstored: VecDeque::new(),
             partial_bytes: 0,
+            published_before: 0,
             properties: PropertiesBuf::new(),
         }
     }
@@ -356,6 +359,12 @@ impl Shard {
     pub fn drop_spare(&mut self) {
         self.delivery.drop_spare_outs();
         self.outboxes.drop_spare();
+        let counters = self.delivery.counters();
+        let published = counters.publishes_received.get() + counters.publishes_sent.get();
+        // While nothing is published, what topics lead to is worth no memory.
+        if std::mem::replace(&mut self.published_before, published) == published {
+            self.routing.drop_routes();
+        }
     }
 
     /// A call is made at that time.

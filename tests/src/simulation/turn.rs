@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use broker::logic::{Batch, COST_BASE, COST_MAX, FirstPacket, Shard, ShardCounters, Timestamp};
+use broker::logic::{Batch, FirstPacket, Shard, ShardCounters, Timestamp};
 use broker::settings::Settings;
 use broker::turn::{Outcome, TakeOvers, Turn, TurnStep};
 
@@ -329,11 +329,6 @@ impl World {
         }
         let turning = &mut self.shards[shard];
         for to in (0..self.queues.len()).filter(|&to| to != shard) {
-            // What batches cost the others is theirs to know: here anything.
-            let costs = [COST_BASE, 4 * COST_BASE, COST_MAX];
-            turning
-                .logic
-                .set_batch_cost(index_of(to), costs[self.rng.usize(0..costs.len())]);
             let queue = &mut self.queues[shard][to];
             while queue.len() < self.profile.queue_messages_max {
                 let is_for = |&&number: &&usize| self.connections[number].owner == to;

@@ -18,6 +18,8 @@ use crate::logic::retained::RetainedRequest;
 pub(in crate::logic) struct FiltersBegun {
     /// Bytes of the filters that were handled.
     pub(super) bytes: usize,
+    /// So many of them were handled when it was continued last.
+    bytes_before: usize,
     /// The reason codes of the filters that were handled so far.
     pub(super) reasons: Vec<u8>,
     /// Those whose retained messages are to be found, the last one first once the packet is answered.
@@ -28,9 +30,10 @@ pub(in crate::logic) struct FiltersBegun {
 }
 
 impl FiltersBegun {
-    /// Whether it may go on later here: a packet with few filters does not.
+    /// Whether it may go on later here: a packet with few filters does not, unless they are long.
     pub(super) fn may_stop(&self) -> bool {
-        !self.reasons.is_empty() && self.reasons.len().is_multiple_of(FILTERS_AT_ONCE)
+        let is_much = self.bytes - self.bytes_before >= FILTERS_BYTES_AT_ONCE;
+        !self.reasons.is_empty() && (is_much || self.reasons.len().is_multiple_of(FILTERS_AT_ONCE))
     }
 }
 
@@ -49,10 +52,11 @@ impl Handler<'_> {
     pub(in crate::logic) fn continue_filters(&mut self, frame: &Frame<'_>, version: ProtocolVersion) -> bool {
         let connection = self.shard.delivery.connection(self.slot);
         let rare = connection.and_then(|connection| connection.rare.as_mut());
-        let Some(begun) = rare.and_then(|rare| rare.filters_begun.take()) else {
+        let Some(mut begun) = rare.and_then(|rare| rare.filters_begun.take()) else {
             unreachable_state("a packet that was not begun");
             return true;
         };
+        begun.bytes_before = begun.bytes;
         let delivery = &mut self.shard.delivery;
         delivery.journal.continue_packet(begun.changed);
         match mqtt::decode::decoded_before(frame, version) {
@@ -104,6 +108,9 @@ const ANSWER_BYTES: usize = 3;
 
 /// Filters of a packet that are handled together.
 pub(super) const FILTERS_AT_ONCE: usize = 8;
+
+/// Bytes of filters that are handled together.
+const FILTERS_BYTES_AT_ONCE: usize = 1024;
 
 const FILTER_WORK: u64 = 24;
 

@@ -52,3 +52,35 @@ fn a_publisher_meets_what_is_full_and_who_is_paused() {
         .filter(|&(_, drained)| drained);
     assert_eq!(drained.count(), 1);
 }
+
+/// A batch that costs the other shard a hundred times what is known of it here has a hundredth of the messages, and the
+/// outbox is full of a hundredth.
+#[test]
+fn the_more_batches_cost_the_less_is_in_them() {
+    let packet = vec![0; 100];
+    let record = BatchRecord::Message {
+        version: ProtocolVersion::V5,
+        publication: None,
+        packet: &packet,
+    };
+    let messages_until_full = |cost: u64| {
+        let mut outboxes = Outboxes::new(0, 2);
+        outboxes.set_cost(1, cost);
+        let mut sent = 0;
+        while outboxes.take_blocked() != [Blocked::Full(1)] {
+            outboxes.send(&[1], &record, 0);
+            sent += 1;
+        }
+        let (batch, _) = outboxes.take(1);
+        (sent, batch.unwrap().work())
+    };
+    let (usual, in_batch) = messages_until_full(COST_BASE);
+    let (few, in_small_batch) = messages_until_full(100 * COST_BASE);
+    assert!(few * 20 < usual, "{few} of {usual}");
+    assert!(
+        in_small_batch * 10 < in_batch && in_small_batch > 0,
+        "{in_small_batch} of {in_batch}"
+    );
+    let (fewest, _) = messages_until_full(u64::MAX);
+    assert!(fewest > 0, "there is an end to it");
+}

@@ -84,6 +84,11 @@ impl Routing {
         self.routes.get(slot)
     }
 
+    /// Drops the routes that are cached.
+    pub(super) fn drop_routes(&mut self) {
+        self.routes.drop_all();
+    }
+
     /// Invalidates all routes, because the rules for what sessions may read have changed.
     pub(super) fn rights_changed(&mut self) {
         self.routes.rights_changed();

@@ -277,11 +277,17 @@ impl Routes {
         false
     }
 
+    /// Drops what is cached, with its memory.
+    pub(in crate::logic) fn drop_all(&mut self) {
+        self.slots.clear();
+        self.by_topic = HashTable::new();
+        self.slots.insert(Route::default());
+        (self.found, self.gathered) = (Vec::new(), Vec::new());
+    }
+
     fn insert(&mut self, topic: &str) -> RouteSlot {
         if self.slots.len() >= limits::ROUTES_MAX {
-            self.slots.clear();
-            self.by_topic.clear();
-            self.slots.insert(Route::default());
+            self.drop_all();
         }
         let route = Route {
             topic: topic.into(),

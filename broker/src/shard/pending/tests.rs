@@ -358,6 +358,21 @@ fn a_client_that_does_not_read_is_closed() {
     assert!(matches!(pair.pending.receive(&request), Next::Close(why) if why == DOES_NOT_READ));
 }
 
+/// Each costs its client next to nothing, so the log has a line a second and shard for all of them.
+#[test]
+fn clients_that_do_not_read_are_logged_once_a_second() {
+    let mut pending = PendingConnections::default();
+    let second = limits::ACCEPT_QUIET_NS;
+    let mut count = |at: u64| pending.count_not_reading(Timestamp(second * 5 + at));
+    assert_eq!(count(0), Some(0), "the first one has a line");
+    let lines: Vec<_> = (1..1000)
+        .filter_map(|number| count(number * second / 1000))
+        .collect();
+    assert!(lines.is_empty(), "{lines:?}");
+    assert_eq!(count(second), Some(999), "the line says how many had none");
+    assert_eq!((count(second + 1), count(second * 2)), (None, Some(1)));
+}
+
 #[test]
 fn a_full_listener_takes_nobody_and_the_count_stays() {
     let connections = Arc::default();
