@@ -115,9 +115,6 @@ pub const SHARD_OUTPUT: Watermarks = Watermarks {
 /// with the kernel.
 pub const TURN_OUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Bytes of an output from which on it is one of those that grow by a factor of their own.
-pub const OUT_BYTES_LARGE: usize = 32 * 1024;
-
 /// Nanoseconds that publishers wait for a client. Over: it is slow, see [`QUARANTINE_NS`].
 pub const GRACE_NS: u64 = 500_000_000;
 

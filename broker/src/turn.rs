@@ -8,7 +8,7 @@
 //! Wait ─► Take (each other shard) ─► Adopt ─► Handle ─► RunTimers ─► Push ─► Flush ─► Close ─► ChangeReceiving ─► Wait
 //!            │ the turn is full       (only after a second look at all      │ blocked                 ▲
 //!            ▼                         queues)                              └─────────────────────────┘
-//!          Push ─► Flush ─► Take what is left            (blocked: FlushIndependent takes the place of Flush and Close)
+//!          Push ─► Flush ─► Take what is left           (blocked: FlushIndependent in place of Flush and Close)
 //! ```
 //!
 //! Invariants: each with its reason; together they are the happens-before rule: what a client was sent (SUBACK, PUBACK,

@@ -16,6 +16,9 @@ pub const WORK: WorkLimits = WorkLimits {
 /// Bytes of a message that cost a unit of work for each session that gets a copy: they are written, and later sent.
 pub const COPIED_BYTES: u64 = 256;
 
+/// Bytes of an output from which on it is one of those that grow by a factor of their own.
+pub const OUT_BYTES_LARGE: usize = 32 * 1024;
+
 /// Bytes of QoS 0 messages of one topic that are passed on together where it is not known how many sessions get them.
 pub const RUN_BYTES_MIN: usize = 4096;
 

@@ -87,7 +87,6 @@ impl Shard {
         let mounted = self.delivery.is_mounted(slot);
         let mut reading = self.delivery.reading(slot);
         while let Some(context) = reading {
-            let PacketContext { version, .. } = context;
             let rest = bytes.get(at..).unwrap_or_default();
             let frame = match mqtt::frame::split(rest, context.packet_bytes_max) {
                 Ok(Some(frame)) => frame,
@@ -99,12 +98,9 @@ impl Shard {
             };
             let decoded;
             let publish = if frame.packet_type == PacketType::Publish {
-                decoded = mqtt::decode::publish(&frame, version);
+                decoded = mqtt::decode::publish(&frame, context.version);
                 match &decoded {
-                    Ok(publish) => {
-                        self.spend_on_properties(publish);
-                        Some(publish)
-                    }
+                    Ok(publish) => Some(self.spend_on_properties(publish)),
                     Err(error) => {
                         stopped = self.pass_on_then_refuse(slot, bytes, run.take(), at, *error);
                         break;
@@ -266,11 +262,12 @@ impl Shard {
 impl Shard {
     /// Properties are looked through several times, and there may be very many.
     #[inline]
-    fn spend_on_properties(&mut self, publish: &Publish<'_>) {
+    fn spend_on_properties<'a, 'p>(&mut self, publish: &'p Publish<'a>) -> &'p Publish<'a> {
         if !publish.properties.is_empty() {
             let bytes = publish.properties.as_bytes().len();
             self.work.spend((bytes / limits::PROPERTY_BYTES) as u64);
         }
+        publish
     }
 
     /// Bytes of messages of a topic that may be passed on together: as many as the share of work allows copies of.

@@ -93,7 +93,8 @@ impl Shard {
         batch
     }
 
-    /// What batches for another shard have cost it of late for each [`COST_BASE`](super::COST_BASE) units of their work.
+    /// What batches for another shard have cost it of late, for each [`COST_BASE`](super::COST_BASE) units of their
+    /// work.
     pub fn set_batch_cost(&mut self, to: u16, cost: u64) {
         self.outboxes.set_cost(to, cost);
     }

@@ -59,8 +59,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     let files = configuration.access_files();
     let policy = Policy::load(&files, None)?;
     requirements::check_io_uring()?;
-    requirements::forbid_core_dumps();
-    requirements::forbid_huge_pages();
+    requirements::forbid_core_dumps_and_huge_pages();
     socket::raise_descriptor_limit();
     let passphrases = Passphrases::default();
     let tls = tls_of_listeners(configuration, &passphrases)?;

@@ -7,8 +7,14 @@ use transport::ring::{Ring, RingOptions};
 
 use super::error::ServerError;
 
+/// Forbids what a broker must not have.
+pub(super) fn forbid_core_dumps_and_huge_pages() {
+    forbid_core_dumps();
+    forbid_huge_pages();
+}
+
 /// Forbids core dumps: keys and passwords are in memory.
-pub(super) fn forbid_core_dumps() {
+fn forbid_core_dumps() {
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -17,10 +23,10 @@ pub(super) fn forbid_core_dumps() {
     let _ = setrlimit(Resource::Core, none);
 }
 
-/// Forbids transparent huge pages, which the allocator asks for. With them a table that grows by a little has the kernel
-/// clear megabytes while clients wait, and freed memory stays where one byte of two megabytes is in use: an idle broker
-/// took 33 MB, and 10 MB without them.
-pub(super) fn forbid_huge_pages() {
+/// Forbids transparent huge pages, which the allocator asks for. With them the kernel clears megabytes for a table that
+/// grows by a little, while clients wait, and freed memory stays where one byte of two megabytes is in use: an idle
+/// broker took 33 MB, and 10 MB without them.
+fn forbid_huge_pages() {
     // Where it is forbidden to forbid them, they cost memory and time and harm nothing.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }

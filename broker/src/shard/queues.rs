@@ -2,9 +2,10 @@
 //!
 //! Invariants: a queue is full of messages or of work, so that what a shard has to take in one turn is bounded; a full
 //! queue never blocks, the sender keeps what does not fit and tries again in its next turn (policy
-//! of the queue: back-pressure on the sender's publishers). What a batch costs is known only to the shard that takes it,
-//! as that has the subscribers: the sender goes by what earlier batches have cost there. A message is never lost to sleep: the sender pushes before
-//! it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more (all SeqCst).
+//! of the queue: back-pressure on the sender's publishers). What a batch costs is known only to the shard that takes
+//! it, as that has the subscribers: the sender goes by what earlier batches have cost there. A message is never lost to
+//! sleep: the sender pushes before it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more
+//! (all SeqCst).
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -42,17 +43,17 @@ pub(crate) struct ShardQueues {
 }
 
 /// A message, and the work that it was counted as.
-struct Queued {
+struct CountedMessage {
     units: u64,
     message: ShardMessage,
 }
 
 struct Inbox {
     /// What others sent, by the number of the sender.
-    messages: Vec<ArrayQueue<Queued>>,
+    messages: Vec<ArrayQueue<CountedMessage>>,
     /// The work of the messages among them, by the number of the sender.
     work: Vec<AtomicU64>,
-    /// What batches have cost of late for each [`COST_BASE`] units that their sender knew of, by the number of the sender.
+    /// What batches have cost of late, for each [`COST_BASE`] units that their sender knew of, by its number.
     cost: Vec<AtomicU64>,
     /// Emptied batches on their way back, by the shard that emptied them.
     returned: Vec<ArrayQueue<Batch>>,
@@ -109,7 +110,7 @@ impl ShardQueues {
         let units = message.work().saturating_mul(self.cost(from, to)) / COST_BASE;
         // Counted before it can be taken.
         work.fetch_add(units, Ordering::Relaxed);
-        queue.push(Queued { units, message }).map_err(|queued| {
+        queue.push(CountedMessage { units, message }).map_err(|queued| {
             work.fetch_sub(units, Ordering::Relaxed);
             queued.message
         })
@@ -140,14 +141,14 @@ impl ShardQueues {
     /// Whether the next push succeeds and the batches in the queue are not too much work. Only the sender of the queue
     /// may rely on the answer.
     pub(crate) fn has_room(&self, from: u16, to: u16) -> bool {
-        let has_room = |(queue, work): (&ArrayQueue<Queued>, &AtomicU64)| {
+        let has_room = |(queue, work): (&ArrayQueue<CountedMessage>, &AtomicU64)| {
             !queue.is_full() && (work.load(Ordering::Relaxed) < self.work_max || queue.is_empty())
         };
         self.queue(to, from).is_some_and(has_room) || self.is_gone(to)
     }
 
     /// The queue of a shard from another one, and the work in it.
-    fn queue(&self, shard: u16, from: u16) -> Option<(&ArrayQueue<Queued>, &AtomicU64)> {
+    fn queue(&self, shard: u16, from: u16) -> Option<(&ArrayQueue<CountedMessage>, &AtomicU64)> {
         let inbox = self.inboxes.get(usize::from(shard))?;
         let from = usize::from(from);
         Some((inbox.messages.get(from)?, inbox.work.get(from)?))
@@ -200,7 +201,7 @@ impl ShardQueues {
 
     pub(crate) fn pop(&self, shard: u16, from: u16) -> Option<ShardMessage> {
         let (queue, work) = self.queue(shard, from)?;
-        let Queued { units, message } = queue.pop()?;
+        let CountedMessage { units, message } = queue.pop()?;
         work.fetch_sub(units, Ordering::Relaxed);
         Some(message)
     }

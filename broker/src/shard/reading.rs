@@ -194,6 +194,7 @@ impl ShardLoop {
             let paused = self.logic.receive_paused(id) && !is_awaited;
             let unfinished = self.logic.is_unfinished(id);
             let Some(connection) = self.connections.get(id) else {
+                // What it sent last has ended it.
                 return;
             };
             if connection.unread.len() == 0 && !unfinished {
@@ -219,10 +220,8 @@ impl ShardLoop {
                 None => self.connections.unread_bytes -= piece.len() - handled - taken,
             }
         }
-        let Some(connection) = self.connections.get(id) else {
-            return;
-        };
-        match connection.unread.ended.take() {
+        let connection = self.connections.get(id);
+        match connection.and_then(|connection| connection.unread.ended.take()) {
             Some(cause) => self.connections.ended.push_back((id, cause)),
             None => self.resume_receiving(id),
         }

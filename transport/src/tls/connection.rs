@@ -235,7 +235,7 @@ fn version_name(version: ProtocolVersion) -> &'static str {
 
 /// The name of a suite in IANA's registry.
 fn suite_name(suite: SupportedCipherSuite) -> String {
-    // rustls tells the suites of TLS 1.3 apart by a prefix of its own.
+    // rustls marks the suites of TLS 1.3 by a prefix of its own.
     let name = suite.suite().as_str().unwrap_or("of no name");
     name.replacen("TLS13_", "TLS_", 1)
 }

@@ -105,9 +105,9 @@ impl Outputs {
     }
 }
 
-/// Makes room for `bytes` more. A large output grows by half of itself to all of it, which each connection has a factor
-/// of its own for: subscribers of one topic that do not read have outputs of one size, and if all of them doubled in one
-/// turn, the kernel would have to clear hundreds of megabytes in it.
+/// Makes room for `bytes` more. A large output grows by half of itself to all of it, by a factor that differs between
+/// connections: subscribers of one topic that do not read have outputs of one size, and if all of them doubled in the
+/// same turn, the kernel would have to clear hundreds of megabytes in it.
 #[cold]
 fn grow(slot: ConnectionSlot, connection: &mut Connection, bytes: usize) {
     let out = &mut connection.out;

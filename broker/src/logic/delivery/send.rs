@@ -26,8 +26,8 @@ impl Delivery {
         self.append(slot, write, Outputs::mark_dirty)
     }
 
-    /// As [`Self::send`], of a packet from which the client learns nothing that another shard must know before: it may
-    /// be sent while batches wait.
+    /// As [`Self::send`], of a packet from which the client learns nothing that another shard must know before: it
+    /// may be sent while batches wait.
     #[inline]
     pub(in crate::logic) fn send_independent(
         &mut self,
@@ -35,6 +35,21 @@ impl Delivery {
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
     ) -> bool {
         self.append(slot, write, Outputs::mark_independent)
+    }
+
+    /// As [`Self::send_independent`], if the session is new: one that was there has subscriptions, of which other
+    /// shards may not know yet.
+    pub(in crate::logic) fn send_connack(
+        &mut self,
+        slot: ConnectionSlot,
+        is_new: bool,
+        write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
+    ) -> bool {
+        if is_new {
+            self.send_independent(slot, write)
+        } else {
+            self.send(slot, write)
+        }
     }
 
     #[inline]

@@ -53,12 +53,13 @@ impl Shard {
             connection.rare().outbound_aliases = Some(aliases);
             connection.aliased = true;
         }
+        let is_new = !session_present;
         // The bit is 3.1.1's and later [MQTT-3.2.2-2].
         let session_present = session_present && connect.version != ProtocolVersion::V3_1;
         if self.delivery.journal.has_changed() {
             self.delivery.defer_output(slot);
         }
-        let write = |out: &mut Vec<u8>, version| {
+        let sent = self.delivery.send_connack(slot, is_new, |out, version| {
             let properties = properties.as_properties();
             ConnAck {
                 session_present,
@@ -66,13 +67,7 @@ impl Shard {
                 properties,
             }
             .encode(version, out);
-        };
-        // A session that was there has subscriptions, of which other shards may not know yet.
-        let sent = if session_present {
-            self.delivery.send(slot, write)
-        } else {
-            self.delivery.send_independent(slot, write)
-        };
+        });
         self.watch_keep_alive(slot);
         let counters = self.delivery.counters();
         counters.connects_accepted.add(1);

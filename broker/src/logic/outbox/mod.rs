@@ -1,13 +1,13 @@
 //! The outboxes of this shard: for each other shard the batches that the shell has not fetched yet. `batch.rs` is the
-//! format of a batch.
+//! format of a batch, `pending.rs` one outbox.
 //!
 //! Invariants: records leave an outbox in the order in which they were added. Everything is added by [`Outboxes::put`],
 //! which also notes what the publisher that is handled now has to wait for: outboxes that are full, and shards that
 //! asked to pause their publishers. Emptied batches are used again, up to [`limits::BATCHES_SPARE_MAX`].
 
 pub(super) mod batch;
+mod pending;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use mqtt::property::Properties;
@@ -15,6 +15,8 @@ use mqtt::publish_template::PublishTemplate;
 use mqtt::{PacketIdentifier, ProtocolVersion};
 
 use self::batch::{Batch, BatchRecord, Control};
+use self::pending::Outbox;
+pub use self::pending::{COST_BASE, COST_MAX};
 use crate::auth::acl;
 use crate::limits;
 use crate::logic::inconsistency::unreachable_state;
@@ -54,27 +56,6 @@ pub(super) enum Blocked {
     /// Its messages went to that shard, which asked for its publishers to be paused.
     Paused(u16),
 }
-
-/// The batches that wait for one other shard.
-#[derive(Debug)]
-struct Outbox {
-    full: VecDeque<Batch>,
-    current: Batch,
-    /// The shard asked for its publishers to be paused.
-    paused: bool,
-    /// The work of the batches in `full`, in units.
-    work: u64,
-    /// Publishers wait until it is empty.
-    was_full: bool,
-    /// What a batch costs the shard for each [`COST_BASE`] units of the work that is counted here.
-    cost: u64,
-}
-
-/// See [`Outboxes::set_cost`].
-pub const COST_BASE: u64 = 16;
-
-/// The highest cost that is gone by: a batch then has few messages.
-pub const COST_MAX: u64 = COST_BASE * 256;
 
 impl Outboxes {
     pub(super) fn new(index: u16, count: u16) -> Self {
@@ -371,58 +352,6 @@ impl Encoding {
         self.template
             .append_with_identifier(PacketIdentifier::MIN, false, &mut self.packet);
         Some(&self.packet)
-    }
-}
-
-impl Outbox {
-    fn new() -> Self {
-        Self {
-            full: VecDeque::new(),
-            current: Batch::default(),
-            paused: false,
-            work: 0,
-            was_full: false,
-            cost: COST_BASE,
-        }
-    }
-
-    /// What so many units cost the shard that takes them.
-    #[inline]
-    fn costs(&self, units: u64) -> u64 {
-        units.saturating_mul(self.cost) / COST_BASE
-    }
-
-    fn len(&self) -> usize {
-        self.full.len() + usize::from(!self.current.is_empty())
-    }
-
-    /// The batch that takes the next record.
-    #[inline]
-    fn open(&mut self, batch_bytes: usize, batch_work: u64, spare: &mut Vec<Batch>) -> &mut Batch {
-        let is_full = if self.cost == COST_BASE {
-            self.current.is_full(batch_bytes, batch_work)
-        } else {
-            self.current
-                .is_full(batch_bytes, batch_work * COST_BASE / self.cost)
-        };
-        if is_full {
-            let next = spare.pop().unwrap_or_default();
-            self.work += self.current.work();
-            self.full.push_back(std::mem::replace(&mut self.current, next));
-        }
-        &mut self.current
-    }
-
-    fn pop(&mut self, spare: &mut Vec<Batch>) -> Option<Batch> {
-        if let Some(batch) = self.full.pop_front() {
-            self.work -= batch.work();
-            return Some(batch);
-        }
-        if self.current.is_empty() {
-            return None;
-        }
-        let next = spare.pop().unwrap_or_default();
-        Some(std::mem::replace(&mut self.current, next))
     }
 }
 

@@ -58,7 +58,7 @@ pub(in crate::logic) enum TopicAccess {
 
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Route {
-    topic: Box<str>,
+    pub(super) topic: Box<str>,
     epoch: u64,
     pub(in crate::logic) access: TopicAccess,
     pub(in crate::logic) targets: Vec<Target>,
@@ -67,7 +67,7 @@ pub(in crate::logic) struct Route {
     pub(in crate::logic) groups: Vec<GroupSlot>,
     via: Vec<Rc<Via>>,
     /// Nodes that were visited to find it: about what it costs each shard that gets its messages.
-    nodes: u32,
+    pub(super) nodes: u32,
 }
 
 impl Route {
@@ -76,25 +76,6 @@ impl Route {
     pub(in crate::logic) fn via(&self, target: &Target) -> Option<&Rc<Via>> {
         let via = target.via?;
         self.via.get(via.number().get() as usize - 1)
-    }
-
-    /// About what a message of so many bytes on it costs this shard, in units of work.
-    #[inline]
-    pub(in crate::logic) fn work(&self, bytes: usize) -> u64 {
-        let copies = self.targets.len() as u64;
-        copies + copies.saturating_mul(bytes as u64) / limits::COPIED_BYTES
-    }
-
-    /// About what finding it costs another shard.
-    #[inline]
-    pub(in crate::logic) fn nodes(&self) -> u64 {
-        u64::from(self.nodes)
-    }
-
-    /// Sessions of this shard that get a message on it; `None` if it is of another topic.
-    #[inline]
-    pub(in crate::logic) fn copies(&self, topic: &str) -> Option<u64> {
-        (*self.topic == *topic).then_some(self.targets.len() as u64)
     }
 
     /// Whether no session, group or shard receives the topic.

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use rustls::{ClientConnection, ProtocolVersion};
+use rustls::ClientConnection;
 
 use super::configurations::configurations_of;
 use crate::stream::{Opened, SecureStream, StreamError};
