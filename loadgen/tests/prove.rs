@@ -21,7 +21,7 @@ fn prove(cases: &[&str]) {
     let output = run(&line);
     expect(&line, &output, &[0, 4]);
     let proved = json(&file);
-    let proved = proved.as_array().unwrap();
+    let proved = proved["cases"].as_array().unwrap();
     assert_eq!(proved.len(), cases.len(), "{}", shown(&output));
     for line in proved.iter().filter(|line| line["proof"] == "unproven") {
         eprintln!("unproven: {line}");
