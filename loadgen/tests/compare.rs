@@ -84,8 +84,8 @@ fn a_broker_that_is_killed_has_what_it_acknowledged() {
     );
     let output = run(&line);
     expect(&line, &output, &[0]);
-    let lines = json(&out.join("kill.json"));
-    let lines = lines.as_array().unwrap();
+    let outcome = json(&out.join("kill.json"));
+    let lines = outcome["rows"].as_array().unwrap();
     assert_eq!(lines.len(), 4, "{lines:?}");
     for line in lines.iter().filter(|line| line["broker"] == "midge") {
         assert_eq!(line["kept"]["gone"], 0, "{line}");

@@ -56,8 +56,8 @@ fn number(outcome: &Value, path: &str) -> u64 {
 fn the_bare_command_loads_its_own_broker_over_tls_and_ends_it() {
     let line = format!("--pubs 20 --subs 20 --window 4 --cpus 0 --broker-cpus 0 {SHORT}");
     let outcome = outcome(&line, &[0]);
-    assert_eq!(number(&outcome, "/schema"), 2);
-    assert_eq!(keys(&outcome), SCHEMA_2);
+    assert_eq!(number(&outcome, "/schema"), 3);
+    assert_eq!(keys(&outcome), SCHEMA_3);
     assert_eq!(outcome.pointer("/scenario/duration_s"), Some(&Value::from(0.5)));
     assert_eq!(outcome.pointer("/scenario/version"), Some(&Value::from("3.1.1")));
     assert_eq!(outcome.pointer("/scenario/credentials"), None);
@@ -329,8 +329,8 @@ impl Drop for LongRun {
     }
 }
 
-/// What readers of files with schema 2 may rely on.
-const SCHEMA_2: [&str; 26] = [
+/// What readers of files with schema 3 may rely on.
+const SCHEMA_3: [&str; 26] = [
     "acknowledged",
     "broker",
     "churn",

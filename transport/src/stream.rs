@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
 
 use crate::tls::TlsError;
 use crate::tls::connection::TlsConnection;
@@ -224,10 +224,16 @@ impl SecureStream {
         matches!(self, SecureStream::Plain)
     }
 
-    /// The negotiated version and cipher suite, for example `TLSv1_3 TLS13_AES_256_GCM_SHA384`; `None` if plain or not
+    /// The negotiated version and cipher suite, for example `TLS 1.3 TLS_AES_256_GCM_SHA384`; `None` if plain or not
     /// negotiated yet.
     pub fn negotiated(&self) -> Option<String> {
         self.connection()?.negotiated()
+    }
+
+    /// Whether TLS 1.3 was negotiated; `None` before that, and without TLS.
+    pub fn is_tls13(&self) -> Option<bool> {
+        let version = self.connection()?.version()?;
+        Some(version == ProtocolVersion::TLSv1_3)
     }
 
     /// For tests: the server's key has to be renewed after this many records.

@@ -212,15 +212,24 @@ impl TlsConnection {
 
     /// Version and suite, for [`crate::stream::SecureStream::negotiated`].
     pub(crate) fn negotiated(&self) -> Option<String> {
-        let (version, suite) = match &self.0 {
+        let (version, suite) = self.version_and_suite()?;
+        Some(format!("{} {}", version_name(version), suite_name(suite)))
+    }
+
+    /// The version that was negotiated, once it was.
+    pub(crate) fn version(&self) -> Option<ProtocolVersion> {
+        self.version_and_suite().map(|(version, _)| version)
+    }
+
+    fn version_and_suite(&self) -> Option<(ProtocolVersion, SupportedCipherSuite)> {
+        Some(match &self.0 {
             State::Rustls(connection) => (
                 connection.protocol_version()?,
                 connection.negotiated_cipher_suite()?,
             ),
             State::Records(records) => records.negotiated(),
             State::Handshake(_) | State::Broken => return None,
-        };
-        Some(format!("{} {}", version_name(version), suite_name(suite)))
+        })
     }
 }
 

@@ -226,8 +226,8 @@ impl PendingConnection {
         if matches!(next, Next::CloseLogged) {
             return Some(Handshake::Failed);
         }
-        let negotiated = self.stream.negotiated().filter(|_| !self.stream.is_securing())?;
-        Some(match negotiated.starts_with("TLSv1_3") {
+        let is_tls13 = self.stream.is_tls13().filter(|_| !self.stream.is_securing())?;
+        Some(match is_tls13 {
             true => Handshake::Tls13,
             false => Handshake::Tls12,
         })
