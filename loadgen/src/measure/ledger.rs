@@ -203,7 +203,7 @@ impl Ledger {
         self.foreign += 1;
     }
 
-    /// Closes the ledger; `sent` returns how many messages a publisher sent, `cut` is that of [`Ledger::enter`].
+    /// Closes the ledger; `sent` returns how many messages a publisher sent, `cut` is that of [`Ledger::record`].
     pub fn close(&self, sent: impl Fn(u32) -> u64, cut: impl Fn(u32, Range<u32>) -> u32) -> Totals {
         let mut totals = Totals {
             duplicate: self.duplicate,

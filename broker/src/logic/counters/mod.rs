@@ -126,7 +126,7 @@ pub struct ShardCounters {
     pub connects_refused: CountersByCause<ConnectRefusal>,
     /// Connections of clients that ended, by their cause.
     pub disconnects: CountersByCause<DisconnectCause>,
-    /// Received packets by their type, without PUBLISH: see [`Self::packets_received_of`].
+    /// Received packets by their type, without PUBLISH; those are counted by their QoS.
     received: CountersByCause<PacketType>,
     /// Sent packets by their type, without PUBLISH.
     sent: CountersByCause<PacketType>,
