@@ -8,7 +8,7 @@ use mqtt::{QoS, ReasonCode};
 use serde_json::{Value, json};
 
 use crate::harness::http::ask;
-use crate::harness::{Broker, Client, Options, Setup, eventually, free_port, run};
+use crate::harness::{Broker, Client, Options, Run, Setup, eventually, free_port, run};
 
 /// A broker with an http_api beside MQTT, and its port.
 fn start(setup: Setup, shards: u16, keys: &str) -> (Broker, u16) {
@@ -247,6 +247,11 @@ fn who_may_operate() {
     assert!(!broker.log().contains("right") && !broker.log().contains(right));
 }
 
+/// Runs `broker ctl` on a control socket.
+fn run_ctl(socket: &str, arguments: &[&str]) -> Run {
+    run(&[&["ctl", "--socket", socket], arguments].concat())
+}
+
 /// A broker with a control socket in its folder.
 fn with_control(folder: &Path) -> (Broker, String) {
     let socket = folder.join("control.sock").display().to_string();
@@ -265,12 +270,7 @@ fn ctl_over_the_control_socket() {
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let ctl = |arguments: &[&str]| {
-        let all: Vec<&str> = ["ctl", "--socket", &socket]
-            .iter()
-            .chain(arguments)
-            .copied()
-            .collect();
-        let ran = run(&all);
+        let ran = run_ctl(&socket, arguments);
         assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
         ran.stdout
     };
@@ -445,14 +445,7 @@ fn a_trace_goes_to_a_file() {
     let (broker, socket) = with_control(folder.path());
     let file = folder.path().join("trace");
     let path = file.display().to_string();
-    let ctl = |arguments: &[&str]| {
-        let all: Vec<&str> = ["ctl", "--socket", &socket]
-            .iter()
-            .chain(arguments)
-            .copied()
-            .collect();
-        run(&all)
-    };
+    let ctl = |arguments: &[&str]| run_ctl(&socket, arguments);
     let started = ctl(&["trace", "--address", "127.0.0.1", "--file", &path]);
     assert_eq!(
         (started.code, started.stdout.as_str()),

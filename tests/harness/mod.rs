@@ -11,7 +11,7 @@ mod web_socket;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use broker::{Broker, Setup, free_port, program, run};
+pub(crate) use broker::{Broker, Run, Setup, free_port, program, run};
 pub(crate) use certificates::Certificates;
 pub(crate) use client::{Client, subscribe_packet, unsubscribe_packet};
 pub(crate) use options::Options;

@@ -6,7 +6,7 @@
 
 use crate::limits;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring, Output};
-use crate::logic::counters::{DropReason, EventKind};
+use crate::logic::counters::{Denied, DropReason, EventKind};
 use crate::logic::delivery::Delivery;
 use crate::logic::flow::FlowControl;
 use crate::logic::session::SessionSlot;
@@ -250,6 +250,21 @@ impl Delivery {
             let events = &self.counters().events;
             events.remember(self.now, kind, reason.label(), client, Some(topic));
         }
+    }
+
+    /// Counts and remembers what access rules deny a session; returns its client identifier, for the log.
+    #[cold]
+    pub(in crate::logic) fn note_denied(
+        &self,
+        session: SessionSlot,
+        denied: Denied,
+        topic: &str,
+    ) -> Option<&str> {
+        self.counters().denied.add(denied, 1);
+        let client = &self.sessions.get(session)?.client_identifier;
+        let events = &self.counters().events;
+        events.remember(self.now, EventKind::Denied, denied.label(), client, Some(topic));
+        Some(client)
     }
 
     /// A turn begins: some drops of it will be remembered.

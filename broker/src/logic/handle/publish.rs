@@ -14,7 +14,7 @@ use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 use crate::auth::acl;
 use crate::limits;
 use crate::logic::Shard;
-use crate::logic::counters::{Denied, DropReason, EventKind};
+use crate::logic::counters::{Denied, DropReason};
 use crate::logic::delivery::fan_out::message_of;
 use crate::logic::delivery::flight::ExactlyOnceArrival;
 use crate::logic::handle::Handler;
@@ -228,20 +228,9 @@ impl Handler<'_> {
     #[cold]
     fn deny(&mut self, publish: &Publish<'_>, topic: &str) {
         let delivery = &self.shard.delivery;
-        delivery.counters().denied.add(Denied::Publish, 1);
-        if let Some(session) = delivery.session(Some(self.session)) {
-            let (kind, label) = (EventKind::Denied, Denied::Publish.label());
-            let events = &delivery.counters().events;
-            events.remember(
-                self.shard.now,
-                kind,
-                label,
-                &session.client_identifier,
-                Some(topic),
-            );
+        if let Some(client) = delivery.note_denied(self.session, Denied::Publish, topic) {
             tracing::debug!(
-                "Denied PUBLISH from {} (d{}, q{}, r{}, m{}, '{topic}', ... ({} bytes))",
-                session.client_identifier,
+                "Denied PUBLISH from {client} (d{}, q{}, r{}, m{}, '{topic}', ... ({} bytes))",
                 u8::from(publish.dup),
                 publish.qos as u8,
                 u8::from(publish.retain),

@@ -13,7 +13,7 @@ use mqtt::property::Property;
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::log;
-use crate::logic::counters::{Denied, EventKind};
+use crate::logic::counters::Denied;
 use crate::logic::handle::Handler;
 use crate::logic::handle::filters::{FILTERS_AT_ONCE, FiltersBegun, filter_work};
 use crate::logic::reason_string;
@@ -218,20 +218,9 @@ impl Handler<'_> {
     #[cold]
     fn note_denied(&self, asked: &Asked<'_>) {
         let delivery = &self.shard.delivery;
-        delivery.counters().denied.add(Denied::Subscribe, 1);
-        if let Some(session) = delivery.session(self.session) {
-            let (kind, label) = (EventKind::Denied, Denied::Subscribe.label());
-            let events = &delivery.counters().events;
-            events.remember(
-                self.shard.now,
-                kind,
-                label,
-                &session.client_identifier,
-                Some(asked.filter),
-            );
+        if let Some(client) = delivery.note_denied(self.session, Denied::Subscribe, asked.filter) {
             tracing::debug!(
-                "Denied SUBSCRIBE from {} (q{}, '{}')",
-                session.client_identifier,
+                "Denied SUBSCRIBE from {client} (q{}, '{}')",
                 asked.options.qos as u8,
                 asked.filter,
             );
