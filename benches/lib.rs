@@ -152,7 +152,7 @@ impl Shell {
             .unwrap();
         self.reach(TurnStep::Handle);
         let id = test_support::open(&mut self.logic, NOW, test_support::peer(), &packet);
-        assert!(self.logic.connected(id));
+        assert!(self.logic.clients().connected(id));
         self.empty_outs(|_, _| {});
         id
     }
@@ -172,10 +172,10 @@ impl Shell {
         self.logic.swap_dirty(&mut dirty);
         let mut bytes = 0;
         for id in dirty.drain(..) {
-            let out = std::mem::take(self.logic.out(id));
+            let out = std::mem::take(self.logic.delivery().out(id));
             look(id, &out);
             bytes += out.len();
-            self.logic.recycle_out(out);
+            self.logic.outputs().recycle(out);
             self.logic.flushed(NOW, id, 0);
         }
         self.dirty = dirty;
@@ -230,7 +230,7 @@ impl Shell {
     /// A batch of this shard comes back.
     #[inline]
     pub fn recycle_batch(&mut self, batch: Batch) {
-        self.logic.recycle_batch(batch);
+        self.logic.outboxes_mut().recycle(batch);
     }
 }
 

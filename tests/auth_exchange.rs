@@ -12,7 +12,7 @@ use mqtt::{QoS, ReasonCode};
 use rustix::process::Signal;
 use test_support::ScramClient;
 
-use crate::harness::{Broker, Certificates, Client, Options, Received, Setup, eventually};
+use crate::harness::{Broker, Certificates, Client, Options, Received, Setup, eventually, run};
 use crate::real_clients::{peer, script, skip};
 
 const METHOD: &str = "SCRAM-SHA-256";
@@ -395,6 +395,88 @@ fn a_re_authentication_that_fails_ends_the_connection() {
     client.send_auth(ReasonCode::ReAuthenticate, METHOD, b"x");
     assert_eq!(client.expect_closed().0, Some(ReasonCode::ProtocolError));
 }
+
+/// A trace has the packets of an exchange, and why it came to nothing: at CONNECT and later.
+#[test]
+fn a_trace_has_what_an_exchange_came_to() {
+    let users = Users::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let broker = users
+        .setup()
+        .global("log_type error")
+        .global("connect_timeout 5")
+        .global(&format!("control_socket {}", path("control")))
+        .start();
+    for (subject, value, file) in [("--client", "c", "client"), ("--user", "ann", "user")] {
+        let (socket, file) = (path("control"), path(file));
+        let arguments = [
+            "ctl", "--socket", &socket, "trace", subject, value, "--file", &file,
+        ];
+        let started = run(&arguments);
+        assert_eq!(started.code, Some(0), "{}", started.stderr);
+    }
+    let scram = |password: &str, nonce: &str| ScramClient::new("ann", password, nonce);
+    let mut wrong = scram("wrong", "one");
+    let refused = prove(&broker, &connecting("c", &wrong), &mut wrong);
+    assert_eq!(refusal(refused).0, ReasonCode::NotAuthorized);
+    let silent = scram("ann-pw", "two");
+    let (mut silent, _) = Client::try_connect(&broker, &connecting("c", &silent));
+    silent.expect_closed();
+    let mut right = scram("ann-pw", "three");
+    let mut client = join(&broker, &connecting("c", &right), &mut right);
+    client.send_auth(ReasonCode::ContinueAuthentication, METHOD, b"x");
+    assert_eq!(client.expect_closed().0, Some(ReasonCode::ProtocolError));
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap_or_default();
+    let lines = |name: &str| -> Vec<String> {
+        let text = read(name);
+        let lines = text.lines().filter_map(|line| line.split_once(": "));
+        lines.map(|(_, line)| line.to_owned()).collect()
+    };
+    eventually("the last line is there", || {
+        read("client").contains(": Ended c at 127.0.0.1:")
+    });
+    let shown = lines("client");
+    assert_eq!(shown.len(), EXCHANGES.len(), "{shown:#?}");
+    for (line, begin) in shown.iter().zip(EXCHANGES) {
+        assert!(line.starts_with(begin), "{begin}: {shown:#?}");
+    }
+    assert!(shown[7].ends_with(": no answer to AUTH in time"), "{}", shown[7]);
+    assert!(
+        shown[14].contains("AUTH with a reason code that is not due"),
+        "{}",
+        shown[14]
+    );
+    // Who it is is known when it is proved.
+    let of_user = lines("user");
+    assert_eq!(of_user.len(), 5, "{of_user:#?}");
+    assert!(
+        of_user[0].starts_with("Received CONNECT from c at"),
+        "{of_user:#?}"
+    );
+}
+
+/// How the lines begin.
+const EXCHANGES: [&str; 15] = [
+    // The wrong password.
+    "Received CONNECT from c at",
+    "Sending AUTH to c (rc24, SCRAM-SHA-256)",
+    "Received AUTH from c (rc24, SCRAM-SHA-256)",
+    "Refused CONNECT from c at",
+    "Sending CONNACK to 127.0.0.1:",
+    // No answer.
+    "Received CONNECT from c at",
+    "Sending AUTH to c (rc24, SCRAM-SHA-256)",
+    "Refused CONNECT from c at",
+    // An AUTH that was not due.
+    "Received CONNECT from c at",
+    "Sending AUTH to c (rc24, SCRAM-SHA-256)",
+    "Received AUTH from c (rc24, SCRAM-SHA-256)",
+    "Sending CONNACK to c (0, 0)",
+    "Received AUTH from c (rc24, SCRAM-SHA-256)",
+    "Sending DISCONNECT to c (rc130)",
+    "Ended c at 127.0.0.1:",
+];
 
 /// With a client that others wrote, and their cryptography.
 #[test]

@@ -118,7 +118,8 @@ fn a_client_has_fifteen_seconds_until_its_connect() {
     let silent = open(&broker);
     silent.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let elapsed = closed_after(silent, begin);
-    let limit = Duration::from_secs(14)..Duration::from_secs(17);
+    // Not before, and long before the test's own time is over, however busy the machine is.
+    let limit = Duration::from_secs(14)..Duration::from_secs(25);
     assert!(limit.contains(&elapsed), "{elapsed:?}");
     eventually("the close is logged", || {
         broker
@@ -174,15 +175,15 @@ fn unfinished_connects_are_bounded_together() {
         "{grown_kib} KiB for {} strangers",
         sockets.len()
     );
-    let is_closed = |mut socket: TcpStream| {
+    let is_closed = |mut socket: &TcpStream| {
         socket.set_nonblocking(true).unwrap();
         let read = socket.read(&mut [0; 8]);
         !matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     };
-    let closed = sockets
-        .into_iter()
-        .filter(|socket| is_closed(socket.try_clone().unwrap()));
-    assert!(closed.count() > 300);
+    // The client that was let in did not wait until all of them were looked at.
+    eventually("those with the most are closed", || {
+        sockets.iter().filter(|socket| is_closed(socket)).count() > 300
+    });
 }
 
 /// V01: nothing is allocated for bytes that were only announced.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use broker::limits;
 use mqtt::packet::Publish;
 use mqtt::property::Properties;
 use mqtt::{ProtocolVersion, QoS};
@@ -341,4 +342,21 @@ fn closes_are_logged_with_client_and_address() {
         let line = log.lines().find(|line| line.contains("took the session over"));
         line.is_some_and(|line| line.contains("Client new\\u{7f}client (127.0.0.1:"))
     });
+}
+
+/// The flush that answers it is one of several: what it asked for goes out in pieces, and only then it is lost.
+#[test]
+fn who_ends_its_side_of_the_stream_gets_a_long_answer_whole() {
+    let broker = Broker::start();
+    for _ in 0..20 {
+        let mut client = Client::connect(&broker, &Options::new("c"));
+        client.subscribe("t", QoS::AtMostOnce);
+        let payload = vec![7; 3 * limits::SENT_AT_ONCE_BYTES];
+        client.send_publish("t", &payload, QoS::AtMostOnce, false);
+        client.send(&[0xc0, 0]);
+        client.end_stream();
+        let got = client.read_to_end();
+        assert!(got.len() > payload.len(), "{} bytes came", got.len());
+        assert_eq!(got[got.len() - 2..], [0xd0, 0]);
+    }
 }

@@ -1,63 +1,21 @@
-//! Lists and actions of operators: over HTTP, and by `broker ctl` over the control socket.
+//! Lists and actions of operators over HTTP.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::io::Write as _;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use mqtt::{QoS, ReasonCode};
 use serde_json::{Value, json};
 
-use crate::harness::http::ask;
-use crate::harness::{Broker, Client, Options, Run, Setup, eventually, free_port, run};
+use crate::harness::api::{get_json, list, metric, operate, start_with_api};
+use crate::harness::http::{ask, request};
+use crate::harness::{Client, Options, Setup, eventually, run};
 
-/// A broker with an http_api beside MQTT, and its port.
-fn start(setup: Setup, shards: u16, keys: &str) -> (Broker, u16) {
-    let port = free_port();
-    let broker = setup
-        .shards(shards)
-        .listener(&format!("listener {port} 127.0.0.1\nprotocol http_api\n{keys}"))
-        .start();
-    eventually("the shards serve", || {
-        ask(port, "GET /readyz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200")
-    });
-    (broker, port)
-}
-
-/// Asks for a path below `/api/v1`: the status and the JSON.
-fn operate(port: u16, method: &str, path: &str, fields: &str, body: &str) -> (String, Value) {
-    let request = format!(
-        "{method} /api/v1/{path} HTTP/1.1\r\nHost: localhost:{port}\r\n{fields}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let answer = ask(port, &request);
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("{answer}"));
-    let json = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
-    (head["HTTP/1.1 ".len()..][..3].to_owned(), json)
-}
-
-fn get(port: u16, path: &str) -> Value {
-    let (status, json) = operate(port, "GET", path, "", "");
-    assert_eq!(status, "200", "{path}: {json}");
-    json
-}
-
-/// All entries of a list, page by page.
-fn list(port: u16, path: &str, limit: usize) -> Vec<Value> {
-    let joint = if path.contains('?') { '&' } else { '?' };
-    let mut items = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let page = get(port, &format!("{path}{joint}limit={limit}{cursor}"));
-        let more = page["items"].as_array().unwrap();
-        assert!(more.len() <= limit);
-        items.extend(more.iter().cloned());
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return items,
-        }
-    }
+/// The field of a request that has user and password.
+fn basic(user: &str, password: &str) -> String {
+    let encoded = BASE64_STANDARD.encode(format!("{user}:{password}"));
+    format!("Authorization: Basic {encoded}\r\n")
 }
 
 fn names(items: &[Value], key: &str) -> BTreeSet<String> {
@@ -70,7 +28,7 @@ fn names(items: &[Value], key: &str) -> BTreeSet<String> {
 #[test]
 fn lists_have_everything_once() {
     for shards in [1, 3] {
-        let (broker, port) = start(Setup::default(), shards, "");
+        let (broker, port) = start_with_api(Setup::default(), shards, "");
         let mut clients: Vec<_> = (0..25)
             .map(|number| {
                 let options = Options::new(&format!("client/{number}"))
@@ -104,12 +62,12 @@ fn lists_have_everything_once() {
         );
         assert_eq!(list(port, "subscriptions?filter=all/%23", 9).len(), 25);
         assert_eq!(list(port, "subscriptions?client=nobody", 9).len(), 0);
-        let session = get(port, "sessions/client%2F22");
+        let session = get_json(port, "sessions/client%2F22");
         assert_eq!(session["connected"], json!(false));
         assert_eq!(session["expiry_s"], json!(100));
         assert_eq!(session["subscriptions"], json!(2));
         // Its schema in the document has the same members.
-        let document = get(port, "openapi.json");
+        let document = get_json(port, "openapi.json");
         let described = &document["components"]["schemas"]["Session"]["properties"];
         let members =
             |object: &Value| -> BTreeSet<String> { object.as_object().unwrap().keys().cloned().collect() };
@@ -121,7 +79,7 @@ fn lists_have_everything_once() {
 
 #[test]
 fn clients_are_disconnected_and_sessions_ended() {
-    let (broker, port) = start(Setup::default(), 2, "");
+    let (broker, port) = start_with_api(Setup::default(), 2, "");
     let options = |name: &str| Options::new(name).v5().session_expiry_s(100);
     for name in ["one", "two", "three"] {
         let mut client = Client::connect(&broker, &options(name));
@@ -129,7 +87,10 @@ fn clients_are_disconnected_and_sessions_ended() {
         assert_eq!(operate(port, "POST", &path, "", "{\"reason\": 151}").0, "200");
         assert_eq!(client.expect_closed().0, Some(ReasonCode::QuotaExceeded));
         assert_eq!(operate(port, "POST", &path, "", "").0, "404", "it is away");
-        assert_eq!(get(port, &format!("sessions/{name}"))["connected"], json!(false));
+        assert_eq!(
+            get_json(port, &format!("sessions/{name}"))["connected"],
+            json!(false)
+        );
         let session = format!("sessions/{name}");
         assert_eq!(operate(port, "DELETE", &session, "", "").0, "200");
         assert_eq!(operate(port, "GET", &session, "", "").0, "404");
@@ -140,17 +101,63 @@ fn clients_are_disconnected_and_sessions_ended() {
             operate(port, "GET", &session, "", "").0 == "404"
         });
     }
-    let (status, error) = operate(port, "POST", "clients/x/disconnect", "", "{\"reason\": 1}");
-    assert_eq!(status, "400");
+    let events = get_json(port, "events?kind=disconnected&client=one");
+    let by_operator = |code: &str| {
+        let mut events = events["items"].as_array().unwrap().iter();
+        events.any(|event| {
+            let detail = event["detail"].as_str().unwrap_or_default();
+            event["reason"] == "operator" && detail.starts_with("Operator without") && detail.ends_with(code)
+        })
+    };
     assert!(
-        error["error"].as_str().unwrap().starts_with("reason: must be"),
-        "{error}"
+        by_operator("with reason code 151 (Quota exceeded)")
+            && by_operator("with reason code 152 (Administrative action)"),
+        "{events}"
     );
+    // The broker's own disconnects are counted apart.
+    let counted = |reason: &str| metric(port, &format!("midge_disconnects_total{{reason=\"{reason}\"}}"));
+    assert_eq!(counted("operator"), 6.0);
+    assert_eq!(counted("quota_exceeded") + counted("administrative_action"), 0.0);
+    // 0, 1 and 4 are no codes of a server's DISCONNECT.
+    for reason in [0, 1, 4, 300] {
+        let body = json!({ "reason": reason }).to_string();
+        let (status, error) = operate(port, "POST", "clients/x/disconnect", "", &body);
+        assert_eq!(status, "400");
+        assert!(
+            error["error"].as_str().unwrap().starts_with("reason: must be"),
+            "{error}"
+        );
+    }
+}
+
+/// What a client may not publish is not published for an operator either.
+#[test]
+fn a_message_of_an_operator_passes_the_checks_of_one_of_a_client() {
+    let setup = Setup::default()
+        .global("retain_available false")
+        .global("message_size_limit 10");
+    let (_broker, port) = start_with_api(setup, 1, "");
+    let refused = |body: Value| {
+        let (status, answer) = operate(port, "POST", "publish", "", &body.to_string());
+        assert_eq!(status, "400", "{answer}");
+        answer["error"].as_str().unwrap().to_owned()
+    };
+    let deep = refused(json!({ "topic": "a/".repeat(300), "payload": "" }));
+    assert!(deep.starts_with("topic: too many topic levels"), "{deep}");
+    let retained = refused(json!({ "topic": "a", "payload": "", "retain": true }));
+    assert!(
+        retained.contains("retained messages are not available"),
+        "{retained}"
+    );
+    let large = refused(json!({ "topic": "a", "payload": "12345678901" }));
+    assert!(large.contains("message_size_limit"), "{large}");
+    let body = json!({ "topic": "a", "payload": "1234567890" }).to_string();
+    assert_eq!(operate(port, "POST", "publish", "", &body).0, "200");
 }
 
 #[test]
 fn messages_are_published_and_retained_ones_deleted() {
-    let (broker, port) = start(Setup::default(), 2, "");
+    let (broker, port) = start_with_api(Setup::default(), 2, "");
     let mut clients: Vec<_> = ["a", "b", "c", "d"]
         .map(|name| Client::connect(&broker, &Options::new(name)))
         .into();
@@ -174,11 +181,22 @@ fn messages_are_published_and_retained_ones_deleted() {
         list(port, "retained?filter=t/%23", 5).is_empty()
     });
     for (body, what) in [
-        ("{}", "topic: a Topic Name is missing"),
+        ("{}", "missing field `topic`"),
         ("{\"topic\": \"a/#\"}", "topic: "),
         ("{\"topic\": \"a\", \"qos\": 3}", "qos: must be 0, 1 or 2"),
-        ("{\"topic\": \"a\", \"payload\": 3}", "payload: must be a text"),
-        ("[]", "the body must be a JSON object"),
+        (
+            "{\"topic\": \"a\", \"payload\": 3}",
+            "payload: invalid type: integer",
+        ),
+        (
+            "{\"topic\": \"a\", \"payload_base64\": \"*\"}",
+            "payload_base64: must be",
+        ),
+        (
+            "{\"topic\": \"a\", \"payload\": \"\", \"payload_base64\": \"\"}",
+            "there are payload and payload_base64",
+        ),
+        ("[]", "the body: must be a JSON object"),
     ] {
         let (status, error) = operate(port, "POST", "publish", "", body);
         assert_eq!(status, "400", "{body}");
@@ -210,7 +228,7 @@ fn messages_are_published_and_retained_ones_deleted() {
 /// Without passwords for this machine alone, with passwords for those who have one; nothing for pages of other sites.
 #[test]
 fn who_may_operate() {
-    let (_broker, port) = start(Setup::default(), 1, "");
+    let (_broker, port) = start_with_api(Setup::default(), 1, "");
     let rebound = format!("GET /api/v1/sessions HTTP/1.1\r\nHost: rebound.example.org:{port}\r\n\r\n");
     assert!(ask(port, &rebound).starts_with("HTTP/1.1 403"));
     let origin = "Origin: http://example.org\r\n";
@@ -223,105 +241,34 @@ fn who_may_operate() {
     let path = passwords.display().to_string();
     let made = run(&["passwd", "-b", "-c", &path, "operator", "right"]);
     assert_eq!(made.code, Some(0), "{}", made.stderr);
-    let (broker, port) = start(
+    let (broker, port) = start_with_api(
         Setup::default().global("per_listener_settings true"),
         1,
         &format!("password_file {path}"),
     );
-    let user = |encoded: &str| format!("Authorization: Basic {encoded}\r\n");
-    // operator:right, operator:wrong, nobody:right
-    let (right, wrong, nobody) = ("b3BlcmF0b3I6cmlnaHQ=", "b3BlcmF0b3I6d3Jvbmc=", "bm9ib2R5OnJpZ2h0");
+    let right = basic("operator", "right");
     assert_eq!(operate(port, "GET", "sessions", "", "").0, "401");
-    assert_eq!(operate(port, "GET", "sessions", &user(right), "").0, "200");
-    assert_eq!(operate(port, "GET", "sessions", &user(wrong), "").0, "401");
-    assert_eq!(operate(port, "GET", "sessions", &user(nobody), "").0, "401");
-    let with_origin = format!("{}{origin}", user(right));
+    assert_eq!(operate(port, "GET", "sessions", &right, "").0, "200");
+    for (user, password) in [("operator", "wrong"), ("nobody", "right")] {
+        let login = basic(user, password);
+        assert_eq!(operate(port, "GET", "sessions", &login, "").0, "401");
+    }
+    let with_origin = format!("{right}{origin}");
     assert_eq!(operate(port, "POST", "reload", &with_origin, "").0, "403");
-    assert!(ask(port, "GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 401"));
-    assert!(ask(port, "GET /healthz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200"));
-    let challenge = ask(port, "GET /api/v1/clients HTTP/1.1\r\n\r\n");
+    assert!(ask(port, &request("GET", "/metrics")).starts_with("HTTP/1.1 401"));
+    assert!(ask(port, &request("GET", "/healthz")).starts_with("HTTP/1.1 200"));
+    let challenge = ask(port, &request("GET", "/api/v1/clients"));
     assert!(
         challenge.contains("WWW-Authenticate: Basic realm=\"midge\""),
         "{challenge}"
     );
-    assert!(!broker.log().contains("right") && !broker.log().contains(right));
-}
-
-/// Runs `broker ctl` on a control socket.
-fn run_ctl(socket: &str, arguments: &[&str]) -> Run {
-    run(&[&["ctl", "--socket", socket], arguments].concat())
-}
-
-/// A broker with a control socket in its folder.
-fn with_control(folder: &Path) -> (Broker, String) {
-    let socket = folder.join("control.sock").display().to_string();
-    let broker = Setup::default()
-        .shards(2)
-        .global(&format!("control_socket {socket}"))
-        .start();
-    eventually("the socket is there", || Path::new(&socket).exists());
-    (broker, socket)
-}
-
-#[test]
-fn ctl_over_the_control_socket() {
-    let folder = tempfile::tempdir().unwrap();
-    let (broker, socket) = with_control(folder.path());
-    let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let ctl = |arguments: &[&str]| {
-        let ran = run_ctl(&socket, arguments);
-        assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
-        ran.stdout
-    };
-    let mut client = Client::connect(&broker, &Options::new("one/two").v5().session_expiry_s(60));
-    client.subscribe("t/#", QoS::AtLeastOnce);
-    let _other = Client::connect(&broker, &Options::new("other"));
-    eventually("both are listed", || ctl(&["clients"]).lines().count() == 3);
-    let clients = ctl(&["clients"]);
-    assert!(clients.starts_with("CLIENT_ID  USER  CONNECTED"), "{clients}");
-    let json: Value = serde_json::from_str(&ctl(&["--json", "clients", "--search", "two"])).unwrap();
-    assert_eq!(json[0]["client_id"], "one/two");
-    assert_eq!(ctl(&["publish", "t/a", "hello", "--qos", "1", "--retain"]), "");
-    assert_eq!(client.message().payload, b"hello");
-    assert!(ctl(&["subscriptions", "--client", "one/two"]).contains("t/#"));
-    assert!(ctl(&["retained", "--filter", "t/+"]).contains("t/a"));
-    ctl(&["delete-retained", "t/a"]);
-    eventually("it is deleted", || {
-        ctl(&["retained", "--filter", "t/+"]).is_empty()
-    });
-    assert_eq!(client.message().payload, b"");
-    ctl(&["disconnect", "one/two", "--reason", "139"]);
-    assert_eq!(client.expect_closed().0, Some(ReasonCode::ServerShuttingDown));
-    assert!(ctl(&["session", "one/two"]).contains("connected        false"));
-    ctl(&["end-session", "one/two"]);
-    let gone = run(&["ctl", "--socket", &socket, "session", "one/two"]);
-    assert_eq!(
-        (gone.code, gone.stderr.as_str()),
-        (Some(1), "Error: there is no such client\n")
-    );
-    ctl(&["reload"]);
-    eventually("it is reloaded", || {
-        broker.log().contains("Configuration reloaded")
-    });
-    assert!(ctl(&["metrics"]).contains("midge_clients_connected 1"));
-    broker.signal(rustix::process::Signal::TERM);
-    let (status, log) = broker.wait();
-    assert!(status.success(), "{log}");
-    assert!(!Path::new(&socket).exists(), "the file goes with the broker");
-    let gone = run(&["ctl", "--socket", &socket, "clients"]);
-    assert_eq!(gone.code, Some(1));
-    assert!(
-        gone.stderr.contains("fix: give it `control_socket "),
-        "{}",
-        gone.stderr
-    );
+    assert!(!broker.log().contains("right") && !broker.log().contains(right.trim()));
 }
 
 /// Operators who ask without end hold up no client.
 #[test]
 fn lists_do_not_hold_up_clients() {
-    let (broker, port) = start(Setup::default(), 1, "");
+    let (broker, port) = start_with_api(Setup::default(), 1, "");
     let mut subscriber = Client::connect(&broker, &Options::new("many"));
     let filters: Vec<String> = (0..20_000).map(|number| format!("f/{number}")).collect();
     for some in filters.chunks(1000) {
@@ -349,14 +296,11 @@ fn lists_do_not_hold_up_clients() {
 fn what_did_not_arrive_is_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let acl = folder.path().join("acl");
-    std::fs::write(&acl, "topic readwrite open/#\n").unwrap();
-    let port = free_port();
-    let broker = Setup::default()
-        .shards(2)
+    std::fs::write(&acl, "topic readwrite open/#\ntopic read /#\n").unwrap();
+    let setup = Setup::default()
         .global("max_queued_messages 2")
-        .listener(&format!("acl_file {}", acl.display()))
-        .listener(&format!("listener {port} 127.0.0.1\nprotocol http_api"))
-        .start();
+        .listener(&format!("acl_file {}", acl.display()));
+    let (broker, port) = start_with_api(setup, 2, "");
     let mut away = Client::connect(&broker, &Options::new("away").persistent());
     away.subscribe("open/#", QoS::AtLeastOnce);
     away.disconnect();
@@ -394,11 +338,61 @@ fn what_did_not_arrive_is_remembered() {
     assert!(!format!("{all:?}").contains("payload"));
 }
 
+/// A trace has what was refused and denied, in the log and in a file.
+#[test]
+fn a_trace_has_refusals_and_denials() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let made = run(&[
+        "passwd",
+        "-b",
+        "-c",
+        "-H",
+        "sha512",
+        &path("passwords"),
+        "u",
+        "right",
+    ]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    std::fs::write(path("acl"), "user u\ntopic readwrite open/#\n").unwrap();
+    let setup = Setup::default()
+        .global("log_type error")
+        .global("allow_anonymous false")
+        .global(&format!("password_file {}", path("passwords")))
+        .global(&format!("acl_file {}", path("acl")))
+        .global(&format!("control_socket {}", path("control")));
+    let broker = setup.start();
+    let socket = path("control");
+    for more in [&[][..], &["--file", &path("trace")]] {
+        let mut arguments = vec!["ctl", "--socket", &socket, "trace", "--client", "trz"];
+        arguments.extend(more);
+        let started = run(&arguments);
+        assert_eq!(started.code, Some(0), "{}", started.stderr);
+    }
+    let (_refused, _answer) = Client::try_connect(&broker, &Options::new("trz").v5().user("u", "wrong"));
+    let mut client = Client::connect(&broker, &Options::new("trz").v5().user("u", "right"));
+    client.publish("secret/door", b"payload", QoS::AtLeastOnce);
+    client.disconnect();
+    let in_file = || std::fs::read_to_string(path("trace")).unwrap_or_default();
+    for line in [
+        "(0, 134)",
+        "Refused CONNECT from trz at 127.0.0.1",
+        "Denied PUBLISH from trz (d0, q1, r0, m1, 'secret/door', ... (7 bytes))",
+    ] {
+        eventually(line, || broker.log().contains(line) && in_file().contains(line));
+    }
+    assert!(
+        in_file().contains("Sending CONNACK to 127.0.0.1:"),
+        "{}",
+        in_file()
+    );
+}
+
 /// One client's packets are shown, whatever `log_type` is, until the trace is switched off.
 #[test]
 fn a_client_is_traced_at_run_time() {
     for shards in [1, 2] {
-        let (broker, port) = start(Setup::default().global("log_type error"), shards, "");
+        let (broker, port) = start_with_api(Setup::default().global("log_type error"), shards, "");
         let mut traced = Client::connect(&broker, &Options::new("traced"));
         let mut other = Client::connect(&broker, &Options::new("other"));
         traced.ping();
@@ -439,41 +433,70 @@ fn a_client_is_traced_at_run_time() {
     }
 }
 
+/// With an `acl_file` a path is a topic: to look is to read it, to change is to write it.
 #[test]
-fn a_trace_goes_to_a_file() {
+fn access_rules_hold_for_paths() {
     let folder = tempfile::tempdir().unwrap();
-    let (broker, socket) = with_control(folder.path());
-    let file = folder.path().join("trace");
-    let path = file.display().to_string();
-    let ctl = |arguments: &[&str]| run_ctl(&socket, arguments);
-    let started = ctl(&["trace", "--address", "127.0.0.1", "--file", &path]);
-    assert_eq!(
-        (started.code, started.stdout.as_str()),
-        (Some(0), "trace  1\n"),
-        "{}",
-        started.stderr
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let passwords = file("passwords", "");
+    for user in ["reader", "admin"] {
+        assert_eq!(run(&["passwd", "-b", &passwords, user, "right"]).code, Some(0));
+    }
+    let rules = file(
+        "acl",
+        "user reader\ntopic read /api/v1/#\ntopic deny /api/v1/retained\ntopic read /metrics\n\
+         user admin\ntopic readwrite /#\n",
     );
-    assert!(ctl(&["traces"]).stdout.contains(&path));
-    let mut client = Client::connect(&broker, &Options::new("e\u{1b}[31m"));
-    client.subscribe("t/#", QoS::AtMostOnce);
-    let text = || std::fs::read_to_string(&file).unwrap_or_default();
-    eventually("it is written", || {
-        text().contains("Sending SUBACK to e\\u{1b}[31m (m1, rc0)\n")
+    let setup = Setup::default().global("per_listener_settings true");
+    let (_broker, port) = start_with_api(setup, 1, &format!("password_file {passwords}\nacl_file {rules}"));
+    let (reader, admin) = (&*basic("reader", "right"), &*basic("admin", "right"));
+    for (user, method, path, status) in [
+        (reader, "GET", "clients", "200"),
+        (reader, "GET", "retained", "403"),
+        (reader, "GET", "%72etained", "403"),
+        (reader, "POST", "reload", "403"),
+        (reader, "DELETE", "sessions/a", "403"),
+        (admin, "GET", "retained", "200"),
+        (admin, "POST", "reload", "200"),
+        (admin, "DELETE", "sessions/a", "404"),
+        ("", "GET", "clients", "401"),
+    ] {
+        let (answered, body) = operate(port, method, path, user, "");
+        assert_eq!(answered, status, "{user}{method} {path}: {body}");
+    }
+    let asked = |path: &str, user: &str| ask(port, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n{user}\r\n"));
+    assert!(asked("/metrics", reader).starts_with("HTTP/1.1 200"));
+    assert!(asked("/dashboard/", reader).starts_with("HTTP/1.1 403"));
+    assert!(asked("/dashboard/", admin).starts_with("HTTP/1.1 200"));
+}
+
+/// Passwords that are slow to compute keep nobody waiting whose password is known.
+#[test]
+fn slow_passwords_do_not_hold_up_operators() {
+    let folder = tempfile::tempdir().unwrap();
+    let passwords = folder.path().join("passwords").display().to_string();
+    let made = run(&["passwd", "-b", "-c", &passwords, "operator", "right"]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let text = std::fs::read_to_string(&passwords).unwrap();
+    assert!(text.contains("$argon2id$"), "{text}");
+    let setup = Setup::default().global("per_listener_settings true");
+    let (_broker, port) = start_with_api(setup, 1, &format!("password_file {passwords}"));
+    let right = &basic("operator", "right");
+    assert_eq!(operate(port, "GET", "sessions", right, "").0, "200");
+    let guesses = (0..40).map(|number| {
+        let mut socket = crate::harness::http::open(port);
+        let login = basic(&format!("guesser{}", number % 4), &format!("wrong{number}"));
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{login}\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        socket
     });
-    assert!(
-        text().contains(": Received CONNECT from e\\u{1b}[31m at 127.0.0.1:"),
-        "{}",
-        text()
-    );
-    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    assert!(!broker.log().contains("SUBACK"), "it is not in the log too");
-    assert_eq!(ctl(&["stop-trace", "1"]).code, Some(0));
-    let failed = ctl(&["trace", "--user", "u", "--file", "/nonexistent/trace"]);
-    assert_eq!(failed.code, Some(1));
-    assert!(
-        failed.stderr.contains("/nonexistent/trace cannot be opened"),
-        "{}",
-        failed.stderr
-    );
+    let guesses: Vec<_> = guesses.collect();
+    let begun = std::time::Instant::now();
+    assert_eq!(operate(port, "GET", "sessions", right, "").0, "200");
+    assert!(begun.elapsed().as_millis() < 1000, "{:?}", begun.elapsed());
+    drop(guesses);
 }

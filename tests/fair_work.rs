@@ -4,13 +4,14 @@
 //! --nocapture --test-threads 1`. On a free core it is at most 20 ms longer than without the flood; what is asserted
 //! leaves room for other programs.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mqtt::frame::PacketType;
-use mqtt::packet::{PacketIdentifier, Publish};
-use mqtt::property::Properties;
+use mqtt::packet::{Connect, PacketIdentifier, Publish};
+use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, QoS};
 
 use crate::harness::{Broker, Client, Options, Setup, subscribe_packet, unsubscribe_packet};
@@ -339,6 +340,94 @@ fn full_queues_between_shards_stop_nobody() {
     assert!(wait < WAIT_MAX, "{wait:?}");
 }
 
+/// CONNECTs of 85 KB on many connections at once take all receive buffers: who brings a small one does not wait until
+/// they are all answered. Before, that was as long as the flood went on.
+#[test]
+fn a_flood_of_large_connects_keeps_nobody_out() {
+    let broker = Broker::start();
+    let mut properties = PropertiesBuf::new();
+    for _ in 0..17_000 {
+        properties.push(Property::UserProperty("", "")).unwrap();
+    }
+    let packets: Vec<_> = (0..LARGE_CONNECTS)
+        .map(|number| {
+            let connect = Connect {
+                version: ProtocolVersion::V5,
+                clean_start: true,
+                keep_alive_s: 0,
+                properties: properties.as_properties(),
+                client_identifier: &format!("flood-{number}"),
+                will: None,
+                user_name: None,
+                password: None,
+            };
+            let mut bytes = Vec::new();
+            connect.encode(&mut bytes).unwrap();
+            bytes
+        })
+        .collect();
+    let wait = longest_wait_in(&broker, "CONNECTs of 85 KB", |ends| {
+        flood_of_connects(&broker, ends, &packets);
+    });
+    assert!(wait < CONNACK_WAIT_MAX, "{wait:?}");
+}
+
+/// Connections that bring a large CONNECT at once.
+const LARGE_CONNECTS: usize = 400;
+
+/// The longest wait for a CONNACK beside them that is no failure: each of them costs milliseconds here.
+const CONNACK_WAIT_MAX: Duration = Duration::from_millis(1500);
+
+/// A connection for each of these CONNECTs; one that was answered is closed, and another one takes its place.
+fn flood_of_connects(broker: &Broker, ends: &AtomicBool, packets: &[Vec<u8>]) {
+    use std::io::{ErrorKind, Read as _, Write as _};
+    let open = || {
+        let stream = TcpStream::connect(broker.address()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        (stream, 0)
+    };
+    let mut connections: Vec<_> = packets.iter().map(|_| open()).collect();
+    while !ends.load(Ordering::Relaxed) {
+        for (packet, connection) in packets.iter().zip(&mut connections) {
+            let (stream, sent) = connection;
+            if *sent < packet.len() {
+                *sent += stream.write(&packet[*sent..]).unwrap_or(0);
+                continue;
+            }
+            let answer = stream.read(&mut [0; 64]);
+            if !answer.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                *connection = open();
+            }
+        }
+    }
+}
+
+/// Each of its packets costs more to decode than a client gets although the turn is over.
+#[test]
+fn packets_full_of_properties_stop_nobody() {
+    let broker = Broker::start();
+    let mut properties = PropertiesBuf::new();
+    for _ in 0..12_000 {
+        properties.push(Property::UserProperty("", "")).unwrap();
+    }
+    let publish = Publish {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic: "t",
+        packet_identifier: None,
+        properties: properties.as_properties(),
+        payload: b"x",
+    };
+    let mut packet = Vec::new();
+    publish.encode(ProtocolVersion::V5, &mut packet).unwrap();
+    let options = Options::new("").v5();
+    let wait = longest_wait_in(&broker, "12,000 properties a packet", |ends| {
+        flood_as(&options, &broker, ends, 20, |_| packet.clone());
+    });
+    assert!(wait < WAIT_MAX, "{wait:?}");
+}
+
 fn publish_packet(topic: &str, payload: &[u8]) -> Vec<u8> {
     publish_or_retain(topic, payload, false)
 }
@@ -360,9 +449,19 @@ fn publish_or_retain(topic: &str, payload: &[u8], retain: bool) -> Vec<u8> {
 
 /// So many connections that send the same again and again, and read what comes.
 fn flood(broker: &Broker, ends: &AtomicBool, connections: usize, bytes: impl Fn(usize) -> Vec<u8>) {
+    flood_as(&Options::new(""), broker, ends, connections, bytes);
+}
+
+fn flood_as(
+    options: &Options,
+    broker: &Broker,
+    ends: &AtomicBool,
+    connections: usize,
+    bytes: impl Fn(usize) -> Vec<u8>,
+) {
     let mut clients: Vec<_> = (0..connections)
         .map(|number| {
-            let client = Client::connect(broker, &Options::new(&format!("flood-{number}")));
+            let client = Client::connect(broker, &options.clone().named(&format!("flood-{number}")));
             (client.into_non_blocking(), bytes(number), 0)
         })
         .collect();

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use mqtt::QoS;
 use rustix::process::Signal;
 
-use crate::harness::{Broker, Client, Options, Setup, eventually};
+use crate::harness::api::{operate, start_with_api};
+use crate::harness::{Broker, Client, Options, Setup, eventually, run};
 use crate::real_clients::skip;
 
 /// A client publishes at each QoS, and subscribes, pings and leaves: each packet of both sides is in the log, in its
@@ -285,4 +286,42 @@ fn clients_that_come_and_go_are_published() {
     operator.subscribe("$SYS/broker/clients/+/connected", QoS::AtMostOnce);
     Client::connect(&broker, &Options::new("a")).disconnect();
     operator.expect_nothing();
+}
+
+/// A trace by user shows the clients that have proved to be that user, and no others.
+#[test]
+fn the_clients_of_a_user_are_traced() {
+    let folder = tempfile::tempdir().unwrap();
+    let passwords = folder.path().join("passwords").display().to_string();
+    std::fs::write(&passwords, "").unwrap();
+    for user in ["alice", "bob"] {
+        assert_eq!(run(&["passwd", "-b", &passwords, user, "secret"]).code, Some(0));
+    }
+    let setup = Setup::default()
+        .global("per_listener_settings true")
+        .global("log_type error")
+        .listener(&format!("password_file {passwords}"));
+    let (broker, port) = start_with_api(setup, 2, "");
+    assert_eq!(
+        operate(port, "POST", "traces", "", "{\"user\": \"alice\"}").0,
+        "200"
+    );
+    for (client, user) in [("a1", "alice"), ("b1", "bob"), ("a2", "alice"), ("nobody", "")] {
+        let options = match user {
+            "" => Options::new(client),
+            user => Options::new(client).user(user, "secret"),
+        };
+        Client::connect(&broker, &options).publish("t", b"", QoS::AtLeastOnce);
+    }
+    eventually("both are shown", || {
+        let log = broker.log();
+        ["a1", "a2"]
+            .iter()
+            .all(|client| log.contains(&format!("Received PUBLISH from {client} ")))
+    });
+    assert!(
+        !broker.log().contains("b1") && !broker.log().contains("nobody"),
+        "{}",
+        broker.log()
+    );
 }

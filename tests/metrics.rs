@@ -2,42 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use mqtt::{Packet, QoS, ReasonCode};
+use serde_json::Value;
 
-use crate::harness::http::{self, ask};
-use crate::harness::{Broker, Certificates, Client, Options, Setup, eventually, free_port};
+use crate::harness::api::{metric, metrics, start_with_api};
+use crate::harness::{Certificates, Client, Options, Prometheus, Setup, eventually, free_port};
 use crate::real_clients::skip;
-
-/// A broker with an http_api beside MQTT, and its port.
-fn start(setup: Setup, shards: u16) -> (Broker, u16) {
-    let port = free_port();
-    let broker = setup
-        .shards(shards)
-        .listener(&format!("listener {port} 127.0.0.1\nprotocol http_api"))
-        .start();
-    (broker, port)
-}
-
-/// The page in the older text format, without its head.
-fn page(port: u16) -> String {
-    let answer = ask(port, &http::request("GET", "/metrics"));
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
-    body.to_owned()
-}
-
-fn metric(port: u16, name: &str) -> f64 {
-    let page = page(port);
-    let line = page
-        .lines()
-        .find_map(|line| line.strip_prefix(&format!("{name} ")));
-    line.unwrap_or_else(|| panic!("no {name} in {page}"))
-        .parse()
-        .unwrap()
-}
 
 fn expect(port: u16, expected: &[(&str, f64)]) {
     for (name, value) in expected {
@@ -47,7 +20,7 @@ fn expect(port: u16, expected: &[(&str, f64)]) {
 
 #[test]
 fn each_end_of_a_connection_has_its_reason() {
-    let (broker, port) = start(Setup::default(), 2);
+    let (broker, port) = start_with_api(Setup::default(), 2, "");
     Client::connect(&broker, &Options::new("leaves")).disconnect();
     Client::connect(&broker, &Options::new("cuts")).cut();
     let _older = Client::connect(&broker, &Options::new("twice"));
@@ -87,7 +60,7 @@ fn each_end_of_a_connection_has_its_reason() {
 #[test]
 fn packets_messages_and_their_time() {
     for shards in [1, 2] {
-        let (broker, port) = start(Setup::default(), shards);
+        let (broker, port) = start_with_api(Setup::default(), shards, "");
         let mut subscribers: Vec<_> = (0..4)
             .map(|number| Client::connect(&broker, &Options::new(&format!("s{number}"))))
             .collect();
@@ -105,7 +78,7 @@ fn packets_messages_and_their_time() {
             subscriber.ping();
         }
         expect_packets(port);
-        let page = page(port);
+        let page = metrics(port);
         let sum = |prefix: &str, qos: u8| -> f64 {
             let of_qos = format!("qos=\"{qos}\"");
             let lines = page
@@ -174,7 +147,7 @@ fn expect_packets(port: u16) {
 /// A message that waits in the queue of a client that is away is nobody's latency.
 #[test]
 fn messages_of_a_queue_are_not_in_the_latency() {
-    let (broker, port) = start(Setup::default(), 1);
+    let (broker, port) = start_with_api(Setup::default(), 1, "");
     let options = Options::new("away").persistent();
     let mut away = Client::connect(&broker, &options);
     away.subscribe("t", QoS::AtLeastOnce);
@@ -195,10 +168,8 @@ fn messages_of_a_queue_are_not_in_the_latency() {
 #[test]
 fn handshakes_certificates_and_listeners() {
     let certificates = Certificates::new();
-    let (broker, port) = start(
-        Setup::default().tls(&certificates).listener("max_connections 3"),
-        1,
-    );
+    let setup = Setup::default().tls(&certificates).listener("max_connections 3");
+    let (broker, port) = start_with_api(setup, 1, "");
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let config = certificates.client_config(&[version], false);
         Client::connect(&broker, &Options::new("a").tls(config)).disconnect();
@@ -239,8 +210,8 @@ fn handshakes_certificates_and_listeners() {
 /// The names that the rules and the dashboard of dist/ use are on the page.
 #[test]
 fn rules_and_dashboard_name_what_is_there() {
-    let (_broker, port) = start(Setup::default().tls(&Certificates::new()), 2);
-    let page = page(port);
+    let (_broker, port) = start_with_api(Setup::default().tls(&Certificates::new()), 2, "");
+    let page = metrics(port);
     let samples: BTreeSet<&str> = page
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -259,7 +230,7 @@ fn rules_and_dashboard_name_what_is_there() {
         }
     }
     let dashboard = std::fs::read_to_string(format!("{folder}/grafana/midge.json")).unwrap();
-    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
     assert!(dashboard["panels"].as_array().unwrap().len() > 10);
 }
 
@@ -268,7 +239,7 @@ fn promtool_accepts_metrics_and_rules() {
     if Command::new("promtool").arg("--version").output().is_err() {
         return skip("promtool");
     }
-    let (_broker, port) = start(Setup::default().tls(&Certificates::new()), 2);
+    let (_broker, port) = start_with_api(Setup::default().tls(&Certificates::new()), 2, "");
     let mut check = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -280,7 +251,7 @@ fn promtool_accepts_metrics_and_rules() {
         .stdin
         .take()
         .unwrap()
-        .write_all(page(port).as_bytes())
+        .write_all(metrics(port).as_bytes())
         .unwrap();
     let output = check.wait_with_output().unwrap();
     assert!(
@@ -303,58 +274,75 @@ fn promtool_accepts_metrics_and_rules() {
     }
 }
 
-/// A Prometheus that is ended with the test.
-struct Prometheus(Child);
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
+/// A real Prometheus scrapes, takes the rules, and answers every query of the dashboard with something.
 #[test]
 fn a_real_prometheus_scrapes() {
-    if Command::new("prometheus").arg("--version").output().is_err() {
-        return skip("prometheus");
-    }
-    let (broker, port) = start(Setup::default(), 2);
-    let _clients = ["a", "b", "c"].map(|name| Client::connect(&broker, &Options::new(name)));
-    let config = broker.path("prometheus.yml");
+    let certificates = Certificates::new();
+    let (broker, port) = start_with_api(Setup::default().tls(&certificates), 2, "");
+    let tls = certificates.client_config(&[&rustls::version::TLS13], false);
+    let mut clients =
+        ["a", "b", "c"].map(|name| Client::connect(&broker, &Options::new(name).tls(tls.clone())));
+    clients[0].subscribe("t", QoS::AtLeastOnce);
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../dist/prometheus/midge-rules.yml");
-    let text = format!(
-        "global: {{scrape_interval: 1s}}\nrule_files: [{rules}]\nscrape_configs:\n- job_name: midge\n  \
-         static_configs:\n  - targets: ['127.0.0.1:{port}']\n"
-    );
-    std::fs::write(&config, text).unwrap();
-    let own = free_port();
-    let _prometheus = Prometheus(
-        Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", broker.path("tsdb").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{own}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
-    let query = |expression: &str| {
-        let Ok(mut socket) = std::net::TcpStream::connect(("127.0.0.1", own)) else {
-            return String::new();
-        };
-        let request = format!(
-            "GET /api/v1/query?query={expression} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        );
-        let _sent = socket.write_all(request.as_bytes());
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut answer = String::new();
-        let _read = std::io::Read::read_to_string(&mut socket, &mut answer);
-        answer
+    let Some(prometheus) = Prometheus::scraping(port, Some(Path::new(rules))) else {
+        return skip("prometheus");
     };
-    eventually("it has scraped", || {
-        query("midge_clients_connected").contains(",\"3\"]")
+    let query = |expression: &str| prometheus.query(expression);
+    eventually("it has scraped", || query("midge_clients_connected") == ["3"]);
+    assert_eq!(query("up"), ["1"]);
+    assert_eq!(query("count(midge_packets_total)"), ["30"]);
+    let dashboard = concat!(env!("CARGO_MANIFEST_DIR"), "/../dist/grafana/midge.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(dashboard).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut asked = 0;
+    for target in targets {
+        let expression = target["expr"].as_str().unwrap();
+        let expression = expression
+            .replace("$instance", ".*")
+            .replace("$__rate_interval", "10s");
+        assert!(!expression.contains('$'), "{expression}");
+        eventually(&expression, || {
+            clients[1].publish("t", b"1", QoS::AtLeastOnce);
+            !query(&expression).is_empty()
+        });
+        asked += 1;
+    }
+    assert!(asked > 20, "{asked}");
+}
+
+/// Histograms that can be added up, the label of the run, and the verdict, which is served for a while after the end.
+#[test]
+fn a_real_prometheus_scrapes_a_run_of_the_load_generator() {
+    let port = free_port();
+    let Some(prometheus) = Prometheus::scraping(port, None) else {
+        return skip("prometheus");
+    };
+    let line = format!(
+        "--no-tls --pubs 2 --subs 2 --rate 200 --warmup 0 --duration 3 --run-label nightly \
+         --metrics 127.0.0.1:{port} --metrics-keep 60"
+    );
+    let mut load = Command::new(env!("CARGO_BIN_EXE_midge-loadgen"))
+        .args(line.split_whitespace())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let query = |expression: &str| prometheus.query(expression);
+    eventually("a verdict is scraped", || {
+        query("sum(loadgen_verdict{run=\"nightly\"})") == ["1"]
     });
-    assert!(query("up").contains(",\"1\"]"));
-    assert!(query("midge_latency_seconds_count").contains("\"qos\":\"2\""));
-    assert!(query("count(midge_packets_total)").contains(",\"30\"]"));
+    assert_eq!(query("loadgen_messages_sent_total{run=\"nightly\"}"), ["600"]);
+    let quantile = query("histogram_quantile(0.5, sum by (le) (loadgen_latency_seconds_bucket)) > 0");
+    assert_eq!(quantile.len(), 1);
+    // As Ctrl-C does.
+    let interrupt = Command::new("kill")
+        .args(["-INT", &load.id().to_string()])
+        .status();
+    assert!(interrupt.unwrap().success());
+    // That of the signal, or of what was wrong with the run on a busy machine.
+    let code = load.wait().unwrap().code();
+    assert!(matches!(code, Some(130 | 1 | 4 | 5)), "{code:?}");
 }

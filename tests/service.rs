@@ -1,7 +1,7 @@
 //! The broker as a service: systemd's notifications, the user that it becomes, its memory.
 
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
@@ -137,6 +137,56 @@ fn root_gives_itself_up_unasked() {
     Client::connect_at(port, &Options::new("a")).ping();
     started.signal(Signal::TERM);
     assert!(started.0.wait().unwrap().success(), "{}", log_text());
+}
+
+/// The README's "Watching and acting", started as root without `user`, in a folder of root's: the control socket is
+/// there and the broker's user may open it, a password file of root's holds, and a reload says that it cannot be read.
+#[test]
+fn what_the_readme_shows_works_as_root() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (mqtt, web_socket, api) = (free_port(), free_port(), free_port());
+    let text = format!(
+        "password_file passwords\ncontrol_socket control.sock\nlistener {mqtt}\nlistener {web_socket}\n\
+         protocol websockets\nlistener {api} 127.0.0.1\nprotocol http_api\n"
+    );
+    std::fs::write(path("midge.conf"), text).unwrap();
+    let made = run(&["passwd", "-b", "-c", &path("passwords"), "operator", "right"]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let log = std::fs::File::create(path("log")).unwrap();
+    let child = Command::new(program())
+        .args(["-c", "midge.conf", "--shards", "1"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut started = Started(child);
+    let log = || std::fs::read_to_string(path("log")).unwrap();
+    eventually("root is given up", || uid(started.0.id()) != "0");
+    let ctl = |arguments: &[&str]| run(&[&["ctl", "--socket", &path("control.sock")], arguments].concat());
+    eventually(&format!("it answers: {}", log()), || {
+        ctl(&["clients"]).code == Some(0)
+    });
+    let socket = std::fs::metadata(path("control.sock")).unwrap();
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+    assert_eq!(socket.uid().to_string(), uid(started.0.id()));
+    Client::connect_at(mqtt, &Options::new("a").user("operator", "right")).ping();
+    let reload = ctl(&["reload"]);
+    assert_eq!(reload.code, Some(1), "{}", reload.stdout);
+    assert!(
+        reload.stderr.contains("the password_file of listener"),
+        "{}",
+        reload.stderr
+    );
+    assert!(reload.stdout.contains("Permission denied"), "{}", reload.stdout);
+    started.signal(Signal::TERM);
+    assert!(started.0.wait().unwrap().success(), "{}", log());
 }
 
 #[test]

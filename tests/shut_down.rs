@@ -33,6 +33,26 @@ fn clients_get_a_disconnect() {
     }
 }
 
+/// What was written before comes whole, and the DISCONNECT behind it, although the output goes out in many pieces.
+#[test]
+fn a_client_that_is_behind_gets_all_and_then_the_disconnect() {
+    for shards in [1, 2] {
+        let setup = Setup::default().shards(shards);
+        let broker = setup.global("max_packet_size 30000000").start();
+        let mut behind = Client::connect(&broker, &Options::new("behind").v5());
+        behind.subscribe("t", QoS::AtMostOnce);
+        let mut publisher = Client::connect(&broker, &Options::new("p"));
+        publisher.publish("t", &vec![7; 16 << 20], QoS::AtMostOnce);
+        publisher.ping();
+        broker.signal(Signal::TERM);
+        eventually("the broker shuts down", || broker.log().contains("Shutting down"));
+        assert_eq!(behind.message().payload, vec![7; 16 << 20]);
+        assert_eq!(behind.expect_closed().0, Some(ReasonCode::ServerShuttingDown));
+        let (status, log) = broker.wait();
+        assert!(status.success(), "{status:?}\n{log}");
+    }
+}
+
 /// A client that does not read cannot keep the broker for longer than its time for closing.
 #[test]
 fn a_client_that_does_not_read_does_not_keep_the_broker() {

@@ -166,6 +166,10 @@ fn a_tested_configuration_can_be_started() {
         ),
         ("pid_file /nonexistent/pid\n".to_owned(), "no folder /nonexistent"),
         (
+            "control_socket /nonexistent/socket\n".to_owned(),
+            "no folder /nonexistent",
+        ),
+        (
             "log_dest file /nonexistent/log\n".to_owned(),
             "no folder /nonexistent",
         ),

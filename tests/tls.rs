@@ -126,7 +126,7 @@ fn a_client_may_leave_without_close_notify() {
 fn our_records_keep_idle_connections_small() {
     const CONNECTIONS: u64 = 300;
     let certificates = Certificates::new();
-    let kib_each = |setup: Setup, is_tls: bool| {
+    let kib_each_once = |setup: Setup, is_tls: bool| {
         let broker = setup.start();
         let join = |number: u64| {
             let mut options = Options::new(&format!("c{number}"));
@@ -143,12 +143,19 @@ fn our_records_keep_idle_connections_small() {
         drop((warm, clients));
         kib
     };
-    let plain = kib_each(Setup::default(), false);
-    let ours = kib_each(Setup::default().tls(&certificates), true);
+    // What else the process does meanwhile comes on top: the least of three is the connections'.
+    let kib_each = |setup: &dyn Fn() -> Setup, is_tls: bool| {
+        let tries = (0..3).map(|_| kib_each_once(setup(), is_tls));
+        tries.fold(f64::MAX, f64::min)
+    };
+    let plain = kib_each(&Setup::default, false);
+    let ours = kib_each(&|| Setup::default().tls(&certificates), true);
     let rustls = kib_each(
-        Setup::default()
-            .tls(&certificates)
-            .listener("rustls_records true"),
+        &|| {
+            Setup::default()
+                .tls(&certificates)
+                .listener("rustls_records true")
+        },
         true,
     );
     println!(

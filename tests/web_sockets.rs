@@ -281,7 +281,7 @@ fn requests_are_refused_by_status() {
             origin("http://example.org").replace("Host", &format!("Cookie: {}\r\nHost", "c".repeat(5000))),
             "431",
         ),
-        ("GET / HTTP/1.1\r\n\r\n".to_owned(), "426"),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "426"),
         ("nonsense\r\n\r\n".to_owned(), "400"),
     ] {
         let answer = answer(&broker, &request);
@@ -383,7 +383,7 @@ fn pages_over_tls() {
         &broker,
         certificates.client_config(&[&rustls::version::TLS13], false),
     );
-    client.send(b"GET /sub/app.js HTTP/1.1\r\n\r\n");
+    client.send(b"GET /sub/app.js HTTP/1.1\r\nHost: a\r\n\r\n");
     let answer = client.read_to_end();
     assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
     assert!(answer.len() > 3_000_000);

@@ -79,9 +79,10 @@ where
     T: Into<OsString> + Clone,
 {
     try_parse_from(arguments).unwrap_or_else(|error| {
-        // A closed standard output must not turn help into a panic.
-        let _printed = error.print();
-        std::process::exit(if error.use_stderr() {
+        // A closed standard output must not turn help into a panic; help that is lost on a full disk is a failure.
+        let printed = error.print();
+        let is_lost = printed.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+        std::process::exit(if error.use_stderr() || is_lost {
             i32::from(EXIT_INVALID)
         } else {
             0

@@ -16,6 +16,7 @@ use transport::websocket::handshake::Wanted;
 
 use crate::config::{ListenerSocket, Network, Protocol, ProxyProtocol};
 use crate::log::NOTICE;
+use crate::named_paths::NamedPaths;
 use crate::settings::Settings;
 
 /// What a shard goes by; replaced whole.
@@ -24,6 +25,8 @@ pub(crate) struct InEffect {
     pub(crate) settings: Arc<Settings>,
     /// At the index of the listener.
     pub(crate) listeners: Vec<ListenerInEffect>,
+    /// What of the file system is the configuration's own.
+    pub(crate) named: NamedPaths,
 }
 
 impl InEffect {
@@ -32,10 +35,12 @@ impl InEffect {
         settings: Arc<Settings>,
         listeners: &[ListenerSocket],
         tls: Vec<Option<ServerTlsConfig>>,
+        named: NamedPaths,
     ) -> Self {
         let listeners = listeners.iter().zip(tls);
         Self {
             settings,
+            named,
             listeners: listeners
                 .map(|(socket, tls)| ListenerInEffect::new(socket, tls))
                 .collect(),
@@ -125,6 +130,11 @@ impl Current {
             tracing::info!(target: NOTICE, "Configuration reloaded in {took_ms:.1} ms.");
         }
         Some((newest.number, Arc::clone(&newest.in_effect)))
+    }
+
+    /// Whether every shard goes by the newest one.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.newest().behind == 0
     }
 
     pub(crate) fn get(&self) -> Arc<InEffect> {

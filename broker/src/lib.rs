@@ -11,7 +11,8 @@
 //!
 //! 1. `time`, `limits`, `settings`: what the logic counts with. `files`, `exit_code`: mistakes and how they end. `log`,
 //!    `systemd`, `privileges`, `passphrase`, `thread_priority`, `memory`: the system around the process. `admission`,
-//!    `health`, `traces`, `turn`: what shards share with those beside them.
+//!    `client_sampling`, `health`, `traces`, `turn`: what shards share with those beside them. `named_paths`: what of
+//!    the file system is the configuration's.
 //! 2. `auth`: who may connect, and do what. `certs`, `store_command`, `ctl`: subcommands that make certificates,
 //!    look into stores, and ask a broker that runs.
 //! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files. `import`: the
@@ -19,7 +20,7 @@
 //! 4. `args`: the command line.
 //! 5. `config`: from files and the command line to settings.
 //! 6. What is made of a configuration: `bind` (sockets), `listener_tls`, `in_effect`, `persistence` (the store), and
-//!    `test_config`. `questions`: what operators ask the shards.
+//!    `test_config`. `questions`: what operators ask the shards. `reload_requests`: operators who ask for a reload.
 //! 7. The threads beside the shards: `http`, `monitor`, `reload`.
 //! 8. `shard`: sockets, ring and TLS around the logic.
 //! 9. `server`: the order of start and end.
@@ -32,6 +33,7 @@ pub mod args;
 pub mod auth;
 mod bind;
 pub mod certs;
+mod client_sampling;
 pub mod config;
 pub mod ctl;
 pub mod exit_code;
@@ -46,6 +48,7 @@ pub mod log;
 pub mod logic;
 mod memory;
 mod monitor;
+mod named_paths;
 pub mod passphrase;
 pub mod passwd;
 pub mod persistence;
@@ -53,6 +56,7 @@ pub mod privileges;
 mod program;
 mod questions;
 mod reload;
+mod reload_requests;
 mod server;
 pub mod settings;
 mod shard;

@@ -38,25 +38,6 @@ pub const PAGE_THREADS_MAX: usize = 8;
 /// Nanoseconds that a client has to take a page. Over: it is cut.
 pub const PAGE_NS_MAX: u64 = 30_000_000_000;
 
-/// Requests of operators for pages that wait to be answered. Full: the connection is closed.
-pub const API_REQUESTS_MAX: usize = 16;
-
-/// Threads that read operators' requests, and answer those for health.
-pub const API_THREADS_MAX: usize = 2;
-
-/// Threads that send operators all other pages, which may be long and their readers slow.
-pub const API_PAGE_THREADS_MAX: usize = 2;
-
-/// Connections of operators that have sent nothing yet, and as many whose requests wait to be read. Full: of the first
-/// the oldest is closed, of the others the newest.
-pub const API_SILENT_MAX: usize = 256;
-
-/// Nanoseconds from accept until an operator has begun its request, and then until it has its answer. Over: it is cut.
-pub const API_NS_MAX: u64 = 5_000_000_000;
-
-/// Nanoseconds in which a request that has begun has to come whole. Over: it is cut.
-pub const API_REQUEST_NS_MAX: u64 = 1_000_000_000;
-
 /// Bytes a second that a reader of a page takes at least. Fewer, after a second: it is cut.
 pub const PAGE_BYTES_A_SECOND_MIN: u64 = 16 * 1024;
 
@@ -268,7 +249,7 @@ pub const LINGER_NS_MAX: u64 = 5_000_000_000;
 /// Nanoseconds until accept is tried again when it failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
-/// Nanoseconds for which a failing accept, or another new client that does not read, is not logged again.
+/// Nanoseconds for which a failing accept is not logged again.
 pub const ACCEPT_QUIET_NS: u64 = 1_000_000_000;
 
 /// Bytes up to which a connection keeps the memory in which it gathered a packet of several reads. Larger: it is freed.

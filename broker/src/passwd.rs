@@ -1,7 +1,8 @@
 //! `broker passwd`: makes and changes password files, with the options of mosquitto_passwd.
 //!
 //! Invariants: a file is replaced whole, by one that only its owner may read, or stays as it was; lines of other users
-//! and comments are kept. A password is asked for twice and shows nowhere but in memory.
+//! and comments are kept. A password is asked for twice and shows nowhere but in memory; one on the command line is
+//! overwritten there before anything else is done.
 
 mod edit;
 mod prompt;
@@ -30,7 +31,7 @@ pub struct PasswdArgs {
     #[arg(short = 'c', action = ArgAction::SetTrue, conflicts_with_all = ["delete", "update"])]
     create: bool,
 
-    /// Take the password from the command line, where other users of the machine can see it
+    /// Take the password from the command line, where other users of the machine can see it for a moment
     #[arg(short = 'b', action = ArgAction::SetTrue, conflicts_with_all = ["delete", "update"])]
     batch: bool,
 
@@ -123,6 +124,9 @@ enum PasswdError {
 /// Runs the command; the exit code is 0 or 1, as that of mosquitto_passwd.
 #[must_use]
 pub fn run(args: &PasswdArgs) -> ExitCode {
+    if let Some(password) = &args.password {
+        hide(password);
+    }
     match args.act(&mut prompt::ask_twice) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -130,6 +134,17 @@ pub fn run(args: &PasswdArgs) -> ExitCode {
             let _failed = writeln!(io::stderr(), "Error: {error}.");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Overwrites the password among the arguments of this process.
+fn hide(password: &str) {
+    if let Err(error) = transport::command_line::hide(password.as_ref()) {
+        // Where it cannot be written, there is the exit code still.
+        let _failed = writeln!(
+            io::stderr(),
+            "Warning: the password is in the command line, where others see it ({error}); without -b it is asked for."
+        );
     }
 }
 

@@ -116,7 +116,7 @@ mod tests {
     fn a_question_is_answered_by_its_shard() {
         let questions = Arc::new(Questions::new(2, |_| {}));
         let asking = Arc::clone(&questions);
-        let asker = std::thread::spawn(move || asking.ask(1, Question::EndSession("a".into())));
+        let asker = std::thread::spawn(move || asking.ask(1, Question::DeleteRetained("a".into())));
         let asked = loop {
             assert!(questions.next(0).is_none());
             if let Some(asked) = questions.next(1) {
@@ -125,11 +125,11 @@ mod tests {
             std::thread::yield_now();
         };
         assert!(!questions.are_waiting(1));
-        assert!(matches!(&asked.question, Question::EndSession(client) if **client == *"a"));
+        assert!(matches!(&asked.question, Question::DeleteRetained(client) if **client == *"a"));
         asked.answer(Answer::Done(true));
         assert!(matches!(asker.join().unwrap(), Some(Answer::Done(true))));
         assert!(
-            questions.ask(7, Question::EndSession("a".into())).is_none(),
+            questions.ask(7, Question::DeleteRetained("a".into())).is_none(),
             "no such shard"
         );
     }

@@ -1,9 +1,10 @@
 //! SIGHUP: the configuration is read again, and what can change while clients stay connected is replaced.
 //!
 //! Invariants: a mistake in the configuration leaves everything as it was. Of the password files, the ACL files and the
-//! TLS of each listener, each is taken whole or kept whole, and what was kept is logged: an unreadable key does not
-//! keep a removed password valid. No connection is touched, those accepted later get the new TLS. Files are read and
-//! keys are checked on the caller's thread; a shard does no more than to take a pointer, in its next turn.
+//! TLS of each listener, each is taken whole or kept whole, and what was kept is logged and reported to who asked: an
+//! unreadable key does not keep a removed password valid. No connection is touched, those accepted later get the new
+//! TLS. Files are read and keys are checked on the caller's thread; a shard does no more than to take a pointer, in its
+//! next turn.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Instant;
 use transport::tls::ServerTlsConfig;
 
 use crate::args::Args;
-use crate::auth::{Authentication, KeptFile, warn_of_world_readable};
+use crate::auth::{AccessFiles, Authentication, KeptFile, warn_of_world_readable};
 use crate::config::{self, Configuration, ListenerSocket};
 use crate::files::FileError;
 use crate::in_effect::{Current, InEffect};
@@ -20,8 +21,10 @@ use crate::listener_tls::tls_of;
 use crate::log::{Log, LogError, NOTICE, PreparedLog};
 use crate::passphrase::Passphrases;
 use crate::privileges::SystemUser;
+use crate::reload_requests::ReloadReport;
 use crate::settings::ListenerSettings;
 use crate::systemd;
+use crate::traces::Traces;
 
 /// Why everything stays as it was.
 #[derive(Debug, thiserror::Error)]
@@ -43,37 +46,56 @@ pub(crate) struct Reloader {
     pub(crate) listeners: Vec<ListenerSocket>,
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) user: Option<SystemUser>,
+    /// Their files are opened anew, as those of the log.
+    pub(crate) traces: Arc<Traces>,
 }
 
 impl Reloader {
-    /// Reads the files again; whether there is something new for the shards. Logs how it went.
-    pub(crate) fn reload(&mut self) -> bool {
+    /// Reads the files again, and reports what is in effect of them. Logs how it went.
+    pub(crate) fn reload(&mut self) -> ReloadReport {
         tracing::info!(target: NOTICE, "Reloading the configuration.");
         systemd::notify_reloading();
         let outcome = self.try_reload();
         systemd::notify_ready();
-        match outcome {
-            Ok(()) => true,
-            Err(error) => {
-                for line in error.to_string().lines() {
-                    tracing::error!("{line}");
-                }
-                tracing::error!("The configuration was not reloaded. The files of before stay in effect.");
-                false
+        let mut report = outcome.unwrap_or_else(|error| {
+            let mut report = ReloadReport::default();
+            let error = error.to_string();
+            for line in error.lines() {
+                tracing::error!("{line}");
             }
-        }
+            tracing::error!("The configuration was not reloaded. The files of before stay in effect.");
+            let why = error.lines().collect::<Vec<_>>().join("; ");
+            report.refuse("the configuration".to_owned(), why);
+            report
+        });
+        self.reopen_traces(&mut report);
+        report
     }
 
-    /// Opens the files of the log anew: others may be in their places.
+    /// Opens the files of the log and of traces anew: others may be in their places.
     pub(crate) fn reopen_log(&self) {
         let log = config::load(&self.args).map_err(ReloadError::from);
         match log.and_then(|read| Ok(PreparedLog::open(&read.log)?)) {
             Ok(log) => self.log.change(log),
             Err(error) => tracing::error!("The log is not opened anew: {error}"),
         }
+        self.reopen_traces(&mut ReloadReport::default());
     }
 
-    fn try_reload(&mut self) -> Result<(), ReloadError> {
+    fn reopen_traces(&self, report: &mut ReloadReport) {
+        for (number, reopened) in self.traces.reopen(&self.current.get().named) {
+            match reopened {
+                Ok(()) => report.taken.push(format!("the file of trace {number}")),
+                Err(error) => {
+                    tracing::error!("Trace {number} goes on in the file of before: {error}");
+                    report.refuse(format!("the file of trace {number}"), error.to_string());
+                }
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<ReloadReport, ReloadError> {
+        let mut report = ReloadReport::default();
         let since = Instant::now();
         let mut read = config::load(&self.args)?;
         if self.user.is_some() {
@@ -82,45 +104,60 @@ impl Reloader {
             read.warnings
                 .retain(|warning| !warning.contains("user has no effect"));
         }
-        let (mut configuration, warnings) = self.keep_fixed_settings(read);
+        let mut configuration = self.keep_fixed_settings(read, &mut report);
         let log = PreparedLog::open(&configuration.log)?;
         // Nothing can fail from here on.
         self.log.change(log);
-        for warning in configuration.warnings.iter().chain(&warnings) {
+        report
+            .taken
+            .extend(["the settings", "the destinations of the log"].map(str::to_owned));
+        report.warnings.clone_from(&configuration.warnings);
+        for warning in &configuration.warnings {
             tracing::warn!("{warning}");
         }
-        let tls = self.renew_tls(&mut configuration);
+        for kept in &report.kept {
+            tracing::warn!("{} {}", kept.what, kept.why);
+        }
+        let tls = self.renew_tls(&mut configuration, &mut report);
         let files = configuration.access_files();
         warn_of_world_readable(&files);
         let (policy, kept) = self.authentication.reload(&files);
-        report_kept(&kept, &configuration.listeners);
+        report_files(&files, &kept, &configuration.listeners, &mut report);
         let settings = Arc::new(configuration.settings);
         self.authentication.replace(Arc::clone(&settings), policy);
         let before = self.current.get();
-        let mut in_effect = InEffect::new(settings, &configuration.listeners, tls.configs);
+        let mut in_effect = InEffect::new(
+            settings,
+            &configuration.listeners,
+            tls.configs,
+            configuration.named,
+        );
         for index in tls.kept {
             in_effect.keep_tls(index, &before);
         }
         self.current.replace(in_effect, since);
         self.listeners = configuration.listeners;
-        Ok(())
+        Ok(report)
     }
 
     /// The TLS of each listener anew. One whose files cannot be used stays as it was, and the settings with it.
-    fn renew_tls(&self, configuration: &mut Configuration) -> RenewedTls {
+    fn renew_tls(&self, configuration: &mut Configuration, report: &mut ReloadReport) -> RenewedTls {
         let before = self.current.get();
         let mut renewed = RenewedTls::default();
         for (index, listener) in configuration.listeners.iter().enumerate() {
             let made = listener.tls.as_ref().map(|tls| tls_of(tls, &self.passphrases));
             let config = match made.transpose() {
                 Ok(made) => made.inspect(|made| {
-                    made.warnings
-                        .iter()
-                        .for_each(|warning| tracing::warn!("{warning}"));
+                    report.taken.push(format!("the TLS of {}", name(listener)));
+                    for warning in &made.warnings {
+                        tracing::warn!("{warning}");
+                        report.warnings.push(warning.to_string());
+                    }
                 }),
                 Err(error) => {
                     tracing::error!("{error}");
                     tracing::error!("The TLS of {} stays in effect as it was.", name(listener));
+                    report.refuse(format!("the TLS of {}", name(listener)), error.to_string());
                     let now = configuration.settings.listeners.get_mut(index);
                     if let (Some(now), Some(had)) = (now, before.settings.listeners.get(index)) {
                         now.certificate_names_user = had.certificate_names_user;
@@ -134,9 +171,8 @@ impl Reloader {
         renewed
     }
 
-    /// The configuration for the listeners that are open, in their order, and what of it needs a restart.
-    fn keep_fixed_settings(&self, mut read: Configuration) -> (Configuration, Vec<String>) {
-        let mut warnings = Vec::new();
+    /// The configuration for the listeners that are open, in their order; what of it needs a restart is reported.
+    fn keep_fixed_settings(&self, mut read: Configuration, report: &mut ReloadReport) -> Configuration {
         let before = self.current.get();
         let mut offered: Vec<_> = read
             .settings
@@ -152,12 +188,10 @@ impl Reloader {
                 .and_then(Option::take);
             let old = before.settings.listeners.get(index).cloned().unwrap_or_default();
             let (settings, socket) = match found {
-                Some((settings, new)) => (keep_fixed(&old, settings, socket, &mut warnings), new),
+                Some((settings, new)) => (keep_fixed(&old, settings, socket, report), new),
                 None => {
-                    warnings.push(format!(
-                        "{} is not in the configuration any more: it stays open until a restart",
-                        name(socket)
-                    ));
+                    let why = "is not in the configuration any more: it stays open until a restart";
+                    report.keep_until_restart(name(socket), why);
                     (old, socket.clone())
                 }
             };
@@ -165,16 +199,16 @@ impl Reloader {
             read.listeners.push(socket);
         }
         for (_, socket) in offered.iter().flatten() {
-            warnings.push(format!("{} is new: it will be opened by a restart", name(socket)));
+            report.keep_until_restart(name(socket), "is new: it will be opened by a restart");
         }
         if read.user != self.user {
-            warnings.push("user has changed: that takes a restart".to_owned());
+            report.keep_until_restart("user".to_owned(), "has changed: that takes a restart");
         }
         if read.pid_file != self.pid_file {
-            warnings.push("pid_file has changed: that takes a restart".to_owned());
+            report.keep_until_restart("pid_file".to_owned(), "has changed: that takes a restart");
         }
         read.settings.hash_seed = before.settings.hash_seed;
-        (read, warnings)
+        read
     }
 }
 
@@ -186,8 +220,30 @@ struct RenewedTls {
     kept: Vec<usize>,
 }
 
-/// Logs which password and ACL files could not be used.
-fn report_kept(kept: &[KeptFile], listeners: &[ListenerSocket]) {
+/// Logs which password and ACL files could not be used, and reports all.
+fn report_files(
+    files: &[AccessFiles],
+    kept: &[KeptFile],
+    listeners: &[ListenerSocket],
+    report: &mut ReloadReport,
+) {
+    for (index, (files, listener)) in files.iter().zip(listeners).enumerate() {
+        let named = [
+            ("password_file", &files.password_file),
+            ("acl_file", &files.acl_file),
+        ];
+        for (key, _) in named.into_iter().filter(|(_, path)| path.is_some()) {
+            let what = format!("the {key} of {}", name(listener));
+            let is_it = |file: &&KeptFile| file.listener == index && file.key == key;
+            match kept.iter().find(is_it) {
+                Some(file) => {
+                    let problems: Vec<_> = file.error.problems.iter().map(ToString::to_string).collect();
+                    report.refuse(what, problems.join("; "));
+                }
+                None => report.taken.push(what),
+            }
+        }
+    }
     for file in kept {
         for problem in &file.error.problems {
             tracing::error!("{problem}");
@@ -207,13 +263,13 @@ fn keep_fixed(
     old: &ListenerSettings,
     mut new: ListenerSettings,
     socket: &ListenerSocket,
-    warnings: &mut Vec<String>,
+    report: &mut ReloadReport,
 ) -> ListenerSettings {
     if new.mount_point != old.mount_point {
-        warnings.push(format!(
-            "{}: mount_point has changed: that takes a restart",
-            name(socket)
-        ));
+        report.keep_until_restart(
+            format!("{}: mount_point", name(socket)),
+            "has changed: that takes a restart",
+        );
         new.mount_point.clone_from(&old.mount_point);
     }
     new

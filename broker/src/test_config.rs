@@ -49,13 +49,16 @@ pub(crate) fn check(configuration: &Configuration) -> Findings {
         findings
             .warnings
             .extend(persistence::older_file_warning(persistence));
-        if let Err(problem) = persistence::check_folder(persistence, runs_as.user()) {
-            findings.problems.push(problem);
+        match persistence::check_folder(persistence, runs_as.user()) {
+            Ok(()) => findings.warnings.extend(persistence::find_damage(persistence)),
+            Err(problem) => findings.problems.push(problem),
         }
     }
     let pid_file = configuration.pid_file.as_deref().map(|path| ("pid_file", path));
+    let socket = configuration.control_socket.as_deref();
+    let socket = socket.map(|path| ("control_socket", path));
     let logs = configuration.log.files().map(|path| ("log_dest file", path));
-    for (key, path) in logs.chain(pid_file) {
+    for (key, path) in logs.chain(pid_file).chain(socket) {
         findings.check_folder(key, path);
     }
     findings

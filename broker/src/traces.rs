@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits;
 use crate::log::{LogError, TRACE, TraceFile};
+use crate::named_paths::{NamedPath, NamedPaths};
 
 /// Whose packets are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,14 @@ pub(crate) enum TraceError {
     /// Its file cannot be opened.
     #[error("{0}")]
     File(#[from] LogError),
+    /// Its file is not for traces.
+    #[error("{} {named}: choose another file", .path.display())]
+    Named {
+        /// The file of the trace.
+        path: PathBuf,
+        /// What that is in the configuration.
+        named: NamedPath,
+    },
 }
 
 impl Trace {
@@ -85,13 +94,19 @@ impl Traces {
     /// Switches a trace on; its number.
     ///
     /// # Errors
-    /// There are too many, or its file cannot be opened.
-    pub(crate) fn start(&self, subject: TraceSubject, path: Option<&Path>) -> Result<u64, TraceError> {
+    /// There are too many, or its file is the configuration's or cannot be opened.
+    pub(crate) fn start(
+        &self,
+        subject: TraceSubject,
+        path: Option<&Path>,
+        named: &NamedPaths,
+    ) -> Result<u64, TraceError> {
+        // Shards wait for the lock, so no file is waited for behind it.
+        let file = path.map(|path| open(path, named)).transpose()?;
         let mut state = self.lock();
         if state.traces.len() >= limits::TRACES_MAX {
             return Err(TraceError::TooMany);
         }
-        let file = path.map(TraceFile::open).transpose()?;
         state.last_number += 1;
         let number = state.last_number;
         state.traces.push(Arc::new(Trace {
@@ -102,6 +117,20 @@ impl Traces {
         }));
         self.changes.fetch_add(1, Ordering::Release);
         Ok(number)
+    }
+
+    /// Opens the files of traces anew, as others may be in their places; the number of each, and what came of it.
+    pub(crate) fn reopen(&self, named: &NamedPaths) -> Vec<(u64, Result<(), TraceError>)> {
+        let all = self.all();
+        let files = all
+            .iter()
+            .filter_map(|trace| Some((trace.number, trace.file.as_ref()?, trace.path.as_ref()?)));
+        files
+            .map(|(number, file, path)| {
+                let reopened = check(path, named).and_then(|()| Ok(file.reopen(path)?));
+                (number, reopened)
+            })
+            .collect()
     }
 
     /// Switches a trace off; whether it was on.
@@ -130,6 +159,22 @@ impl Traces {
     }
 }
 
+fn open(path: &Path, named: &NamedPaths) -> Result<TraceFile, TraceError> {
+    check(path, named)?;
+    Ok(TraceFile::open(path)?)
+}
+
+/// An empty file of the configuration looks like one for a trace.
+fn check(path: &Path, named: &NamedPaths) -> Result<(), TraceError> {
+    match named.naming(path) {
+        Some(named) => Err(TraceError::Named {
+            path: path.to_owned(),
+            named,
+        }),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +182,8 @@ mod tests {
     #[test]
     fn traces_are_bounded_and_end() {
         let traces = Traces::default();
-        let start = || traces.start(TraceSubject::User("u".to_owned()), None);
+        let named = NamedPaths::default();
+        let start = || traces.start(TraceSubject::User("u".to_owned()), None, &named);
         let numbers: Vec<_> = (0..limits::TRACES_MAX).map(|_| start().unwrap()).collect();
         assert!(matches!(start(), Err(TraceError::TooMany)));
         let changes = traces.changes();
@@ -147,6 +193,7 @@ mod tests {
         let missing = traces.start(
             TraceSubject::Client("c".to_owned()),
             Some(Path::new("/nonexistent/x")),
+            &named,
         );
         assert!(matches!(missing, Err(TraceError::File(_))));
     }
@@ -155,7 +202,7 @@ mod tests {
     fn a_trace_is_of_its_subject_alone() {
         let of = |subject| {
             let traces = Traces::default();
-            traces.start(subject, None).unwrap();
+            traces.start(subject, None, &NamedPaths::default()).unwrap();
             let trace = Arc::clone(&traces.all()[0]);
             move |client: &str, user: Option<&str>, address: &str| {
                 trace.is_of(client, user, address.parse().unwrap())

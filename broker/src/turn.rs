@@ -58,7 +58,7 @@ pub enum TurnStep {
     RunTimers,
     /// Push what is for other shards into their queues.
     Push,
-    /// Send what is for clients, once for each connection.
+    /// Send what is for clients, as far as the time of a flush goes.
     Flush,
     /// Send what is for clients and depends on no other shard, as batches wait for room in a queue.
     FlushIndependent,

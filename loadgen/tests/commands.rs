@@ -87,8 +87,10 @@ fn a_password_is_in_no_process_list() {
             .unwrap();
         let list = format!("/proc/{}/cmdline", child.id());
         let began = Instant::now();
+        // While a program is being replaced the list is empty.
+        let has = |words: &[u8], word: &[u8]| words.windows(word.len()).any(|part| part == word);
         let is_hidden =
-            || std::fs::read(&list).is_ok_and(|words| !words.windows(10).any(|part| part == b"opensesame"));
+            || std::fs::read(&list).is_ok_and(|words| has(&words, b"ann") && !has(&words, b"opensesame"));
         while !is_hidden() && began.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -330,7 +332,7 @@ fn metrics_are_served_while_it_runs() {
     client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("loadgen_messages_sent_total"), "{answer}");
+    assert!(answer.contains("loadgen_messages_sent_total{run="), "{answer}");
     assert!(matches!(child.wait().unwrap().code(), Some(0 | 4)));
 }
 

@@ -66,7 +66,12 @@ fn a_closed_output_is_no_failure() {
 
 #[test]
 fn a_full_output_is_a_failure_that_is_named() {
-    for line in ["scenarios", SHORT, "conn --no-tls --warmup 0 --duration 0.2"] {
+    for line in [
+        "scenarios",
+        "--help",
+        SHORT,
+        "conn --no-tls --warmup 0 --duration 0.2",
+    ] {
         let output = command(line).stdout(full()).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}: {}", shown(&output));
         assert!(

@@ -22,6 +22,11 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_loadgen");
 /// What is asked is whether everything comes: a busy machine makes the rate invalid, and that no failure.
 const SHORT: &str = "--ledger-only --rate max --warmup 0.2 --duration 0.5 --drain 20";
 
+/// The words with one space between them: sentences that are wrapped for a terminal in one line.
+fn joined(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn run(line: &str) -> Output {
     Command::new(PROGRAM)
         .args(line.split_whitespace())
@@ -255,14 +260,15 @@ fn what_a_server_does_wrong_is_said_and_never_exit_0() {
         let port = fake::serve(behaviour);
         let base = format!("-h 127.0.0.1 -p {port} --pubs 2 --subs 2 --warmup 0.1 --duration 0.5");
         let output = run(&format!("{base} {line}"));
-        assert_eq!(
-            output.status.code(),
-            Some(exit_code),
+        // On a machine that is busy the generator may be late as well, which counts first.
+        let is_late = exit_code == 1 && output.status.code() == Some(4);
+        assert!(
+            is_late || output.status.code() == Some(exit_code),
             "{behaviour:?}: {}",
             shown(&output)
         );
         assert!(
-            shown(&output).contains(sentence),
+            joined(&shown(&output)).contains(sentence),
             "{behaviour:?}: {}",
             shown(&output)
         );

@@ -12,20 +12,40 @@ mod harness;
 
 use harness::{expect, json, run, shown};
 
-/// What is concluded on these cases is right; a busy machine may leave some of them unproven, which is said.
+/// How often cases are played that a busy machine left unproven.
+const ROUNDS_MAX: usize = 5;
+
+/// What is concluded on these cases is right. Those that a busy machine left unproven are played again; what the
+/// machine does not allow to be played is said.
 fn prove(cases: &[&str]) {
+    let mut unproven: Vec<String> = cases.iter().map(|&case| case.to_owned()).collect();
+    for _ in 0..ROUNDS_MAX {
+        let proved = play(&unproven);
+        unproven.clear();
+        for line in proved.iter().filter(|line| line["proof"] == "unproven") {
+            if line["concluded"].as_str().unwrap().starts_with("not played") {
+                eprintln!("SKIPPED: {line}");
+            } else {
+                unproven.push(line["case"].as_str().unwrap().to_owned());
+            }
+        }
+        if unproven.is_empty() {
+            return;
+        }
+    }
+    panic!("no run of {ROUNDS_MAX} was valid enough to conclude anything: {unproven:?}");
+}
+
+fn play(cases: &[String]) -> Vec<serde_json::Value> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proved.json");
     let chosen: String = cases.iter().map(|case| format!("--case {case} ")).collect();
     let line = format!("prove {chosen}--json {}", file.display());
     let output = run(&line);
     expect(&line, &output, &[0, 4]);
-    let proved = json(&file);
-    let proved = proved["cases"].as_array().unwrap();
+    let proved = json(&file)["cases"].as_array().unwrap().clone();
     assert_eq!(proved.len(), cases.len(), "{}", shown(&output));
-    for line in proved.iter().filter(|line| line["proof"] == "unproven") {
-        eprintln!("unproven: {line}");
-    }
+    proved
 }
 
 #[test]

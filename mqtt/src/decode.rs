@@ -22,16 +22,15 @@ pub use connect::{connect, is_bridge, version_of_connect};
 /// Decodes a frame to the packet that its type names.
 pub fn packet<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Packet<'a>, DecodeError> {
     check_flags(frame, version)?;
-    let packet_type = frame.packet_type;
     let mut reader = Reader::new(frame.body);
-    Ok(match packet_type {
+    Ok(match frame.packet_type {
         PacketType::Connect => Packet::Connect(connect(frame)?),
         PacketType::ConnAck => Packet::ConnAck(connack(&mut reader, version)?),
         PacketType::Publish => Packet::Publish(publish(frame, version)?),
-        PacketType::PubAck => Packet::PubAck(ack(&mut reader, packet_type, version)?),
-        PacketType::PubRec => Packet::PubRec(ack(&mut reader, packet_type, version)?),
-        PacketType::PubRel => Packet::PubRel(ack(&mut reader, packet_type, version)?),
-        PacketType::PubComp => Packet::PubComp(ack(&mut reader, packet_type, version)?),
+        PacketType::PubAck => Packet::PubAck(ack(frame, version)?),
+        PacketType::PubRec => Packet::PubRec(ack(frame, version)?),
+        PacketType::PubRel => Packet::PubRel(ack(frame, version)?),
+        PacketType::PubComp => Packet::PubComp(ack(frame, version)?),
         PacketType::Subscribe => Packet::Subscribe(subscribe(&mut reader, version)?),
         PacketType::SubAck => Packet::SubAck(suback(&mut reader, version)?),
         PacketType::Unsubscribe => Packet::Unsubscribe(unsubscribe(&mut reader, version)?),
@@ -148,16 +147,19 @@ fn connack<'a>(reader: &mut Reader<'a>, version: ProtocolVersion) -> Result<Conn
     })
 }
 
-fn ack<'a>(
-    reader: &mut Reader<'a>,
-    packet_type: PacketType,
-    version: ProtocolVersion,
-) -> Result<Ack<'a>, DecodeErrorKind> {
+/// Decodes the frame of a PUBACK, PUBREC, PUBREL or PUBCOMP, as [`packet`] does, without the copy of a [`Packet`].
+///
+/// [MQTT3-2.2.2-1]
+#[inline]
+pub fn ack<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Ack<'a>, DecodeError> {
+    check_flags(frame, version)?;
+    let mut reader = Reader::new(frame.body);
     let packet_identifier = reader.packet_identifier()?;
     if version != ProtocolVersion::V5 {
         reader.finish()?;
     }
-    let (reason, properties) = reason_and_properties(reader, packet_type, PropertySet::ACKNOWLEDGEMENT)?;
+    let (reason, properties) =
+        reason_and_properties(&mut reader, frame.packet_type, PropertySet::ACKNOWLEDGEMENT)?;
     Ok(Ack {
         packet_identifier,
         reason,

@@ -100,6 +100,12 @@ impl PacketType {
         })
     }
 
+    /// Whether it acknowledges a PUBLISH, or a packet that does: PUBACK, PUBREC, PUBREL or PUBCOMP.
+    #[inline]
+    pub fn is_acknowledgement(self) -> bool {
+        matches!(self, Self::PubAck | Self::PubRec | Self::PubRel | Self::PubComp)
+    }
+
     /// The first byte of a packet of this type; not for PUBLISH, whose flags say something.
     pub(crate) fn first_byte(self) -> u8 {
         ((self as u8) << 4) | self.reserved_flags()

@@ -11,10 +11,10 @@ use std::path::Path;
 use crate::engine::segments::file_number;
 use crate::engine::{self, Inspected};
 use crate::error::StoreError;
-use crate::files::real::RealFiles;
+use crate::files::real::{RealFiles, check_regular};
 use crate::format::segment::{FirstBlock, SEGMENT_HEADER};
 use crate::options::Options;
-use crate::recovered::Recovered;
+use crate::recovered::{Damage, Recovered};
 
 /// The content of a store, in figures.
 #[derive(Debug)]
@@ -45,6 +45,18 @@ pub fn inspect(folder: &Path) -> Result<Inspection, StoreError> {
     inspect_with(folder, &Options::default())
 }
 
+/// What of a store is damaged: all is read, and nothing of it is kept in memory.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn damage(folder: &Path) -> Result<Damage, StoreError> {
+    let options = Options {
+        waiting_max: 0,
+        ..Options::default()
+    };
+    inspect_with(folder, &options).map(|inspection| inspection.recovered.damage)
+}
+
 /// As [`inspect`], of a store with other segments than usual.
 ///
 /// # Errors
@@ -70,16 +82,13 @@ pub fn inspect_with(folder: &Path, options: &Options) -> Result<Inspection, Stor
 /// Whether a store is of a version that this program reads. Nothing else is looked at.
 ///
 /// # Errors
-/// It is of another version, or a file cannot be read.
+/// It is of another version, or the folder cannot be read.
 pub fn check_version(folder: &Path) -> Result<(), StoreError> {
     for name in names(folder).map_err(StoreError::io("read", folder))? {
         let path = folder.join(&name);
-        match first_block(&path) {
-            Ok(FirstBlock::OtherVersion(found)) => return Err(StoreError::Version { file: path, found }),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::io("read", path)(error));
-            }
-            _ => {}
+        // What cannot be read is damage, and no version.
+        if let Ok(FirstBlock::OtherVersion(found)) = first_block(&path) {
+            return Err(StoreError::Version { file: path, found });
         }
     }
     Ok(())
@@ -187,6 +196,7 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
 }
 
 fn first_block(path: &Path) -> io::Result<FirstBlock> {
+    check_regular(path)?;
     let mut block = Vec::new();
     File::open(path)?
         .take(SEGMENT_HEADER as u64)

@@ -38,7 +38,7 @@ mod storage_thread;
 pub use counters::Statistics;
 pub use error::StoreError;
 pub use files::{FileLayer, StoreFile, simulated};
-pub use inspect::{Inspection, backup, backup_with, check_version, inspect, inspect_with};
+pub use inspect::{Inspection, backup, backup_with, check_version, damage, inspect, inspect_with};
 pub use log::{Log, Wake, open, open_reporting, open_with};
 pub use options::{Durability, Options};
 pub use progress::{Progress, Report};

@@ -42,6 +42,12 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// A file that is no segment, or cannot be read.
+    pub(crate) fn of_file(&mut self, finding: String) {
+        self.files += 1;
+        self.findings.push(finding);
+    }
+
     /// Whether nothing was damaged.
     pub fn is_none(&self) -> bool {
         self.files == 0 && self.commits == 0 && self.records == 0

@@ -340,7 +340,8 @@ impl Cluster {
         let connected = self.clients.get(client.0);
         let shard = connected.and_then(|connected| self.shards.get(connected.shard));
         let id = connected.and_then(|connected| connected.id);
-        id.zip(shard).is_some_and(|(id, shard)| shard.receive_paused(id))
+        id.zip(shard)
+            .is_some_and(|(id, shard)| shard.clients().receive_paused(id))
     }
 
     /// All shards shut down.

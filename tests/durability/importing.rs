@@ -1,4 +1,7 @@
 //! What the real mosquitto has written is there after `broker import`, packet by packet.
+//!
+//! `mosquitto-2.1.2.db` is what mosquitto 2.1.2, built from its tag v2.1.2, wrote after `fill`:
+//! `MIDGE_MOSQUITTO=PROGRAM MIDGE_WRITE_DATABASE=FILE cargo test -p tests --test main sessions_of_mosquitto`.
 
 use std::fs;
 use std::path::Path;
@@ -24,8 +27,10 @@ impl Mosquitto {
             folder.display()
         );
         fs::write(&configuration, text).unwrap();
-        let program = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
-        let program = program.iter().find(|program| Path::new(program).exists())?;
+        let chosen = std::env::var("MIDGE_MOSQUITTO").ok();
+        let installed = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
+        let mut programs = chosen.iter().map(String::as_str).chain(installed);
+        let program = programs.find(|program| Path::new(program).exists())?;
         let mut command = Command::new(program);
         command.arg("-c").arg(&configuration);
         let child = command
@@ -55,7 +60,9 @@ impl Drop for Mosquitto {
 }
 
 fn v5(client_identifier: &str) -> Options {
-    Options::new(client_identifier).v5().persistent()
+    // The sessions of a database that was written long ago are still there.
+    let options = Options::new(client_identifier).v5().persistent();
+    options.session_expiry_s(u32::MAX)
 }
 
 /// Sessions at every stage of a delivery, as mosquitto has them when it ends.
@@ -155,6 +162,24 @@ fn sessions_of_mosquitto_go_on() {
     mosquitto.end();
     std::thread::sleep(Duration::from_millis(1100));
     let file = folder.join("mosquitto.db");
+    if let Some(copy) = std::env::var_os("MIDGE_WRITE_DATABASE") {
+        fs::copy(&file, copy).unwrap();
+    }
+    import_and_check(&restarted);
+}
+
+/// The file's format is newer than that of 2.0.
+#[test]
+fn sessions_of_mosquitto_2_1_go_on() {
+    let restarted = Restarted::new(2);
+    let database = include_bytes!("mosquitto-2.1.2.db");
+    fs::write(restarted.folder.path().join("mosquitto.db"), database).unwrap();
+    import_and_check(&restarted);
+}
+
+/// Imports the file in the store's folder, and is the client of what it has.
+fn import_and_check(restarted: &Restarted) {
+    let file = restarted.folder.path().join("mosquitto.db");
     let before = fs::read(&file).unwrap();
     let path = file.to_str().unwrap();
     let imported = run(&["import", path, "--without-users"]);
@@ -170,7 +195,7 @@ fn sessions_of_mosquitto_go_on() {
     let again = run(&["import", path]);
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains("is there already"), "{}", again.stderr);
-    check(&restarted);
+    check(restarted);
     assert_eq!(fs::read(&file).unwrap(), before, "it is only read");
 }
 
@@ -184,6 +209,8 @@ fn users_of_mosquitto_keep_their_sessions_to_themselves() {
         return eprintln!("skipped: there is no mosquitto");
     };
     Client::connect_at(port, &v5("c").user("somebody", "x")).disconnect();
+    // mosquitto 2.0.11 writes that one's user for it.
+    Client::connect_at(port, &v5("nobody's")).disconnect();
     mosquitto.end();
     let imported = run(&["import", folder.join("mosquitto.db").to_str().unwrap()]);
     assert_eq!(imported.code, Some(0), "{}", imported.stderr);
@@ -193,6 +220,8 @@ fn users_of_mosquitto_keep_their_sessions_to_themselves() {
         mqtt::Packet::ConnAck(connack) => assert_eq!(connack.reason, ReasonCode::NotAuthorized),
         other => panic!("no CONNACK but {other:?}"),
     }
+    let (_client, session_present) = Client::connect_session(&broker, &v5("nobody's"));
+    assert!(session_present, "{}", imported.stdout);
 }
 
 #[test]

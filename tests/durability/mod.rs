@@ -3,6 +3,7 @@
 //! `MIDGE_KILL_ROUNDS=200` kills it so often instead of 10 times, `MIDGE_KILL_SEED=N` at other times.
 
 mod client;
+mod damage;
 mod full;
 mod importing;
 mod long_queues;
@@ -10,6 +11,7 @@ mod many_queued;
 mod sessions;
 mod starting;
 mod stopping;
+mod unsynced;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -15,9 +15,10 @@ const ENDS: [Signal; 2] = [Signal::KILL, Signal::TERM];
 
 /// A broker that is ended by a signal, again and again.
 struct Ended {
+    /// Dropped before its folder is.
+    broker: Option<Broker>,
     restarted: Restarted,
     signal: Signal,
-    broker: Option<Broker>,
 }
 
 impl Ended {

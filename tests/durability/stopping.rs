@@ -96,6 +96,8 @@ fn signals_of_mosquitto_do_what_they_do_there() {
     for (signal, line) in [
         (Signal::USR1, "Nothing is to be saved"),
         (Signal::USR2, "1 sessions have 1 subscriptions; "),
+        (Signal::USR2, "  r: 0 subscriptions, a retained message"),
+        (Signal::USR2, "  t: 1 subscriptions\n"),
     ] {
         broker.signal(signal);
         eventually(line, || broker.log().contains(line));

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -351,6 +351,11 @@ impl Client {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => bytes,
             Err(error) => panic!("the broker did not close: {error}"),
         }
+    }
+
+    /// Ends its side of the stream, and goes on to read.
+    pub(crate) fn end_stream(&mut self) {
+        self.stream.socket().shutdown(Shutdown::Write).unwrap();
     }
 
     /// Says by TLS that nothing more comes, and nothing by MQTT.

@@ -12,14 +12,15 @@ mod options;
 mod submissions;
 #[cfg(test)]
 mod tests;
+mod wait;
 mod wake;
 
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -57,7 +58,8 @@ pub struct Ring {
 struct PendingSend {
     token: Token,
     bytes: Vec<u8>,
-    from: usize,
+    /// How many of them it sends.
+    count: usize,
 }
 
 struct PendingConnect {
@@ -151,14 +153,16 @@ impl Ring {
         self.cancel_operation(Operation::Accept, token);
     }
 
-    /// Sends `bytes[from..]` whole, waiting for room as long as it takes; the buffer comes back with
-    /// [`Completion::Sent`]. To give up, shut the socket down.
-    pub fn send(&mut self, socket: &Socket, token: Token, bytes: Vec<u8>, from: usize) {
-        let key = self.sends.insert(PendingSend { token, bytes, from });
+    /// Sends that range of `bytes` whole, waiting for room as long as it takes; the buffer comes back with
+    /// [`Completion::Sent`]. To give up, shut the socket down. The kernel copies what finds room while this thread
+    /// waits for completions, so a long range may hold that up.
+    pub fn send(&mut self, socket: &Socket, token: Token, bytes: Vec<u8>, range: Range<usize>) {
+        let count = bytes.get(range.clone()).map_or(0, <[u8]>::len);
+        let key = self.sends.insert(PendingSend { token, bytes, count });
         let Some(pending) = self.sends.get(key) else {
             return;
         };
-        let rest = pending.bytes.get(from..).unwrap_or_default();
+        let rest = pending.bytes.get(range).unwrap_or_default();
         let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
         let entry = opcode::Send::new(Fd(socket.raw()), rest.as_ptr(), length)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
@@ -191,28 +195,6 @@ impl Ring {
     /// What `io_uring_enter(2)` gives; interruptions are not errors.
     pub fn submit(&mut self) -> io::Result<()> {
         self.submissions.submit()
-    }
-
-    /// Hands queued requests to the kernel and waits for a completion, at most for `timeout` (`None`: without end,
-    /// zero: not at all).
-    ///
-    /// # Errors
-    /// What `io_uring_enter(2)` gives; interruptions and the end of `timeout` are not errors.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let waited = self.enter(timeout);
-        self.reaped = self.submissions.completions().len();
-        self.grown = false;
-        waited
-    }
-
-    fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let is_found = !self.submissions.completions().is_empty();
-        match timeout {
-            _ if is_found => self.submit(),
-            None => self.submissions.submit_and_wait(None),
-            Some(Duration::ZERO) => self.submit(),
-            Some(timeout) => self.submissions.submit_and_wait(Some(&Timespec::from(timeout))),
-        }
     }
 
     /// The next completion of those that the last [`Ring::wait`] found.
@@ -343,7 +325,7 @@ impl Ring {
     fn sent(&mut self, key: usize, result: io::Result<u32>) -> Option<Completion> {
         let pending = self.sends.try_remove(key)?;
         let result = match result {
-            Ok(count) if pending.from + count as usize == pending.bytes.len() => Ok(()),
+            Ok(count) if count as usize == pending.count => Ok(()),
             Ok(_) => Err(io::Error::from(io::ErrorKind::WriteZero)),
             Err(error) => Err(error),
         };

@@ -12,6 +12,7 @@ use transport::websocket::handshake::Wanted;
 use super::network::Network;
 use crate::auth::AccessFiles;
 use crate::log::LogSettings;
+use crate::named_paths::NamedPaths;
 use crate::privileges::SystemUser;
 use crate::settings::Settings;
 
@@ -40,6 +41,8 @@ pub struct Configuration {
     pub local_only: bool,
     /// Each setting that has no effect, or not the one that was asked for: one line each, to be logged at start.
     pub warnings: Vec<String>,
+    /// What of the file system is the configuration's own.
+    pub(crate) named: NamedPaths,
 }
 
 /// `persistence true`: what outlives the process, and where.

@@ -11,6 +11,7 @@ use super::network::Network;
 use crate::auth::AccessFiles;
 use crate::files::{FilePlace, FileProblem};
 use crate::log::{LogDestination, LogFormat, LogSettings, LogTypes};
+use crate::named_paths::NamedPaths;
 use crate::privileges::SystemUser;
 use crate::settings::{ListenerSettings, Settings};
 
@@ -36,6 +37,8 @@ pub(super) struct Draft {
     pub(super) default_listener: ListenerDraft,
     pub(super) listeners: Vec<ListenerDraft>,
     pub(super) warnings: Vec<String>,
+    /// The files that were read, and those that they name.
+    pub(super) named: NamedPaths,
     pub(super) problems: Vec<FileProblem>,
     /// The place of the line that is being read.
     pub(super) place: Option<FilePlace>,

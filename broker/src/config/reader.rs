@@ -4,7 +4,7 @@
 //! read at the place of the `include_dir`, and includes nothing itself.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::draft::Draft;
@@ -83,10 +83,27 @@ impl Draft {
                 set(self, word).map_err(|wrong| format!("{name} {word}: {wrong}"))?;
             }
             Value::Text { set, .. } => set(self, text).map_err(|wrong| format!("{name} {text}: {wrong}"))?,
-            Value::IncludeDirectory if may_include => self.read_directory(Path::new(text))?,
+            Value::Path { set, is_folder, .. } => {
+                set(self, text).map_err(|wrong| format!("{name} {text}: {wrong}"))?;
+                self.note_path(text, *is_folder);
+            }
+            Value::IncludeDirectory if may_include => {
+                self.named.add_folder(Path::new(text));
+                self.read_directory(Path::new(text))?;
+            }
             Value::IncludeDirectory => return Err("include_dir may stand in the main file only".to_owned()),
         }
         Ok(())
+    }
+
+    /// Some paths are looked for beside the configuration file too.
+    fn note_path(&mut self, text: &str, is_folder: bool) {
+        for path in [PathBuf::from(text), self.path(text)] {
+            match is_folder {
+                true => self.named.add_folder(&path),
+                false => self.named.add_file(&path),
+            }
+        }
     }
 
     /// The first word of a value. mosquitto ignores what follows it; here that is a warning, unless it is a comment.
@@ -117,6 +134,7 @@ impl Draft {
     }
 
     fn read_path(&mut self, path: &Path, may_include: bool) {
+        self.named.add_file(path);
         match files::read_bounded(path, "configuration file", limits::CONFIGURATION_FILE_BYTES_MAX) {
             Ok(text) => self.read(path, &text, may_include),
             Err(cause) => {

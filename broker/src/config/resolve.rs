@@ -62,13 +62,21 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
         });
     }
     let persistence = keys::persistence(&mut draft);
+    if let Some(persistence) = &persistence {
+        draft.named.add_folder(&persistence.folder);
+        draft
+            .named
+            .add_file(&persistence.location.join(&persistence.file));
+    }
+    let log = draft.log.settings(args.verbose);
+    log.files().for_each(|file| draft.named.add_file(file));
     let (settings, listeners) = opened.into_iter().unzip();
     draft.settings.listeners = settings;
     draft.settings.memory_bytes_max = draft.memory_bytes_max.unwrap_or_else(memory::default_limit_bytes);
     Ok(Configuration {
         settings: draft.settings,
         listeners,
-        log: draft.log.settings(args.verbose),
+        log,
         shards: args.shards.unwrap_or_else(usable_cores),
         user: draft.user,
         stays_root: draft.stays_root,
@@ -77,6 +85,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
         persistence,
         local_only,
         warnings: draft.warnings,
+        named: draft.named,
     })
 }
 
@@ -201,6 +210,7 @@ fn protocol(listener: &ListenerDraft, draft: &Draft) -> Protocol {
         ProtocolDraft::WebSockets => Protocol::WebSockets(Wanted {
             header_bytes_max: draft.websocket_header_bytes_max.unwrap_or(WEBSOCKET_HEADER_BYTES),
             origins: listener.origins.clone(),
+            pages_alone: false,
         }),
     }
 }

@@ -16,24 +16,49 @@ pub(super) fn shown(body: &str) -> String {
         .collect()
 }
 
-/// Objects as a table with a column for each name.
-pub(super) fn table(items: &[Value]) -> String {
-    let rows: Vec<&Map<String, Value>> = items.iter().filter_map(Value::as_object).collect();
-    let Some(first) = rows.first() else {
-        return String::new();
+/// What a reload has taken and kept, and what is not taken everywhere: a line each.
+pub(super) fn reloaded(body: &str) -> String {
+    let report: Value = serde_json::from_str(body).unwrap_or_default();
+    let all = |name: &str| {
+        report
+            .get(name)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
     };
-    let columns: Vec<&str> = COLUMNS
-        .into_iter()
-        .filter(|name| first.contains_key(*name))
-        .collect();
-    let mut lines = vec![columns.iter().map(|name| name.to_uppercase()).collect::<Vec<_>>()];
-    for row in rows {
-        lines.push(
-            columns
-                .iter()
-                .map(|name| row.get(*name).map(cell).unwrap_or_default())
-                .collect(),
-        );
+    let of = |kept: &Value, name: &str| kept.get(name).map(cell).unwrap_or_default();
+    let lines = |head: &str, name: &str| {
+        let lines = all(name);
+        let lines = lines.iter().map(|line| format!("{head:9}{}\n", cell(line)));
+        lines.collect::<String>()
+    };
+    let kept = all("kept")
+        .iter()
+        .map(|kept| {
+            format!(
+                "kept     {}: {} (needs a {})\n",
+                of(kept, "what"),
+                of(kept, "why"),
+                of(kept, "needs")
+            )
+        })
+        .collect::<String>();
+    lines("taken", "taken") + &lines("pending", "pending") + &kept + &lines("warning", "warnings")
+}
+
+/// Objects as a table with these columns, those of them that an object has; without objects it has all, and says so.
+pub(super) fn table(columns: &[&str], items: &[Value]) -> String {
+    let rows: Vec<&Map<String, Value>> = items.iter().filter_map(Value::as_object).collect();
+    let has = |name: &str| rows.is_empty() || rows.iter().any(|row| row.contains_key(name));
+    let columns: Vec<&str> = columns.iter().copied().filter(|name| has(name)).collect();
+    let mut lines = vec![columns.iter().map(|name| heading(name)).collect::<Vec<_>>()];
+    for row in &rows {
+        let cell = |name: &&str| {
+            row.get(*name)
+                .map(|value| measure(name, value))
+                .unwrap_or_default()
+        };
+        lines.push(columns.iter().map(cell).collect());
     }
     let widths: Vec<usize> = (0..columns.len())
         .map(|at| {
@@ -51,7 +76,54 @@ pub(super) fn table(items: &[Value]) -> String {
         text.push_str(padded.join("  ").trim_end());
         text.push('\n');
     }
+    if rows.is_empty() {
+        text.push_str("(none)\n");
+    }
     text
+}
+
+/// What is below the table of those who cost the most: how long it was measured, and what all cost together.
+pub(super) fn measured(answer: &Value) -> String {
+    let of = |name: &str| answer.get(name).and_then(Value::as_f64).unwrap_or_default();
+    let time = |name: &str| answer.get(name).map(cell).unwrap_or_default();
+    let (measured_s, cpu_s) = (of("measured_s"), of("cpu_s"));
+    let cores = if measured_s > 0.0 { cpu_s / measured_s } else { 0.0 };
+    format!(
+        "In {measured_s} s, from {} to {}, all clients together took {}, {} of a core.\n",
+        time("from"),
+        time("to"),
+        duration(cpu_s),
+        percent(cores)
+    )
+}
+
+fn heading(column: &str) -> String {
+    match column {
+        "cpu_s" => "CPU_TIME".to_owned(),
+        "cores" => "OF_A_CORE".to_owned(),
+        other => other.to_uppercase(),
+    }
+}
+
+/// A cell of this column, with its unit if it has one.
+fn measure(column: &str, value: &Value) -> String {
+    match (column, value.as_f64()) {
+        ("cpu_s", Some(seconds)) => duration(seconds),
+        ("cores", Some(cores)) => percent(cores),
+        _ => cell(value),
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    if seconds >= 1.0 {
+        format!("{seconds:.2} s")
+    } else {
+        format!("{:.2} ms", seconds * 1e3)
+    }
+}
+
+fn percent(part: f64) -> String {
+    format!("{:.2} %", part * 100.0)
 }
 
 fn cell(value: &Value) -> String {
@@ -68,31 +140,6 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// The columns of tables, in their order, where the items have them.
-const COLUMNS: [&str; 21] = [
-    "trace",
-    "time",
-    "kind",
-    "reason",
-    "client_id",
-    "topic",
-    "filter",
-    "user",
-    "connected",
-    "protocol",
-    "listener",
-    "keep_alive_s",
-    "expiry_s",
-    "away_s",
-    "subscriptions",
-    "queued_messages",
-    "inflight",
-    "qos",
-    "payload_bytes",
-    "address",
-    "file",
-];
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -105,11 +152,44 @@ mod tests {
             json!({ "filter": "a/#", "client_id": "x\u{1b}[31m", "qos": null }),
             json!({ "filter": "b", "client_id": "longer", "qos": 2 }),
         ];
+        let columns = ["client_id", "filter", "qos", "away_s"];
         assert_eq!(
-            table(&items),
+            table(&columns, &items),
             "CLIENT_ID    FILTER  QOS\nx\\u{1b}[31m  a/#     -\nlonger       b       2\n"
         );
-        assert_eq!(table(&[]), "");
+        assert_eq!(table(&columns, &[]), "CLIENT_ID  FILTER  QOS  AWAY_S\n(none)\n");
+    }
+
+    #[test]
+    fn figures_of_cpu_time_have_units() {
+        let items = [
+            json!({ "client_id": "a", "cpu_s": 1.234_567, "cores": 0.246_913_4 }),
+            json!({ "client_id": "b", "cpu_s": 0.000_123_456, "cores": 0.000_024_7 }),
+        ];
+        assert_eq!(
+            table(&["client_id", "cpu_s", "cores"], &items),
+            "CLIENT_ID  CPU_TIME  OF_A_CORE\na          1.23 s    24.69 %\nb          0.12 ms   0.00 %\n"
+        );
+        assert_eq!(
+            measured(&json!({ "measured_s": 5, "cpu_s": 0.5, "from": "T1", "to": "T2" })),
+            "In 5 s, from T1 to T2, all clients together took 500.00 ms, 10.00 % of a core.\n"
+        );
+    }
+
+    #[test]
+    fn a_reload_is_shown_line_by_line() {
+        let report = json!({
+            "taken": ["the settings"],
+            "pending": ["the TLS of listener 8883"],
+            "kept": [{ "what": "user", "why": "has changed", "needs": "restart" }],
+            "warnings": ["w"],
+        });
+        assert_eq!(
+            reloaded(&report.to_string()),
+            "taken    the settings\npending  the TLS of listener 8883\n\
+             kept     user: has changed (needs a restart)\nwarning  w\n"
+        );
+        assert_eq!(reloaded("{}"), "");
     }
 
     #[test]

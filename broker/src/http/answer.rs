@@ -3,6 +3,7 @@
 //! Invariants: an answer that refuses has one sentence with what is wrong, in JSON; no answer is to be kept by whoever
 //! passes it on.
 
+use std::borrow::Cow;
 use std::io;
 
 use serde_json::{Value, json};
@@ -10,18 +11,19 @@ use transport::http::open_metrics::{self, OpenMetricsPage};
 use transport::http::{PLAIN_TEXT, ResponseHead};
 use transport::websocket::handshake::Page;
 
-use super::client::HttpClient;
+use super::client::{HttpClient, WrongBody};
 use super::metrics;
 use super::state::ApiState;
+use crate::logic::operator::{Answer, Question};
 
 /// What one request is answered with.
 #[derive(Debug)]
 pub(super) struct ApiAnswer {
     status: &'static str,
     content_type: &'static str,
-    body: String,
+    body: Cow<'static, str>,
     /// Fields of the header beside the usual ones.
-    fields: &'static [(&'static str, &'static str)],
+    fields: Vec<(&'static str, Cow<'static, str>)>,
 }
 
 impl ApiAnswer {
@@ -30,8 +32,33 @@ impl ApiAnswer {
         Self {
             status: "200 OK",
             content_type: JSON,
-            body,
-            fields: &[],
+            body: body.into(),
+            fields: Vec::new(),
+        }
+    }
+
+    /// A file of the dashboard, with the policy that its page is held to.
+    pub(super) fn asset(content_type: &'static str, text: &'static str, policy: String) -> Self {
+        Self {
+            status: "200 OK",
+            content_type,
+            body: text.into(),
+            fields: vec![
+                ("Content-Security-Policy", policy.into()),
+                ("Referrer-Policy", "no-referrer".into()),
+                ("Cross-Origin-Opener-Policy", "same-origin".into()),
+                ("Cross-Origin-Resource-Policy", "same-origin".into()),
+            ],
+        }
+    }
+
+    /// What is asked for is to be found at another path.
+    pub(super) fn moved_to(path: &'static str) -> Self {
+        Self {
+            status: "302 Found",
+            content_type: PLAIN_TEXT,
+            body: "302 Found\n".into(),
+            fields: vec![("Location", path.into())],
         }
     }
 
@@ -48,12 +75,111 @@ impl ApiAnswer {
         }
     }
 
+    /// The same with another status.
+    pub(super) fn with_status(self, status: &'static str) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The request is wrong.
+    pub(super) fn wrong(what: &str) -> Self {
+        Self::refused("400 Bad Request", what)
+    }
+
+    /// More requests have come than are answered at once.
+    pub(super) fn no_room() -> Self {
+        Self {
+            fields: vec![("Retry-After", "1".into())],
+            ..Self::refused(
+                "503 Service Unavailable",
+                "the broker answers as many requests as it does at once: ask again in a second",
+            )
+        }
+    }
+
+    /// Nothing is at the path.
+    pub(super) fn nothing_there() -> Self {
+        Self::refused(
+            "404 Not Found",
+            "there is nothing at this path: /api/v1/openapi.json has those that there are",
+        )
+    }
+
+    /// The path has these methods, and no others.
+    pub(super) fn other_methods(allowed: String) -> Self {
+        Self {
+            fields: vec![("Allow", Cow::Owned(allowed.clone()))],
+            ..Self::refused(
+                "405 Method Not Allowed",
+                &format!("the path has other methods: {allowed}"),
+            )
+        }
+    }
+
+    /// A request that has begun has not come whole in time.
+    pub(super) fn too_slow() -> Self {
+        Self::refused(
+            "408 Request Timeout",
+            "the request did not come whole in time: send it again",
+        )
+    }
+
+    /// The body is none that is read.
+    pub(super) fn wrong_body(wrong: WrongBody) -> Self {
+        match wrong {
+            WrongBody::TwoLengths => Self::wrong("Content-Length: is there twice, with different numbers"),
+            WrongBody::NoNumber => Self::wrong("Content-Length: must be a number"),
+            WrongBody::NoLength => Self::refused(
+                "411 Length Required",
+                "Transfer-Encoding: a body must come with its Content-Length",
+            ),
+            WrongBody::TooLong => Self::refused(
+                "413 Content Too Large",
+                "Content-Length: a body may have a mebibyte at most",
+            ),
+        }
+    }
+
+    /// The whole answer, as it goes to who may not have asked whole.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut text = self.head(&self.fields()).to_text();
+        text.push_str(&self.body);
+        text.into_bytes()
+    }
+
+    fn fields(&self) -> Vec<(&str, &str)> {
+        let mut fields = vec![("Cache-Control", "no-store")];
+        fields.extend(self.fields.iter().map(|(name, value)| (*name, value.as_ref())));
+        fields
+    }
+
+    fn head<'a>(&'a self, fields: &'a [(&'a str, &'a str)]) -> ResponseHead<'a> {
+        ResponseHead {
+            status: self.status,
+            content_type: self.content_type,
+            body_bytes: self.body.len() as u64,
+            fields,
+        }
+    }
+
+    /// The status, as it is in the first line of the answer.
+    pub(super) fn status(&self) -> &'static str {
+        self.status
+    }
+
+    /// Whether it refuses for want of the right user and password.
+    pub(super) fn is_unauthorized(&self) -> bool {
+        self.status == UNAUTHORIZED
+    }
+
     /// User and password are missing or wrong.
     pub(super) fn unauthorized() -> Self {
         Self {
-            fields: &[("WWW-Authenticate", "Basic realm=\"midge\", charset=\"UTF-8\"")],
+            fields: vec![(
+                "WWW-Authenticate",
+                "Basic realm=\"midge\", charset=\"UTF-8\"".into(),
+            )],
             ..Self::refused(
-                "401 Unauthorized",
+                UNAUTHORIZED,
                 "a user of the listener's password_file and the password are needed, by HTTP Basic",
             )
         }
@@ -83,12 +209,12 @@ fn path(page: &Page) -> &str {
 
 /// The answer, unless there is nothing of that name.
 pub(super) fn answer(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
-    let ok = |content_type, body| {
+    let ok = |content_type, body: String| {
         Some(ApiAnswer {
             status: "200 OK",
             content_type,
-            body,
-            fields: &[],
+            body: body.into(),
+            fields: Vec::new(),
         })
     };
     match path(page) {
@@ -106,7 +232,10 @@ pub(super) fn answer(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
                 )
             }
         }
-        "/api/v1/systree" => ok(JSON, metrics::systree(&state.counters, &state.process())),
+        "/api/v1/systree" => Some(match state.questions.ask(0, Question::System) {
+            Some(Answer::System(figures)) => ApiAnswer::json(metrics::systree(figures, &state.process())),
+            _ => ApiAnswer::no_answer(),
+        }),
         "/api/v1/version" => ok(PLAIN_TEXT, concat!(env!("CARGO_PKG_VERSION"), "\n").to_owned()),
         "/api/v1/listeners" => ok(JSON, format!("{:#}\n", json!({ "listeners": state.listeners }))),
         _ => None,
@@ -121,24 +250,23 @@ fn verdict(verdict: Result<(), &'static str>) -> ApiAnswer {
     ApiAnswer {
         status,
         content_type: PLAIN_TEXT,
-        body: format!("{body}\n"),
-        fields: &[],
+        body: format!("{body}\n").into(),
+        fields: Vec::new(),
     }
 }
 
-pub(super) fn send(client: HttpClient, page: &Page, answer: &ApiAnswer) -> io::Result<&'static str> {
-    let head_only = page.method == "HEAD";
-    let mut fields = vec![("Cache-Control", "no-store")];
-    fields.extend_from_slice(answer.fields);
-    let head = ResponseHead {
-        status: answer.status,
-        content_type: answer.content_type,
-        body_bytes: answer.body.len() as u64,
-        fields: &fields,
+/// Answers a request, and ends the connection.
+pub(super) fn send(mut client: HttpClient, page: &Page, answer: &ApiAnswer) -> io::Result<&'static str> {
+    client.note_unread(page);
+    let body = if page.method == "HEAD" {
+        ""
+    } else {
+        answer.body.as_ref()
     };
-    let body = if head_only { "" } else { &answer.body };
-    client.send(&head, body.as_bytes())?;
+    client.send(&answer.head(&answer.fields()), body.as_bytes())?;
     Ok(answer.status)
 }
 
-const JSON: &str = "application/json";
+const UNAUTHORIZED: &str = "401 Unauthorized";
+/// The media type of the answers, and of bodies.
+pub(super) const JSON: &str = "application/json";

@@ -1,35 +1,37 @@
 //! `protocol http_api`: metrics, health and JSON for operators and their programs.
 //!
-//! One thread for each listener waits for connections and for the first byte of their requests. A few threads read
-//! the requests, which have to come whole at once, and answer those for health; pages, which may be long, are sent by
-//! others.
+//! One thread for each listener waits for connections until they send something (`reception.rs`). A few threads take
+//! that (`arriving.rs`), TLS included, and answer requests for health; pages, which may be long, are sent by others,
+//! and passwords that are not known are computed by others again. A body is read when its client is let in.
 //!
-//! Invariants: what is no operation (`operations.rs`) changes nothing and contains no client's name and no topic; no
-//! answer contains a payload. A client that sends nothing occupies no thread, and one that reads slowly occupies none
-//! of those that answer for health.
+//! Invariants: what is no operation (`operations.rs`) changes nothing and contains no client's name and no topic; a
+//! payload is in an answer that asks for it, and in no other. A client that sends nothing occupies no thread, and one
+//! that reads slowly occupies none of those that answer for health. Each listener has threads of its own, and so has
+//! the control socket: what happens to one of them is nothing to the others.
 
-use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
-use transport::socket;
 use transport::stream::SecureStream;
-use transport::websocket::handshake::{Page, Wanted};
+use transport::websocket::handshake::Page;
 
-use super::answer::{ApiAnswer, answer, health, send};
+use super::answer::{ApiAnswer, JSON, answer, health, send};
+use super::arriving::{Accepted, Arriving, Coming, Progress, WANTED, turn_away};
 use super::byte_stream::ByteStream;
 use super::client::HttpClient;
-use super::origin::Origin;
+use super::operation_forms::Nothing;
+use super::operation_request::query;
+use super::origin::{ClientCertificate, ListenerOrigin, Origin, now};
 use super::pool::Pool;
+use super::reception::{Returned, receive_all};
 use super::state::ApiState;
-use super::{files, operations, request_log};
+use super::{dashboard, files, operations, request_log};
+use crate::admission::Admission;
 use crate::config::{ListenerSocket, ListenerTls, Protocol};
 use crate::limits;
 use crate::settings::{ListenerId, ListenerSettings};
@@ -53,15 +55,6 @@ pub(crate) fn described(socket: &ListenerSocket, settings: &ListenerSettings) ->
     })
 }
 
-/// An accepted connection of an operator that waits for a thread.
-struct Accepted {
-    socket: OwnedFd,
-    address: SocketAddr,
-    listener: ListenerId,
-    /// The time at which the connection is closed if it has sent nothing.
-    until: Instant,
-}
-
 impl Api {
     /// Serves the sockets as long as the process lives.
     ///
@@ -72,198 +65,265 @@ impl Api {
         control: Option<UnixListener>,
         state: ApiState,
     ) -> io::Result<()> {
-        if sockets.is_empty() && control.is_none() {
-            return Ok(());
-        }
         let state = Arc::new(state);
-        let of_pages = Arc::clone(&state);
-        let pages = Pool::start(
-            "api-page",
-            limits::API_PAGE_THREADS_MAX,
-            limits::API_REQUESTS_MAX,
-            move |job| match job {
-                ApiJob::Page(request) => send_page(&of_pages, *request),
-                ApiJob::Control(socket) => serve_control(&of_pages, socket),
-            },
-        )?;
         if let Some(control) = control {
-            let pages = pages.clone();
+            let pages = start_pages(&state)?;
+            let state = Arc::clone(&state);
             std::thread::Builder::new()
                 .name("api-control".to_owned())
-                .spawn(move || accept_control(&control, &pages))?;
+                .spawn(move || accept_control(&state, &control, &pages))?;
         }
-        let work = move |accepted| serve(&state, &pages, accepted);
-        let pool = Pool::start("api", limits::API_THREADS_MAX, limits::API_SILENT_MAX, work)?;
         for (socket, listener) in sockets {
-            let pool = pool.clone();
-            std::thread::Builder::new()
-                .name("api-accept".to_owned())
-                .spawn(move || accept_all(&socket, listener, &pool))?;
+            start_listener(socket, listener, &state)?;
         }
         Ok(())
     }
 }
 
-fn accept_all(listening: &OwnedFd, listener: ListenerId, pool: &Pool<Accepted>) {
-    let mut silent: VecDeque<Accepted> = VecDeque::new();
-    loop {
-        let (is_ready, begun) = wait(listening, &silent);
-        let now = Instant::now();
-        let waiting = std::mem::take(&mut silent).into_iter().zip(begun);
-        for (accepted, has_begun) in waiting.filter(|(accepted, _)| accepted.until > now) {
-            if has_begun {
-                // Without room it is closed.
-                let _taken = pool.give(accepted);
-            } else {
-                silent.push_back(accepted);
-            }
-        }
-        if !is_ready {
-            continue;
-        }
-        if silent.len() >= limits::API_SILENT_MAX {
-            silent.pop_front();
-        }
-        let accepted = rustix::net::accept_with(listening, rustix::net::SocketFlags::CLOEXEC)
-            .map_err(io::Error::from)
-            .and_then(|socket| Ok((socket::peer_address(socket.as_fd())?, socket)));
-        match accepted {
-            Ok((address, socket)) => silent.push_back(Accepted {
-                socket,
-                address,
-                listener,
-                until: Instant::now() + Duration::from_nanos(limits::API_NS_MAX),
-            }),
-            // Out of descriptors, or a client that has gone: not in a busy loop.
-            Err(_) => std::thread::sleep(Duration::from_nanos(limits::ACCEPT_PAUSE_NS)),
-        }
-    }
+/// The threads that send pages, of a listener or of the control socket.
+fn start_pages(state: &Arc<ApiState>) -> io::Result<Pool<ApiJob>> {
+    let state = Arc::clone(state);
+    Pool::start(
+        "api-page",
+        limits::API_PAGE_THREADS_MAX,
+        limits::API_REQUESTS_MAX,
+        move |job| match job {
+            ApiJob::Page(request) => send_page(&state, request.of_any_origin()),
+            ApiJob::Control(socket) => serve_control(&state, socket),
+        },
+    )
 }
 
-/// Waits until somebody comes or says something, or for a moment; whether somebody came, and who said something.
-fn wait(listening: &OwnedFd, silent: &VecDeque<Accepted>) -> (bool, Vec<bool>) {
-    let sockets = silent.iter().map(|accepted| &accepted.socket);
-    let sockets = std::iter::once(listening).chain(sockets);
-    let mut polled: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
-    let timeout = Timespec {
-        tv_sec: 0,
-        tv_nsec: SILENT_LOOK_NS,
+/// The threads of one listener.
+fn start_listener(socket: OwnedFd, listener: ListenerId, state: &Arc<ApiState>) -> io::Result<()> {
+    let checked = Checked {
+        state: Arc::clone(state),
+        pages: start_pages(state)?,
+        returned: Arc::new(Returned::new()?),
     };
-    // Those that have said nothing are looked at again: their time may be over.
-    let timeout = (!silent.is_empty()).then_some(&timeout);
-    if poll(&mut polled, timeout).is_err() {
-        std::thread::sleep(Duration::from_nanos(limits::ACCEPT_PAUSE_NS));
-    }
-    let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
-    let is_ready = ready.next().unwrap_or_default();
-    (is_ready, ready.collect())
+    let (computing, serving) = (checked.clone(), checked.clone());
+    let passwords = Pool::start(
+        "api-password",
+        limits::API_PASSWORD_THREADS_MAX,
+        limits::API_REQUESTS_MAX,
+        move |request| computing.compute(request),
+    )?;
+    let pool = Pool::start(
+        "api",
+        limits::API_THREADS_MAX,
+        limits::API_ARRIVING_MAX,
+        move |arriving: Box<Arriving>| serving.advance(&passwords, *arriving),
+    )?;
+    let Checked { state, returned, .. } = checked;
+    std::thread::Builder::new()
+        .name("api-accept".to_owned())
+        .spawn(move || {
+            receive_all(&socket, listener, &state, &returned, |arriving| {
+                pool.give(arriving)
+            })
+        })?;
+    Ok(())
 }
 
 /// What the threads of pages do.
 enum ApiJob {
-    Page(Box<PageFor>),
+    Page(Box<ApiRequest>),
     Control(UnixStream),
 }
 
-/// A request that is read, for those who send pages.
-struct PageFor {
-    client: HttpClient,
-    page: Page,
+/// A request whose header has come, and who asks.
+pub(super) struct ApiRequest<O = ListenerOrigin> {
+    pub(super) client: HttpClient,
+    pub(super) page: Page,
+    pub(super) origin: O,
     folder: Option<Arc<Path>>,
-    origin: Origin,
+    /// Its place among the listener's connections, kept until it is answered; none at the control socket.
+    _admission: Option<Admission>,
 }
 
-fn accept_control(control: &UnixListener, pages: &Pool<ApiJob>) {
+impl ApiRequest {
+    fn of_any_origin(self) -> ApiRequest<Origin> {
+        ApiRequest {
+            client: self.client,
+            page: self.page,
+            origin: Origin::Listener(self.origin),
+            folder: self.folder,
+            _admission: self._admission,
+        }
+    }
+
+    /// There is no room for it.
+    pub(super) fn turn_away(self, state: &ApiState) {
+        turn_away(state, self.client, Some(&self.page), self.origin.address);
+    }
+
+    /// Whether a body has to come before it can be answered.
+    fn waits_for_body(&self) -> bool {
+        operations::is_operation(&self.page) && !self.client.has_body(&self.page)
+    }
+}
+
+/// Where requests of a listener go to when it is known who asks.
+#[derive(Clone)]
+struct Checked {
+    state: Arc<ApiState>,
+    pages: Pool<ApiJob>,
+    returned: Arc<Returned>,
+}
+
+impl Checked {
+    /// Takes what a connection has sent.
+    fn advance(&self, passwords: &Pool<Box<ApiRequest>>, mut arriving: Arriving) {
+        let progress = arriving.receive(&self.state);
+        match (progress, arriving) {
+            (Progress::Incomplete, arriving) => self.returned.give(arriving),
+            (Progress::Over, _) => {}
+            (Progress::Header(page), arriving) => {
+                if let Coming::Header(accepted) = arriving.into_coming() {
+                    self.identify(passwords, accepted, page);
+                }
+            }
+            (Progress::Whole, arriving) => {
+                if let Coming::Body(request) = arriving.into_coming() {
+                    self.answer(request);
+                }
+            }
+        }
+    }
+
+    /// Finds out who asks, where the answer depends on that.
+    fn identify(&self, passwords: &Pool<Box<ApiRequest>>, accepted: Accepted, page: Page) {
+        let (state, address, listener) = (&*self.state, accepted.address, accepted.listener);
+        let mut client = accepted.client;
+        let is_read = matches!(page.method.as_str(), "GET" | "HEAD");
+        if let Some(answer) = health(state, &page).filter(|_| is_read) {
+            client.set_until(Instant::now() + Duration::from_nanos(limits::API_REQUEST_NS_MAX));
+            let status = send(client, &page, &answer);
+            return request_log::log(address, &page, &status);
+        }
+        let in_effect = state.current.get();
+        let Some(kind) = in_effect.listeners.get(usize::from(listener.0)) else {
+            return;
+        };
+        let origin = ListenerOrigin {
+            address,
+            listener,
+            certificate: ClientCertificate::of(kind, &client, address),
+            is_proved: None,
+        };
+        let must_compute = origin.must_compute(state, &page);
+        let request = Box::new(ApiRequest {
+            client,
+            page,
+            origin,
+            folder: kind.pages.clone(),
+            _admission: Some(accepted.admission),
+        });
+        if !must_compute {
+            self.proceed(request);
+        } else if let Err(refused) = passwords.give(request) {
+            refused.turn_away(state);
+        }
+    }
+
+    /// Computes a password, which takes its time.
+    fn compute(&self, mut request: Box<ApiRequest>) {
+        request.origin.compute(&self.state, &request.page);
+        self.proceed(request);
+    }
+
+    /// Goes on when it is known who asks: with the body of who may ask, and with the answer to all others.
+    fn proceed(&self, mut request: Box<ApiRequest>) {
+        if !request.waits_for_body() || !request.origin.is_let_in(&self.state, &request.page) {
+            return self.answer(request);
+        }
+        if request.client.continue_now(&request.page).is_ok() {
+            self.returned.give(Arriving::of_body(request));
+        }
+    }
+
+    fn answer(&self, request: Box<ApiRequest>) {
+        if let Err(ApiJob::Page(refused)) = self.pages.give(ApiJob::Page(request)) {
+            refused.turn_away(&self.state);
+        }
+    }
+}
+
+fn accept_control(state: &ApiState, control: &UnixListener, pages: &Pool<ApiJob>) {
     for socket in control.incoming() {
         match socket {
-            // Without room it is closed.
-            Ok(socket) => drop(pages.give(ApiJob::Control(socket))),
+            Ok(socket) => {
+                if let Err(ApiJob::Control(socket)) = pages.give(ApiJob::Control(socket)) {
+                    turn_away_control(state, socket);
+                }
+            }
             Err(_) => std::thread::sleep(Duration::from_nanos(limits::ACCEPT_PAUSE_NS)),
         }
+    }
+}
+
+/// Answers one for whom there is no room, and who may not have asked yet.
+fn turn_away_control(state: &ApiState, socket: UnixStream) {
+    state.counts.count_turned_away();
+    let mut client = HttpClient::new(ByteStream::Unix(socket), SecureStream::Plain, Instant::now());
+    let _gone = client.answer_now(&ApiAnswer::no_room().to_bytes());
+    if let Some(others) = state.refusals_logged.due(now()) {
+        tracing::warn!(
+            "A client of the control socket was turned away: more requests than are answered at once; {others} \
+             others since such was last logged."
+        );
     }
 }
 
 fn serve_control(state: &ApiState, socket: UnixStream) {
     let until = Instant::now() + Duration::from_nanos(limits::API_REQUEST_NS_MAX);
+    let peer = rustix::net::sockopt::socket_peercred(&socket);
+    let uid = peer.ok().map(|peer| peer.uid.as_raw());
     let mut client = HttpClient::new(ByteStream::Unix(socket), SecureStream::Plain, until);
     match client.read(&WANTED) {
         Ok(Some(page)) => send_page(
             state,
-            PageFor {
+            ApiRequest {
                 client,
                 page,
+                origin: Origin::Control(uid),
                 folder: None,
-                origin: Origin::Control,
+                _admission: None,
             },
         ),
         Ok(None) => {}
-        Err(error) => tracing::debug!("A client of the control socket: {error}."),
+        Err(error) => {
+            tracing::debug!("A client of the control socket: {error}.");
+            if client.received_bytes() > 0 {
+                let _gone = client.answer_now(&ApiAnswer::too_slow().to_bytes());
+            }
+        }
     }
 }
 
-fn serve(state: &ApiState, pages: &Pool<ApiJob>, accepted: Accepted) {
-    let Accepted {
-        socket,
-        address,
-        listener,
-        ..
-    } = accepted;
-    let in_effect = state.current.get();
-    let Some(kind) = in_effect.listeners.get(usize::from(listener.0)) else {
-        return;
-    };
-    let serve = || -> io::Result<()> {
-        let stream = SecureStream::server(kind.tls.as_ref()).map_err(io::Error::other)?;
-        let until = Instant::now() + Duration::from_nanos(limits::API_REQUEST_NS_MAX);
-        let mut client = HttpClient::new(ByteStream::tcp(socket)?, stream, until);
-        let Some(page) = client.read(&WANTED)? else {
-            return Ok(());
-        };
-        let is_read = matches!(page.method.as_str(), "GET" | "HEAD");
-        let Some(answer) = health(state, &page).filter(|_| is_read) else {
-            let folder = kind.pages.clone();
-            // Without room it is closed.
-            let _taken = pages.give(ApiJob::Page(Box::new(PageFor {
-                client,
-                page,
-                folder,
-                origin: Origin::Listener {
-                    address,
-                    listener,
-                    has_certificate: kind.requires_certificate,
-                },
-            })));
-            return Ok(());
-        };
-        client.set_until(Instant::now() + Duration::from_nanos(limits::API_REQUEST_NS_MAX));
-        let status = send(client, &page, &answer);
-        request_log::log(address, &page, &status);
-        Ok(())
-    };
-    if let Err(error) = serve() {
-        tracing::debug!("Client {address} of the http_api: {error}.");
-    }
-}
-
-fn send_page(state: &ApiState, request: PageFor) {
-    let PageFor {
+fn send_page(state: &ApiState, request: ApiRequest<Origin>) {
+    let ApiRequest {
         mut client,
         page,
         folder,
         origin,
+        _admission,
     } = request;
     client.set_until(Instant::now() + Duration::from_nanos(limits::API_NS_MAX));
-    let status = match answer_for(state, &mut client, &page, origin) {
+    let status = match answer_for(state, &mut client, &page, &origin, folder.is_some()) {
         Ok(Some(answer)) => send(client, &page, &answer),
-        Ok(None) => match &folder {
-            Some(folder) => files::serve(client, &page, folder),
-            None => client.send_status("404 Not Found", &[], page.method == "HEAD"),
-        },
+        Ok(None) => {
+            client.note_unread(&page);
+            match &folder {
+                Some(folder) => files::serve(client, &page, folder),
+                None => client.send_status("404 Not Found", &[], page.method == "HEAD"),
+            }
+        }
         Err(error) => Err(error),
     };
     match origin {
-        Origin::Control => request_log::log("the control socket", &page, &status),
-        Origin::Listener { address, .. } => request_log::log(address, &page, &status),
+        Origin::Control(_) => request_log::log("at the control socket", &page, &status),
+        Origin::Listener(origin) => request_log::log(origin.address, &page, &status),
     }
 }
 
@@ -272,34 +332,53 @@ fn answer_for(
     state: &ApiState,
     client: &mut HttpClient,
     page: &Page,
-    origin: Origin,
+    origin: &Origin,
+    has_folder: bool,
 ) -> io::Result<Option<ApiAnswer>> {
     let is_operation = operations::is_operation(page);
-    if let Err(refused) = origin.check(state, page, is_operation) {
-        return Ok(Some(refused));
-    }
-    if !is_operation {
-        let is_read = matches!(page.method.as_str(), "GET" | "HEAD");
-        let refused = || ApiAnswer::refused("405 Method Not Allowed", "what is there can only be read");
-        let found = health(state, page).or_else(|| answer(state, page));
-        return Ok(found.map(|answer| if is_read { answer } else { refused() }));
-    }
-    let Some(body) = client.read_body(page, limits::API_BODY_BYTES_MAX)? else {
-        return Ok(Some(ApiAnswer::refused(
-            "413 Content Too Large",
-            "the body is too long, or its length is not given",
-        )));
+    let is_for_operators = is_operation || dashboard::is_asked_for(page, has_folder);
+    let operator = match origin.check(state, page, is_for_operators) {
+        Ok(operator) => operator,
+        Err(refused) => return Ok(Some(refused)),
     };
+    if !is_operation {
+        return Ok(answer_to_all(state, page, has_folder));
+    }
+    let body = match client.read_body(page)? {
+        Ok(body) => body,
+        Err(wrong) => return Ok(Some(ApiAnswer::wrong_body(wrong))),
+    };
+    let kind = page.field("Content-Type").unwrap_or(JSON);
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !body.is_empty() && !kind.eq_ignore_ascii_case(JSON) {
+        return Ok(Some(ApiAnswer::refused(
+            "415 Unsupported Media Type",
+            "Content-Type: a body must be application/json",
+        )));
+    }
     // The shards have their time, and the operator that for the answer.
-    let answer = operations::operate(state, page, &body, matches!(origin, Origin::Control));
+    let answer = operations::operate(state, page, &body, &operator);
     client.set_until(Instant::now() + Duration::from_nanos(limits::API_NS_MAX));
-    Ok(answer)
+    Ok(Some(answer))
 }
 
-/// The limits of a request: a bound for its header, and any Origin.
-const WANTED: Wanted = Wanted {
-    header_bytes_max: 8192,
-    origins: Vec::new(),
-};
-/// How often those that have said nothing are looked at.
-const SILENT_LOOK_NS: i64 = 250_000_000;
+/// The answer to what is no operation; `None` if there is nothing of that name but a file perhaps.
+fn answer_to_all(state: &ApiState, page: &Page, has_folder: bool) -> Option<ApiAnswer> {
+    let is_read = matches!(page.method.as_str(), "GET" | "HEAD");
+    let found = health(state, page)
+        .or_else(|| answer(state, page))
+        .or_else(|| dashboard::answer(state, page, has_folder));
+    let Some(answer) = found else {
+        let is_lost = is_of_api(page) || !has_folder && page.target.starts_with("/api");
+        return is_lost.then(ApiAnswer::nothing_there);
+    };
+    if !is_read {
+        return Some(ApiAnswer::other_methods("GET, HEAD".to_owned()));
+    }
+    let query = is_of_api(page).then(|| query::<Nothing>(&page.target));
+    Some(query.and_then(Result::err).unwrap_or(answer))
+}
+
+fn is_of_api(page: &Page) -> bool {
+    page.target.starts_with("/api/v1/")
+}

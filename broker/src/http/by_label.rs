@@ -4,10 +4,11 @@
 
 use transport::http::open_metrics::OpenMetricsPage;
 
+use super::api_counts::ApiCounts;
 use crate::logic::{CounterLabel, CountersByCause, ShardCounters};
 
-/// Appends the families of all shards together.
-pub(super) fn append(page: &mut OpenMetricsPage, shards: &[ShardCounters]) {
+/// Appends the families of all shards together, and of the HTTP API.
+pub(super) fn append(page: &mut OpenMetricsPage, shards: &[ShardCounters], api: &ApiCounts) {
     page.counters(
         "midge_dropped",
         "Messages dropped by reason; the sum is midge_publishes_dropped.",
@@ -32,11 +33,15 @@ pub(super) fn append(page: &mut OpenMetricsPage, shards: &[ShardCounters]) {
         "reason",
         sums(shards, |counters| &counters.disconnects),
     );
+    let mut handshakes = sums(shards, |counters| &counters.handshakes);
+    for (sum, value) in handshakes.iter_mut().zip(api.handshakes()) {
+        sum.1 += value;
+    }
     page.counters(
         "midge_tls_handshakes",
         "TLS handshakes by the version that was agreed on, or by how they failed.",
         "result",
-        sums(shards, |counters| &counters.handshakes),
+        handshakes,
     );
     of_packets(page, shards);
 }

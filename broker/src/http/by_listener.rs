@@ -32,6 +32,11 @@ impl CountedListener {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
+
+    /// Where its connections are counted.
+    pub(super) fn counts(&self) -> &Arc<ListenerCounts> {
+        &self.counts
+    }
 }
 
 /// The listeners with their counts, in the order of their numbers.

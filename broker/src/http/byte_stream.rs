@@ -4,9 +4,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+
+use rustix::net::{RecvFlags, SendFlags};
 
 /// A connected socket that blocks.
 #[derive(Debug)]
@@ -37,10 +39,38 @@ impl ByteStream {
         }
     }
 
-    pub(super) fn shut_down(&self) -> io::Result<()> {
+    /// Receives, and waits for as long as the timeout says.
+    pub(super) fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let (received, _) = rustix::net::recv(self.as_fd(), bytes, RecvFlags::empty())?;
+        Ok(received)
+    }
+
+    /// Receives what is there, without waiting.
+    pub(super) fn receive_now(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let (received, _) = rustix::net::recv(self.as_fd(), bytes, RecvFlags::DONTWAIT)?;
+        Ok(received)
+    }
+
+    /// Sends what the socket takes, without waiting.
+    pub(super) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(
+            self.as_fd(),
+            bytes,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        )?)
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(socket) => socket.shutdown(Shutdown::Both),
-            Self::Unix(socket) => socket.shutdown(Shutdown::Both),
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+
+    pub(super) fn shut_down(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.shutdown(how),
+            Self::Unix(socket) => socket.shutdown(how),
         }
     }
 }

@@ -1,17 +1,22 @@
 //! Reads the request of an HTTP client and writes the response.
 //!
 //! Invariants: both end within the time that the connection was given, and the answer is taken at
-//! [`limits::PAGE_BYTES_A_SECOND_MIN`] at least.
+//! [`limits::PAGE_BYTES_A_SECOND_MIN`] at least. What has `now` in its name never waits: a socket that does not take
+//! some hundred bytes at once, or the few thousand of a handshake, is not worth waiting for.
 
 use std::io::{self, Read, Write as _};
+use std::net::Shutdown;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use transport::http::{PLAIN_TEXT, ResponseHead};
 use transport::stream::SecureStream;
+use transport::tls::{self, IdentityKind};
 use transport::websocket::handshake::{self, Page, ParsedRequest, Wanted};
 
 use super::byte_stream::ByteStream;
 use crate::limits;
+use crate::logic::Handshake;
 
 /// A client that waits for its answer.
 pub(super) struct HttpClient {
@@ -24,6 +29,8 @@ pub(super) struct HttpClient {
     wire: Vec<u8>,
     /// What of the request has come.
     plain: Vec<u8>,
+    /// More of the request is on its way than will be read.
+    has_unread: bool,
 }
 
 impl HttpClient {
@@ -36,7 +43,36 @@ impl HttpClient {
             sending: None,
             wire: Vec::new(),
             plain: Vec::new(),
+            has_unread: false,
         }
+    }
+
+    /// The user that the client's certificate names.
+    ///
+    /// # Errors
+    /// There is no certificate, or it names nobody.
+    pub(super) fn identity(&self, kind: IdentityKind) -> Result<String, String> {
+        tls::client_identity(&self.stream, kind).map_err(|error| error.to_string())
+    }
+
+    /// Whether its TLS handshake is not over.
+    pub(super) fn is_securing(&self) -> bool {
+        self.stream.is_securing() && !self.stream.is_plain()
+    }
+
+    /// How its TLS handshake has ended, with the error of the last bytes; `None` if it has not.
+    pub(super) fn handshake(&self, error: Option<&io::Error>) -> Option<Handshake> {
+        if !self.is_securing() {
+            return Some(match self.stream.is_tls13()? {
+                true => Handshake::Tls13,
+                false => Handshake::Tls12,
+            });
+        }
+        let is_gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+        Some(match is_gone.contains(&error?.kind()) {
+            true => Handshake::Unfinished,
+            false => Handshake::Failed,
+        })
     }
 
     /// From now on it is to be over at `until`.
@@ -48,46 +84,117 @@ impl HttpClient {
     pub(super) fn read(&mut self, wanted: &Wanted) -> io::Result<Option<Page>> {
         loop {
             self.read_more()?;
-            match handshake::parse_request(&self.plain, wanted) {
-                ParsedRequest::Incomplete => {}
-                ParsedRequest::Page(page) => return Ok(Some(page)),
-                ParsedRequest::Refused { answer, .. } => {
-                    self.stream.seal(&answer, &mut self.wire);
-                    self.stream.close(&mut self.wire);
-                    self.flush()?;
-                    return Ok(None);
-                }
-                // Nobody sees more of it.
-                ParsedRequest::Upgrade { .. } => return Ok(None),
+            match self.parse(wanted)? {
+                RequestState::Incomplete => {}
+                RequestState::Page(page) => return Ok(Some(page)),
+                RequestState::Over => return Ok(None),
             }
         }
     }
 
-    /// The body of a request that was read; `None` if it is longer than `bytes_max`, or its length is not given.
-    pub(super) fn read_body(&mut self, page: &Page, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
-        let length = page.field("Content-Length").unwrap_or("0").trim();
-        let length = length.parse::<usize>().ok().filter(|&length| length <= bytes_max);
-        let Some(length) = length.filter(|_| page.field("Transfer-Encoding").is_none()) else {
-            return Ok(None);
+    /// Takes some of what has come of the request, without waiting.
+    ///
+    /// # Errors
+    /// The connection cannot go on.
+    pub(super) fn receive(&mut self) -> io::Result<()> {
+        let mut chunk = [0; RECEIVED_BYTES];
+        match self.socket.receive_now(&mut chunk) {
+            Ok(received) => {
+                let opened = self.take(chunk.get(..received).unwrap_or_default());
+                self.flush_now()?;
+                opened
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What has come of the request so far; one that cannot be answered is refused.
+    pub(super) fn parse(&mut self, wanted: &Wanted) -> io::Result<RequestState> {
+        match handshake::parse_request(&self.plain, wanted) {
+            ParsedRequest::Incomplete => Ok(RequestState::Incomplete),
+            ParsedRequest::Page(page) => Ok(RequestState::Page(page)),
+            ParsedRequest::Refused { answer, .. } => {
+                self.answer_now(&answer)?;
+                Ok(RequestState::Over)
+            }
+            // Nobody sees more of it.
+            ParsedRequest::Upgrade { .. } => Ok(RequestState::Over),
+        }
+    }
+
+    /// Whether the body of a request has come whole, or is none that will be read.
+    pub(super) fn has_body(&self, page: &Page) -> bool {
+        body_bytes(page).map_or(true, |length| self.plain.len() >= page.header_bytes + length)
+    }
+
+    /// Answers who waits for that before it sends the body that is missing (RFC 9110, 10.1.1).
+    pub(super) fn continue_now(&mut self, page: &Page) -> io::Result<()> {
+        let expected = page.field("Expect").unwrap_or_default();
+        if expected.trim().eq_ignore_ascii_case("100-continue") && !self.has_body(page) {
+            self.stream.seal(b"HTTP/1.1 100 Continue\r\n\r\n", &mut self.wire);
+            self.flush_now()?;
+        }
+        Ok(())
+    }
+
+    /// Sends a short answer and ends the connection, without waiting.
+    pub(super) fn answer_now(&mut self, answer: &[u8]) -> io::Result<()> {
+        if self.is_securing() {
+            // Nobody could read it.
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.stream.seal(answer, &mut self.wire);
+        self.stream.close(&mut self.wire);
+        self.flush_now()?;
+        self.socket.shut_down(Shutdown::Write)?;
+        // A socket that is closed with bytes unread takes the answer with it.
+        let mut chunk = [0; RECEIVED_BYTES];
+        let socket = &self.socket;
+        let has_more = |_: &usize| socket.receive_now(&mut chunk).is_ok_and(|received| received > 0);
+        let _dropped = (0..UNREAD_CHUNKS_MAX).take_while(has_more).count();
+        Ok(())
+    }
+
+    /// Bytes of the request that have come.
+    pub(super) fn received_bytes(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// The descriptor that more of the request comes from.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The body of a request that was read, or why it is none that will be.
+    pub(super) fn read_body(&mut self, page: &Page) -> io::Result<Result<Vec<u8>, WrongBody>> {
+        let length = match body_bytes(page) {
+            Ok(length) => length,
+            Err(wrong) => return Ok(Err(wrong)),
         };
+        self.continue_now(page)?;
         while self.plain.len() < page.header_bytes + length {
             self.read_more()?;
         }
         let body = self.plain.get(page.header_bytes..page.header_bytes + length);
-        Ok(body.map(<[u8]>::to_vec))
+        Ok(Ok(body.unwrap_or_default().to_vec()))
     }
 
     /// Receives some more of the request.
     fn read_more(&mut self) -> io::Result<()> {
-        let mut chunk = [0; 4096];
+        let mut chunk = [0; RECEIVED_BYTES];
         self.socket.set_read_timeout(self.left()?)?;
         let read = self.socket.read(&mut chunk)?;
-        if read == 0 {
+        let opened = self.take(chunk.get(..read).unwrap_or_default());
+        self.flush()?;
+        opened
+    }
+
+    fn take(&mut self, received: &[u8]) -> io::Result<()> {
+        if received.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let received = chunk.get(..read).unwrap_or_default();
         let opened = self.stream.open(received, &mut self.plain, &mut self.wire);
-        self.flush()?;
         opened.map_err(|error| io::Error::other(error.to_string()))?;
         Ok(())
     }
@@ -133,9 +240,48 @@ impl HttpClient {
             }
             self.flush()?;
             if read == 0 {
-                return self.socket.shut_down();
+                return self.end();
             }
         }
+    }
+
+    /// Ends the connection. A socket that is closed with bytes unread resets it, and takes the answer with it: what is
+    /// still on its way of a request that was refused is read for a moment, and dropped.
+    fn end(&self) -> io::Result<()> {
+        if !self.has_unread {
+            return self.socket.shut_down(Shutdown::Both);
+        }
+        self.socket.shut_down(Shutdown::Write)?;
+        let until = Instant::now() + Duration::from_nanos(limits::API_UNREAD_NS_MAX);
+        let mut chunk = [0; RECEIVED_BYTES];
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.socket.set_read_timeout(left)?;
+            match self.socket.receive(&mut chunk) {
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Notes whether more of a request is on its way than was read.
+    pub(super) fn note_unread(&mut self, page: &Page) {
+        self.has_unread = match body_bytes(page) {
+            Ok(length) => self.plain.len() < page.header_bytes + length,
+            Err(_) => true,
+        };
+    }
+
+    /// Sends all that is to be sent, without waiting.
+    fn flush_now(&mut self) -> io::Result<()> {
+        if !self.wire.is_empty() && self.socket.send_now(&self.wire)? < self.wire.len() {
+            return Err(io::Error::other("it does not read"));
+        }
+        self.wire.clear();
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -159,6 +305,56 @@ impl HttpClient {
     }
 }
 
+/// What the bytes of a request are so far.
+pub(super) enum RequestState {
+    /// Its header has not come whole.
+    Incomplete,
+    /// A request that can be answered.
+    Page(Page),
+    /// None that can be answered; the connection is over.
+    Over,
+}
+
+/// Why a body is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WrongBody {
+    /// It gives lengths that differ: nobody knows where it ends (RFC 9110, 8.6).
+    TwoLengths,
+    /// Its length is no number.
+    NoNumber,
+    /// It comes in another way than by its length.
+    NoLength,
+    /// It is longer than bodies may be.
+    TooLong,
+}
+
+/// The length of a body.
+fn body_bytes(page: &Page) -> Result<usize, WrongBody> {
+    let fields = page.fields.iter();
+    let mut lengths = fields
+        .filter(|(name, _)| name.eq_ignore_ascii_case("Content-Length"))
+        .map(|(_, length)| length.trim());
+    let first = lengths.next();
+    if lengths.any(|other| Some(other) != first) {
+        return Err(WrongBody::TwoLengths);
+    }
+    if page.field("Transfer-Encoding").is_some() {
+        return Err(WrongBody::NoLength);
+    }
+    let length = first.unwrap_or("0");
+    if length.is_empty() || !length.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(WrongBody::NoNumber);
+    }
+    let length = length.parse::<usize>().ok();
+    length
+        .filter(|&length| length <= limits::API_BODY_BYTES_MAX)
+        .ok_or(WrongBody::TooLong)
+}
+
+/// Bytes of a request that are received at once.
+const RECEIVED_BYTES: usize = 16 * 1024;
+/// Chunks that are dropped of what somebody has sent who is turned away.
+const UNREAD_CHUNKS_MAX: usize = 8;
 /// Bytes of a file that are read at once.
 const CHUNK_BYTES: usize = 32 * 1024;
 

@@ -1,7 +1,8 @@
 //! The control socket: the same requests as on a listener of `http_api`, for root and the broker's user alone.
 //!
-//! Invariants: nobody can connect before the mode of the file is 0600, and the file goes when the broker ends. A socket
-//! that another broker serves is not taken from it.
+//! Invariants: nobody can connect before the mode of the file is 0600, and the file goes when the broker ends, if its
+//! folder is the broker's. It is made before the broker gives up root, so it may be where root alone may write. A
+//! socket that another broker serves is not taken from it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::privileges::SystemUser;
+
 /// A listening socket with its file.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
@@ -19,11 +22,11 @@ pub(crate) struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Makes the file and listens.
+    /// Makes the file and listens. If the broker is to become another user, that one may connect too.
     ///
     /// # Errors
     /// It cannot be made, or another broker serves it.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, user: Option<&SystemUser>) -> io::Result<Self> {
         remove_left_behind(path)?;
         let socket = rustix::net::socket_with(
             AddressFamily::UNIX,
@@ -33,6 +36,9 @@ impl ControlSocket {
         )?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        if let Some(user) = user {
+            std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
+        }
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(Self {
             listener: UnixListener::from(socket),
@@ -51,7 +57,7 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // Somebody may have removed it already.
+        // Somebody may have removed it already; in a folder of root's it stays, and the next start replaces it.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -88,16 +94,16 @@ mod tests {
         let path = folder.path().join("control.sock");
         // What a broker that was killed leaves behind.
         drop(UnixListener::bind(&path).unwrap());
-        let control = ControlSocket::open(&path).unwrap();
+        let control = ControlSocket::open(&path, None).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let taken = ControlSocket::open(&path).unwrap_err();
+        let taken = ControlSocket::open(&path, None).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         drop(control);
         assert!(!path.exists());
         std::fs::write(&path, "x").unwrap();
         assert!(
-            ControlSocket::open(&path).is_err(),
+            ControlSocket::open(&path, None).is_err(),
             "a file of another kind stays"
         );
         assert!(path.exists());

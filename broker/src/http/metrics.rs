@@ -4,13 +4,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hdrhistogram::Histogram;
 use serde_json::{Map, Value};
 use store::Statistics;
-use transport::http::open_metrics::OpenMetricsPage;
+use transport::http::open_metrics::{HistogramSample, OpenMetricsPage};
 
+use super::api_counts::ApiCounts;
 use super::by_listener::{self, ListenerFigures};
 use super::{by_label, by_shard};
-use crate::logic::{CounterKind, SHOWN, ShardCounters, sys_totals};
+use crate::logic::{CounterKind, SHOWN, SYS_VERSION, ShardCounters, SysFigures};
 
 /// What is known of the process, besides what shards count.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,8 @@ pub(super) struct Figures<'a> {
     pub(super) listeners: &'a [ListenerFigures],
     /// Messages in the queue from one shard to another.
     pub(super) queues: &'a [(u16, u16, usize)],
+    /// What listeners of `http_api` have counted.
+    pub(super) api: &'a ApiCounts,
 }
 
 /// A page for Prometheus and its like, as appended to `page`.
@@ -49,11 +53,16 @@ pub(super) fn open_metrics(mut page: OpenMetricsPage, figures: &Figures<'_>) -> 
             CounterKind::Now | CounterKind::Highest => page.gauge(&name, shown.about, shown.of(shards)),
         }
     }
-    by_label::append(&mut page, shards);
+    by_label::append(&mut page, shards, figures.api);
     page.counter(
         "midge_log_lines_lost",
         "Lines of the log that a destination did not take, or not in time.",
         crate::log::lost_lines(),
+    );
+    page.counter(
+        "midge_api_requests_refused",
+        "Requests of operators that were answered with 503, for want of room.",
+        figures.api.turned_away(),
     );
     page.gauge("midge_shards", "Threads that serve clients.", shards.len());
     by_shard::append(&mut page, shards, figures.queues);
@@ -149,41 +158,76 @@ fn of_store(page: &mut OpenMetricsPage, store: &Statistics) {
     ] {
         page.gauge(&format!("midge_store_{name}"), about, value);
     }
-    for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-        let sync_s = store.sync_us.value_at_quantile(quantile) as f64 / 1e6;
-        let about = "How long the disk took to make a commit durable, since the start.";
-        page.gauge(&format!("midge_store_sync_{name}_seconds"), about, sync_s);
-        let bytes = store.commit_bytes.value_at_quantile(quantile);
-        page.gauge(
-            &format!("midge_store_commit_{name}_bytes"),
-            "Bytes of records in a commit.",
-            bytes,
-        );
-    }
+    store_histogram(
+        page,
+        ("midge_store_sync_seconds", "seconds"),
+        "How long the disk took to make a commit durable.",
+        &store.sync_us,
+        (SYNC_BOUNDS_US, 1e6),
+    );
+    store_histogram(
+        page,
+        ("midge_store_commit_bytes", "bytes"),
+        "Bytes of records in a commit.",
+        &store.commit_bytes,
+        (COMMIT_BOUNDS, 1.0),
+    );
 }
 
-/// The same numbers as mosquitto's `/api/v1/systree` has them.
-pub(super) fn systree(shards: &[ShardCounters], process: &Process) -> String {
-    let mut tree: Map<String, Value> = sys_totals(shards)
-        .map(|(topic, number)| (topic, Value::from(number)))
+/// Bounds that double: the first one and how many, in the unit that is counted.
+type DoublingBounds = (u64, u32);
+
+/// 64 µs to 2.1 s.
+const SYNC_BOUNDS_US: DoublingBounds = (64, 16);
+/// 256 B to 8 MiB.
+const COMMIT_BOUNDS: DoublingBounds = (256, 16);
+
+/// A histogram with a few buckets; `per_unit` of what is counted are one unit of the family.
+fn store_histogram(
+    page: &mut OpenMetricsPage,
+    (name, unit): (&str, &str),
+    about: &str,
+    histogram: &Histogram<u64>,
+    ((first, count), per_unit): (DoublingBounds, f64),
+) {
+    let bounds = (0..count).map(|doubled| first << doubled);
+    let buckets: Vec<_> = bounds
+        .map(|bound| (bound as f64 / per_unit, histogram.count_between(0, bound)))
         .collect();
-    let now = |name: &str| {
-        SHOWN
-            .iter()
-            .find(|shown| shown.name == name)
-            .map_or(0, |shown| shown.of(shards))
+    let recorded = histogram.iter_recorded();
+    let sum: f64 = recorded
+        .map(|value| value.value_iterated_to() as f64 * value.count_at_value() as f64)
+        .sum();
+    let sample = HistogramSample {
+        labels: &[],
+        buckets: &buckets,
+        count: histogram.len(),
+        sum: sum / per_unit,
     };
-    let away = now("sessions").saturating_sub(now("clients_connected"));
+    page.histograms(name, unit, about, &[], &[sample]);
+}
+
+/// The figures as mosquitto's `/api/v1/systree` has them; its dashboard reads the rates too.
+pub(super) fn systree(figures: SysFigures, process: &Process) -> String {
     let uptime_s = process.started_at.elapsed().map_or(0, |uptime| uptime.as_secs());
-    for (name, number) in [
-        ("clients/disconnected", away),
-        ("clients/inactive", away),
-        ("retained messages/count", now("retained")),
-        ("store/messages/bytes", now("queued_bytes")),
-        ("uptime", uptime_s),
-    ] {
-        tree.insert(format!("$SYS/broker/{name}"), Value::from(number));
-    }
+    let numbers = figures
+        .numbers
+        .into_iter()
+        .map(|(name, number)| (name, Value::from(number)));
+    let loads = figures
+        .loads
+        .into_iter()
+        .map(|(name, load)| (name, Value::from(load)));
+    let itself = [
+        ("uptime".to_owned(), Value::from(uptime_s)),
+        ("version".to_owned(), Value::from(SYS_VERSION)),
+    ];
+    let tree: Map<String, Value> = itself
+        .into_iter()
+        .chain(numbers)
+        .chain(loads)
+        .map(|(name, value)| (format!("$SYS/broker/{name}"), value))
+        .collect();
     format!("{:#}\n", Value::Object(tree))
 }
 
@@ -198,7 +242,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::logic::{DropReason, shard_counters};
+    use crate::logic::{DropReason, Handshake, shard_counters};
 
     fn process() -> Process {
         Process {
@@ -268,12 +312,16 @@ mod tests {
             refused: 2,
             certificate_not_after_s: Some(4_000_000_000),
         }];
+        let api = ApiCounts::default();
+        api.count_handshake(Handshake::Tls13);
+        shards[0].handshakes.add(Handshake::Tls13, 2);
         let figures = Figures {
             shards: &shards,
             process: &process(),
             store: None,
             listeners: &listeners,
             queues: &[(0, 1, 7), (1, 0, 0)],
+            api: &api,
         };
         let samples = samples(&open_metrics(OpenMetricsPage::default(), &figures));
         assert!(samples.len() > SHOWN.len());
@@ -309,6 +357,7 @@ mod tests {
             (r#"midge_connects_refused_total{reason="not_authorized"}"#, 0.0),
             (r#"midge_disconnects_total{reason="keep_alive_timeout"}"#, 0.0),
             (r#"midge_tls_handshakes_total{result="failed"}"#, 0.0),
+            (r#"midge_tls_handshakes_total{result="TLSv1.3"}"#, 3.0),
             ("process_max_fds", 1024.0),
         ] {
             assert_eq!(samples.get(name), Some(&value), "{name}");
@@ -317,11 +366,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_numbers_as_json() {
-        let shards = shard_counters(1);
-        shards[0].publishes_received.add(7);
-        let tree: Value = serde_json::from_str(&systree(&shards, &process())).unwrap();
+    fn the_figures_of_sys_as_json() {
+        let figures = SysFigures {
+            numbers: vec![("publish/messages/received".to_owned(), 7)],
+            loads: vec![("load/sockets/1min".to_owned(), 1.5)],
+        };
+        let tree: Value = serde_json::from_str(&systree(figures, &process())).unwrap();
         assert_eq!(tree["$SYS/broker/publish/messages/received"], 7);
+        assert_eq!(tree["$SYS/broker/load/sockets/1min"], 1.5);
         assert!(tree["$SYS/broker/uptime"].as_u64().unwrap() >= 90);
     }
 }

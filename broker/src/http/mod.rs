@@ -1,10 +1,12 @@
 //! HTTP beside MQTT: the files of `http_dir`, and the operators' `protocol http_api`.
 //!
 //! `client.rs` reads a request, `pool.rs` has the threads, `files.rs` serves a folder, `api.rs` has the operators'
-//! threads, `state.rs` and `answer.rs` answer them with the figures of `metrics.rs` (and `by_label.rs`, `by_shard.rs`,
-//! `by_listener.rs`); `operations.rs` (with `operation_request.rs` and `trace_operations.rs`) are lists and actions,
-//! for whom `origin.rs` lets; `control.rs` is the control socket, `byte_stream.rs` a socket of either kind;
-//! `request_log.rs` writes the log line.
+//! threads, `reception.rs` and `arriving.rs` their connections, which `api_counts.rs` counts; `state.rs` and
+//! `answer.rs` answer them with the figures of `metrics.rs` (and `by_label.rs`, `by_shard.rs`, `by_listener.rs`);
+//! `operations.rs` (with `message_operations.rs`, `trace_operations.rs`, `client_times.rs`) are lists and actions, for
+//! whom `origin.rs` lets; `operation_request.rs`, `operation_forms.rs` and `operation_values.rs` take requests apart;
+//! `dashboard.rs` is their page in a browser; `control.rs` is the control socket, `byte_stream.rs` a socket of either
+//! kind; `request_log.rs` writes the log line, `wall_clock.rs` has the time for people.
 //!
 //! Invariants: a shard never waits and never touches a file for a page, it hands the socket over and is done with it;
 //! the threads here read what shards count, and ask them by bounded questions ([`crate::questions`]). Requests
@@ -13,21 +15,30 @@
 
 mod answer;
 mod api;
+mod api_counts;
+mod arriving;
 mod by_label;
 mod by_listener;
 mod by_shard;
 mod byte_stream;
 mod client;
+mod client_times;
 mod control;
+mod dashboard;
 mod files;
+mod message_operations;
 mod metrics;
+mod operation_forms;
 mod operation_request;
+mod operation_values;
 mod operations;
 mod origin;
 mod pool;
+mod reception;
 mod request_log;
 mod state;
 mod trace_operations;
+mod wall_clock;
 
 use std::io;
 use std::net::SocketAddr;
@@ -42,10 +53,12 @@ use transport::websocket::handshake::Page;
 use crate::admission::Admission;
 use crate::limits;
 pub(crate) use api::{Api, described};
+pub(crate) use api_counts::ApiCounts;
 pub(crate) use by_listener::counted;
 use byte_stream::ByteStream;
 use client::HttpClient;
 pub(crate) use control::ControlSocket;
+pub(crate) use dashboard::WebSocketPort;
 use pool::Pool;
 pub(crate) use state::{ApiState, WatchedStore};
 
@@ -82,7 +95,7 @@ impl Pages {
 
     /// Whether there was room for the request; if not, the connection is closed.
     pub(crate) fn serve(&self, request: PageRequest) -> bool {
-        self.0.as_ref().is_some_and(|pool| pool.give(request))
+        self.0.as_ref().is_some_and(|pool| pool.give(request).is_ok())
     }
 }
 

@@ -1,119 +1,134 @@
 //! A request for an operation, taken apart: its path, its query and its body.
 //!
-//! Invariants: what is wrong is said in one sentence that begins with the name of what is wrong.
+//! Invariants: what is wrong is said in one sentence that begins with the name of what is wrong. A query and a body
+//! are taken whole, as one of the forms of `operation_forms.rs`: a member that is unknown there, that comes twice or
+//! has a wrong value is refused, and so is one of a request that takes none.
 
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use transport::websocket::handshake::Page;
 
 use super::answer::ApiAnswer;
-use crate::limits;
-use crate::logic::operator::ListPlace;
+use super::operation_forms::Form;
+use super::operations::Operated;
+use super::origin::Operator;
+use crate::log::NOTICE;
 
 /// A request for an operation, as it is looked at.
 pub(super) struct OperationRequest<'a> {
     pub(super) method: &'a str,
     /// The levels of the path below `/api/v1`.
     pub(super) path: Vec<String>,
-    query: Vec<(String, String)>,
+    target: &'a str,
     body: &'a [u8],
-    /// It came by the control socket.
-    pub(super) is_control: bool,
+    /// Who asks for it.
+    pub(super) operator: &'a Operator,
 }
 
 impl<'a> OperationRequest<'a> {
     /// Takes a request apart.
-    pub(super) fn new(page: &'a Page, body: &'a [u8], is_control: bool) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The path is no text.
+    pub(super) fn new(page: &'a Page, body: &'a [u8], operator: &'a Operator) -> Result<Self, ApiAnswer> {
+        Ok(Self {
             method: if page.method == "HEAD" {
                 "GET"
             } else {
                 &page.method
             },
-            path: levels(page),
-            query: query(page),
+            path: levels(page)?,
+            target: &page.target,
             body,
-            is_control,
-        }
-    }
-
-    pub(super) fn value(&self, name: &str) -> Option<&str> {
-        let mut pairs = self.query.iter();
-        pairs
-            .find(|(other, _)| other == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    pub(super) fn limit(&self) -> Result<usize, ApiAnswer> {
-        let limit = self.value("limit").unwrap_or("100").parse::<usize>().ok();
-        limit
-            .filter(|limit| (1..=limits::API_PAGE_ENTRIES_MAX).contains(limit))
-            .ok_or_else(|| {
-                let most = limits::API_PAGE_ENTRIES_MAX;
-                ApiAnswer::refused(
-                    "400 Bad Request",
-                    &format!("limit: must be a number from 1 to {most}"),
-                )
-            })
-    }
-
-    pub(super) fn cursor(&self) -> Result<(u16, ListPlace), ApiAnswer> {
-        let Some(cursor) = self.value("cursor") else {
-            return Ok((0, ListPlace::default()));
-        };
-        let parse = || {
-            let mut numbers = cursor.split('.');
-            let shard = numbers.next()?.parse().ok()?;
-            let slot = numbers.next()?.parse().ok()?;
-            let entry = numbers.next()?.parse().ok()?;
-            numbers
-                .next()
-                .is_none()
-                .then_some((shard, ListPlace { slot, entry }))
-        };
-        parse().ok_or_else(|| {
-            ApiAnswer::refused("400 Bad Request", "cursor: must be the `next` of another page")
+            operator,
         })
+    }
+
+    /// Does what is asked for with the query and the body, once they are found to be right. What changes something is
+    /// logged, with who asked for it.
+    pub(super) fn with<Q: Form, B: Form>(&self, act: impl FnOnce(Q, B) -> Operated) -> Operated {
+        let (query, body) = (query::<Q>(self.target)?, self.body::<B>()?);
+        let described = body.described();
+        let answer = act(query, body);
+        if self.method != "GET" {
+            let (Ok(answered) | Err(answered)) = &answer;
+            let (operator, method, target) = (self.operator, self.method, self.target);
+            let status = answered.status();
+            tracing::info!(target: NOTICE, "{operator} asked for {method} {target}{described}: {status}.");
+        }
+        answer
     }
 
     /// The body as a JSON object; an empty one is an empty object.
-    pub(super) fn object(&self) -> Result<serde_json::Map<String, Value>, ApiAnswer> {
-        if self.body.is_empty() {
-            return Ok(serde_json::Map::new());
+    fn body<B: DeserializeOwned>(&self) -> Result<B, ApiAnswer> {
+        let body = if self.body.is_empty() { b"{}" } else { self.body };
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(ApiAnswer::wrong("the body: must be a JSON object"));
         }
-        serde_json::from_slice(self.body).map_err(|error| {
-            ApiAnswer::refused(
-                "400 Bad Request",
-                &format!("the body must be a JSON object: {error}"),
-            )
-        })
+        let mut json = serde_json::Deserializer::from_slice(body);
+        let taken = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| wrong("the body", &error.path().to_string(), error.inner()))?;
+        json.end().map_err(|error| wrong("the body", ".", &error))?;
+        Ok(taken)
     }
 }
 
+/// The query of a request.
+///
+/// # Errors
+/// Something in it is unknown or has no such value.
+pub(super) fn query<Q: DeserializeOwned>(target: &str) -> Result<Q, ApiAnswer> {
+    let text = target.split_once('?').map_or("", |(_, query)| query);
+    let is_text = text
+        .split('&')
+        .all(|pair| decoded(&pair.replace('+', " ")).is_some());
+    if !is_text {
+        return Err(ApiAnswer::wrong(
+            "the query: what is percent-encoded must be UTF-8",
+        ));
+    }
+    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
+    serde_path_to_error::deserialize(pairs)
+        .map_err(|error| wrong("the query", &error.path().to_string(), error.inner()))
+}
+
+/// The refusal of a member, or of the whole if it is about no single one.
+fn wrong(whole: &str, member: &str, error: &dyn std::fmt::Display) -> ApiAnswer {
+    let error = error.to_string();
+    let is_of_whole =
+        member == "." || error.starts_with("unknown field") || error.starts_with("duplicate field");
+    // A path that is not known is written as `?`.
+    let is_of_whole = is_of_whole || member.starts_with('?');
+    if is_of_whole {
+        return ApiAnswer::wrong(&format!("{whole}: {error}"));
+    }
+    // Where it stands is said by the name of the member.
+    let error = error.rsplit_once(" at line ").map_or(&*error, |(error, _)| error);
+    ApiAnswer::wrong(&format!("{member}: {error}"))
+}
+
 /// The decoded levels of the path below `/api/v1`; none if it is not below that.
-pub(super) fn levels(page: &Page) -> Vec<String> {
+///
+/// # Errors
+/// One of them is no text.
+pub(super) fn levels(page: &Page) -> Result<Vec<String>, ApiAnswer> {
     let path = page.target.split(['?', '#']).next().unwrap_or_default();
     let Some(below) = path.strip_prefix("/api/v1/") else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    below.split('/').map(decoded).collect()
+    let levels: Option<_> = below.split('/').map(decoded).collect();
+    levels.ok_or_else(|| ApiAnswer::wrong("the path: what is percent-encoded must be UTF-8"))
 }
 
-pub(super) fn query(page: &Page) -> Vec<(String, String)> {
-    let query = page
-        .target
-        .split_once('?')
-        .map(|(_, query)| query)
-        .unwrap_or_default();
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(name), decoded(&value.replace('+', " ")))
-        })
-        .collect()
-}
-
-fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
+/// The text, unless it is none, or a `%` stands without two digits behind it.
+fn decoded(text: &str) -> Option<String> {
+    let is_whole = |rest: &str| {
+        let digits = rest.get(..2);
+        digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    if !text.split('%').skip(1).all(is_whole) {
+        return None;
+    }
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    Some(decoded.into_owned())
 }

@@ -6,25 +6,27 @@
 
 use std::time::{Duration, Instant};
 
-use mqtt::{QoS, ReasonCode};
-use rustix::process::{Signal, getpid, kill_process};
 use serde_json::{Value, json};
-use transport::clock::monotonic_ns;
 use transport::websocket::handshake::Page;
 
 use super::answer::ApiAnswer;
+use super::operation_forms::{
+    AskedPage, DisconnectBody, EventsQuery, LimitQuery, Nothing, SessionsQuery, SubscriptionsQuery,
+};
 use super::operation_request::{OperationRequest, levels};
+use super::origin::Operator;
 use super::state::ApiState;
-use super::trace_operations;
+use super::wall_clock::TwoClocks;
+use super::{client_times, message_operations, trace_operations};
 use crate::limits;
 use crate::logic::operator::{
-    Answer, ListPart, ListPlace, Listed, Question, RetainedEntry, SessionEntry, SubscriptionEntry,
+    Answer, ListPart, ListPlace, Listed, Question, SessionEntry, SubscriptionEntry,
 };
-use crate::logic::owner_shard;
-use crate::time::Timestamp;
+use crate::logic::{Events, owner_shard};
+use crate::reload_requests::ReloadReport;
 
 /// The methods and paths of all operations, below `/api/v1`.
-pub(super) const ROUTES: [(&str, &str); 15] = [
+pub(super) const ROUTES: [(&str, &str); 16] = [
     ("GET", "/clients"),
     ("GET", "/sessions"),
     ("GET", "/sessions/{id}"),
@@ -34,6 +36,7 @@ pub(super) const ROUTES: [(&str, &str); 15] = [
     ("GET", "/retained"),
     ("DELETE", "/retained"),
     ("GET", "/events"),
+    ("GET", "/cpu"),
     ("POST", "/publish"),
     ("POST", "/reload"),
     ("GET", "/traces"),
@@ -47,230 +50,186 @@ const OPENAPI: &str = include_str!("openapi.json");
 
 /// Whether the path is that of an operation: then `Origin` asks who it is.
 pub(super) fn is_operation(page: &Page) -> bool {
-    let path = levels(page);
+    let Ok(path) = levels(page) else {
+        // It is refused as one.
+        return true;
+    };
     let first = path.first().map(String::as_str).unwrap_or_default();
     ROUTES
         .iter()
         .any(|(_, route)| route.split('/').nth(1) == Some(first))
 }
 
-/// Does what is asked for; `None` if no operation has that path.
-pub(super) fn operate(state: &ApiState, page: &Page, body: &[u8], is_control: bool) -> Option<ApiAnswer> {
-    let request = OperationRequest::new(page, body, is_control);
+/// Does what is asked for.
+pub(super) fn operate(state: &ApiState, page: &Page, body: &[u8], operator: &Operator) -> ApiAnswer {
+    let request = OperationRequest::new(page, body, operator);
+    let answer = request.and_then(|request| answer(state, &request));
+    answer.unwrap_or_else(|refused| refused)
+}
+
+fn answer(state: &ApiState, request: &OperationRequest<'_>) -> Operated {
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
-    let answer = match (request.method, path.as_slice()) {
-        ("GET", ["openapi.json"]) => Ok(ApiAnswer::json(OPENAPI.to_owned())),
-        ("GET", ["clients"]) => request.sessions(state, true),
-        ("GET", ["sessions"]) => request.sessions(state, false),
-        ("GET", ["sessions", client]) => session(state, client),
-        ("DELETE", ["sessions", client]) => {
-            done(of_client(state, client, Question::EndSession((*client).into())))
+    match (request.method, path.as_slice()) {
+        ("GET", ["openapi.json"]) => {
+            request.with(|Nothing {}, Nothing {}| Ok(ApiAnswer::json(OPENAPI.to_owned())))
         }
-        ("POST", ["clients", client, "disconnect"]) => request.disconnect(state, client),
-        ("GET", ["subscriptions"]) => request.subscriptions(state),
-        ("GET", ["retained"]) => request.retained(state),
-        ("DELETE", ["retained"]) => request.delete_retained(state),
-        ("GET", ["events"]) => request.events(state),
-        ("POST", ["publish"]) => request.publish(state),
-        ("POST", ["reload"]) => reload(),
-        ("GET", ["traces"]) => Ok(trace_operations::list(state)),
-        ("POST", ["traces"]) => trace_operations::start(state, &request),
-        ("DELETE", ["traces", number]) => trace_operations::stop(state, number),
-        (_, path) if is_known(path) => Err(ApiAnswer::refused(
-            "405 Method Not Allowed",
-            "the path has other methods: see /api/v1/openapi.json",
-        )),
-        _ => return None,
-    };
-    Some(answer.unwrap_or_else(|refused| refused))
-}
-
-type Operated = Result<ApiAnswer, ApiAnswer>;
-
-impl OperationRequest<'_> {
-    fn sessions(&self, state: &ApiState, connected_only: bool) -> Operated {
-        let searched = self.value("search").unwrap_or_default();
-        let wanted = |entry: &SessionEntry| {
-            (!connected_only || entry.connection.is_some()) && entry.client_identifier.contains(searched)
-        };
-        self.list(
-            state,
-            Question::Sessions,
-            |answer| match answer {
-                Answer::Sessions(listed) => Some(listed),
-                _ => None,
-            },
-            |entry| wanted(entry).then(|| of_session(state, entry)),
-        )
-    }
-
-    fn subscriptions(&self, state: &ApiState) -> Operated {
-        let client = self.value("client");
-        let filter = self.value("filter");
-        let take = |answer| match answer {
-            Answer::Subscriptions(listed) => Some(listed),
-            _ => None,
-        };
-        let ask = |part| Question::Subscriptions {
-            part,
-            client: client.map(Into::into),
-        };
-        let show = |entry: &SubscriptionEntry| {
-            let is_wanted = filter.is_none_or(|filter| *filter == *entry.filter);
-            is_wanted.then(|| {
-                json!({
-                    "client_id": entry.client_identifier,
-                    "filter": entry.filter,
-                    "qos": entry.qos.map(|qos| qos as u8),
-                })
-            })
-        };
-        self.list(state, ask, take, show)
-    }
-
-    fn retained(&self, state: &ApiState) -> Operated {
-        let filter = self.value("filter").unwrap_or("#");
-        if let Err(error) = mqtt::topic::check_filter(filter) {
-            return Err(ApiAnswer::refused("400 Bad Request", &format!("filter: {error}")));
-        }
-        let take = |answer| match answer {
-            Answer::Retained(listed) => Some(listed),
-            _ => None,
-        };
-        let show = |entry: &RetainedEntry| {
-            mqtt::topic::matches(filter, &entry.topic).then(|| {
-                json!({
-                    "topic": entry.topic,
-                    "qos": entry.qos as u8,
-                    "payload_bytes": entry.payload_bytes,
-                })
-            })
-        };
-        self.list(state, Question::Retained, take, show)
-    }
-
-    /// A page of a list: asks one shard after the other for one part after the other, from the cursor on.
-    fn list<T>(
-        &self,
-        state: &ApiState,
-        ask: impl Fn(ListPart) -> Question,
-        take: impl Fn(Answer) -> Option<Listed<T>>,
-        show: impl Fn(&T) -> Option<Value>,
-    ) -> Operated {
-        let limit = self.limit()?;
-        let (mut shard, mut from) = self.cursor()?;
-        let until = Instant::now() + Duration::from_nanos(limits::QUESTION_NS_MAX);
-        let mut items = Vec::new();
-        while shard < state.questions.shards() && items.len() < limit && Instant::now() < until {
-            let entries_max = limit - items.len();
-            let answer = state.questions.ask(shard, ask(ListPart { from, entries_max }));
-            let listed = answer.and_then(&take).ok_or_else(ApiAnswer::no_answer)?;
-            items.extend(listed.entries.iter().filter_map(&show));
-            (shard, from) = match listed.next {
-                Some(next) => (shard, next),
-                None => (shard + 1, ListPlace::default()),
+        ("GET", ["clients"]) => request.with(|query, Nothing {}| sessions(state, &query, true)),
+        ("GET", ["sessions"]) => request.with(|query, Nothing {}| sessions(state, &query, false)),
+        ("GET", ["sessions", client]) => request.with(|Nothing {}, Nothing {}| session(state, client)),
+        ("DELETE", ["sessions", client]) => request.with(|Nothing {}, Nothing {}| {
+            let question = Question::EndSession {
+                client: (*client).into(),
+                operator: request.operator.to_string().into(),
             };
+            done(of_client(state, client, question))
+        }),
+        ("POST", ["clients", client, "disconnect"]) => request
+            .with(|Nothing {}, body: DisconnectBody| disconnect(state, request.operator, client, &body)),
+        ("GET", ["subscriptions"]) => request.with(|query, Nothing {}| subscriptions(state, &query)),
+        ("GET", ["retained"]) => {
+            request.with(|query, Nothing {}| message_operations::retained(state, &query))
         }
-        let has_more = shard < state.questions.shards();
-        let next = has_more.then(|| format!("{shard}.{}.{}", from.slot, from.entry));
-        Ok(ApiAnswer::of(&json!({ "items": items, "next": next })))
-    }
-
-    fn disconnect(&self, state: &ApiState, client: &str) -> Operated {
-        let object = self.object()?;
-        let code = object.get("reason").map_or(Some(0x98), Value::as_u64);
-        let reason = code
-            .and_then(|code| ReasonCode::from_u8(u8::try_from(code).ok()?))
-            .filter(|reason| reason.belongs_to(mqtt::frame::PacketType::Disconnect));
-        let Some(reason) = reason else {
-            return Err(ApiAnswer::refused(
-                "400 Bad Request",
-                "reason: must be the number of a reason code that a server may send in DISCONNECT, such as 152",
-            ));
-        };
-        let client_identifier = client.into();
-        done(of_client(
-            state,
-            client,
-            Question::Disconnect {
-                client: client_identifier,
-                reason,
-            },
-        ))
-    }
-
-    /// What was refused, dropped and ended last, the newest first.
-    fn events(&self, state: &ApiState) -> Operated {
-        let limit = self.limit()?;
-        let (kind, client) = (self.value("kind"), self.value("client"));
-        let shards = state.counters.iter();
-        let mut events: Vec<_> = shards.flat_map(|counters| counters.events.all()).collect();
-        events.sort_by_key(|event| std::cmp::Reverse(event.at));
-        let wanted = events.iter().filter(|event| {
-            kind.is_none_or(|kind| kind == event.kind.name())
-                && client.is_none_or(|client| *client == *event.client)
-        });
-        let (now, wall) = (Timestamp(monotonic_ns()), chrono::Utc::now());
-        let items: Vec<_> = wanted
-            .take(limit)
-            .map(|event| {
-                let ago = chrono::TimeDelta::nanoseconds(now.since_ns(event.at).cast_signed());
-                json!({
-                    "time": (wall - ago).to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-                    "kind": event.kind.name(),
-                    "reason": event.reason,
-                    "client_id": event.client,
-                    "topic": event.topic,
-                })
-            })
-            .collect();
-        Ok(ApiAnswer::of(&json!({ "items": items, "next": null })))
-    }
-
-    fn publish(&self, state: &ApiState) -> Operated {
-        let object = self.object()?;
-        let wrong = |what: &str| ApiAnswer::refused("400 Bad Request", what);
-        let text = |name: &str| object.get(name).and_then(Value::as_str);
-        let topic = text("topic").ok_or_else(|| wrong("topic: a Topic Name is missing"))?;
-        mqtt::topic::check_name(topic).map_err(|error| wrong(&format!("topic: {error}")))?;
-        let payload = object.get("payload").map_or(Some(""), Value::as_str);
-        let payload = payload.ok_or_else(|| wrong("payload: must be a text"))?;
-        let qos = match object.get("qos").map_or(Some(0), Value::as_u64) {
-            Some(0) => QoS::AtMostOnce,
-            Some(1) => QoS::AtLeastOnce,
-            Some(2) => QoS::ExactlyOnce,
-            _ => return Err(wrong("qos: must be 0, 1 or 2")),
-        };
-        let retain = object.get("retain").map_or(Some(false), Value::as_bool);
-        let retain = retain.ok_or_else(|| wrong("retain: must be true or false"))?;
-        publish(state, topic, payload, qos, retain)
-    }
-
-    fn delete_retained(&self, state: &ApiState) -> Operated {
-        let wrong = |what: &str| ApiAnswer::refused("400 Bad Request", what);
-        let topic = self
-            .value("topic")
-            .ok_or_else(|| wrong("topic: the Topic Name is missing in the query"))?;
-        mqtt::topic::check_name(topic).map_err(|error| wrong(&format!("topic: {error}")))?;
-        publish(state, topic, "", QoS::AtMostOnce, true)
+        ("DELETE", ["retained"]) => {
+            request.with(|query, Nothing {}| message_operations::delete_retained(state, query))
+        }
+        ("GET", ["events"]) => request.with(|query, Nothing {}| Ok(events(state, &query))),
+        ("GET", ["cpu"]) => request.with(|query, Nothing {}| client_times::busiest(state, &query)),
+        ("POST", ["publish"]) => request.with(|Nothing {}, body| message_operations::publish(state, &body)),
+        ("POST", ["reload"]) => request.with(|Nothing {}, Nothing {}| reload(state)),
+        ("GET", ["traces"]) => {
+            request.with(|query: LimitQuery, Nothing {}| Ok(trace_operations::list(state, query.limit.0)))
+        }
+        ("POST", ["traces"]) => {
+            request.with(|Nothing {}, body| trace_operations::start(state, request.operator, &body))
+        }
+        ("DELETE", ["traces", number]) => {
+            request.with(|Nothing {}, Nothing {}| trace_operations::stop(state, number))
+        }
+        (_, path) => Err(match methods(path) {
+            methods if methods.is_empty() => ApiAnswer::nothing_there(),
+            methods => ApiAnswer::other_methods(methods.join(", ")),
+        }),
     }
 }
 
-fn publish(state: &ApiState, topic: &str, payload: &str, qos: QoS, retain: bool) -> Operated {
-    let question = Question::Publish {
-        topic: topic.into(),
-        payload: payload.as_bytes().into(),
-        qos,
-        retain,
+/// The answer, or the one that refuses.
+pub(super) type Operated = Result<ApiAnswer, ApiAnswer>;
+
+fn sessions(state: &ApiState, query: &SessionsQuery, connected_only: bool) -> Operated {
+    let wanted = |entry: &SessionEntry| {
+        let connection = entry.connection.as_ref();
+        (!connected_only || connection.is_some())
+            && (!query.slow || connection.is_some_and(|connection| connection.is_slow))
+            && entry.client_identifier.contains(&query.search)
     };
-    match state.questions.ask(0, question) {
-        Some(Answer::Done(true)) => Ok(ApiAnswer::of(&json!({ "done": true }))),
-        Some(_) => Err(ApiAnswer::refused(
-            "409 Conflict",
-            "the message was not published: the topic is the broker's own, or there is no room to retain it",
-        )),
-        None => Err(ApiAnswer::no_answer()),
+    let take = |answer| match answer {
+        Answer::Sessions(listed) => Some(listed),
+        _ => None,
+    };
+    let show = |entry: &SessionEntry| wanted(entry).then(|| of_session(state, entry));
+    list(state, query.page(), Question::Sessions, take, show)
+}
+
+fn subscriptions(state: &ApiState, query: &SubscriptionsQuery) -> Operated {
+    let filter = query.filter.as_ref().map(|filter| &*filter.0);
+    let take = |answer| match answer {
+        Answer::Subscriptions(listed) => Some(listed),
+        _ => None,
+    };
+    let ask = |part| Question::Subscriptions {
+        part,
+        client: query.client.as_deref().map(Into::into),
+    };
+    let show = |entry: &SubscriptionEntry| {
+        let is_wanted = filter.is_none_or(|filter| *filter == *entry.filter);
+        is_wanted.then(|| {
+            json!({
+                "client_id": entry.client_identifier,
+                "filter": entry.filter,
+                "qos": entry.qos.map(|qos| qos as u8),
+            })
+        })
+    };
+    list(state, query.page(), ask, take, show)
+}
+
+/// The answer that is a page of a list.
+pub(super) fn list<T>(
+    state: &ApiState,
+    asked: AskedPage,
+    ask: impl Fn(ListPart) -> Question,
+    take: impl Fn(Answer) -> Option<Listed<T>>,
+    show: impl Fn(&T) -> Option<Value>,
+) -> Operated {
+    let (items, next) = list_part(state, asked, ask, take, show)?;
+    Ok(ApiAnswer::of(&json!({ "items": items, "next": next })))
+}
+
+/// A page of a list: asks one shard after the other for one part after the other, from the cursor on.
+pub(super) fn list_part<T, S>(
+    state: &ApiState,
+    asked: AskedPage,
+    ask: impl Fn(ListPart) -> Question,
+    take: impl Fn(Answer) -> Option<Listed<T>>,
+    show: impl Fn(&T) -> Option<S>,
+) -> Result<(Vec<S>, Option<String>), ApiAnswer> {
+    let (limit, mut shard, mut from) = (asked.limit.0, asked.cursor.shard, asked.cursor.from);
+    let until = Instant::now() + Duration::from_nanos(limits::QUESTION_NS_MAX);
+    let mut items = Vec::new();
+    while shard < state.questions.shards() && items.len() < limit && Instant::now() < until {
+        let entries_max = limit - items.len();
+        let answer = state.questions.ask(shard, ask(ListPart { from, entries_max }));
+        let listed = answer.and_then(&take).ok_or_else(ApiAnswer::no_answer)?;
+        items.extend(listed.entries.iter().filter_map(&show));
+        (shard, from) = match listed.next {
+            Some(next) => (shard, next),
+            None => (shard + 1, ListPlace::default()),
+        };
     }
+    let has_more = shard < state.questions.shards();
+    let next = has_more.then(|| format!("{shard}.{}.{}", from.slot, from.entry));
+    Ok((items, next))
+}
+
+fn disconnect(state: &ApiState, operator: &Operator, client: &str, body: &DisconnectBody) -> Operated {
+    let question = Question::Disconnect {
+        client: client.into(),
+        reason: body.reason.0,
+        operator: operator.to_string().into(),
+    };
+    done(of_client(state, client, question))
+}
+
+/// What was refused, dropped and ended last, the newest first.
+fn events(state: &ApiState, query: &EventsQuery) -> ApiAnswer {
+    let of_shards = state.counters.iter().map(|counters| &counters.events);
+    let all = of_shards.chain([&state.refused]);
+    let mut events: Vec<_> = all.flat_map(Events::all).collect();
+    events.sort_by_key(|event| std::cmp::Reverse(event.at));
+    let wanted = events.iter().filter(|event| {
+        query.kind.is_none_or(|kind| kind.0 == event.kind)
+            && query
+                .client
+                .as_ref()
+                .is_none_or(|client| **client == *event.client)
+    });
+    let wall = TwoClocks::now();
+    let items: Vec<_> = wanted
+        .take(query.limit.0)
+        .map(|event| {
+            json!({
+                "time": wall.time_of(event.at),
+                "kind": event.kind.name(),
+                "reason": event.reason,
+                "client_id": event.client,
+                "topic": event.topic,
+                "address": event.address.map(|address| address.to_string()),
+                "detail": event.detail,
+                "count": event.count,
+            })
+        })
+        .collect();
+    ApiAnswer::of(&json!({ "items": items, "next": null }))
 }
 
 /// Asks the shard that owns the session of a client.
@@ -318,27 +277,66 @@ fn of_session(state: &ApiState, entry: &SessionEntry) -> Value {
     })
 }
 
-/// The thread of the signals reads the configuration again; how it went is in the log.
-fn reload() -> Operated {
-    match kill_process(getpid(), Signal::HUP) {
-        Ok(()) => Ok(ApiAnswer::of(&json!({ "done": true }))),
-        Err(error) => Err(ApiAnswer::refused(
-            "500 Internal Server Error",
-            &error.to_string(),
-        )),
+/// The thread of the signals reads the configuration again.
+fn reload(state: &ApiState) -> Operated {
+    let Some(report) = state.reloads.ask() else {
+        return Err(ApiAnswer::refused(
+            "503 Service Unavailable",
+            "the reload takes long: the log will have how it went",
+        ));
+    };
+    let until = Instant::now() + Duration::from_nanos(limits::QUESTION_NS_MAX);
+    while !state.current.is_taken() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (status, answer) = reloaded(&report, state.current.is_taken());
+    let answer = ApiAnswer::of(&answer);
+    match status {
+        None => Ok(answer),
+        Some(status) => Err(answer.with_status(status)),
     }
 }
 
-/// Whether a route has this path, with whatever method.
-fn is_known(path: &[&str]) -> bool {
-    ROUTES.iter().any(|(_, route)| {
+/// What came of a reload, with the status of one that is not whole. Nothing is called taken that a shard does not go
+/// by.
+fn reloaded(report: &ReloadReport, is_taken: bool) -> (Option<&'static str>, Value) {
+    let kept = report.kept.iter();
+    let kept: Vec<_> = kept
+        .map(|kept| json!({ "what": kept.what, "why": kept.why, "needs": kept.needs.name() }))
+        .collect();
+    let (taken, pending) = if is_taken {
+        (report.taken.as_slice(), [].as_slice())
+    } else {
+        ([].as_slice(), report.taken.as_slice())
+    };
+    let mut answer = json!({ "taken": taken, "pending": pending, "kept": kept, "warnings": report.warnings });
+    let refusal = report.refusal();
+    let (status, error) = if is_taken {
+        (refusal.is_some().then_some("409 Conflict"), refusal)
+    } else {
+        let pending =
+            "a shard does not go by what was read yet, and will when it turns: see /healthz".to_owned();
+        let both = refusal.map_or_else(|| pending.clone(), |refusal| format!("{pending}; {refusal}"));
+        (Some("503 Service Unavailable"), Some(both))
+    };
+    if let (Some(error), Some(answer)) = (error, answer.as_object_mut()) {
+        answer.insert("error".to_owned(), Value::from(error));
+    }
+    (status, answer)
+}
+
+/// The methods that a path has.
+fn methods(path: &[&str]) -> Vec<&'static str> {
+    let has_path = |(_, route): &&(&str, &str)| {
         let levels: Vec<_> = route.split('/').skip(1).collect();
         levels.len() == path.len()
             && levels
                 .iter()
                 .zip(path)
                 .all(|(level, given)| level.starts_with('{') || level == given)
-    })
+    };
+    let found = ROUTES.iter().filter(has_path);
+    found.map(|(method, _)| *method).collect()
 }
 
 #[cfg(test)]

@@ -1,80 +1,259 @@
 //! Who asks, and whether he may.
 //!
 //! Invariants: lists and actions are for those alone who are known: by a password of the listener's password file, by a
-//! certificate, by the control socket, or by being on this machine where the listener asks for nothing. A page of
+//! certificate, by the control socket, or by being on this machine where the listener asks for nothing. Beyond that the
+//! listener's `acl_file` holds, in which a path is a topic: to look is to read, to change is to write. A page of
 //! another site that runs in an operator's browser may do nothing, also if the browser sends the password.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use percent_encoding::percent_decode_str;
 use transport::clock::monotonic_ns;
 use transport::websocket::handshake::Page;
 
 use super::answer::ApiAnswer;
+use super::client::HttpClient;
 use super::state::ApiState;
+use crate::auth::Login;
+use crate::in_effect::ListenerInEffect;
 use crate::settings::ListenerId;
 use crate::time::Timestamp;
 
 /// Where a request comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Origin {
-    /// The control socket, which only root and the broker's user may open.
-    Control,
+    /// The control socket, which only root and the broker's user may open; the user at its other end, if known.
+    Control(Option<u32>),
     /// A listener of `http_api`.
-    Listener {
-        address: SocketAddr,
-        listener: ListenerId,
-        /// The listener lets only those in who have a certificate.
-        has_certificate: bool,
-    },
+    Listener(ListenerOrigin),
 }
 
-impl Origin {
-    /// Whether the request is let in, or the answer that refuses it. Without a password file what is no operation is
-    /// for everybody whom the listener lets in.
-    pub(super) fn check(&self, state: &ApiState, page: &Page, is_operation: bool) -> Result<(), ApiAnswer> {
-        let Self::Listener {
-            address,
-            listener,
-            has_certificate,
-        } = *self
-        else {
-            return Ok(());
-        };
-        if page.method != "GET" && page.method != "HEAD" && is_of_another_site(page) {
-            return Err(ApiAnswer::refused(
-                "403 Forbidden",
-                "the request is of a page of another site",
-            ));
-        }
-        let has_passwords = state.authentication.policy().passwords(listener).is_some();
-        if has_passwords {
-            return match is_proved(state, page, listener, address.ip()) {
-                true => Ok(()),
-                false => Err(ApiAnswer::unauthorized()),
+/// A client of a listener of `http_api`.
+#[derive(Clone, Debug)]
+pub(super) struct ListenerOrigin {
+    pub(super) address: SocketAddr,
+    pub(super) listener: ListenerId,
+    pub(super) certificate: ClientCertificate,
+    /// Whether its password was found to be right, where that had to be computed.
+    pub(super) is_proved: Option<bool>,
+}
+
+/// What the certificate of a client is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ClientCertificate {
+    /// The listener asks for none.
+    NotAsked,
+    /// The client has one.
+    Present,
+    /// It names the user, who needs no password.
+    User(String),
+    /// It is to name the user, and does not.
+    NamesNobody,
+}
+
+impl ClientCertificate {
+    /// What that of a client of this listener is good for.
+    pub(super) fn of(kind: &ListenerInEffect, client: &HttpClient, address: SocketAddr) -> Self {
+        let Some(identity) = kind.identity else {
+            return match kind.requires_certificate {
+                true => Self::Present,
+                false => Self::NotAsked,
             };
+        };
+        match client.identity(identity) {
+            Ok(user) => Self::User(user),
+            Err(error) => {
+                tracing::warn!("Client {address} of the http_api has no user name: {error}.");
+                Self::NamesNobody
+            }
         }
-        if has_certificate || !is_operation || address.ip().is_loopback() && names_this_machine(page) {
-            return Ok(());
-        }
-        Err(ApiAnswer::refused(
-            "403 Forbidden",
-            "lists and actions are for this machine alone, as the listener has no password_file and no \
-             require_certificate",
-        ))
     }
 }
 
-/// Whether the request has the name and the password of a user of the listener.
-fn is_proved(state: &ApiState, page: &Page, listener: ListenerId, address: IpAddr) -> bool {
-    let Some((user, password)) = page.field("Authorization").and_then(basic) else {
-        return false;
-    };
-    let now = Timestamp(monotonic_ns());
-    state
-        .authentication
-        .proves(now, listener, address, &user, password.as_bytes())
+/// Who was let in, for the log and for what is not for everybody.
+#[derive(Clone, Debug)]
+pub(super) enum Operator {
+    /// Root or the broker's user, at the control socket; the number of that user, if known.
+    AtControlSocket(Option<u32>),
+    /// A user of a listener, or somebody whom it lets in without one.
+    AtListener(Option<String>, SocketAddr),
+}
+
+impl Operator {
+    /// Whether it is one whom the system has let in.
+    pub(super) fn is_at_control_socket(&self) -> bool {
+        matches!(self, Self::AtControlSocket(_))
+    }
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtControlSocket(Some(uid)) => write!(f, "Operator with uid {uid} at the control socket"),
+            Self::AtControlSocket(None) => f.write_str("Operator at the control socket"),
+            Self::AtListener(Some(user), address) => write!(f, "Operator {user} at {address}"),
+            Self::AtListener(None, address) => write!(f, "Operator without a user at {address}"),
+        }
+    }
+}
+
+impl Origin {
+    /// Who the request is let in for, or the answer that refuses it. Without a password file what is no operation is
+    /// for everybody whom the listener lets in.
+    pub(super) fn check(
+        &self,
+        state: &ApiState,
+        page: &Page,
+        is_operation: bool,
+    ) -> Result<Operator, ApiAnswer> {
+        match self {
+            Self::Control(uid) => Ok(Operator::AtControlSocket(*uid)),
+            Self::Listener(origin) => {
+                let checked = origin.check(state, page, is_operation);
+                if let Err(refused) = &checked {
+                    origin.remember_refusal(state, page, refused);
+                }
+                checked
+            }
+        }
+    }
+}
+
+impl ListenerOrigin {
+    /// Whether a password has to be computed before the request can be answered.
+    pub(super) fn must_compute(&self, state: &ApiState, page: &Page) -> bool {
+        self.asks_for_password(state)
+            && self.with_login(page, |login| state.authentication.knows(now(), &login)) == Some(None)
+    }
+
+    /// Computes whether the password is right.
+    pub(super) fn compute(&mut self, state: &ApiState, page: &Page) {
+        self.is_proved = self.with_login(page, |login| state.authentication.proves(now(), &login));
+    }
+
+    /// Whether it may send the body of its request.
+    pub(super) fn is_let_in(&self, state: &ApiState, page: &Page) -> bool {
+        self.check(state, page, true).is_ok()
+    }
+
+    /// Remembers whom it refused. A browser that has not asked its operator yet is no failed login.
+    fn remember_refusal(&self, state: &ApiState, page: &Page, refused: &ApiAnswer) {
+        let user = self.with_login(page, |login| login.user.to_owned());
+        let is_login = refused.is_unauthorized();
+        if is_login && page.field("Authorization").is_none() {
+            return;
+        }
+        let reason = if is_login {
+            "http_api_login"
+        } else {
+            "http_api_access"
+        };
+        let detail = match &user {
+            Some(user) => format!("user '{user}', {} {}", page.method, path(page)),
+            None => format!("{} {}", page.method, path(page)),
+        };
+        state.refuse(reason, self.address, Some(&detail));
+        let Some(others) = state.refusals_logged.due(now()) else {
+            return;
+        };
+        let what = if is_login {
+            "failed to log in"
+        } else {
+            "was refused"
+        };
+        let address = self.address;
+        tracing::warn!(
+            "Client {address} of the http_api {what}: {detail}; {others} others since this was last logged."
+        );
+    }
+
+    fn check(&self, state: &ApiState, page: &Page, is_operation: bool) -> Result<Operator, ApiAnswer> {
+        let reads = page.method == "GET" || page.method == "HEAD";
+        if !reads && is_of_another_site(page) {
+            return Err(forbidden("the request is of a page of another site"));
+        }
+        let user = self.user(state, page)?;
+        let is_known = user.is_some() || self.certificate == ClientCertificate::Present;
+        let is_here = self.address.ip().is_loopback() && names_this_machine(page);
+        if is_operation && !is_known && !is_here {
+            return Err(forbidden(
+                "lists and actions are for this machine alone, as the listener has no password_file and no \
+                 require_certificate",
+            ));
+        }
+        let policy = state.authentication.policy();
+        let access = policy.access(self.listener, ACL_CLIENT, user.as_deref());
+        let topic = percent_decode_str(path(page)).decode_utf8_lossy();
+        match reads {
+            true if !access.may_read(&topic) => {
+                Err(forbidden("the acl_file does not let you read this path"))
+            }
+            false if !access.may_write(&topic) => {
+                Err(forbidden("the acl_file does not let you write to this path"))
+            }
+            _ => Ok(Operator::AtListener(user, self.address)),
+        }
+    }
+
+    /// The user who asks; none where the listener asks for no user.
+    fn user(&self, state: &ApiState, page: &Page) -> Result<Option<String>, ApiAnswer> {
+        match &self.certificate {
+            ClientCertificate::User(user) => return Ok(Some(user.clone())),
+            ClientCertificate::NamesNobody => {
+                return Err(forbidden("the certificate names no user: the log has why"));
+            }
+            ClientCertificate::NotAsked | ClientCertificate::Present => {}
+        }
+        if !self.asks_for_password(state) {
+            return Ok(None);
+        }
+        let is_proved = |login: Login<'_>| {
+            let known = self
+                .is_proved
+                .or_else(|| state.authentication.knows(now(), &login));
+            (known == Some(true)).then(|| login.user.to_owned())
+        };
+        match self.with_login(page, is_proved).flatten() {
+            Some(user) => Ok(Some(user)),
+            None => Err(ApiAnswer::unauthorized()),
+        }
+    }
+
+    fn asks_for_password(&self, state: &ApiState) -> bool {
+        let names_user = matches!(
+            self.certificate,
+            ClientCertificate::User(_) | ClientCertificate::NamesNobody
+        );
+        !names_user && state.authentication.policy().passwords(self.listener).is_some()
+    }
+
+    fn with_login<T>(&self, page: &Page, use_it: impl FnOnce(Login<'_>) -> T) -> Option<T> {
+        let (user, password) = page.field("Authorization").and_then(basic)?;
+        Some(use_it(Login {
+            listener: self.listener,
+            address: self.address.ip(),
+            user: &user,
+            password: password.as_bytes(),
+        }))
+    }
+}
+
+/// What `%c` stands for in a pattern of the `acl_file`, as with mosquitto.
+const ACL_CLIENT: &str = "http-api";
+
+fn path(page: &Page) -> &str {
+    page.target.split(['?', '#']).next().unwrap_or_default()
+}
+
+fn forbidden(what: &str) -> ApiAnswer {
+    ApiAnswer::refused("403 Forbidden", what)
+}
+
+pub(super) fn now() -> Timestamp {
+    Timestamp(monotonic_ns())
 }
 
 /// User and password of the scheme Basic (RFC 7617).

@@ -3,7 +3,7 @@
 //! Invariants: adding a job never waits; a job that does not fit is refused.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::thread_priority::give_way_to_shards;
@@ -36,9 +36,14 @@ impl<J: Send + 'static> Pool<J> {
         Ok(Self(jobs))
     }
 
-    /// Whether there was room for the job; never waits.
-    pub(super) fn give(&self, job: J) -> bool {
-        self.0.try_send(job).is_ok()
+    /// Takes the job, or gives it back if there is no room; never waits.
+    ///
+    /// # Errors
+    /// There is no room: the job.
+    pub(super) fn give(&self, job: J) -> Result<(), J> {
+        self.0.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+        })
     }
 }
 
@@ -69,10 +74,10 @@ mod tests {
             let _ended = wait.lock().unwrap().recv();
         };
         let pool = Pool::start("test", 1, 2, work).unwrap();
-        assert!(pool.give(0));
+        assert!(pool.give(0).is_ok());
         assert_eq!(has_begun.recv(), Ok(0));
-        assert!(pool.give(1) && pool.give(2));
-        assert!(!pool.give(3));
+        assert!(pool.give(1).is_ok() && pool.give(2).is_ok());
+        assert_eq!(pool.give(3), Err(3));
         drop(go);
         assert_eq!([has_begun.recv(), has_begun.recv()], [Ok(1), Ok(2)]);
     }

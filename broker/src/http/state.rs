@@ -12,13 +12,18 @@ use store::{ShardLog, Statistics};
 use transport::clock;
 use transport::http::open_metrics::OpenMetricsPage;
 
+use super::api_counts::ApiCounts;
 use super::by_listener::{self, CountedListener};
+use super::dashboard::WebSocketPort;
 use super::metrics::{self, Figures, Process};
 use crate::auth::Authentication;
+use crate::client_sampling::ClientSampling;
 use crate::health::Health;
 use crate::in_effect::Current;
-use crate::logic::ShardCounters;
+use crate::log::SeldomLogged;
+use crate::logic::{Events, ShardCounters};
 use crate::questions::Questions;
+use crate::reload_requests::ReloadRequests;
 use crate::traces::Traces;
 
 /// The data that answers of `http_api` are made from.
@@ -31,12 +36,20 @@ pub(crate) struct ApiState {
     pub(crate) started_at: SystemTime,
     /// The JSON of each listener, for `/api/v1/listeners`.
     pub(crate) listeners: Vec<Value>,
+    /// Those that the dashboard may connect to.
+    pub(crate) web_sockets: Vec<WebSocketPort>,
     /// The same listeners, with their counts.
     pub(crate) counted: Vec<CountedListener>,
     pub(crate) queue_lengths: QueueLengths,
     pub(crate) questions: Arc<Questions>,
     pub(crate) traces: Arc<Traces>,
+    pub(crate) sampling: Arc<ClientSampling>,
     pub(crate) authentication: Arc<Authentication>,
+    pub(crate) reloads: Arc<ReloadRequests>,
+    /// Whom listeners of `http_api` refused last.
+    pub(crate) refused: Events,
+    pub(crate) counts: ApiCounts,
+    pub(crate) refusals_logged: SeldomLogged,
 }
 
 /// Messages in the queue from one shard to another.
@@ -71,6 +84,7 @@ impl ApiState {
             store: store.as_ref(),
             listeners: &listeners,
             queues: &queues,
+            api: &self.counts,
         };
         metrics::open_metrics(page, &figures)
     }

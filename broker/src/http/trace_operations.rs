@@ -3,53 +3,56 @@
 //! Invariants: a file is opened for whoever comes by the control socket alone: who may ask over HTTP may not write
 //! files of the broker's user.
 
-use std::net::IpAddr;
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::answer::ApiAnswer;
-use super::operation_request::OperationRequest;
+use super::operation_forms::TraceBody;
+use super::operations::Operated;
+use super::origin::Operator;
 use super::state::ApiState;
 use crate::traces::{Trace, TraceSubject};
 
 /// Lists the traces that are switched on.
-pub(super) fn list(state: &ApiState) -> ApiAnswer {
-    let items: Vec<_> = state.traces.all().iter().map(|trace| described(trace)).collect();
+pub(super) fn list(state: &ApiState, limit: usize) -> ApiAnswer {
+    let traces = state.traces.all();
+    let items: Vec<_> = traces.iter().take(limit).map(|trace| described(trace)).collect();
     ApiAnswer::of(&json!({ "items": items, "next": null }))
 }
 
 /// Switches a trace on.
-pub(super) fn start(state: &ApiState, request: &OperationRequest<'_>) -> Result<ApiAnswer, ApiAnswer> {
-    let object = request.object()?;
-    let text = |name: &str| object.get(name).and_then(Value::as_str);
-    let wrong = |what: &str| ApiAnswer::refused("400 Bad Request", what);
-    let subject = match (text("client_id"), text("user"), text("address")) {
-        (Some(client), None, None) => TraceSubject::Client(client.to_owned()),
-        (None, Some(user), None) => TraceSubject::User(user.to_owned()),
-        (None, None, Some(address)) => match address.parse::<IpAddr>() {
-            Ok(address) => TraceSubject::Address(address),
-            Err(_) => return Err(wrong("address: must be an IP address")),
-        },
-        _ => return Err(wrong("one of client_id, user and address is needed, as a text")),
+pub(super) fn start(state: &ApiState, operator: &Operator, body: &TraceBody) -> Operated {
+    for (name, value) in [("client_id", &body.client_id), ("user", &body.user)] {
+        if value.as_deref() == Some("") {
+            return Err(ApiAnswer::wrong(&format!("{name}: must not be empty")));
+        }
+    }
+    let subject = match (&body.client_id, &body.user, body.address) {
+        (Some(client), None, None) => TraceSubject::Client(client.clone()),
+        (None, Some(user), None) => TraceSubject::User(user.clone()),
+        (None, None, Some(address)) => TraceSubject::Address(address),
+        _ => {
+            return Err(ApiAnswer::wrong(
+                "the body: one of client_id, user and address is needed, and no more",
+            ));
+        }
     };
-    let path = text("file").map(Path::new);
-    if path.is_some() && !request.is_control {
+    let path = body.file.as_deref();
+    if path.is_some() && !operator.is_at_control_socket() {
         return Err(ApiAnswer::refused(
             "403 Forbidden",
             "file: a file is for the control socket alone: use `broker ctl trace`",
         ));
     }
-    if path.is_some_and(Path::is_relative) {
-        return Err(wrong("file: must be an absolute path"));
+    if path.is_some_and(|path| path.is_relative()) {
+        return Err(ApiAnswer::wrong("file: must be an absolute path"));
     }
-    let number = state.traces.start(subject, path);
+    let number = state.traces.start(subject, path, &state.current.get().named);
     let number = number.map_err(|error| ApiAnswer::refused("409 Conflict", &error.to_string()))?;
     Ok(ApiAnswer::of(&json!({ "trace": number })))
 }
 
 /// Switches a trace off.
-pub(super) fn stop(state: &ApiState, number: &str) -> Result<ApiAnswer, ApiAnswer> {
+pub(super) fn stop(state: &ApiState, number: &str) -> Operated {
     let stopped = number.parse().is_ok_and(|number| state.traces.stop(number));
     if !stopped {
         return Err(ApiAnswer::refused("404 Not Found", "there is no such trace"));

@@ -24,13 +24,17 @@ pub(super) struct Database<'a> {
     /// Numbers of the messages that are retained.
     pub(super) retained: Vec<u64>,
     pub(super) unknown_chunks: u64,
+    /// Clients whose user may be another client's.
+    pub(super) doubtful_users: u64,
 }
 
 /// A session that outlives its connection.
 #[derive(Debug)]
 pub(super) struct Client<'a> {
     pub(super) client_identifier: &'a str,
+    /// Empty if it had none, or if it may be another client's.
     pub(super) user: &'a str,
+    user_len: u16,
     /// When the session expires: wall clock, seconds; 0 if its client was connected, or it never does.
     pub(super) expires_at_s: u64,
     /// Session Expiry Interval; 0xFFFFFFFF never.
@@ -100,6 +104,10 @@ impl fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotOne => write!(f, "it is no persistence file of mosquitto"),
+            Self::Version(version @ 7..) => write!(
+                f,
+                "it has format {version}, and 5 and 6 are read; fix: import it with a later version of this program"
+            ),
             Self::Version(version) => write!(
                 f,
                 "it has format {version}, and 5 and 6 are read; fix: let mosquitto 2 open it, which writes format 6"
@@ -138,7 +146,26 @@ impl<'a> Database<'a> {
             )?;
             file.at = end;
         }
+        database.leave_doubtful_users_out();
         Ok(database)
+    }
+
+    /// mosquitto 2.0.11 writes for a client without a user the length of the user before it, and that user or whatever
+    /// memory follows. So a user as long as that of the client before may be no user, unless a client without one
+    /// shows that the file was written by a version that does not do so.
+    fn leave_doubtful_users_out(&mut self) {
+        let first = self.clients.iter().position(|client| client.user_len > 0);
+        let since = self.clients.iter().skip(first.unwrap_or(0));
+        if since.clone().any(|client| client.user_len == 0) {
+            return;
+        }
+        let mut before = 0;
+        for client in &mut self.clients {
+            if client.user_len > 0 && client.user_len == std::mem::replace(&mut before, client.user_len) {
+                client.user = "";
+                self.doubtful_users += 1;
+            }
+        }
     }
 
     fn chunk(&mut self, kind: u32, mut fields: ChunkFields<'a>, version: u32) -> Result<(), DatabaseError> {
@@ -172,6 +199,7 @@ fn client<'a>(fields: &mut ChunkFields<'a>, version: u32) -> Result<Client<'a>, 
     Ok(Client {
         client_identifier: fields.text(client_len)?,
         user: user(fields.take(user_len.into())?),
+        user_len,
         expires_at_s,
         expiry_s,
     })
@@ -245,8 +273,7 @@ fn subscription<'a>(fields: &mut ChunkFields<'a>) -> Result<Subscription<'a>, Da
     })
 }
 
-/// mosquitto 2.0.11 writes the length of another client's user name, and whatever memory follows it, for a client that
-/// has none: that is no user name.
+/// What is no text is the memory behind a client that has no user.
 fn user(bytes: &[u8]) -> &str {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     if text.contains(char::is_control) { "" } else { text }

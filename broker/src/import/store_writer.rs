@@ -25,6 +25,8 @@ pub(super) struct Taken {
     pub(super) received: u64,
     pub(super) retained: u64,
     pub(super) left_out: u64,
+    /// Sessions that any user may resume, as nobody knows whose they are.
+    pub(super) doubtful_users: u64,
 }
 
 impl fmt::Display for Taken {
@@ -37,13 +39,22 @@ impl fmt::Display for Taken {
             received,
             retained,
             left_out,
+            doubtful_users,
         } = self;
         write!(
             f,
             "{sessions} sessions, {subscriptions} subscriptions, {queued} messages that wait and {in_flight} in flight \
              to clients, {received} of QoS 2 from clients, and {retained} retained messages were taken; {left_out} \
              entries were left out"
-        )
+        )?;
+        if *doubtful_users > 0 {
+            write!(
+                f,
+                "; {doubtful_users} sessions may be resumed by any user, as mosquitto 2.0 writes the user of the \
+                 client before for one that has none"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -72,6 +83,7 @@ pub(super) fn write(database: &Database<'_>, keeps_users: bool, log: &mut Log) -
         publications: 0,
         taken: Taken {
             left_out: database.unknown_chunks,
+            doubtful_users: if keeps_users { database.doubtful_users } else { 0 },
             ..Taken::default()
         },
     };

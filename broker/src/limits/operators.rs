@@ -16,26 +16,83 @@ pub const FILTERS_SHOWN_MAX: usize = 20;
 /// answer says where the next question goes on.
 pub const LIST_PLACES_MAX: usize = 500;
 
+/// Bytes of payloads in one part of a list of retained messages, beyond which the part ends; the last message is whole.
+pub const LIST_PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
 /// Questions of operators that wait for a shard. Full: the operator is answered 503.
 pub const QUESTIONS_WAITING_MAX: usize = 64;
 
 /// Time that an operator waits for the shards. Over: 503.
 pub const QUESTION_NS_MAX: u64 = 5_000_000_000;
 
+/// Requests of operators for pages that wait to be answered. More: they are answered with 503.
+pub const API_REQUESTS_MAX: usize = 32;
+
+/// Threads of each listener of `http_api` that take what comes, TLS included, and answer requests for health.
+pub const API_THREADS_MAX: usize = 2;
+
+/// Threads of each listener that send operators all other pages, which may be long and their readers slow.
+pub const API_PAGE_THREADS_MAX: usize = 8;
+
+/// Connections of each listener of `http_api` whose requests have not come whole, and as many whose requests wait to
+/// be answered. Full: of the first the oldest is answered with 503, of the others the newest.
+pub const API_ARRIVING_MAX: usize = 256;
+
+/// Nanoseconds from accept until an operator has begun its request, and then until it has its answer. Over: it is cut,
+/// with 408 if it has begun.
+pub const API_NS_MAX: u64 = 5_000_000_000;
+
+/// Nanoseconds in which the header of a request that has begun has to come whole; its body has the time of the answer.
+/// Over: 408.
+pub const API_REQUEST_NS_MAX: u64 = 1_000_000_000;
+
+/// Nanoseconds for which the rest of a request that was refused is read and dropped. Over: its connection is reset.
+pub const API_UNREAD_NS_MAX: u64 = 250_000_000;
+
 /// Bytes of the body of an operator's request. More: 413.
 pub const API_BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Threads of each listener that compute the passwords of operators; answers to those whose password is known do not
+/// wait for them.
+pub const API_PASSWORD_THREADS_MAX: usize = 1;
 
 /// Entries of one page of a list.
 pub const API_PAGE_ENTRIES_MAX: usize = 1000;
 
-/// Refusals, drops and disconnects that each shard remembers. More: the oldest goes.
+/// Events of each kind that each shard remembers: refusals, denials, drops, clients that left, and other disconnects;
+/// listeners of `http_api` have as many of their own. More: the oldest of the kind goes.
 pub const EVENTS_KEPT_MAX: usize = 256;
+
+/// Topics that SIGUSR2 lists. More: the log says how many entries they have.
+pub const TREE_TOPICS_MAX: usize = 1000;
 
 /// Dropped messages that are remembered in one turn. More are counted, and not remembered one by one.
 pub const DROPS_REMEMBERED_A_TURN: u32 = 8;
 
+/// Denials that traces show of what one connection sent at once. More are counted and logged alone.
+pub const DENIALS_TRACED_MAX: usize = 256;
+
 /// Bytes of a name that is remembered with a refusal, a drop or a disconnect. More: the rest is cut.
 pub const EVENT_NAME_BYTES_MAX: usize = 256;
 
+/// How long CPU time is measured for each client after an operator has asked for it.
+pub const CLIENT_SAMPLING_NS: u64 = 60_000_000_000;
+
+/// The last seconds that an operator may ask for the CPU time of clients of. More: 400.
+pub const MEASURED_SECONDS_MAX: u64 = 10;
+
+/// Connections of a shard whose CPU time is measured one by one in a second. More: the others are measured together.
+pub const CLIENTS_MEASURED_MAX: usize = 1 << 14;
+
 /// Traces that are switched on at once. More: the next one is refused.
 pub const TRACES_MAX: usize = 16;
+
+/// Nanoseconds for which another new client that does not read, or an operator that is refused, is not logged again.
+pub const SELDOM_LOGGED_NS: u64 = 1_000_000_000;
+
+/// Nanoseconds that an operator waits for a reload. Over: 503, and the log has how it went.
+pub const RELOAD_NS_MAX: u64 = 20_000_000_000;
+
+/// Bytes of the requests of a listener that have not come whole. More: that with the most is answered
+/// with 503.
+pub const API_ARRIVING_BYTES_MAX: usize = 16 << 20;

@@ -4,8 +4,9 @@
 
 use crate::turn::WorkLimits;
 
-/// Work in one turn of a shard, see [`crate::turn::WorkBudget`]: about three milliseconds. Spent: what else has come
-/// waits for the next turn; a connection that has spent its share waits behind all others.
+/// Work in one turn of a shard, see [`crate::turn::WorkBudget`]: 1.6 milliseconds for what clients send, as much again
+/// for what had to wait, and half a millisecond for each walk. Spent: what else has come waits for the next turn; a
+/// connection that has spent its share waits behind all others.
 pub const WORK: WorkLimits = WorkLimits {
     turn: 24_576,
     share: 4096,
@@ -13,14 +14,49 @@ pub const WORK: WorkLimits = WorkLimits {
     walk: 8192,
 };
 
+/// Bytes of the largest packet that is handled within what a quiet client gets although the turn is over: 1 KB of
+/// properties costs about as much. A larger one waits for its turn before it is decoded.
+pub const MEAGER_PACKET_BYTES: usize = 1024;
+
+/// Nanoseconds that a unit of work takes. What takes longer by the clock is counted as more units.
+pub const UNIT_NS: u64 = 64;
+
+/// Nanoseconds of one flush; a turn that is full has several. Over: the other connections wait for the next flushes, in
+/// which they take turns with what has been written since.
+pub const FLUSH_NS_MAX: u64 = 2_000_000;
+
+/// Connections that are flushed between two looks at the clock.
+pub const FLUSHED_BETWEEN_LOOKS: u32 = 8;
+
+/// Bytes that are given to one socket at once. More: the others have their turn first.
+pub const SENT_AT_ONCE_BYTES: usize = 128 * 1024;
+
+/// Turns for which receive buffers count as scarce when a receive has found none.
+pub const SCARCITY_TURNS: u64 = 64;
+
+/// Bytes of newcomers that a turn had no time for, above which no newcomer that found no receive buffer asks again if
+/// it has brought much.
+pub const POSTPONED_BYTES_MANY: usize = 1 << 20;
+
+/// Bytes of a newcomer up to which it goes on before others that a turn had no time for: most CONNECTs, and the
+/// beginning of a TLS handshake.
+pub const SMALL_CONNECT_BYTES: usize = 2048;
+
+/// Newcomers that found no receive buffer and ask again in one turn: so many that have brought little, and as many
+/// others.
+pub const RECEIVES_AGAIN_MAX: usize = 32;
+
+/// Connections with output in one turn above which those that get an answer are flushed before those that get messages.
+pub const FLUSHED_IN_ORDER_MAX: usize = 64;
+
 /// Bytes of a message that cost a unit of work for each session that gets a copy: they are written, and later sent.
 pub const COPIED_BYTES: u64 = 256;
 
 /// Bytes of an output from which on it is one of those that grow by a factor of their own.
 pub const OUT_BYTES_LARGE: usize = 32 * 1024;
 
-/// Bytes of QoS 0 messages of one topic that are passed on together where it is not known how many sessions get them.
-pub const RUN_BYTES_MIN: usize = 4096;
+/// Bytes of the smallest PUBLISH that a run of QoS 0 messages may have many of.
+pub const PUBLISH_BYTES_MIN: u64 = 5;
 
 /// Bytes of properties that cost a unit of work: as many as the smallest property that may be there more than once has.
 pub const PROPERTY_BYTES: usize = 5;
@@ -43,6 +79,15 @@ pub const END_WORK_AT_ONCE: u64 = 2048;
 
 /// Messages that waited for a session that ends which are dropped in one piece of its end.
 pub const QUEUED_DROPPED_AT_ONCE: usize = 6;
+
+/// Units of work of a message that is denied: it is counted, remembered and logged.
+pub const DENIAL_WORK: u64 = 16;
+
+/// Sessions that are looked at in one piece of a walk over all of them.
+pub const SESSIONS_LOOKED_AT_MAX: usize = 256;
+
+/// Units of work that it costs to find the member of a group for a message.
+pub const GROUP_WORK: u64 = 4;
 
 /// Units of work that a new connection costs.
 pub const CONNECTION_WORK: u64 = 64;

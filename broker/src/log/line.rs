@@ -12,7 +12,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::settings::LogTimestamp;
+use super::json::json_line;
+use super::settings::{LogFormat, LogTimestamp};
+use super::types::LogTypes;
 
 /// The form of a line, without the time: syslog has its own.
 pub(super) struct LineFormat;
@@ -54,6 +56,30 @@ impl TimePrefix {
             Self::None => Ok(()),
             Self::EpochSeconds => write!(out, "{}: ", chrono::Utc::now().timestamp()),
             Self::Format(items) => write!(out, "{}: ", chrono::Local::now().format_with_items(items.iter())),
+        }
+    }
+}
+
+/// The form of the lines of a destination, with their time.
+#[derive(Debug)]
+pub(super) struct LineForm {
+    pub(super) timestamp: TimePrefix,
+    pub(super) format: LogFormat,
+}
+
+impl LineForm {
+    /// The line as it is written, of a text that ends in a newline.
+    pub(super) fn whole(&self, types: LogTypes, line: &[u8]) -> Vec<u8> {
+        match self.format {
+            LogFormat::Text => {
+                let mut time = String::new();
+                // The format was checked; a time that cannot be written is left out.
+                let _written = self.timestamp.write(&mut Escaped(&mut time));
+                let mut whole = time.into_bytes();
+                whole.extend_from_slice(line);
+                whole
+            }
+            LogFormat::Json => json_line(&self.timestamp, types, line),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `json.rs` the same as JSON,
 //! `output.rs`, `syslog.rs` and `topic.rs` where lines go, `sink.rs` the queue of one destination,
-//! `trace_file.rs` the file of a trace.
+//! `trace_file.rs` the file of a trace, `seldom.rs` logs once in a while what happens often.
 //!
 //! Invariants: a line never holds a control character of its own, whatever a client put into its identifier or topic
 //! (test `v29_control_characters_are_escaped`); a destination that cannot be written, or that nobody reads, never
@@ -13,6 +13,7 @@
 mod json;
 mod line;
 mod output;
+mod seldom;
 mod settings;
 mod sink;
 mod syslog;
@@ -33,6 +34,7 @@ use tracing_subscriber::{Registry, reload};
 use self::line::LineFormat;
 pub use self::output::LogError;
 use self::output::{LogOutput, OpenLog};
+pub(crate) use self::seldom::SeldomLogged;
 pub use self::settings::{
     FACILITY_DAEMON, LogDestination, LogFormat, LogSettings, LogTimestamp, check_timestamp_format,
 };

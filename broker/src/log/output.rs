@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::json::json_line;
-use super::line::{Escaped, TimePrefix};
+use super::line::{LineForm, TimePrefix};
 use super::settings::{LogDestination, LogFormat, LogSettings};
 use super::sink::{STDERR, Sink};
 use super::syslog::Syslog;
@@ -30,6 +29,15 @@ pub enum LogError {
     #[error("the log file {} cannot be opened: {cause}; fix: check log_dest and the permissions of the \
              folder", path.display())]
     File {
+        /// The path of the file.
+        path: PathBuf,
+        /// The error of the operating system.
+        cause: io::Error,
+    },
+    /// The file of a trace cannot be opened.
+    #[error("the trace file {} cannot be opened: {cause}; fix: name a regular file in a folder that the broker's \
+             user may write to", path.display())]
+    TraceFile {
         /// The path of the file.
         path: PathBuf,
         /// The error of the operating system.
@@ -53,8 +61,7 @@ pub(super) struct LogOutput(Arc<RwLock<Arc<OpenLog>>>);
 /// The destinations that lines are written to.
 #[derive(Debug)]
 pub(super) struct OpenLog {
-    timestamp: TimePrefix,
-    format: LogFormat,
+    form: Arc<LineForm>,
     destinations: Destinations,
 }
 
@@ -91,37 +98,24 @@ impl OpenLog {
     /// # Errors
     /// One of them cannot be opened.
     pub(super) fn new(settings: &LogSettings) -> Result<Self, LogError> {
-        Ok(Self {
+        let form = Arc::new(LineForm {
             timestamp: TimePrefix::new(&settings.timestamp),
             format: settings.format,
-            destinations: Destinations::open(settings)?,
-        })
+        });
+        let destinations = Destinations::open(settings, &form)?;
+        Ok(Self { form, destinations })
     }
 }
 
 impl OpenLog {
     fn write(&self, types: LogTypes, line: &[u8]) {
         let destinations = &self.destinations;
-        let whole = match self.format {
-            LogFormat::Text => {
-                if let Some(syslog) = &destinations.syslog {
-                    syslog.send(types, line);
-                }
-                let mut time = String::new();
-                // The format was checked; a time that cannot be written is left out.
-                let _written = self.timestamp.write(&mut Escaped(&mut time));
-                let mut whole = time.into_bytes();
-                whole.extend_from_slice(line);
-                whole
-            }
-            LogFormat::Json => {
-                let whole = json_line(&self.timestamp, types, line);
-                if let Some(syslog) = &destinations.syslog {
-                    syslog.send(types, &whole);
-                }
-                whole
-            }
-        };
+        let whole = self.form.whole(types, line);
+        if let Some(syslog) = &destinations.syslog {
+            // It has a time of its own.
+            let is_text = self.form.format == LogFormat::Text;
+            syslog.send(types, if is_text { line } else { &whole });
+        }
         for sink in &destinations.sinks {
             sink.take(&whole);
         }
@@ -142,7 +136,7 @@ struct Destinations {
 }
 
 impl Destinations {
-    fn open(settings: &LogSettings) -> Result<Self, LogError> {
+    fn open(settings: &LogSettings, form: &Arc<LineForm>) -> Result<Self, LogError> {
         let destinations = &settings.destinations;
         let files: Vec<_> = settings
             .files()
@@ -155,12 +149,16 @@ impl Destinations {
             .map_err(LogError::Syslog)?;
         let mut sinks = Vec::new();
         if destinations.contains(&LogDestination::Stdout) {
-            sinks.push(Sink::start("stdout".to_owned(), io::stdout()));
+            sinks.push(Sink::start("stdout".to_owned(), io::stdout(), Arc::clone(form)));
         }
         if destinations.contains(&LogDestination::Stderr) {
-            sinks.push(Sink::start(STDERR.to_owned(), io::stderr()));
+            sinks.push(Sink::start(STDERR.to_owned(), io::stderr(), Arc::clone(form)));
         }
-        sinks.extend(files.into_iter().map(|(name, file)| Sink::start(name, file)));
+        sinks.extend(
+            files
+                .into_iter()
+                .map(|(name, file)| Sink::start(name, file, Arc::clone(form))),
+        );
         let sinks = sinks.into_iter().collect::<Result<_, _>>();
         Ok(Self {
             syslog,

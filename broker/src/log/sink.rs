@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::line::LineForm;
+use super::types::LogTypes;
 use crate::limits;
 
 /// A destination that takes lines without delay.
@@ -44,16 +46,21 @@ pub(super) fn count_lost() {
 }
 
 impl Sink {
-    /// Starts the thread of a destination; `name` is for messages.
+    /// Starts the thread of a destination; `name` is for messages, `form` that of the report of lost lines.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(super) fn start(name: String, destination: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(super) fn start(
+        name: String,
+        destination: impl Write + Send + 'static,
+        form: Arc<LineForm>,
+    ) -> io::Result<Self> {
         let (lines, queue) = sync_channel(limits::LOG_LINES_WAITING_MAX);
         let state = Arc::new(SinkState::default());
         let writer = SinkWriter {
             name,
             destination,
+            form,
             state: Arc::clone(&state),
             reported_at: None,
         };
@@ -107,6 +114,7 @@ impl SinkState {
 struct SinkWriter<W> {
     name: String,
     destination: W,
+    form: Arc<LineForm>,
     state: Arc<SinkState>,
     /// When it was last said on standard error that the destination takes no lines.
     reported_at: Option<Instant>,
@@ -131,7 +139,9 @@ impl<W: Write> SinkWriter<W> {
             return;
         }
         if let Some(report) = self.state.report()
-            && let Err(cause) = self.destination.write_all(report.as_bytes())
+            && let Err(cause) = self
+                .destination
+                .write_all(&self.form.whole(LogTypes::WARNING, report.as_bytes()))
         {
             self.state.count_lost(Some(cause));
         }
@@ -160,6 +170,8 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
+    use crate::log::line::TimePrefix;
+    use crate::log::settings::LogFormat;
 
     /// A destination that takes a line each time that it is allowed to, or refuses it.
     struct Slow {
@@ -185,16 +197,18 @@ mod tests {
         }
     }
 
-    fn slow() -> (Sink, Sender<bool>, Receiver<String>) {
+    fn slow(format: LogFormat) -> (Sink, Sender<bool>, Receiver<String>) {
         let ((allow, allowed), (taken, lines)) = (channel(), channel());
-        let sink = Sink::start("test".to_owned(), Slow { allowed, taken }).unwrap();
+        let timestamp = TimePrefix::EpochSeconds;
+        let form = LineForm { timestamp, format };
+        let sink = Sink::start("test".to_owned(), Slow { allowed, taken }, Arc::new(form)).unwrap();
         (sink, allow, lines)
     }
 
     /// Whoever logs does not wait for a destination that nobody reads.
     #[test]
     fn lines_beyond_the_bound_are_counted_and_reported() {
-        let (sink, allow, lines) = slow();
+        let (sink, allow, lines) = slow(LogFormat::Text);
         let lost_before = lost_lines();
         let begun = Instant::now();
         for number in 0..limits::LOG_LINES_WAITING_MAX + 100 {
@@ -206,6 +220,8 @@ mod tests {
         (0..limits::LOG_LINES_WAITING_MAX + 2).for_each(|_| allow.send(true).unwrap());
         assert_eq!(lines.recv().unwrap(), "0\n");
         let report = lines.recv().unwrap();
+        let (time, report) = report.split_once(": ").unwrap();
+        assert!(time.parse::<u64>().is_ok());
         assert!(
             report.contains("lines of the log were lost here: nobody"),
             "{report}"
@@ -218,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_counted_and_reported() {
-        let (sink, allow, lines) = slow();
+        let (sink, allow, lines) = slow(LogFormat::Json);
         for (line, is_allowed) in [("a\n", true), ("b\n", false), ("c\n", false), ("d\n", true)] {
             sink.take(line.as_bytes());
             allow.send(is_allowed).unwrap();
@@ -230,6 +246,12 @@ mod tests {
             written[2].contains("2 lines of the log were lost here"),
             "{}",
             written[2]
+        );
+        // A line like the others.
+        let report: serde_json::Value = serde_json::from_str(&written[2]).unwrap();
+        assert!(
+            report["time"].is_string() && report["type"] == "warning",
+            "{report}"
         );
     }
 }

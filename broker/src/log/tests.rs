@@ -1,7 +1,8 @@
 //! Lines as they are written, and what is not written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tracing::level_filters::LevelFilter;
 
 use super::*;
@@ -168,4 +169,19 @@ fn long_lines_are_cut_visibly() {
     let short = "é".repeat(400);
     let text = logged(LogTypes::ALL, LogTimestamp::None, || tracing::info!("{short}"));
     assert_eq!(text, format!("{short}\n"));
+}
+
+#[test]
+fn a_trace_waits_for_no_pipe_and_no_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let mode = Mode::from_raw_mode(0o600);
+    mknodat(CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+    assert!(TraceFile::open(&pipe).is_err());
+    let refused = TraceFile::open(Path::new("/dev/full")).unwrap_err();
+    assert!(
+        format!("{refused:?}").contains("goes to a regular file"),
+        "{refused:?}"
+    );
+    assert!(TraceFile::open(&folder.path().join("trace")).is_ok());
 }

@@ -21,7 +21,7 @@ impl Shard {
             "clean_start": connect.clean_start,
             "keep_alive_s": connect.keep_alive_s,
         });
-        self.publish_event(&topic(client, "connected"), event.to_string().as_bytes());
+        self.publish_of_broker(&topic(client, "connected"), event.to_string().as_bytes(), false);
     }
 
     /// The connection of a client has ended; `client` is none if that is not to be published.
@@ -36,7 +36,11 @@ impl Shard {
             return;
         };
         let event = json!({ "client_id": client, "reason": cause.label(), "why": why });
-        self.publish_event(&topic(&client, "disconnected"), event.to_string().as_bytes());
+        self.publish_of_broker(
+            &topic(&client, "disconnected"),
+            event.to_string().as_bytes(),
+            false,
+        );
     }
 }
 

@@ -12,14 +12,14 @@ use mqtt::ProtocolVersion;
 use crate::auth::Verdict;
 use crate::auth::enhanced::Authenticated;
 use crate::limits;
+use crate::logic::aliases::Aliases;
 use crate::logic::connect_request::ConnectRequest;
-use crate::logic::delivery::aliases::Aliases;
-use crate::logic::flow::client::State;
-use crate::logic::handle::auth::Enhanced;
-use crate::logic::handle::filters::FiltersBegun;
+use crate::logic::consumer::State;
+use crate::logic::filters_begun::FiltersBegun;
+use crate::logic::ids::RouteSlot;
 use crate::logic::ids::SessionSlot;
 pub use crate::logic::ids::{ConnectionId, ConnectionSlot};
-use crate::logic::routing::route::RouteSlot;
+use crate::logic::reauthentication::Enhanced;
 use crate::settings::{ListenerId, ListenerSettings};
 use crate::time::Timestamp;
 
@@ -264,6 +264,12 @@ impl Connection {
     #[inline]
     pub(super) fn is_paused(&self) -> bool {
         matches!(self.reading, Reading::Paused | Reading::PausedSuspended)
+    }
+
+    /// Whether flow control has to know that less waits for it: it is not read from, or does not keep up.
+    #[inline]
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_paused() || self.flow != State::Flowing
     }
 
     /// From now on it is not read from, or again. With more than `high` bytes waiting for it that is its own doing.

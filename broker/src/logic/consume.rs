@@ -80,15 +80,18 @@ impl Shard {
     /// Handles whole packets at the front of `bytes`: all, or as many as the share of work allows. What is gathered
     /// changes nothing, so how the bytes are to be read is asked again only behind what is handled.
     pub(super) fn consume(&mut self, slot: ConnectionSlot, bytes: &[u8]) -> ConsumeResult {
-        let mut at = 0;
-        let mut run: Option<RunInProgress<'_>> = None;
-        let mut stopped = None;
-        let mut packets = 0;
-        let mounted = self.delivery.is_mounted(slot);
+        let (mut at, mut packets, mut stopped, mut run) = (0, 0, None, None::<RunInProgress<'_>>);
+        let mounted = self.delivery.clients.is_mounted(slot);
         let mut reading = self.delivery.reading(slot);
         while let Some(context) = reading {
             let rest = bytes.get(at..).unwrap_or_default();
             let frame = match mqtt::frame::split(rest, context.packet_bytes_max) {
+                Ok(Some(frame)) if self.is_too_much_now(&frame) => {
+                    stopped = self
+                        .pass_on(slot, bytes, run.take(), at)
+                        .or(Some(Stopped::before(at)));
+                    break;
+                }
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => {
@@ -115,17 +118,14 @@ impl Shard {
                 && is_forwarded_unchanged(publish)
                 && self.delivery.payload_fits(publish)
             {
-                match &mut run {
-                    Some(run) if run.takes(publish.topic, start, end) => run.add(end, publish),
-                    _ => {
-                        stopped = self.pass_on(slot, bytes, run.take(), start);
-                        if stopped.is_some() {
-                            break;
-                        }
-                        let bytes_max = self.run_bytes_max(slot, publish.topic);
-                        run = Some(RunInProgress::new(context, start..end, publish, bytes_max));
-                        reading = self.delivery.reading(slot);
+                if !run.as_mut().is_some_and(|run| run.add(publish, start, end)) {
+                    stopped = self.pass_on(slot, bytes, run.take(), start);
+                    if stopped.is_some() {
+                        break;
                     }
+                    let bytes_max = self.run_bytes_max(slot, publish.topic);
+                    run = Some(RunInProgress::new(context, start..end, publish, bytes_max));
+                    reading = self.delivery.reading(slot);
                 }
                 (at, packets) = (end, packets + 1);
                 continue;
@@ -260,6 +260,13 @@ impl Shard {
 }
 
 impl Shard {
+    /// Whether the turn is over, and the packet may cost more than a client gets in spite of that: it is not decoded
+    /// before the next turn.
+    #[inline]
+    fn is_too_much_now(&self, frame: &Frame<'_>) -> bool {
+        frame.wire_bytes > limits::MEAGER_PACKET_BYTES && self.work.is_meager()
+    }
+
     /// Properties are looked through several times, and there may be very many.
     #[inline]
     fn spend_on_properties<'a, 'p>(&mut self, publish: &'p Publish<'a>) -> &'p Publish<'a> {
@@ -270,27 +277,18 @@ impl Shard {
         publish
     }
 
-    /// Bytes of messages of a topic that may be passed on together: as many as the share of work allows copies of.
+    /// Bytes of messages of a topic that may be passed on together: as many as the share of work allows copies of. The
+    /// first message of a topic goes alone, as nobody knows yet how many get it.
     #[inline]
     fn run_bytes_max(&self, slot: ConnectionSlot, topic: &str) -> usize {
-        let connection = self.delivery.connections().get(slot);
+        let connection = self.delivery.clients.connections().get(slot);
         let last = connection.and_then(|connection| self.routing.route(connection.route?));
-        match last.and_then(|route| route.copies(topic)) {
-            Some(copies) => {
-                let bytes = self.work.left().saturating_mul(limits::COPIED_BYTES);
-                usize::try_from(bytes / copies.max(1)).unwrap_or(usize::MAX)
-            }
-            None => limits::RUN_BYTES_MIN,
-        }
+        let bytes = last.and_then(|route| route.run_bytes(topic, self.work.left()));
+        bytes.unwrap_or(0)
     }
 }
 
 impl Delivery {
-    fn is_mounted(&mut self, slot: ConnectionSlot) -> bool {
-        let connection = self.connection(slot);
-        connection.is_some_and(|connection| connection.mounted)
-    }
-
     // [MQTT3-4.8.0-2]
     #[inline]
     fn payload_fits(&self, publish: &Publish<'_>) -> bool {
@@ -322,18 +320,17 @@ impl<'a> RunInProgress<'a> {
         }
     }
 
-    /// Whether a packet behind it belongs to it.
+    /// Takes a packet behind it in; false if it does not belong to it.
     #[inline]
-    fn takes(&self, topic: &str, start: usize, end: usize) -> bool {
-        self.topic == topic && self.end == start && end - self.start <= self.bytes_max
-    }
-
-    #[inline]
-    fn add(&mut self, end: usize, publish: &Publish<'_>) {
-        self.packet_bytes_max = self.packet_bytes_max.max(packet_bytes(self.end, end));
-        self.end = end;
-        self.count += 1;
-        self.payload_bytes += publish.payload.len() as u64;
+    fn add(&mut self, publish: &Publish<'_>, start: usize, end: usize) -> bool {
+        let takes = self.topic == publish.topic && self.end == start && end - self.start <= self.bytes_max;
+        if takes {
+            self.packet_bytes_max = self.packet_bytes_max.max(packet_bytes(start, end));
+            self.end = end;
+            self.count += 1;
+            self.payload_bytes += publish.payload.len() as u64;
+        }
+        takes
     }
 }
 

@@ -1,4 +1,4 @@
-//! The identifiers of connections and sessions in a shard.
+//! The identifiers of connections, sessions, filters, groups and routes in a shard, and places in their lists.
 //!
 //! Invariants: none.
 
@@ -42,4 +42,49 @@ impl ConnectionSlot {
 slot_type! {
     /// The place of a session in its shard.
     pub(super) struct SessionSlot
+}
+
+slot_type! {
+    /// The place of a Topic Filter in its shard.
+    pub(in crate::logic) struct FilterSlot
+}
+
+slot_type! {
+    /// The place of a group in its shard.
+    pub(in crate::logic) struct GroupSlot
+}
+
+slot_type! {
+    /// The place of a route in the cache.
+    pub(in crate::logic) struct RouteSlot
+}
+
+/// Where a session stands in the list of a filter or a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::logic) struct Position(u32);
+
+/// Where a session holds a filter or a group in its own list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::logic) struct SessionPosition(u32);
+
+impl Position {
+    /// Lists are far shorter than 2^32.
+    pub(in crate::logic) fn from_index(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    pub(in crate::logic) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl SessionPosition {
+    /// A session has far fewer than 2^32 subscriptions.
+    pub(in crate::logic) fn from_index(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    pub(in crate::logic) fn index(self) -> usize {
+        self.0 as usize
+    }
 }

@@ -8,12 +8,14 @@
 use mqtt::ProtocolVersion;
 
 use crate::logic::Shard;
+use crate::logic::delivery::Delivery;
 use crate::logic::delivery::fan_out::message_of;
 use crate::logic::delivery::journal::StoredPublication;
+use crate::logic::flow::Reason;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Run, first_publish};
 use crate::logic::outbox::batch::{Batch, BatchRecord, Control};
-use crate::logic::retained::RetainedChange;
+use crate::logic::retained_note::RetainedChange;
 use crate::logic::share::ReceivedShare;
 use crate::logic::store::PublicationId;
 use crate::time::Timestamp;
@@ -24,15 +26,7 @@ impl Shard {
         self.begin(now);
         self.begin_flow();
         for control in &batch.control {
-            self.work.spend(control.work());
-            match control {
-                Control::InterestAdd(filter) => self.routing.add_interest(from, filter),
-                Control::InterestRemove(filter) => self.routing.remove_interest(from, filter),
-                Control::Members { group, counts } => self.routing.set_members(from, group, *counts),
-                Control::Pause(paused) => self.set_remote_paused(from, *paused),
-                // They are handled where their records stand in the log.
-                Control::Retained(_) | Control::Retain { .. } => {}
-            }
+            self.receive_control(from, control);
         }
         for record in batch.records() {
             match record {
@@ -55,28 +49,15 @@ impl Shard {
                         publication,
                         packet,
                     };
-                    self.receive_shared(group, shared);
+                    self.sharing().receive(group, shared);
                 }
-                BatchRecord::Retained { control } => match batch.control.get(control as usize) {
-                    Some(Control::Retain {
-                        message,
-                        ticket,
-                        publication,
-                        source,
-                    }) => {
-                        self.receive_retained(RetainedChange {
-                            message,
-                            ticket: *ticket,
-                            publication: *publication,
-                            source,
-                        });
-                    }
-                    Some(Control::Retained(note)) => self.receive_retained_note(from, note),
-                    _ => unreachable_state("a record of no retained message"),
-                },
+                BatchRecord::Retained { control } => {
+                    self.receive_retained(from, batch.control.get(control as usize));
+                }
             }
         }
-        self.pause_shard(from);
+        let Delivery { flow, clients, .. } = &mut self.delivery;
+        flow.pause_shard(clients, &mut self.timers, &mut self.outboxes, from);
     }
 
     /// The batches for another shard, in order. Those not taken out of the iterator stay.
@@ -88,33 +69,66 @@ impl Shard {
     pub fn take_batch(&mut self, to: u16) -> Option<Batch> {
         let (batch, drained) = self.outboxes.take(to);
         if drained {
-            self.outbox_drained(to);
+            // It was full, and is empty.
+            let Delivery { flow, clients, .. } = &mut self.delivery;
+            flow.end_reason(clients, &mut self.outboxes, Reason::Outbox { shard: to });
         }
         batch
     }
 
-    /// What batches for another shard have cost it of late, for each [`COST_BASE`](super::COST_BASE) units of their
-    /// work.
-    pub fn set_batch_cost(&mut self, to: u16, cost: u64) {
-        self.outboxes.set_cost(to, cost);
+    fn receive_control(&mut self, from: u16, control: &Control) {
+        self.work.spend(control.work());
+        match control {
+            Control::InterestAdd(filter) => self.routing.add_interest(from, filter),
+            Control::InterestRemove(filter) => self.routing.remove_interest(from, filter),
+            Control::Members { group, counts } => self.routing.set_members(from, group, *counts),
+            Control::Pause(paused) => {
+                let Delivery { flow, clients, .. } = &mut self.delivery;
+                flow.set_remote_paused(clients, &mut self.outboxes, from, *paused);
+            }
+            // They are handled where their records stand in the log.
+            Control::Retained(_) | Control::Retain { .. } => {}
+        }
     }
 
-    /// Whether there is a batch for another shard.
-    #[must_use]
-    pub fn has_batch(&self, to: u16) -> bool {
-        self.outboxes.has_batch(to)
-    }
-
-    /// Gives back a batch, whoever filled it: its memory is used again.
-    pub fn recycle_batch(&mut self, batch: Batch) {
-        self.outboxes.recycle(batch);
+    /// What stands at a record about retained messages.
+    fn receive_retained(&mut self, from: u16, control: Option<&Control>) {
+        let Self {
+            delivery,
+            routing,
+            retained,
+            outboxes,
+            work,
+            timers,
+            ..
+        } = self;
+        match control {
+            Some(Control::Retain {
+                message,
+                ticket,
+                publication,
+                source,
+            }) => {
+                let change = RetainedChange {
+                    message,
+                    ticket: *ticket,
+                    publication: *publication,
+                    source,
+                };
+                retained.receive(delivery, routing, work, timers, change);
+            }
+            Some(Control::Retained(note)) => {
+                retained.receive_note(delivery, routing, outboxes, from, note);
+            }
+            _ => unreachable_state("a record of no retained message"),
+        }
     }
 
     fn receive_run(&mut self, run: &Run<'_>) {
         let Some(first) = first_publish(run.packets, run.version) else {
             return unreachable_state("a record without a PUBLISH");
         };
-        let sessions = self.delivery.sessions();
+        let sessions = self.delivery.clients.sessions();
         let route = self.routing.resolve_remote(first.topic, sessions, &mut self.work);
         if let Some(route) = self.routing.route(route) {
             self.work
@@ -132,7 +146,7 @@ impl Shard {
         let Some(publish) = first_publish(packet, version) else {
             return unreachable_state("a record without a PUBLISH");
         };
-        let sessions = self.delivery.sessions();
+        let sessions = self.delivery.clients.sessions();
         let route = self
             .routing
             .resolve_remote(publish.topic, sessions, &mut self.work);

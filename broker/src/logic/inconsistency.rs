@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use crate::logic::Shard;
+use crate::logic::counters::ShardCounters;
 
 thread_local! {
     /// How many were found in this thread that no shard has counted yet, and what the last one was. A shard has a
@@ -23,16 +23,11 @@ pub(super) fn unreachable_state(what: &'static str) {
     debug_assert!(false, "{what}");
 }
 
-impl Shard {
-    /// Takes what was found since the last call into the counters and the log.
-    pub(super) fn count_inconsistencies(&self) {
-        let (found, what) = FOUND.take();
-        if found > 0 {
-            self.delivery.counters().inconsistencies.add(found);
-            tracing::error!(
-                "Shard {} found {found} states that cannot be, the last one: {what}",
-                self.index
-            );
-        }
+/// Takes what was found since the last call into the counters of a shard and the log.
+pub(super) fn count_found(shard: u16, counters: &ShardCounters) {
+    let (found, what) = FOUND.take();
+    if found > 0 {
+        counters.inconsistencies.add(found);
+        tracing::error!("Shard {shard} found {found} states that cannot be, the last one: {what}");
     }
 }

@@ -1,12 +1,12 @@
 //! What the shell asks about a connection: whose it is, and in which stage.
 //!
-//! Invariants: nothing here changes anything. A connection that is gone has no client, and is closing.
+//! Invariants: nothing here changes what clients get. A connection that is gone has no client, and is closing.
 
 use mqtt::ProtocolVersion;
 
-use crate::logic::Shard;
-use crate::logic::connect_request::ConnectRequest;
-use crate::logic::connection::{ConnectionId, Peer, Stage};
+use crate::logic::clients::Clients;
+use crate::logic::connection::{Connection, ConnectionId, Deferring, Output, Stage};
+use crate::logic::partial::is_whole;
 
 /// A client whose packets are shown.
 #[derive(Clone, Copy, Debug)]
@@ -21,45 +21,33 @@ pub struct TracedClient<'a> {
     pub incomplete: &'a [u8],
 }
 
-impl Shard {
-    /// The client identifier that a CONNECT names, as [`Self::open`] takes it, and the connection that its session has.
+impl Clients {
+    /// The connection of the client with that identifier, if it has one here.
     #[must_use]
-    pub fn older_connection<'a>(
-        &self,
-        peer: &'a Peer,
-        connect: &'a ConnectRequest,
-    ) -> (&'a str, Option<ConnectionId>) {
-        let listener = self.delivery.settings().listener(peer.listener);
-        let named = peer.session_name(connect, listener);
-        let session = self.delivery.sessions().find(named);
-        let slot = session.and_then(|session| self.delivery.link(session));
-        let connection = slot.and_then(|slot| self.delivery.connections().get(slot).map(|it| it.id(slot)));
-        (named, connection)
+    pub fn connection_of(&self, client_identifier: &str) -> Option<ConnectionId> {
+        let slot = self.link(self.sessions().find(client_identifier)?)?;
+        Some(self.connections().get(slot)?.id(slot))
     }
 
-    /// Whether the shell is to close the connection once its `out` is sent. It then calls [`Self::closed`].
+    /// Whether the shell is to close the connection once its `out` is sent. It then calls
+    /// [`crate::logic::Shard::lost`].
     #[must_use]
     pub fn closing(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.connection_by_id(id);
+        let connection = self.connection_by_id(id);
         connection.is_none_or(|connection| connection.stage == Stage::Closing)
     }
 
     /// Why the broker closes the connection, for the log.
     #[must_use]
     pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
-        self.delivery
-            .connection_by_id(id)?
-            .rare
-            .as_ref()?
-            .why_closing
-            .as_deref()
+        self.connection_by_id(id)?.rare.as_ref()?.why_closing.as_deref()
     }
 
     /// The client identifier of a connection whose CONNECT was accepted, for the log; also while it is closing.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.delivery.connection_by_id(id)?;
-        let session = self.delivery.session(connection.session);
+        let connection = self.connection_by_id(id)?;
+        let session = self.session(connection.session);
         let before = || connection.rare.as_ref()?.client_identifier.as_deref();
         session.map(|session| &*session.client_identifier).or_else(before)
     }
@@ -67,8 +55,8 @@ impl Shard {
     /// What is needed to show the packets of a connection, unless it closes.
     #[must_use]
     pub fn traced_client(&self, id: ConnectionId) -> Option<TracedClient<'_>> {
-        let connection = self.delivery.connection_by_id(id)?;
-        let session = self.delivery.session(connection.session)?;
+        let connection = self.connection_by_id(id)?;
+        let session = self.session(connection.session)?;
         Some(TracedClient {
             client_identifier: &session.client_identifier,
             user: session.user(),
@@ -80,14 +68,64 @@ impl Shard {
     /// The protocol version of a connection.
     #[must_use]
     pub fn protocol_version(&self, id: ConnectionId) -> ProtocolVersion {
-        let connection = self.delivery.connection_by_id(id);
+        let connection = self.connection_by_id(id);
         connection.map_or(ProtocolVersion::V3_1_1, |connection| connection.version)
     }
 
     /// Whether CONNECT was accepted and the connection is not closing.
     #[must_use]
     pub fn connected(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.connection_by_id(id);
+        let connection = self.connection_by_id(id);
         connection.is_some_and(|connection| connection.stage == Stage::Connected)
+    }
+
+    /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
+    #[must_use]
+    pub fn receive_paused(&self, id: ConnectionId) -> bool {
+        let connection = self.connection_by_id(id);
+        connection.is_some_and(Connection::is_paused)
+    }
+
+    /// Whether the connection has sent a packet that is handled in part, and goes on when
+    /// [`crate::logic::Shard::receive`] is called, also without bytes.
+    #[must_use]
+    pub fn is_unfinished(&self, id: ConnectionId) -> bool {
+        let connection = self.connection_by_id(id);
+        connection.is_some_and(|connection| is_whole(&connection.partial))
+    }
+
+    /// Whether what waits for a connection may depend on batches that were not pushed when a list for the shell was
+    /// last taken.
+    #[must_use]
+    pub fn output_depends_on_batches(&self, id: ConnectionId) -> bool {
+        let connection = self.connection_by_id(id);
+        connection.is_some_and(|connection| connection.output == Output::Dependent)
+    }
+
+    /// Whether a packet of the connection waits until the store has what it promises, or a message of its session's
+    /// queue until the store has read it.
+    #[must_use]
+    pub fn waits_for_store(&self, id: ConnectionId) -> bool {
+        let connection = self.connection_by_id(id);
+        connection.is_some_and(|connection| {
+            let session = self.session(connection.session);
+            let queue = session.and_then(|session| session.queue.as_ref());
+            connection.deferring != Deferring::Nothing || queue.is_some_and(|queue| queue.is_being_read())
+        })
+    }
+
+    /// Bytes of memory that is reserved for packets whose end has not come.
+    #[must_use]
+    pub fn partial_bytes(&self) -> usize {
+        let connections = self.connections().iter();
+        connections
+            .map(|(_, connection)| connection.partial.capacity())
+            .sum()
+    }
+
+    /// Messages in the longest queue of a session, retained ones after SUBSCRIBE not counted.
+    #[must_use]
+    pub fn longest_queue(&self) -> u64 {
+        self.sessions().longest_queue()
     }
 }

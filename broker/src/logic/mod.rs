@@ -4,8 +4,9 @@
 //! batches and deadlines are fetched. [`Shard`] keeps the order of calls; what it has is owned by a few types, and a
 //! method that is about one of them alone is that one's:
 //!
-//! - `delivery/` ([`Delivery`]): connections, sessions and the accounts of what is sent to them;
-//! - `flow/`: consumers that are slow, and the publishers that wait for them;
+//! - clients.rs ([`Clients`]): connections, sessions, and which connection a session has;
+//! - `delivery/` ([`Delivery`]): what is sent to them, and the accounts of that;
+//! - `flow/` ([`FlowControl`]): consumers that are slow, and the publishers that wait for them;
 //! - `routing/` ([`Routing`]): subscriptions, groups and other shards' interest: from a topic to those who get it;
 //! - `outbox/` ([`Outboxes`]): batches for the other shards;
 //! - `retained/`: retained messages, and what new subscriptions get of them.
@@ -15,26 +16,32 @@
 //! target's output, window or queue); for other shards publish.rs -> outbox/mod.rs -> inbox.rs ->
 //! delivery/fan_out.rs; for groups of Shared Subscriptions publish.rs -> share/mod.rs.
 //!
-//! Beside that way: partial.rs (packets that have not come whole), connect_request.rs (a CONNECT that was parsed),
-//! connection.rs, session/ and session_subscriptions.rs (what a client has), owner.rs (the shard of a session),
-//! lookup.rs (what the shell asks), operator/ (what operators ask), teardown.rs and sliced_teardown.rs (how
-//! connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs (what a client may
-//! do, and where its topics are), message.rs (a message, and how it is kept), store.rs and recover.rs (what is kept
-//! for good, and comes back), counters/, client_events.rs and sys.rs (figures), reason_string.rs, inconsistency.rs
-//! (states that cannot be), resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and
-//! containers).
+//! Beside that way: owners.rs (the owners as the shell sees them), partial.rs (packets that have not come whole),
+//! connect_request.rs (a CONNECT that was parsed), connection.rs, session/ and session_subscriptions.rs (what a client
+//! has), aliases.rs, consumer.rs, filters_begun.rs and reauthentication.rs (parts of a connection), owner.rs (the shard
+//! of a session), lookup.rs (what the shell asks), operator/ (what operators ask), teardown.rs, sliced_teardown.rs and
+//! shut_down.rs (how connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs
+//! (what a client may do, and where its topics are), message.rs and via.rs (a message, how it is kept, and by what it
+//! comes), retained_note.rs and retained_quota.rs (what shards share of retained messages), store.rs, storing.rs and
+//! recover.rs (what is kept for good, and comes back), counters/, client_events.rs and sys.rs (figures),
+//! reason_string.rs, inconsistency.rs (states that cannot be), resource_counts.rs (what tests compare), ids.rs,
+//! slots.rs and topic_tree/ (names and containers).
 //!
 //! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
 //! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards
 //! agree: the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
 //! [`Shard::receive_batch`] before bytes to [`Shard::receive`].
 
+mod aliases;
 mod client_events;
+mod clients;
 mod connect_request;
 mod connection;
 mod consume;
+mod consumer;
 mod counters;
 mod delivery;
+mod filters_begun;
 mod flow;
 mod handle;
 mod ids;
@@ -46,62 +53,72 @@ mod mount_point;
 pub mod operator;
 mod outbox;
 mod owner;
+mod owners;
 mod partial;
 mod policy;
 mod publish;
 mod reason_string;
+mod reauthentication;
 mod receive;
 pub mod recover;
 mod resource_counts;
 mod retained;
+mod retained_note;
+mod retained_quota;
 mod routing;
 mod session;
 mod session_subscriptions;
 mod share;
+mod shut_down;
 mod sliced_teardown;
 mod slots;
 pub mod store;
+mod storing;
 mod sys;
 mod teardown;
 mod tick;
 mod timer;
 mod topic_tree;
+mod via;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use mqtt::property::PropertiesBuf;
-
+pub use self::clients::Clients;
 pub use self::connect_request::{
     AuthenticationRequest, ConnectRequest, FirstPacket, MalformedConnect, WillRequest,
 };
-use self::connection::Connection;
 pub use self::connection::{ConnectionId, ConnectionSlot, Peer};
 pub use self::counters::{
     ClientEvent, ConnectRefusal, Counter, CounterKind, CounterLabel, CountersByCause, Denied,
     DisconnectCause, DropReason, EventKind, Events, Handshake, Histogram, PublicCounter, SHOWN,
     ShardCounters, shard_counters,
 };
-use self::delivery::Delivery;
 pub use self::delivery::journal::FirstNumbers;
-use self::handle::no_space::Unstored;
+pub use self::delivery::{Delivery, Denials, Outputs};
+pub use self::flow::FlowControl;
+use self::handle::no_space::UnstoredPackets;
 pub use self::lookup::TracedClient;
 pub use self::message::{ForeignMessage, StoredMessage, subscription_identifiers};
-use self::outbox::Outboxes;
+pub use self::operator::ClientTimes;
+pub use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
 pub use self::outbox::{COST_BASE, COST_MAX};
 pub use self::owner::owner_shard;
+use self::partial::PartialPackets;
 pub use self::resource_counts::ResourceCounts;
-pub use self::retained::{FoundMessage, RequestId, RetainedNote, RetainedQuota, Ticket};
-use self::retained::{RetainedBounds, RetainedMessages};
+use self::retained::RetainedMessages;
+pub use self::retained::is_own_to_broker;
+pub use self::retained_note::{FoundMessage, RequestId, RetainedNote};
+use self::retained_quota::RetainedBounds;
+pub use self::retained_quota::{RetainedQuota, Ticket};
 use self::routing::Routing;
 pub use self::routing::subscription::group::MemberCounts;
-use self::share::Unclaimed;
-use self::sliced_teardown::Ending;
+use self::share::UnclaimedMessages;
+use self::shut_down::Disconnecting;
+use self::sliced_teardown::Endings;
 use self::sys::Sys;
-pub use self::sys::sys_totals;
+pub use self::sys::{SYS_VERSION, SysFigures};
 use self::timer::{Timer, Timers};
-use crate::limits;
 use crate::settings::Settings;
 pub use crate::time::Timestamp;
 use crate::turn::WorkBudget;
@@ -120,24 +137,23 @@ pub struct Shard {
     retained: RetainedMessages,
     timers: Timers,
     sys: Sys,
+    /// CPU time by client, while it is measured.
+    client_times: ClientTimes,
     generation: u32,
-    /// What the store was given when what is handled now began.
-    journal_before: u64,
-    /// The broker shuts down: nobody may connect, and what members of groups leave behind goes to nobody.
-    shuts_down: bool,
+    /// Once the broker shuts down nobody may connect, and what members of groups leave behind goes to nobody.
+    shut_down: Disconnecting,
     /// When the turn began, batches had found no room in other shards' queues.
     is_blocked: bool,
     /// Sessions whose end takes more than one turn.
-    endings: VecDeque<Ending>,
+    endings: Endings,
     /// Messages of groups that had no member.
-    unclaimed: Vec<Unclaimed>,
+    unclaimed: UnclaimedMessages,
     /// Packets for which the store has no space.
-    unstored: VecDeque<Unstored>,
-    /// Memory of packets that have not come whole.
-    partial_bytes: usize,
+    unstored: UnstoredPackets,
+    /// Packets that have not come whole.
+    partials: PartialPackets,
     /// Messages that had come and gone when spare memory was last dropped.
     published_before: u64,
-    properties: PropertiesBuf,
 }
 
 impl Shard {
@@ -165,16 +181,15 @@ impl Shard {
             delivery: Delivery::new(index, settings, counters),
             timers,
             sys: Sys::default(),
+            client_times: ClientTimes::default(),
             generation: 0,
-            journal_before: 0,
-            shuts_down: false,
+            shut_down: Disconnecting::default(),
             is_blocked: false,
-            endings: VecDeque::new(),
-            unclaimed: Vec::new(),
-            unstored: VecDeque::new(),
-            partial_bytes: 0,
+            endings: Endings::default(),
+            unclaimed: UnclaimedMessages::default(),
+            unstored: UnstoredPackets::default(),
+            partials: PartialPackets::default(),
             published_before: 0,
-            properties: PropertiesBuf::new(),
         }
     }
 
@@ -190,31 +205,6 @@ impl Shard {
     /// How much work the turn may hold, and how much it has held.
     pub fn work(&mut self) -> &mut WorkBudget {
         &mut self.work
-    }
-
-    /// The connection's socket is gone: the Will is published if one is due, the session stays or ends, the slot is
-    /// free.
-    pub fn lost(&mut self, now: Timestamp, id: ConnectionId) {
-        self.lost_by(now, id, DisconnectCause::Closed);
-    }
-
-    /// As [`Self::lost`], with another cause than that the client has closed the stream.
-    pub fn lost_by(&mut self, now: Timestamp, id: ConnectionId, cause: DisconnectCause) {
-        self.begin(now);
-        self.work.spend(limits::CONNECTION_WORK);
-        if self.delivery.by_id(id).is_some() {
-            let client = self.count_disconnect(id.slot, cause);
-            self.detach(id.slot, true);
-            self.publish_disconnected(client, cause, None);
-            self.end_flow(id);
-            self.drop_partial(id.slot);
-            self.delivery.remove_connection(id.slot);
-        }
-    }
-
-    /// The shell closed a connection that was [`Self::closing`]: the slot is free.
-    pub fn closed(&mut self, now: Timestamp, id: ConnectionId) {
-        self.lost(now, id);
     }
 
     /// The turn is over: what it leaves is counted.
@@ -233,25 +223,25 @@ impl Shard {
         self.timers.next_deadline()
     }
 
-    /// Bytes wait to be sent on these connections, or they are to be closed: each once. `taken` is swapped with the
-    /// list, so that both are used again.
+    /// Bytes wait to be sent on these, or they are to be closed: each once. `taken` is swapped with the list.
     pub fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
         self.delivery.swap_dirty(taken);
-        self.output_counted();
+        let Delivery { flow, clients, .. } = &mut self.delivery;
+        flow.output_counted(clients, &mut self.timers, &mut self.outboxes);
     }
 
-    /// As [`Self::swap_dirty`], of those connections alone whose output may be sent while batches wait for room in
-    /// other shards' queues.
+    /// As [`Self::swap_dirty`], of those alone whose output may be sent while batches wait for other shards' queues.
     pub fn swap_independent(&mut self, taken: &mut Vec<ConnectionId>) {
         taken.clear();
         self.delivery.take_independent(taken);
-        self.output_counted();
+        let Delivery { flow, clients, .. } = &mut self.delivery;
+        flow.output_counted(clients, &mut self.timers, &mut self.outboxes);
     }
 
     /// Whether [`Self::swap_dirty`] has something to give.
     #[must_use]
     pub fn has_dirty(&self) -> bool {
-        self.delivery.dirty() > 0
+        self.delivery.outputs.dirty() > 0
     }
 
     /// As [`Self::swap_dirty`], into a new list.
@@ -259,25 +249,6 @@ impl Shard {
         let mut taken = Vec::new();
         self.swap_dirty(&mut taken);
         taken
-    }
-
-    /// What is to be sent on a connection; the shell takes it and may leave an empty buffer of its pool. For a
-    /// connection that is gone it is an empty buffer that nobody reads.
-    pub fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
-        self.delivery.out(id)
-    }
-
-    /// An empty buffer for the shell's own use, to be given back by [`Self::recycle_out`].
-    #[inline]
-    pub fn spare_out(&mut self) -> Vec<u8> {
-        self.delivery.spare_out()
-    }
-
-    /// Takes an emptied buffer, to be the `out` of a connection again: so that only those that have something to send
-    /// have memory for it.
-    #[inline]
-    pub fn recycle_out(&mut self, buffer: Vec<u8>) {
-        self.delivery.recycle_out(buffer);
     }
 
     /// To be called after each flush of a connection, also a complete one: the socket has not taken `unsent_bytes` of
@@ -292,42 +263,31 @@ impl Shard {
             return;
         };
         let busy_in_group = connection.busy_in_group;
+        let mut is_watched = connection.is_watched();
         if connection.waits
             && connection.waiting_bytes() < pour_bytes
             && let Some(session) = connection.session
         {
             self.delivery.send_waiting(session);
+            is_watched = true;
         }
-        self.output_drained(id.slot);
+        if is_watched || busy_in_group || self.delivery.flow.is_output_waited_for() {
+            self.drained(id.slot, is_watched, busy_in_group);
+        }
+    }
+
+    /// Less waits for a connection, and somebody may have waited for that.
+    #[cold]
+    pub(super) fn drained(&mut self, slot: ConnectionSlot, is_watched: bool, busy_in_group: bool) {
+        let Delivery { flow, clients, .. } = &mut self.delivery;
+        flow.output_counted(clients, &mut self.timers, &mut self.outboxes);
+        if is_watched {
+            flow.output_drained(clients, &mut self.timers, &mut self.outboxes, slot);
+        }
         if busy_in_group {
-            self.offer_again(id.slot);
+            self.routing
+                .offer_again(&mut self.delivery, &mut self.outboxes, slot);
         }
-    }
-
-    /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
-    #[must_use]
-    pub fn receive_paused(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.connection_by_id(id);
-        connection.is_some_and(Connection::is_paused)
-    }
-
-    /// Whether the connection has sent a packet that is handled in part, and goes on when [`Self::receive`] is called,
-    /// also without bytes.
-    #[must_use]
-    pub fn is_unfinished(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.connection_by_id(id);
-        connection.is_some_and(|connection| receive::is_whole(&connection.partial))
-    }
-
-    /// Connections whose [`Self::receive_paused`] changed, with its new value, since the last call.
-    pub fn take_receive_changes(&mut self) -> Vec<(ConnectionId, bool)> {
-        self.delivery.flow.take_receive_changes()
-    }
-
-    /// The counters of this shard.
-    #[must_use]
-    pub fn counters(&self) -> &ShardCounters {
-        self.delivery.counters()
     }
 
     /// From now on these settings hold, for clients that are connected too: windows and keep alives that were agreed
@@ -357,7 +317,7 @@ impl Shard {
 
     /// Frees the memory that is kept for use again.
     pub fn drop_spare(&mut self) {
-        self.delivery.drop_spare_outs();
+        self.delivery.outputs.drop_spare();
         self.outboxes.drop_spare();
         let counters = self.delivery.counters();
         let published = counters.publishes_received.get() + counters.publishes_sent.get();
@@ -372,12 +332,6 @@ impl Shard {
     fn begin(&mut self, now: Timestamp) {
         self.now = now;
         self.delivery.begin(now);
-    }
-
-    /// The settings of this shard.
-    #[must_use]
-    pub fn settings(&self) -> &Settings {
-        self.delivery.settings()
     }
 }
 

@@ -6,19 +6,12 @@
 
 use std::borrow::Cow;
 
+use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionSlot};
-use crate::logic::delivery::Delivery;
 use crate::settings::Settings;
 
 /// Bytes of a topic at most: its length is two bytes [MQTT-4.7.3-3].
 const TOPIC_BYTES_MAX: usize = 65_535;
-
-impl Delivery {
-    /// The mount point of a connection's listener.
-    fn mount_point(&self, slot: ConnectionSlot) -> Option<&str> {
-        mount_point(self.connections().get(slot)?, self.settings())
-    }
-}
 
 /// The mount point of a connection's listener: a look at a flag for those that have none.
 #[inline]
@@ -49,7 +42,7 @@ pub(super) fn with_mount_point<'a>(topic: &'a str, mount_point: Option<&str>) ->
 
 /// The same of a filter: that of a shared subscription stands behind its group. One that gets too long is left as a
 /// filter that no client may have.
-fn mounted_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> {
+fn with_mount_point_in_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> {
     let Some(prefix) = mount_point else {
         return Cow::Borrowed(filter);
     };
@@ -64,17 +57,30 @@ fn mounted_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str
     }
 }
 
-impl Delivery {
-    /// A client's topic name as the broker sees it; `None` if it gets too long.
-    #[inline]
-    pub(super) fn mounted_topic<'a>(&self, slot: ConnectionSlot, topic: &'a str) -> Option<Cow<'a, str>> {
-        with_mount_point(topic, self.mount_point(slot))
-    }
+/// A client's topic name as the broker sees it; `None` if it gets too long.
+#[inline]
+pub(super) fn mounted_topic<'a>(
+    clients: &Clients,
+    settings: &Settings,
+    slot: ConnectionSlot,
+    topic: &'a str,
+) -> Option<Cow<'a, str>> {
+    with_mount_point(topic, mount_point_of(clients, settings, slot))
+}
 
-    /// A client's topic filter as the broker sees it.
-    pub(super) fn mounted_filter<'a>(&self, slot: ConnectionSlot, filter: &'a str) -> Cow<'a, str> {
-        mounted_filter(filter, self.mount_point(slot))
-    }
+/// A client's topic filter as the broker sees it.
+pub(super) fn mounted_filter<'a>(
+    clients: &Clients,
+    settings: &Settings,
+    slot: ConnectionSlot,
+    filter: &'a str,
+) -> Cow<'a, str> {
+    with_mount_point_in_filter(filter, mount_point_of(clients, settings, slot))
+}
+
+#[inline]
+fn mount_point_of<'a>(clients: &Clients, settings: &'a Settings, slot: ConnectionSlot) -> Option<&'a str> {
+    mount_point(clients.connections().get(slot)?, settings)
 }
 
 #[cfg(test)]
@@ -83,13 +89,13 @@ mod tests {
 
     #[test]
     fn filters_keep_their_group() {
-        let mounted = |filter| mounted_filter(filter, Some("m/")).into_owned();
+        let mounted = |filter| with_mount_point_in_filter(filter, Some("m/")).into_owned();
         assert_eq!(mounted("a/#"), "m/a/#");
         assert_eq!(mounted("$share/g/a/+"), "$share/g/m/a/+");
         assert_eq!(mounted("$SYS/#"), "m/$SYS/#");
         assert_eq!(mounted("$share/g"), "m/$share/g");
         assert_eq!(mounted(&"x".repeat(65_535)), "$share/");
-        assert_eq!(mounted_filter("a", None), "a");
+        assert_eq!(with_mount_point_in_filter("a", None), "a");
     }
 
     #[test]

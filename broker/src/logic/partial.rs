@@ -1,12 +1,14 @@
 //! Packets of which only the beginning has come: what keeps a connection alive meanwhile, and their bytes in sum.
 //!
-//! Invariant: `Shard::partial_bytes` is the sum of the memory that all connections keep for such packets.
+//! Invariant: `PartialPackets::bytes` is the sum of the memory that all connections keep for such packets.
 
 use mqtt::ReasonCode;
 
 use crate::limits;
 use crate::logic::Shard;
+use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionSlot};
+use crate::time::Timestamp;
 
 /// Whether a client of whose packet so many bytes have come, and so many before, counts as one that sends: mosquitto's
 /// tolerance for large packets, of which 1,000 bytes have to come in time. A small packet has to come whole
@@ -15,19 +17,57 @@ pub(super) fn has_moved(before: usize, now: usize) -> bool {
     now / MOVED_BYTES > before / MOVED_BYTES
 }
 
-impl Shard {
+/// The packets of a shard of which only the beginning has come; each is in its [`Connection`].
+#[derive(Debug, Default)]
+pub(super) struct PartialPackets {
+    /// The memory that all connections keep for them.
+    bytes: usize,
+}
+
+impl PartialPackets {
+    /// Takes the beginning of a packet out of its connection.
+    #[inline]
+    pub(super) fn take(&mut self, connection: &mut Connection) -> Vec<u8> {
+        let partial = std::mem::take(&mut connection.partial);
+        self.bytes -= partial.capacity();
+        partial
+    }
+
+    /// The connection has the beginning of a packet, or memory for one, until that is taken.
+    #[inline]
+    pub(super) fn keep(&mut self, connection: &Connection) {
+        self.bytes += connection.partial.capacity();
+    }
+
     /// The connection keeps no beginning of a packet any more.
-    pub(super) fn drop_partial(&mut self, slot: ConnectionSlot) {
-        if let Some(connection) = self.delivery.connection(slot) {
-            self.partial_bytes -= std::mem::take(&mut connection.partial).capacity();
+    pub(super) fn forget(&mut self, clients: &mut Clients, slot: ConnectionSlot) {
+        if let Some(connection) = clients.connection(slot) {
+            drop(self.take(connection));
         }
     }
 
-    /// Closes connections while all together keep too much for packets that have not come whole, those first that keep
+    /// Connections in the order in which they are to be closed if all together keep too much: those first that keep
     /// the most times the time since they last brought some of it.
+    fn heaviest(clients: &Clients, now: Timestamp) -> Vec<ConnectionSlot> {
+        let weight = |connection: &Connection| {
+            let age_ns = now.since_ns(connection.last_received).max(1);
+            connection.partial.capacity() as u128 * u128::from(age_ns)
+        };
+        let connections = clients.connections().iter();
+        let mut keep: Vec<_> = connections
+            .map(|(slot, connection)| (weight(connection), slot))
+            .filter(|(weight, _)| *weight > 0)
+            .collect();
+        keep.sort_unstable_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        keep.into_iter().map(|(_, slot)| slot).collect()
+    }
+}
+
+impl Shard {
+    /// Closes connections while all together keep too much for packets that have not come whole.
     #[inline]
     pub(super) fn bound_partials(&mut self) {
-        if self.partial_bytes > limits::PARTIAL_BYTES_MIN {
+        if self.partials.bytes > limits::PARTIAL_BYTES_MIN {
             self.cut_partials();
         }
     }
@@ -39,22 +79,11 @@ impl Shard {
             self.outboxes.shards(),
             settings.packet_bytes_max,
         );
-        if self.partial_bytes <= most {
+        if self.partials.bytes <= most {
             return;
         }
-        let now = self.now;
-        let weight = |connection: &Connection| {
-            let age_ns = now.since_ns(connection.last_received).max(1);
-            connection.partial.capacity() as u128 * u128::from(age_ns)
-        };
-        let connections = self.delivery.connections().iter();
-        let mut keep: Vec<_> = connections
-            .map(|(slot, connection)| (weight(connection), slot))
-            .filter(|(weight, _)| *weight > 0)
-            .collect();
-        keep.sort_unstable_by_key(|(weight, _)| std::cmp::Reverse(*weight));
-        for (_, slot) in keep {
-            if self.partial_bytes <= most / 4 * 3 {
+        for slot in PartialPackets::heaviest(&self.delivery.clients, self.now) {
+            if self.partials.bytes <= most / 4 * 3 {
                 return;
             }
             let why =
@@ -62,6 +91,23 @@ impl Shard {
             self.disconnect(slot, ReasonCode::QuotaExceeded, why);
         }
     }
+}
+
+/// Whether that is a whole packet: it was not handled to its end.
+pub(super) fn is_whole(partial: &[u8]) -> bool {
+    !partial.is_empty() && missing_bytes(partial) == 0
+}
+
+/// How many bytes a packet lacks whose beginning is `partial`; one if its length has not come whole.
+pub(super) fn missing_bytes(partial: &[u8]) -> usize {
+    let mut body = 0_usize;
+    for (at, &byte) in partial.iter().skip(1).enumerate().take(4) {
+        body |= usize::from(byte & 0x7F) << (7 * at);
+        if byte & 0x80 == 0 {
+            return (2 + at + body).saturating_sub(partial.len());
+        }
+    }
+    1
 }
 
 /// Bytes of a large packet that count as a sign of life.

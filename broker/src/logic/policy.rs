@@ -9,10 +9,10 @@ use std::sync::Arc;
 use mqtt::ReasonCode;
 
 use crate::auth::Policy;
-use crate::auth::acl::Access;
 use crate::logic::Shard;
-use crate::logic::connection::Stage;
-use crate::logic::session::SessionSlot;
+use crate::logic::clients::Clients;
+use crate::logic::connection::{Connection, ConnectionSlot, Stage};
+use crate::settings::Settings;
 use crate::time::Timestamp;
 
 impl Shard {
@@ -20,39 +20,26 @@ impl Shard {
     pub fn set_policy(&mut self, now: Timestamp, policy: Arc<Policy>) {
         self.begin(now);
         let before = self.delivery.set_policy(Arc::clone(&policy));
-        self.disconnect_unauthenticated(&before, &policy);
-        self.delivery.sessions_mut().renew_access(&policy);
+        let clients = &self.delivery.clients;
+        for slot in clients.without_access(self.delivery.settings(), &before, &policy) {
+            let why = "its user was removed or has another password";
+            self.disconnect(slot, ReasonCode::NotAuthorized, why);
+        }
+        self.delivery.clients.sessions_mut().renew_access(&policy);
         self.routing.rights_changed();
     }
+}
 
-    /// What the client of a session may do from now on.
-    pub(super) fn give_rights(&mut self, session: SessionSlot, access: &Access) {
-        if self.delivery.sessions_mut().set_access(session, access) {
-            self.routing.rights_changed();
-        }
-    }
-
-    fn disconnect_unauthenticated(&mut self, before: &Policy, policy: &Policy) {
-        let mut without_access = Vec::new();
-        for (slot, connection) in self.delivery.connections().iter() {
-            let by_certificate = self
-                .delivery
-                .settings()
-                .listener(connection.listener)
-                .certificate_names_user;
-            let session = self.delivery.session(connection.session);
+impl Clients {
+    /// Connected clients that the policy lets in no more.
+    fn without_access(&self, settings: &Settings, before: &Policy, policy: &Policy) -> Vec<ConnectionSlot> {
+        let has_lost_access = |connection: &Connection| {
+            let by_certificate = settings.listener(connection.listener).certificate_names_user;
+            let session = self.session(connection.session);
             let user = session.and_then(|session| session.user());
-            let has_lost_access = |user| !by_certificate && !policy.keeps(before, connection.listener, user);
-            if connection.stage == Stage::Connected && user.is_some_and(has_lost_access) {
-                without_access.push(slot);
-            }
-        }
-        for slot in without_access {
-            self.disconnect(
-                slot,
-                ReasonCode::NotAuthorized,
-                "its user was removed or has another password",
-            );
-        }
+            let keeps = |user| by_certificate || policy.keeps(before, connection.listener, user);
+            connection.stage == Stage::Connected && user.is_some_and(|user| !keeps(user))
+        };
+        self.slots_where(has_lost_access)
     }
 }

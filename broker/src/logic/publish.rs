@@ -15,6 +15,7 @@ use crate::logic::outbox::batch::BatchRecord;
 use crate::logic::owner::identity;
 use crate::logic::routing::route::{RouteSlot, TopicAccess};
 use crate::logic::session::SessionSlot;
+use crate::logic::share::Sharing;
 
 impl Shard {
     /// Publishes a run of QoS 0 messages of a client.
@@ -26,15 +27,22 @@ impl Shard {
         let nodes = found.nodes();
         self.work
             .spend(u64::from(run.count) + found.work(run.packets.len()));
-        self.delivery.fan_out_run(found, run, Some(publisher));
+        let has_groups = !found.groups.is_empty();
+        let one_by_one = self.delivery.fan_out_run(found, run, Some(publisher));
         let sent = self.outboxes.send(&found.shards, &BatchRecord::Run(*run), nodes);
         self.delivery.counters().batch_records_sent.add(sent);
-        self.share_run(route, run);
+        if one_by_one != found.one_by_one() {
+            self.routing.set_one_by_one(route, one_by_one);
+        }
+        self.work.spend(u64::from(one_by_one) * u64::from(run.count));
+        if has_groups {
+            self.sharing().share_run(route, run);
+        }
     }
 
     /// Publishes a message that no packet carries: a Will. `$SYS` is not for it.
     pub(super) fn publish(&mut self, message: &Message<'_>, source: &acl::Access) {
-        let sessions = self.delivery.sessions();
+        let sessions = self.delivery.clients.sessions();
         let route = self
             .routing
             .resolve_whole(message.topic, sessions, &mut self.work);
@@ -44,17 +52,8 @@ impl Shard {
         }
     }
 
-    /// Publishes a retained message of the broker itself.
-    pub(super) fn publish_sys_message(&mut self, topic: &str, payload: &[u8]) {
-        self.publish_of_broker(topic, payload, true);
-    }
-
-    /// Publishes something that has happened in the broker; it is not retained.
-    pub(super) fn publish_event(&mut self, topic: &str, payload: &[u8]) {
-        self.publish_of_broker(topic, payload, false);
-    }
-
-    fn publish_of_broker(&mut self, topic: &str, payload: &[u8], retain: bool) {
+    /// Publishes a message of the broker itself, which is retained or about something that has happened.
+    pub(super) fn publish_of_broker(&mut self, topic: &str, payload: &[u8], retain: bool) {
         let message = Message {
             topic,
             qos: QoS::AtMostOnce,
@@ -63,7 +62,7 @@ impl Shard {
             payload,
             publisher: Publisher::REMOTE,
         };
-        let sessions = self.delivery.sessions();
+        let sessions = self.delivery.clients.sessions();
         let route = self.routing.resolve_whole(topic, sessions, &mut self.work);
         self.publish_to_route(route, message, None, &acl::Access::default());
     }
@@ -78,15 +77,19 @@ impl Shard {
         source: &acl::Access,
     ) -> bool {
         let retained = message.retain.then(|| {
-            if let Some(session) = self.delivery.session(message.publisher.session) {
+            if let Some(session) = self.delivery.clients.session(message.publisher.session) {
                 message.publisher.identity = identity(&session.client_identifier);
             }
-            self.retain(route, &message, source)
+            let interested = self.routing.route(route).map_or(&[][..], |route| &route.shards);
+            let (delivery, outboxes, timers) = (&mut self.delivery, &mut self.outboxes, &mut self.timers);
+            self.retained
+                .retain(delivery, outboxes, timers, interested, &message, source)
         });
         let Some(found) = self.routing.route(route) else {
             unreachable_state("a route that was just resolved");
             return false;
         };
+        let has_groups = !found.groups.is_empty();
         let anybody = message.retain || !found.is_empty();
         let nodes = found.nodes();
         self.work.spend(PUBLISH_WORK + found.work(message.payload.len()));
@@ -104,17 +107,22 @@ impl Shard {
             }
         };
         self.delivery.fan_out(found, &message, kept);
-        self.share_message(route, &message, raw);
+        if has_groups {
+            self.sharing().share_message(route, &message, raw);
+        }
         anybody
     }
 
-    /// Whether there is no room for one more retained message.
-    pub(super) fn refuses_retained(&self, topic: &str, payload: &[u8]) -> bool {
-        let is_full = || {
-            let counters = self.delivery.all_counters();
-            self.delivery.is_memory_full() || self.retained.is_full_for(topic, payload.len(), counters)
-        };
-        !payload.is_empty() && is_full()
+    /// What gives messages to members of groups.
+    pub(super) fn sharing(&mut self) -> Sharing<'_> {
+        Sharing {
+            delivery: &mut self.delivery,
+            routing: &mut self.routing,
+            outboxes: &mut self.outboxes,
+            timers: &mut self.timers,
+            work: &mut self.work,
+            unclaimed: &mut self.unclaimed,
+        }
     }
 }
 

@@ -14,23 +14,23 @@ use crate::logic::Shard;
 use crate::logic::connection::{ConnectionId, ConnectionSlot, Stage};
 use crate::logic::consume::PacketContext;
 use crate::logic::delivery::Delivery;
+use crate::logic::filters_begun::FiltersBegun;
 use crate::logic::handle::Handler;
-use crate::logic::handle::filters::FiltersBegun;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::partial::has_moved;
+use crate::logic::partial::{has_moved, is_whole, missing_bytes};
 use crate::logic::session::SessionSlot;
 use crate::time::Timestamp;
 
 impl Shard {
     /// Parses and handles every whole packet; an incomplete tail is kept inside, at most `max_packet_size` of it.
-    /// What breaks the protocol makes the connection [`Shard::closing`]. Returns how many bytes were taken: fewer than
-    /// there are if the share of work ([`Shard::work`]) is used up, and then the rest is to come again, see also
-    /// [`Shard::is_unfinished`].
+    /// What breaks the protocol makes the connection [`crate::logic::Clients::closing`]. Returns how many bytes were
+    /// taken: fewer than there are if the share of work ([`Shard::work`]) is used up, and then the rest is to come
+    /// again, see also [`crate::logic::Clients::is_unfinished`].
     ///
     /// [MQTT3-7.1.1-1], [MQTT3-7.0.0-2], [MQTT-4.2.0-1]
     pub fn receive(&mut self, now: Timestamp, id: ConnectionId, bytes: &[u8]) -> usize {
         self.begin(now);
-        let Some(connection) = self.delivery.by_id(id) else {
+        let Some(connection) = self.delivery.clients.by_id(id) else {
             // Its last bytes came when it was gone.
             return bytes.len();
         };
@@ -38,12 +38,11 @@ impl Shard {
             return bytes.len();
         }
         self.begin_flow();
-        let Some(connection) = self.delivery.by_id(id) else {
+        let Some(connection) = self.delivery.clients.by_id(id) else {
             unreachable_state("a connection that was just there");
             return bytes.len();
         };
-        let mut partial = std::mem::take(&mut connection.partial);
-        self.partial_bytes -= partial.capacity();
+        let mut partial = self.partials.take(connection);
         let before = partial.len();
         let (rest, mut stopped) = self.complete(id.slot, &mut partial, bytes);
         let mut taken = bytes.len() - rest.len();
@@ -55,7 +54,7 @@ impl Shard {
             is_alive |= stopped || consumed.bytes > 0;
         }
         self.pause_publisher(id);
-        let Some(connection) = self.delivery.by_id(id) else {
+        let Some(connection) = self.delivery.clients.by_id(id) else {
             unreachable_state("a connection that was just there");
             return bytes.len();
         };
@@ -75,7 +74,7 @@ impl Shard {
         if is_alive || has_moved(before, connection.partial.len()) {
             connection.last_received = now;
         }
-        self.partial_bytes += connection.partial.capacity();
+        self.partials.keep(connection);
         if !is_open || !stopped {
             taken = bytes.len();
         }
@@ -103,7 +102,7 @@ impl Shard {
             partial.extend_from_slice(taken);
             bytes = rest;
             let consumed = self.consume(slot, partial);
-            if consumed.bytes > 0 || !self.is_open(slot) {
+            if consumed.bytes > 0 || self.delivery.reading(slot).is_none() {
                 partial.clear();
             }
             if consumed.stopped {
@@ -122,10 +121,6 @@ impl Shard {
         }
     }
 
-    fn is_open(&mut self, slot: ConnectionSlot) -> bool {
-        self.delivery.reading(slot).is_some()
-    }
-
     /// Everything but CONNECT and PUBLISH. False if it goes on when there is work to be done again.
     ///
     /// [MQTT3-3.1.0-2]
@@ -137,11 +132,33 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> bool {
         let has_filters = matches!(frame.packet_type, PacketType::Subscribe | PacketType::Unsubscribe);
-        if has_filters && self.delivery.has_begun_filters(slot) {
+        if has_filters && self.delivery.clients.has_begun_filters(slot) {
             return self.handler(slot, session).continue_filters(frame, version);
         }
         self.work.spend(1 + (frame.wire_bytes / DECODED_BYTES) as u64);
         self.delivery.counters().count_received(frame.packet_type);
+        if !frame.packet_type.is_acknowledgement() {
+            return self.handle_seldom(slot, session, version, frame);
+        }
+        match mqtt::decode::ack(frame, version) {
+            Ok(ack) => {
+                self.delivery.journal.begin_packet();
+                self.handler(slot, session).handle_ack(frame.packet_type, &ack);
+            }
+            Err(error) => self.refuse_bytes(slot, error),
+        }
+        true
+    }
+
+    /// What is no acknowledgement: as a [`Packet`], whose copies cost more than an acknowledgement does.
+    #[inline(never)]
+    fn handle_seldom(
+        &mut self,
+        slot: ConnectionSlot,
+        session: SessionSlot,
+        version: ProtocolVersion,
+        frame: &Frame<'_>,
+    ) -> bool {
         let packet = match mqtt::decode::packet(frame, version) {
             Ok(packet) => packet,
             Err(error) => {
@@ -152,10 +169,9 @@ impl Shard {
         self.delivery.journal.begin_packet();
         let mut handler = self.handler(slot, session);
         match packet {
-            Packet::PubAck(ack) => handler.handle_puback(&ack),
-            Packet::PubRec(ack) => handler.handle_pubrec(&ack),
-            Packet::PubRel(ack) => handler.handle_pubrel(&ack),
-            Packet::PubComp(ack) => handler.handle_pubcomp(&ack),
+            Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
+                handler.handle_ack(frame.packet_type, &ack);
+            }
             Packet::Subscribe(subscribe) => {
                 return handler.handle_subscribe(&subscribe, FiltersBegun::default());
             }
@@ -190,30 +206,13 @@ impl Delivery {
     #[inline]
     pub(super) fn reading(&mut self, slot: ConnectionSlot) -> Option<PacketContext> {
         let packet_bytes_max = self.settings().packet_bytes_max;
-        let connection = self.connection(slot)?;
+        let connection = self.clients.connection(slot)?;
         (connection.stage != Stage::Closing).then_some(PacketContext {
             version: connection.version,
             session: connection.session?,
             packet_bytes_max,
         })
     }
-}
-
-/// Whether that is a whole packet: it was not handled to its end.
-pub(super) fn is_whole(partial: &[u8]) -> bool {
-    !partial.is_empty() && missing_bytes(partial) == 0
-}
-
-/// How many bytes a packet lacks whose beginning is `partial`; one if its length has not come whole.
-fn missing_bytes(partial: &[u8]) -> usize {
-    let mut body = 0_usize;
-    for (at, &byte) in partial.iter().skip(1).enumerate().take(4) {
-        body |= usize::from(byte & 0x7F) << (7 * at);
-        if byte & 0x80 == 0 {
-            return (2 + at + body).saturating_sub(partial.len());
-        }
-    }
-    1
 }
 
 /// Bytes that cost about one unit of work to decode.

@@ -5,7 +5,7 @@
 //! the process ended is treated as disconnected at recovery. Entries that make no sense are left out and counted; they
 //! never prevent the start.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,15 +15,16 @@ use mqtt::{PacketIdentifier, QoS};
 use store::{RecoveredReference, RecoveredSession, RecoveredSubscription, WaitingRange};
 
 use crate::auth::acl::Access;
+use crate::logic::clients::Clients;
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::journal::FirstNumbers;
 use crate::logic::delivery::waiting::of_group;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
+use crate::logic::outbox::Outboxes;
 use crate::logic::owner::owner_shard;
-use crate::logic::retained::{RetainedChange, Ticket};
+use crate::logic::routing::Routing;
 use crate::logic::routing::subscription::group::MemberCounts;
-use crate::logic::routing::subscription::via::Via;
 use crate::logic::routing::subscription::{SessionPosition, Subscriber};
 use crate::logic::session::inflight::{Awaits, InflightEntry};
 use crate::logic::session::queue::{Bounds, Queued};
@@ -31,6 +32,7 @@ use crate::logic::session::will::Will;
 use crate::logic::session::{NEVER_EXPIRES, SessionSlot};
 use crate::logic::store::Record;
 use crate::logic::timer::Timer;
+use crate::logic::via::Via;
 use crate::logic::{Shard, Timestamp};
 use crate::settings::UNLIMITED;
 
@@ -115,7 +117,8 @@ impl Shard {
         let (mut senseless, mut expired) = (0, Vec::new());
         // A shard announces a filter once, however many of its sessions want it.
         let mut interests: HashSet<(u16, &str)> = HashSet::new();
-        let mut remote_members: HashMap<(u16, &str), u32> = HashMap::new();
+        // Groups get their places in an order that is the same each time.
+        let mut remote_members: BTreeMap<(u16, &str), u32> = BTreeMap::new();
         for session in &state.sessions {
             let owner = owner_shard(&session.client_identifier, shards);
             if owner == self.index {
@@ -148,7 +151,8 @@ impl Shard {
             };
             self.routing.set_members(owner, group, counts);
         }
-        self.restore_retained(&state.retained);
+        let counters = self.delivery.counters();
+        self.retained.restore(&state.retained, counters, &mut self.timers);
         // The other shards take the same state, and need not be notified of it.
         self.outboxes.drop_all();
         for session in expired {
@@ -167,13 +171,18 @@ impl Shard {
         senseless: &mut u64,
     ) -> Option<(SessionSlot, bool)> {
         let client_identifier = &*recovered.client_identifier;
-        if self.delivery.sessions().find(client_identifier).is_some() {
+        if self.delivery.clients.sessions().find(client_identifier).is_some() {
             return None;
         }
         let user = recovered.user.as_deref().map(Into::into);
         let slot = self.delivery.begin_session(client_identifier, user);
         for subscription in &recovered.subscriptions {
-            *senseless += u64::from(!self.restore_subscription(slot, subscription));
+            *senseless += u64::from(!self.routing.restore_subscription(
+                &mut self.delivery,
+                &mut self.outboxes,
+                slot,
+                subscription,
+            ));
         }
         let away_ms = recovered
             .away_since_ms
@@ -182,7 +191,7 @@ impl Shard {
         // The seconds are taken from what is left, as the monotonic clock may have begun after the client went.
         let away_since = Timestamp(self.now.0.saturating_sub(away_ms % 1000 * NS_PER_MS));
         let wall = self.delivery.journal.wall;
-        let session = self.delivery.session_mut(slot)?;
+        let session = self.delivery.clients.session_mut(slot)?;
         session.number = recovered.number;
         session.set_order(recovered.next_order.saturating_sub(1));
         session.disconnected_at = away_since;
@@ -207,9 +216,15 @@ impl Shard {
         let expires_at = session.expires_at();
         if recovered.away_since_ms.is_none() {
             // From now on, over further starts too.
-            self.delivery.note_session(slot);
+            self.delivery
+                .clients
+                .note_session(&mut self.delivery.journal, slot);
         }
-        self.delivery.restore_messages(slot, recovered, state, senseless);
+        let clients = &mut self.delivery.clients;
+        let (messages, bytes) = clients.restore_messages(slot, recovered, state, senseless);
+        let counters = self.delivery.counters();
+        counters.queued_messages.add(messages);
+        counters.queued_bytes.add(bytes);
         self.timers
             .set(expires_at, Timer::SessionExpiry { session: slot });
         if let Some(due) = will_due {
@@ -217,9 +232,17 @@ impl Shard {
         }
         Some((slot, !never && left_s == 0))
     }
+}
 
+impl Routing {
     /// Restores a subscription of a session; false if it is invalid.
-    fn restore_subscription(&mut self, session: SessionSlot, recovered: &RecoveredSubscription) -> bool {
+    fn restore_subscription(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        session: SessionSlot,
+        recovered: &RecoveredSubscription,
+    ) -> bool {
         let filter = &*recovered.filter;
         let options = SubscriptionOptions::from_byte(recovered.options);
         let shared = mqtt::topic::check_filter(filter)
@@ -230,61 +253,46 @@ impl Shard {
         };
         let identifier = Some(recovered.identifier).filter(|&identifier| identifier > 0);
         if shared.is_none() {
-            let slot = self.routing.find_or_insert(filter);
-            if self.subscription_of(session, slot).is_some() {
+            let slot = self.find_or_insert(filter);
+            if self.subscription_of(&delivery.clients, session, slot).is_some() {
                 return false;
             }
-            let listed = self.delivery.session(session);
+            let listed = delivery.clients.session(session);
             let listed_at =
                 SessionPosition::from_index(listed.map_or(0, |session| session.subscriptions.len()));
             let subscriber = Subscriber::new(session, listed_at, options, identifier);
-            self.add_subscription(slot, filter, subscriber);
+            self.add_subscription(delivery, outboxes, slot, filter, subscriber);
             return true;
         }
-        let group = self.routing.find_or_insert_group(filter);
-        if self.share_of(session, group).is_some() {
+        let group = self.find_or_insert_group(filter);
+        if self.share_of(&delivery.clients, session, group).is_some() {
             return false;
         }
         let subscriber = Subscriber::new(session, SessionPosition::from_index(0), options, None);
         let mut via = Via {
-            group: self.routing.group(group).map(|group| Arc::clone(&group.name)),
+            group: self.group(group).map(|group| Arc::clone(&group.name)),
             ..Via::default()
         };
         if let Some(identifier) = identifier {
             // One is short.
             let _ = via.identifiers.push(Property::SubscriptionIdentifier(identifier));
         }
-        self.join_group(group, subscriber, Rc::new(via));
-        self.member_disconnected(session);
+        self.join_group(delivery, outboxes, group, subscriber, Rc::new(via));
+        self.member_disconnected(delivery, outboxes, session);
         true
-    }
-
-    fn restore_retained(&mut self, retained: &[StoredMessage]) {
-        let source = Access::default();
-        for message in retained {
-            if self.retained.owner(message.topic()) == self.index {
-                let change = RetainedChange {
-                    message,
-                    ticket: Ticket::default(),
-                    publication: None,
-                    source: &source,
-                };
-                let counters = self.delivery.counters();
-                self.retained.apply(change, counters, &mut self.timers);
-            }
-        }
     }
 }
 
-impl Delivery {
-    /// Restores the messages of a session: those in flight and those in its queue.
+impl Clients {
+    /// Restores the messages of a session: those in flight and those in its queue. Returns how many and how many bytes
+    /// wait.
     fn restore_messages(
         &mut self,
         slot: SessionSlot,
         recovered: &RecoveredSession,
         state: &RecoveredState,
         senseless: &mut u64,
-    ) {
+    ) -> (u64, u64) {
         let bounds = Bounds {
             messages_max: UNLIMITED,
             bytes_max: UNLIMITED,
@@ -292,7 +300,8 @@ impl Delivery {
         let (mut messages, mut bytes) = (0, 0);
         let last_stored = recovered.rest.last().map_or(0, |range| range.to);
         let Some(session) = self.session_mut(slot) else {
-            return unreachable_state("a session that was just made");
+            unreachable_state("a session that was just made");
+            return (0, 0);
         };
         let mut later = Vec::new();
         for reference in &recovered.references {
@@ -328,9 +337,7 @@ impl Delivery {
             messages += range.messages;
             bytes += range.bytes;
         }
-        let counters = self.counters();
-        counters.queued_messages.add(messages);
-        counters.queued_bytes.add(bytes);
+        (messages, bytes)
     }
 }
 

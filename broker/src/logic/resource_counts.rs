@@ -58,15 +58,15 @@ impl Shard {
         let (filters, filter_nodes) = self.routing.filters();
         let (retained_nodes, retained, retained_passing) = self.retained.resource_counts();
         ResourceCounts {
-            connections: self.delivery.connections().len(),
-            dirty: self.delivery.dirty(),
-            sessions: self.delivery.sessions().len(),
-            client_identifiers: self.delivery.sessions().client_identifiers(),
+            connections: self.delivery.clients.connections().len(),
+            dirty: self.delivery.outputs.dirty(),
+            sessions: self.delivery.clients.sessions().len(),
+            client_identifiers: self.delivery.clients.sessions().client_identifiers(),
             filters,
             filter_names: self.routing.filter_names(),
             groups: self.routing.groups(),
             unclaimed: self.unclaimed.len(),
-            unstored: self.unstored(),
+            unstored: self.unstored.len(),
             filter_nodes,
             retained_nodes,
             retained,
@@ -77,25 +77,10 @@ impl Shard {
         }
     }
 
-    /// Bytes of memory that is reserved for packets whose end has not come.
-    #[must_use]
-    pub fn partial_bytes(&self) -> usize {
-        let connections = self.delivery.connections().iter();
-        connections
-            .map(|(_, connection)| connection.partial.capacity())
-            .sum()
-    }
-
     /// How many Topic Filters match a Topic Name, found anew: what a publish costs that no route is kept for, and no
     /// more.
     #[must_use]
     pub fn count_matching(&mut self, topic: &str) -> usize {
         self.routing.count_matching(topic)
-    }
-
-    /// Messages in the longest queue of a session, retained ones after SUBSCRIBE not counted.
-    #[must_use]
-    pub fn longest_queue(&self) -> u64 {
-        self.delivery.sessions().longest_queue()
     }
 }

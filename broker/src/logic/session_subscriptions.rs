@@ -5,23 +5,32 @@
 //! The first subscription of this shard to a filter, and the end of the last one, are announced to the other shards.
 
 use crate::limits;
-use crate::logic::Shard;
+use crate::logic::clients::Clients;
 use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
+use crate::logic::outbox::Outboxes;
+use crate::logic::routing::Routing;
 use crate::logic::routing::subscription::{
     Added, FilterSlot, Position, SessionPosition, Subscriber, is_wildcard,
 };
 use crate::logic::session::{Branches, Session, SessionSlot, SessionSubscription};
 use crate::logic::slots::shrink_list;
 
-impl Shard {
+impl Routing {
     /// Adds a session to the list of a filter that it is not in.
-    pub(super) fn add_subscription(&mut self, filter: FilterSlot, name: &str, subscriber: Subscriber) {
-        let Some(added) = self.routing.add(filter, subscriber) else {
+    pub(super) fn add_subscription(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        filter: FilterSlot,
+        name: &str,
+        subscriber: Subscriber,
+    ) {
+        let Some(added) = self.add(filter, subscriber) else {
             return unreachable_state("a filter that is gone");
         };
         let (Added::First { position } | Added::Another { position }) = added;
-        if let Some(session) = self.delivery.session_mut(subscriber.session) {
+        if let Some(session) = delivery.clients.session_mut(subscriber.session) {
             if session.subscriptions.is_empty() {
                 session.subscriptions.reserve_exact(1);
             }
@@ -29,25 +38,30 @@ impl Shard {
                 .subscriptions
                 .push(SessionSubscription { filter, position });
         }
-        self.delivery.counters().subscriptions.add(1);
-        self.count_branches(subscriber.session, name);
+        delivery.counters().subscriptions.add(1);
+        self.count_branches(delivery, subscriber.session, name);
         if matches!(added, Added::First { .. }) {
-            self.outboxes.announce_interest(name, true);
+            outboxes.announce_interest(name, true);
         }
     }
 
     /// All subscriptions of a session that ends.
-    pub(super) fn drop_subscriptions(&mut self, session: SessionSlot) {
+    pub(super) fn drop_subscriptions(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        session: SessionSlot,
+    ) {
         let last = |listed: usize| listed.checked_sub(1).map(SessionPosition::from_index);
-        while let Some(session_left) = self.delivery.session(session)
+        while let Some(session_left) = delivery.clients.session(session)
             && let Some(at) = last(session_left.subscriptions.len())
         {
-            self.drop_subscription(session, at);
+            self.drop_subscription(delivery, outboxes, session, at);
         }
-        while let Some(session_left) = self.delivery.session(session)
+        while let Some(session_left) = delivery.clients.session(session)
             && let Some(at) = last(session_left.shares().len())
         {
-            self.leave_group(session, at);
+            self.leave_group(delivery, outboxes, session, at);
         }
     }
 
@@ -57,11 +71,12 @@ impl Shard {
     /// [MQTT-3.10.4-1]
     pub(super) fn subscription_of(
         &self,
+        clients: &Clients,
         session: SessionSlot,
         filter: FilterSlot,
     ) -> Option<(SessionPosition, SessionSubscription)> {
-        let subscribers = self.routing.subscribers(filter);
-        let listed = &self.delivery.session(session)?.subscriptions;
+        let subscribers = self.subscribers(filter);
+        let listed = &clients.session(session)?.subscriptions;
         if listed.len() <= subscribers.len() {
             let (at, listed) = listed
                 .iter()
@@ -78,8 +93,8 @@ impl Shard {
     }
 
     /// A session has one more filter, which is in its list.
-    pub(super) fn count_branches(&mut self, slot: SessionSlot, name: &str) {
-        let Some(session) = self.delivery.session_mut(slot).filter(|_| is_wildcard(name)) else {
+    pub(super) fn count_branches(&self, delivery: &mut Delivery, slot: SessionSlot, name: &str) {
+        let Some(session) = delivery.clients.session_mut(slot).filter(|_| is_wildcard(name)) else {
             // No filter with wildcards, no branches.
             return;
         };
@@ -90,18 +105,18 @@ impl Shard {
         if session.wildcards < limits::BRANCHES_COUNTED_FROM {
             return;
         }
-        let mut branches = Box::new(Branches::new(self.delivery.settings().hash_seed));
-        let Some(session) = self.delivery.session(slot) else {
+        let mut branches = Box::new(Branches::new(delivery.settings().hash_seed));
+        let Some(session) = delivery.clients.session(slot) else {
             return unreachable_state("a session that subscribes and is gone");
         };
         let listed = session.subscriptions.iter();
-        let names = listed.filter_map(|listed| self.routing.name(listed.filter));
+        let names = listed.filter_map(|listed| self.name(listed.filter));
         let shares = session.shares().iter();
-        let shared = shares.filter_map(|share| self.routing.group(share.group).map(|group| &*group.name));
+        let shared = shares.filter_map(|share| self.group(share.group).map(|group| &*group.name));
         for name in names.chain(shared).filter(|name| is_wildcard(name)) {
             branches.add(of_subscription(name));
         }
-        if let Some(session) = self.delivery.session_mut(slot) {
+        if let Some(session) = delivery.clients.session_mut(slot) {
             session.rare().branches = Some(branches);
         }
     }
@@ -109,8 +124,14 @@ impl Shard {
     /// Takes the subscription at a place of the session's list away.
     ///
     /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
-    pub(super) fn drop_subscription(&mut self, session: SessionSlot, at: SessionPosition) {
-        let Some(leaving) = self.delivery.session_mut(session) else {
+    pub(super) fn drop_subscription(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        session: SessionSlot,
+        at: SessionPosition,
+    ) {
+        let Some(leaving) = delivery.clients.session_mut(session) else {
             return unreachable_state("a session that unsubscribes and is gone");
         };
         if at.index() >= leaving.subscriptions.len() {
@@ -119,34 +140,28 @@ impl Shard {
         let SessionSubscription { filter, position } = leaving.subscriptions.swap_remove(at.index());
         shrink_list(&mut leaving.subscriptions);
         if let Some(moved) = leaving.subscriptions.get(at.index()) {
-            self.routing.set_listed_at(moved.filter, moved.position, at);
+            self.set_listed_at(moved.filter, moved.position, at);
         }
-        if let Some(name) = self.routing.name(filter) {
+        if let Some(name) = self.name(filter) {
             forget_branches(leaving, name);
         }
-        let Some(removed) = self.routing.remove(filter, position) else {
+        let Some(removed) = self.remove(filter, position) else {
             return unreachable_state("a subscription that its filter does not know");
         };
         if let Some(moved) = removed.moved
-            && let Some(session) = self.delivery.session_mut(moved.session)
+            && let Some(session) = delivery.clients.session_mut(moved.session)
             && let Some(listed) = session.subscriptions.get_mut(moved.listed_at.index())
         {
             listed.position = position;
         }
-        self.delivery.counters().subscriptions.sub(1);
+        delivery.counters().subscriptions.sub(1);
         if let Some(name) = removed.last_of {
-            self.outboxes.announce_interest(&name, false);
+            outboxes.announce_interest(&name, false);
         }
     }
 }
 
-impl Delivery {
-    /// How many subscriptions a session has, Shared Subscriptions among them.
-    pub(super) fn subscriptions_of(&self, session: SessionSlot) -> usize {
-        self.session(session)
-            .map_or(0, |session| session.subscriptions.len() + session.shares().len())
-    }
-
+impl Clients {
     /// Whether one more filter of a session adds no more to the branching of walks than a session may.
     pub(super) fn has_room_for_branches(&mut self, session: SessionSlot, name: &str) -> bool {
         let branches = self.session_mut(session).and_then(Session::branches);

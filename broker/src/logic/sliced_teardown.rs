@@ -9,16 +9,19 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::limits;
-use crate::logic::Shard;
+use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
+use crate::logic::retained::RetainedMessages;
+use crate::logic::routing::Routing;
 use crate::logic::routing::subscription::SessionPosition;
-use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::{Session, SessionSlot};
+use crate::logic::share::Sharing;
+use crate::logic::via::Via;
 
 /// A session that ends over several turns, and how far its end has come.
 #[derive(Debug)]
-pub(super) struct Ending {
+struct Ending {
     session: SessionSlot,
     /// What it had in flight for groups.
     in_flight: VecDeque<(StoredMessage, Rc<Via>)>,
@@ -31,65 +34,78 @@ pub(super) fn end_work(session: &Session) -> u64 {
     listed as u64 * SUBSCRIPTION_WORK + queued as u64 * QUEUED_WORK
 }
 
-impl Shard {
-    /// Whether some session still has to be ended.
-    pub(super) fn has_endings(&self) -> bool {
-        !self.endings.is_empty()
+/// The sessions that end over several turns, in the order in which they began to.
+#[derive(Debug, Default)]
+pub(super) struct Endings(VecDeque<Ending>);
+
+impl Endings {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// A session without a connection ends, which takes too long to be done at once. Its Will was published.
-    pub(super) fn begin_ending(&mut self, slot: SessionSlot) {
-        self.delivery.begin_ending(slot);
-        let Some(session) = self.delivery.session_mut(slot) else {
+    pub(super) fn begin(&mut self, slot: SessionSlot, delivery: &mut Delivery, routing: &mut Routing) {
+        delivery.begin_ending(slot);
+        let Some(session) = delivery.clients.session_mut(slot) else {
             return unreachable_state("a session to be ended that is gone");
         };
         let in_flight = std::mem::take(&mut session.inflight).into_shared().collect();
         // No route names it from now on.
-        self.routing.rights_changed();
-        self.endings.push_back(Ending {
+        routing.rights_changed();
+        self.0.push_back(Ending {
             session: slot,
             in_flight,
         });
     }
 
-    /// Goes on with sessions that end, as long as there is work left. Not while other shards' queues are full: what it
-    /// puts there would keep this shard from flushing.
-    pub(super) fn continue_endings(&mut self) {
-        if self.is_blocked {
-            // It goes on in the next turn.
-            return;
-        }
-        while !self.work.is_spent()
-            && let Some(mut ending) = self.endings.pop_front()
+    /// Goes on with sessions that end, as long as there is work left. What they hold for groups goes to other members,
+    /// if these `inherit`.
+    pub(super) fn go_on(
+        &mut self,
+        retained: &mut RetainedMessages,
+        sharing: &mut Sharing<'_>,
+        inherit: bool,
+    ) {
+        while !sharing.work.is_spent()
+            && let Some(mut ending) = self.0.pop_front()
         {
-            if !self.continue_ending(&mut ending) {
-                self.endings.push_front(ending);
+            if !ending.go_on(retained, sharing, inherit) {
+                self.0.push_front(ending);
             }
         }
     }
+}
 
+impl Ending {
     /// A piece of the end of a session; true at its end.
-    fn continue_ending(&mut self, ending: &mut Ending) -> bool {
-        let slot = ending.session;
+    fn go_on(&mut self, retained: &mut RetainedMessages, sharing: &mut Sharing<'_>, inherit: bool) -> bool {
+        let slot = self.session;
         let last = |listed: usize| listed.checked_sub(1).map(SessionPosition::from_index);
-        while !self.work.is_spent() {
-            self.work.spend(SUBSCRIPTION_WORK);
-            if let Some(request) = self.retained.request_of(slot) {
-                self.retained.cancel_request(request, &mut self.outboxes);
+        while !sharing.work.is_spent() {
+            sharing.work.spend(SUBSCRIPTION_WORK);
+            let Sharing {
+                delivery,
+                routing,
+                outboxes,
+                ..
+            } = &mut *sharing;
+            if let Some(request) = retained.request_of(slot) {
+                retained.cancel_request(request, outboxes);
                 continue;
             }
-            let Some(session) = self.delivery.session(slot) else {
+            let Some(session) = delivery.clients.session(slot) else {
                 unreachable_state("a session that ends and is gone");
                 return true;
             };
             if let Some(at) = last(session.subscriptions.len()) {
-                self.drop_subscription(slot, at);
+                routing.drop_subscription(delivery, outboxes, slot, at);
             } else if let Some(at) = last(session.shares().len()) {
-                self.leave_group(slot, at);
-            } else if let Some((message, via)) = ending.in_flight.pop_front() {
-                self.hand_to_other_member(&message, &via);
-            } else if !self.drop_queued(slot) {
-                self.delivery.finish_ending(slot);
+                routing.leave_group(delivery, outboxes, slot, at);
+            } else if let Some((message, via)) = self.in_flight.pop_front() {
+                hand_to_other_member(sharing, inherit, &message, &via);
+            } else if !self.drop_queued(sharing, inherit) {
+                sharing.delivery.finish_ending(slot);
                 return true;
             }
         }
@@ -97,25 +113,25 @@ impl Shard {
     }
 
     /// Drops some of the messages that wait for a session that ends; false if there were none.
-    fn drop_queued(&mut self, slot: SessionSlot) -> bool {
+    fn drop_queued(&self, sharing: &mut Sharing<'_>, inherit: bool) -> bool {
         for _ in 0..limits::QUEUED_DROPPED_AT_ONCE {
-            let Some(queued) = self.delivery.pop_of_ending(slot) else {
+            let Some(queued) = sharing.delivery.pop_of_ending(self.session) else {
                 return false;
             };
             if let Some(via) = queued.via {
-                self.hand_to_other_member(&queued.message, &via);
+                hand_to_other_member(sharing, inherit, &queued.message, &via);
             }
         }
         true
     }
+}
 
-    /// Gives a message of an ended session's group to another member [MQTT-4.8.2-5].
-    fn hand_to_other_member(&mut self, message: &StoredMessage, via: &Via) {
-        if let Some(group) = &via.group
-            && !self.shuts_down
-        {
-            self.place_stored(group, message, None);
-        }
+/// Gives a message of an ended session's group to another member [MQTT-4.8.2-5].
+fn hand_to_other_member(sharing: &mut Sharing<'_>, inherit: bool, message: &StoredMessage, via: &Via) {
+    if let Some(group) = &via.group
+        && inherit
+    {
+        sharing.place_stored(group, message, None);
     }
 }
 

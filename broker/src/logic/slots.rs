@@ -8,6 +8,8 @@
 //! branch. A chunk without values has no memory, except for the first one, so that a single value that comes and goes
 //! costs no allocation.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 
@@ -214,6 +216,13 @@ pub(super) fn shrink_table<T>(table: &mut HashTable<T>, hash: impl Fn(&T) -> u64
     }
 }
 
+/// The same for a map of the standard library.
+pub(super) fn shrink_map<K: Eq + Hash, V, S: BuildHasher>(map: &mut HashMap<K, V, S>) {
+    if map.len() * 8 < map.capacity() && map.capacity() > SMALL {
+        map.shrink_to(map.len() * 2);
+    }
+}
+
 const SMALL: usize = 100;
 
 /// The same for a list, of which there may be many: also for a small one.
@@ -283,6 +292,7 @@ mod tests {
         let hash = |&number: &u64| number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut table = HashTable::new();
         let mut list: Vec<u64> = (0..10_000).collect();
+        let mut map: HashMap<u64, ()> = list.iter().map(|&number| (number, ())).collect();
         for number in &list {
             table.insert_unique(hash(number), *number, hash);
         }
@@ -293,8 +303,13 @@ mod tests {
                 .unwrap()
                 .remove();
             shrink_table(&mut table, hash);
-            assert_eq!((list.len(), table.len()), (number as usize, number as usize));
-            assert!(list.capacity() <= 4 * list.len() && table.capacity() <= SMALL.max(8 * table.len()));
+            map.remove(&number);
+            shrink_map(&mut map);
+            let left = number as usize;
+            assert_eq!((list.len(), table.len(), map.len()), (left, left, left));
+            assert!(list.capacity() <= 4 * left && table.capacity() <= SMALL.max(8 * left));
+            // A small one has a few more than twice what is in it.
+            assert!(map.capacity() <= (2 * SMALL).max(8 * left));
         }
     }
 

@@ -16,9 +16,16 @@ pub use store::{
 use store::{ShardLog, Statistics};
 
 use crate::limits;
-use crate::logic::connection::Deferring;
-use crate::logic::{ConnectionId, FirstNumbers, Shard};
 use crate::time::Timestamp;
+
+/// Bits of the number of a session or a publication that count; above them is the shard that gave it out.
+pub(in crate::logic) const COUNT_BITS: u32 = 48;
+
+/// How many its shard had given out then, over all starts: of two numbers of one shard the later one has the higher
+/// count.
+pub(crate) fn count_of(number: u64) -> u64 {
+    number & ((1 << COUNT_BITS) - 1)
+}
 
 /// The number of a message that the store keeps, as it goes from shard to shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,41 +162,6 @@ impl WallClock {
             u64::MAX => Timestamp::NEVER,
             wall_ns => Timestamp(wall_ns.saturating_sub(self.offset_ns)),
         }
-    }
-}
-
-impl Shard {
-    /// From now on what happens goes to a store, which it must before the first client connects.
-    pub fn open_store(&mut self, store: Box<dyn Store>, wall: WallClock, first: FirstNumbers) {
-        self.delivery.journal.open(store, wall, first);
-    }
-
-    /// Hands over what is to be stored; before the batches for other shards are pushed, so that whatever they cause is
-    /// stored later.
-    #[inline]
-    pub fn submit_records(&mut self) {
-        self.delivery.journal.submit();
-        // Where nothing waits for the disk.
-        self.delivery.release_deferred();
-    }
-
-    /// Whether a packet of the connection waits until the store has what it promises, or a message of its session's
-    /// queue until the store has read it.
-    #[must_use]
-    pub fn waits_for_store(&self, id: ConnectionId) -> bool {
-        let connection = self.delivery.connection_by_id(id);
-        connection.is_some_and(|connection| {
-            let session = self.delivery.session(connection.session);
-            let queue = session.and_then(|session| session.queue.as_ref());
-            connection.deferring != Deferring::Nothing || queue.is_some_and(|queue| queue.is_being_read())
-        })
-    }
-
-    /// Whether there is a store in which nothing becomes durable any more: the broker has to end.
-    #[inline]
-    #[must_use]
-    pub fn store_has_failed(&self) -> bool {
-        self.delivery.journal.has_failed()
     }
 }
 

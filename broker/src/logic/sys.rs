@@ -1,7 +1,8 @@
 //! `$SYS`: figures of the broker itself, under mosquitto's names.
 //!
 //! Invariants: shard 0 owns the topics below `$SYS` and publishes them for all shards, from the counters of all shards.
-//! It does so every `sys_interval`, with RETAIN, and only for values that changed.
+//! It does so every `sys_interval`, with RETAIN, and only for values that changed. The names are those of the manual of
+//! mosquitto 2.1; the counters by packet type are there too, which its program leaves out.
 
 use std::sync::Arc;
 
@@ -78,11 +79,35 @@ const TOTALS: [(&str, Read); 18] = [
 
 const MINUTES: [(&str, f64); 3] = [("1min", 60.0), ("5min", 300.0), ("15min", 900.0)];
 
-/// The numbers under `$SYS/broker` that are counted, with their topics: those that a round of `$SYS` publishes.
-pub fn sys_totals(shards: &[ShardCounters]) -> impl Iterator<Item = (String, u64)> {
-    TOTALS
-        .into_iter()
-        .map(|(name, read)| (format!("$SYS/broker/{name}"), sum(shards, read)))
+/// The packets of `$SYS/broker/mqtt`, with the directions in which a broker has them: received, sent.
+const PACKETS: [(&str, bool, bool); 15] = [
+    ("auth", true, true),
+    ("connack", false, true),
+    ("connect", true, false),
+    ("disconnect", true, true),
+    ("pingreq", true, false),
+    ("pingresp", false, true),
+    ("puback", true, true),
+    ("pubcomp", true, true),
+    ("publish", true, true),
+    ("pubrec", true, true),
+    ("pubrel", true, true),
+    ("suback", false, true),
+    ("subscribe", true, false),
+    ("unsuback", false, true),
+    ("unsubscribe", true, false),
+];
+
+/// The value of `$SYS/broker/version`.
+pub const SYS_VERSION: &str = concat!("midge version ", env!("CARGO_PKG_VERSION"));
+
+/// The figures of `$SYS`, for who asks in place of a subscription.
+#[derive(Clone, Debug, Default)]
+pub struct SysFigures {
+    /// Names below `$SYS/broker`, and numbers.
+    pub numbers: Vec<(String, u64)>,
+    /// The same of rates a minute.
+    pub loads: Vec<(String, f64)>,
 }
 
 impl Shard {
@@ -99,7 +124,9 @@ impl Shard {
         sys.round(now, &counters, &mut |name, text| self.publish_figure(name, text));
         self.sys = sys;
         if let Some(store) = self.delivery.journal.statistics() {
-            self.publish_store(&store);
+            report_store(&store, &mut |name, number| {
+                self.publish_figure(name, &number.to_string())
+            });
         }
     }
 
@@ -113,31 +140,15 @@ impl Shard {
     /// Publishes a line of the log; `topic` is what follows `$SYS/broker/log/`.
     pub fn publish_log(&mut self, now: Timestamp, topic: &str, line: &[u8]) {
         self.begin(now);
-        self.publish_event(&format!("$SYS/broker/log/{topic}"), line);
+        self.publish_of_broker(&format!("$SYS/broker/log/{topic}"), line, false);
     }
 
-    fn publish_store(&mut self, store: &Statistics) {
-        for (name, number) in [
-            ("store/commits", store.commits),
-            ("store/bytes/written", store.bytes_written),
-            ("store/bytes/live", store.bytes_live),
-            ("store/bytes/disk", store.bytes_total),
-            ("store/segments/oldest", store.segment_oldest),
-            ("store/quarantined", store.quarantined),
-            (
-                "store/sync/p99 microseconds",
-                store.sync_us.value_at_quantile(0.99),
-            ),
-        ] {
-            self.publish_figure(name, &number.to_string());
-        }
-    }
-
+    /// Publishes a figure, unless it is as before.
     fn publish_figure(&mut self, name: &str, text: &str) {
         let topic = format!("$SYS/broker/{name}");
         let retained = self.retained.get(&topic);
         if retained.is_none_or(|message| message.payload() != text.as_bytes()) {
-            self.publish_sys_message(&topic, text.as_bytes());
+            self.publish_of_broker(&topic, text.as_bytes(), true);
         }
     }
 }
@@ -146,20 +157,42 @@ impl Shard {
 type Publish<'a> = &'a mut dyn FnMut(&str, &str);
 
 impl Sys {
-    /// Reports all figures; each is read when it is reported, so that it counts those before it.
+    /// The figures of now; the rates are those of the last round.
+    pub(super) fn figures(&self, counters: &[ShardCounters]) -> SysFigures {
+        let mut figures = SysFigures::default();
+        self.report_numbers(counters, &mut |name, number| {
+            figures.numbers.push((name.to_owned(), number));
+        });
+        self.report_loads(&mut |name, average| figures.loads.push((name.to_owned(), average)));
+        figures
+    }
+
+    /// Publishes all figures; each is read when it is reported, so that it counts those before it.
     fn round(&mut self, now: Timestamp, counters: &[ShardCounters], publish: Publish<'_>) {
         let started_at = *self.started_at.get_or_insert_with(|| {
             self.published_at = now;
             now
         });
-        publish("version", concat!("midge version ", env!("CARGO_PKG_VERSION")));
+        publish("version", SYS_VERSION);
         publish("uptime", &format!("{} seconds", now.since_s(started_at)));
-        self.report_clients(counters, publish);
-        self.report_loads(now, counters, publish);
-        let mut report = |name: &str, number: u64| publish(name, &number.to_string());
+        let connected = sum(counters, |counters| &counters.clients_connected);
+        self.clients_max = self.clients_max.max(connected);
+        self.add_loads(now, counters);
+        self.report_loads(&mut |name, average| publish(name, &format!("{average:.2}")));
+        self.report_numbers(counters, &mut |name, number| publish(name, &number.to_string()));
+        self.published_at = now;
+    }
+
+    fn report_numbers(&self, counters: &[ShardCounters], report: &mut dyn FnMut(&str, u64)) {
         for (name, read) in TOTALS {
             report(name, sum(counters, read));
         }
+        let sessions = sum(counters, |counters| &counters.sessions);
+        let connected = sum(counters, |counters| &counters.clients_connected);
+        let away = sessions.saturating_sub(connected);
+        report("clients/disconnected", away);
+        report("clients/inactive", away);
+        report("clients/maximum", self.clients_max.max(connected));
         let retained = sum(counters, |counters| &counters.retained);
         let stored = retained.saturating_add(sum(counters, |counters| &counters.queued_messages));
         report("messages/stored", stored);
@@ -171,28 +204,71 @@ impl Sys {
         report("retained messages/count", retained);
         report("heap/current", self.resident_bytes);
         report("heap/maximum", self.resident_bytes_max);
-        self.published_at = now;
+        report("packet/out/count", packets_waiting(counters));
+        report_packets(counters, report);
     }
 
-    fn report_clients(&mut self, counters: &[ShardCounters], publish: Publish<'_>) {
-        let sessions = sum(counters, |counters| &counters.sessions);
-        let connected = sum(counters, |counters| &counters.clients_connected);
-        self.clients_max = self.clients_max.max(connected);
-        let away = sessions.saturating_sub(connected).to_string();
-        publish("clients/disconnected", &away);
-        publish("clients/inactive", &away);
-        publish("clients/maximum", &self.clients_max.to_string());
-    }
-
-    fn report_loads(&mut self, now: Timestamp, counters: &[ShardCounters], publish: Publish<'_>) {
+    fn add_loads(&mut self, now: Timestamp, counters: &[ShardCounters]) {
         let elapsed_s = now.since_ns(self.published_at) as f64 / 1e9;
-        for ((name, read), load) in LOADS.into_iter().zip(&mut self.loads) {
+        for ((_, read), load) in LOADS.into_iter().zip(&mut self.loads) {
             load.add(sum(counters, read), elapsed_s);
+        }
+    }
+
+    fn report_loads(&self, report: &mut dyn FnMut(&str, f64)) {
+        for ((name, _), load) in LOADS.into_iter().zip(&self.loads) {
             for ((minutes, _), average) in MINUTES.into_iter().zip(load.averages) {
-                publish(&format!("load/{name}/{minutes}"), &format!("{average:.2}"));
+                report(&format!("load/{name}/{minutes}"), average);
             }
         }
     }
+}
+
+/// The packets that wait for sockets, about: their bytes are known, and how long a packet is on the average.
+fn packets_waiting(counters: &[ShardCounters]) -> u64 {
+    let waiting = u128::from(sum(counters, |counters| &counters.output_bytes));
+    let packets = u128::from(sum(counters, |counters| &counters.packets_sent));
+    let bytes = u128::from(sum(counters, |counters| &counters.bytes_sent));
+    let about = (waiting * packets).checked_div(bytes).unwrap_or(waiting.min(1));
+    u64::try_from(about.max(waiting.min(1))).unwrap_or(u64::MAX)
+}
+
+fn report_store(store: &Statistics, report: &mut dyn FnMut(&str, u64)) {
+    for (name, number) in [
+        ("store/commits", store.commits),
+        ("store/bytes/written", store.bytes_written),
+        ("store/bytes/live", store.bytes_live),
+        ("store/bytes/disk", store.bytes_total),
+        ("store/segments/oldest", store.segment_oldest),
+        ("store/quarantined", store.quarantined),
+        (
+            "store/sync/p99 microseconds",
+            store.sync_us.value_at_quantile(0.99),
+        ),
+    ] {
+        report(name, number);
+    }
+}
+
+fn report_packets(counters: &[ShardCounters], report: &mut dyn FnMut(&str, u64)) {
+    let by_type: Vec<_> = counters.iter().map(ShardCounters::packets_by_type).collect();
+    let of = |label: &str, direction: usize| -> u64 {
+        let directions = by_type.iter().filter_map(|directions| directions.get(direction));
+        let packets = directions.flatten().filter(|(other, _)| *other == label);
+        packets.map(|(_, count)| count).sum()
+    };
+    for (label, is_received, is_sent) in PACKETS {
+        if is_received {
+            report(&format!("mqtt/{label}/received"), of(label, 0));
+        }
+        if is_sent {
+            report(&format!("mqtt/{label}/sent"), of(label, 1));
+        }
+    }
+    report(
+        "mqtt/publish/dropped",
+        sum(counters, |counters| &counters.publishes_dropped),
+    );
 }
 
 fn sum(counters: &[ShardCounters], read: Read) -> u64 {

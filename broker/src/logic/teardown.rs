@@ -11,8 +11,9 @@ use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::limits;
 use crate::logic::Shard;
-use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Stage};
-use crate::logic::counters::{DisconnectCause, EventKind};
+use crate::logic::connection::{ConnectionId, ConnectionSlot, Stage};
+use crate::logic::counters::DisconnectCause;
+use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::session::will::Will;
@@ -22,6 +23,27 @@ use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
 impl Shard {
+    /// The connection's socket is gone: its Will is published if due, the session stays or ends, the slot is free.
+    pub fn lost(&mut self, now: Timestamp, id: ConnectionId) {
+        self.lost_by(now, id, DisconnectCause::Closed);
+    }
+
+    /// As [`Self::lost`], with another cause than that the client has closed the stream.
+    pub fn lost_by(&mut self, now: Timestamp, id: ConnectionId, cause: DisconnectCause) {
+        self.begin(now);
+        self.work.spend(limits::CONNECTION_WORK);
+        if self.delivery.clients.by_id(id).is_some() {
+            let client = self.delivery.count_disconnect(id.slot, cause, None);
+            self.detach(id.slot, true);
+            self.publish_disconnected(client, cause, None);
+            let Delivery { flow, clients, .. } = &mut self.delivery;
+            flow.connection_closed(clients, &mut self.timers, &mut self.outboxes, id);
+            self.partials.forget(&mut self.delivery.clients, id.slot);
+            self.client_times.forget(id);
+            self.delivery.clients.remove_connection(id.slot);
+        }
+    }
+
     /// The client broke the protocol: in 5.0 it is notified why [MQTT-4.13.1-1], then the connection closes.
     pub(super) fn protocol_error(&mut self, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
         self.delivery.counters().protocol_errors.add(1);
@@ -32,7 +54,19 @@ impl Shard {
     ///
     /// [MQTT-3.14.2-2], [MQTT-3.14.4-1], [MQTT-3.14.4-2]
     pub(super) fn disconnect(&mut self, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
-        let Some(connection) = self.delivery.connection(slot) else {
+        self.disconnect_with(slot, reason, why, DisconnectCause::Broker(reason), why);
+    }
+
+    /// As [`Self::disconnect`]; `detail` is for operators, and stands where the event is remembered.
+    pub(super) fn disconnect_with(
+        &mut self,
+        slot: ConnectionSlot,
+        reason: ReasonCode,
+        why: &str,
+        cause: DisconnectCause,
+        detail: &str,
+    ) {
+        let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a connection to be ended that is gone");
         };
         if connection.stage == Stage::Connected && connection.version == ProtocolVersion::V5 {
@@ -41,28 +75,24 @@ impl Shard {
                     Disconnect { reason, properties }.encode(version, out);
                 });
         }
-        self.close(slot, why, true, DisconnectCause::Broker(reason));
-    }
-
-    /// Counts the end of a connection, if a client has it: once. Whose it is, if that is to be published.
-    pub(super) fn count_disconnect(
-        &mut self,
-        slot: ConnectionSlot,
-        cause: DisconnectCause,
-    ) -> Option<Box<str>> {
-        let connection = self.delivery.connections().get(slot)?;
-        let session = self.delivery.session(connection.session)?;
-        let (counters, client) = (self.delivery.counters(), &session.client_identifier);
-        counters.disconnects.add(cause, 1);
-        counters
-            .events
-            .remember(self.now, EventKind::Disconnected, cause.label(), client, None);
-        self.delivery.settings().client_events.then(|| client.clone())
+        self.close_with(slot, why, true, cause, Some(detail));
     }
 
     /// From now on the connection only drains; its session is detached.
     pub(super) fn close(&mut self, slot: ConnectionSlot, why: &str, with_will: bool, cause: DisconnectCause) {
-        let Some((connection, sessions)) = self.delivery.connection_and_sessions(slot) else {
+        self.close_with(slot, why, with_will, cause, None);
+    }
+
+    fn close_with(
+        &mut self,
+        slot: ConnectionSlot,
+        why: &str,
+        with_will: bool,
+        cause: DisconnectCause,
+        detail: Option<&str>,
+    ) {
+        let (connections, sessions) = self.delivery.clients.both();
+        let Some(connection) = connections.get_mut(slot) else {
             return unreachable_state("a connection to be closed that is gone");
         };
         if connection.stage == Stage::Closing {
@@ -73,10 +103,10 @@ impl Shard {
         let rare = connection.rare();
         rare.client_identifier = client_identifier;
         rare.why_closing = Some(why.into());
-        self.drop_partial(slot);
-        let client = self.count_disconnect(slot, cause);
+        self.partials.forget(&mut self.delivery.clients, slot);
+        let client = self.delivery.count_disconnect(slot, cause, detail);
         self.detach(slot, with_will);
-        if let Some(connection) = self.delivery.connection(slot) {
+        if let Some(connection) = self.delivery.clients.connection(slot) {
             connection.stage = Stage::Closing;
         }
         self.publish_disconnected(client, cause, Some(why));
@@ -87,7 +117,7 @@ impl Shard {
     ///
     /// [MQTT3-3.1.2-10], [MQTT3-4.1.0-2], [MQTT-4.1.0-1], [MQTT-4.1.0-2]
     pub(super) fn detach(&mut self, slot: ConnectionSlot, with_will: bool) {
-        let Some(connection) = self.delivery.connection(slot) else {
+        let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a connection to be detached that is gone");
         };
         let session_slot = connection.session.take();
@@ -99,73 +129,44 @@ impl Shard {
         }
         self.timers
             .cancel(connection.watched_until, Timer::KeepAlive { slot });
-        self.consumer_detached(slot);
+        let Delivery { flow, clients, .. } = &mut self.delivery;
+        flow.consumer_detached(clients, &mut self.timers, &mut self.outboxes, slot);
         let Some(session_slot) = session_slot else {
             // CONNECT has not come, or it is detached since it began to close.
             return;
         };
-        let Some(session) = self.delivery.session_mut(session_slot) else {
+        let Some(session) = self.delivery.clients.session_mut(session_slot) else {
             return unreachable_state("a connection of a session that is gone");
         };
         session.disconnected_at = self.now;
         let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
         let cost = end_work(session);
         let will = session.take_will().filter(|_| with_will);
-        self.delivery.detach(session_slot);
+        self.delivery.clients.detach(session_slot);
         if expiry_s > 0 || cost <= limits::END_WORK_AT_ONCE {
             // One that ends over several turns leaves its groups then.
-            self.member_disconnected(session_slot);
+            self.routing
+                .member_disconnected(&mut self.delivery, &mut self.outboxes, session_slot);
         }
         self.delivery.counters().clients_connected.sub(1);
         if let Some(will) = will {
             if will.delay_s == 0 || expiry_s == 0 {
                 self.publish_will(&will);
             } else {
-                self.delay_will(session_slot, will);
+                let due = self.now.plus_s(u64::from(will.delay_s));
+                let clients = &mut self.delivery.clients;
+                clients.delay_will(&mut self.timers, session_slot, due, will);
             }
         }
         if expiry_s == 0 {
             self.end_session(session_slot);
         } else {
-            self.delivery.note_session(session_slot);
+            self.delivery
+                .clients
+                .note_session(&mut self.delivery.journal, session_slot);
             self.timers.set(
                 expires_at,
                 Timer::SessionExpiry {
-                    session: session_slot,
-                },
-            );
-        }
-    }
-
-    /// Keeps a Will back for its Will Delay Interval.
-    fn delay_will(&mut self, session_slot: SessionSlot, will: Box<Will>) {
-        self.timers.set(
-            self.now.plus_s(u64::from(will.delay_s)),
-            Timer::WillDelay {
-                session: session_slot,
-            },
-        );
-        if let Some(session) = self.delivery.session_mut(session_slot) {
-            session.set_will(Some(will));
-        }
-    }
-
-    /// A session without a connection gets one, or ends: its timers are to come up no more.
-    pub(super) fn cancel_session_timers(&mut self, session_slot: SessionSlot) {
-        let Some(session) = self.delivery.session(session_slot) else {
-            return unreachable_state("timers of a session that is gone");
-        };
-        self.timers.cancel(
-            session.expires_at(),
-            Timer::SessionExpiry {
-                session: session_slot,
-            },
-        );
-        if let Some(will) = session.will() {
-            let due = session.disconnected_at.plus_s(u64::from(will.delay_s));
-            self.timers.cancel(
-                due,
-                Timer::WillDelay {
                     session: session_slot,
                 },
             );
@@ -192,7 +193,7 @@ impl Shard {
         }
         let _ = properties.extend_raw(will.message.properties());
         let (topic, payload) = (will.message.topic(), will.message.payload());
-        let retain = will.message.retain() && !self.refuses_retained(topic, payload);
+        let retain = will.message.retain() && !self.retained.refuses(&self.delivery, topic, payload);
         let message = Message {
             topic: will.message.topic(),
             qos: will.message.qos(),
@@ -209,19 +210,26 @@ impl Shard {
 
     /// Ends a session that has no connection.
     pub(super) fn end_session(&mut self, slot: SessionSlot) {
-        self.cancel_session_timers(slot);
-        let cost = self.delivery.session(slot).map_or(0, end_work);
+        self.delivery
+            .clients
+            .cancel_session_timers(&mut self.timers, slot);
+        let cost = self.delivery.clients.session(slot).map_or(0, end_work);
         if cost > limits::END_WORK_AT_ONCE {
-            let will = self.delivery.session_mut(slot).and_then(Session::take_will);
-            self.begin_ending(slot);
+            let will = self
+                .delivery
+                .clients
+                .session_mut(slot)
+                .and_then(Session::take_will);
+            self.endings.begin(slot, &mut self.delivery, &mut self.routing);
             if let Some(will) = will {
                 self.publish_will(&will);
             }
             return;
         }
         self.work.spend(cost);
-        self.forget_requests(slot);
-        self.drop_subscriptions(slot);
+        self.retained.forget_requests(&mut self.outboxes, slot);
+        self.routing
+            .drop_subscriptions(&mut self.delivery, &mut self.outboxes, slot);
         let Some(mut session) = self.delivery.end_session(slot) else {
             return unreachable_state("a session to be ended that is gone");
         };
@@ -230,30 +238,9 @@ impl Shard {
             self.publish_will(&will);
         }
         // [MQTT-4.8.2-5]
-        let mut session = self.redistribute_messages(session);
-        self.delivery.note_end(&mut session);
-    }
-
-    /// Disconnects all: the process ends. Wills are published first, as after any connection that the
-    /// client did not end itself; those with a delay of sessions that the store keeps wait there until the broker runs
-    /// again, and those of other sessions are due, because their sessions end. Whoever connects from now on is answered
-    /// that the broker is not available.
-    pub fn shut_down(&mut self, now: Timestamp) {
-        self.begin(now);
-        self.shuts_down = true;
-        for will in self.delivery.sessions_mut().take_due_wills() {
-            self.publish_will(&will);
+        if !self.forgets_messages() {
+            session = self.sharing().redistribute_messages(session);
         }
-        let all: Vec<ConnectionId> = self.delivery.connections().iter().map(connection_id).collect();
-        for id in all {
-            self.disconnect(id.slot, ReasonCode::ServerShuttingDown, "the broker shuts down");
-        }
-    }
-}
-
-fn connection_id((slot, connection): (ConnectionSlot, &Connection)) -> ConnectionId {
-    ConnectionId {
-        slot,
-        generation: connection.generation,
+        self.delivery.journal.append_end(&mut session);
     }
 }

@@ -7,35 +7,46 @@ use mqtt::ReasonCode;
 
 use crate::logic::Shard;
 use crate::logic::connection::{ConnectionSlot, Stage};
-use crate::logic::inconsistency::unreachable_state;
+use crate::logic::delivery::Delivery;
+use crate::logic::inconsistency::{count_found, unreachable_state};
 use crate::logic::session::SessionSlot;
+use crate::logic::share::Sharing;
 use crate::logic::timer::Timer;
-use crate::logic::topic_tree::NodeSlot;
 use crate::time::Timestamp;
 
 impl Shard {
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Timestamp) {
         self.begin(now);
-        self.count_inconsistencies();
+        count_found(self.index, self.delivery.counters());
         self.delivery.release_deferred();
         self.begin_flow();
         let walk = self.delivery.settings().work.walk;
         self.work.extend_turn(walk);
-        self.continue_retained_walks(now);
+        self.retained
+            .continue_walks(&mut self.delivery, &self.routing, &mut self.outboxes);
         while !self.work.is_spent()
             && let Some(timer) = self.timers.take_due(now)
         {
             self.work.spend(TIMER_WORK);
             match timer {
                 Timer::KeepAlive { slot } => self.check_keep_alive(slot),
-                Timer::SessionExpiry { session } => self.expire_session(session),
+                Timer::SessionExpiry { session } => {
+                    self.delivery.counters().sessions_expired.add(1);
+                    self.end_session(session);
+                }
                 Timer::WillDelay { session } => self.publish_delayed_will(session),
-                Timer::Retained { node } => self.expire_retained(node),
+                Timer::Retained { node } => {
+                    self.retained.expire(now, node, self.delivery.counters());
+                }
                 Timer::Flow { slot } => self.flow_timer_due(slot),
-                Timer::Unclaimed => self.place_unclaimed(),
+                Timer::Unclaimed => self.sharing().place_unclaimed(),
                 Timer::Output => self.output_timer_due(),
-                Timer::Store => self.store_timer_due(),
+                Timer::Store => {
+                    let is_backlogged = self.delivery.journal.keeps_waiting();
+                    let Delivery { flow, clients, .. } = &mut self.delivery;
+                    flow.store_timer_due(clients, &mut self.timers, &mut self.outboxes, is_backlogged);
+                }
                 Timer::Unstored => self.unstored_timer_due(),
                 Timer::Sys => self.publish_sys(),
             }
@@ -45,20 +56,35 @@ impl Shard {
         self.begin_flow();
     }
 
-    /// Sets the timer of a connection's keep alive, for its present deadline.
-    pub(super) fn watch_keep_alive(&mut self, slot: ConnectionSlot) {
-        let Some(connection) = self.delivery.connection(slot) else {
-            return unreachable_state("a keep alive of no connection");
+    /// Goes on with sessions that end. Not while other shards' queues are full: what it puts there would keep this
+    /// shard from flushing.
+    fn continue_endings(&mut self) {
+        if self.is_blocked || self.endings.is_empty() {
+            // It goes on in the next turn.
+            return;
+        }
+        let inherit = !self.forgets_messages();
+        let mut sharing = Sharing {
+            delivery: &mut self.delivery,
+            routing: &mut self.routing,
+            outboxes: &mut self.outboxes,
+            timers: &mut self.timers,
+            work: &mut self.work,
+            unclaimed: &mut self.unclaimed,
         };
-        connection.watched_until = connection.keep_alive_deadline();
-        self.timers
-            .set(connection.watched_until, Timer::KeepAlive { slot });
+        self.endings.go_on(&mut self.retained, &mut sharing, inherit);
+    }
+
+    /// Whether something goes on in each turn until it is done: retained messages are looked for, or sessions end.
+    #[must_use]
+    pub fn has_walks(&self) -> bool {
+        self.retained.has_work() || !self.endings.is_empty()
     }
 
     /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-22].
     fn check_keep_alive(&mut self, slot: ConnectionSlot) {
         let high = self.delivery.settings().client_output.high;
-        let Some(connection) = self.delivery.connection(slot) else {
+        let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a keep alive of no connection");
         };
         if connection.stage != Stage::Connected {
@@ -68,30 +94,24 @@ impl Shard {
             connection.last_received = self.now;
         }
         if connection.keep_alive_deadline() > self.now {
-            self.watch_keep_alive(slot);
+            self.delivery.clients.watch_keep_alive(&mut self.timers, slot);
         } else {
             self.disconnect(slot, ReasonCode::KeepAliveTimeout, "keep alive exceeded");
         }
     }
 
-    fn expire_session(&mut self, session: SessionSlot) {
-        self.delivery.counters().sessions_expired.add(1);
-        self.end_session(session);
-    }
-
     fn publish_delayed_will(&mut self, session: SessionSlot) {
         let will = self
             .delivery
+            .clients
             .session_mut(session)
             .and_then(|session| session.take_will());
         if let Some(will) = will {
             self.publish_will(&will);
-            self.delivery.note_session(session);
+            self.delivery
+                .clients
+                .note_session(&mut self.delivery.journal, session);
         }
-    }
-
-    fn expire_retained(&mut self, node: NodeSlot) {
-        self.retained.expire(self.now, node, self.delivery.counters());
     }
 }
 

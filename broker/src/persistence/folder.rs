@@ -1,12 +1,13 @@
 //! Whether a start could use the folder of the store, without changing or locking it.
 //!
-//! Invariants: a broker may run on it. What is in the files is not read, but for the version of their format.
+//! Invariants: a broker may run on it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::Access;
+use store::Damage;
 
 use crate::config::Persistence;
 use crate::privileges::SystemUser;
@@ -26,6 +27,19 @@ pub(crate) fn check_folder(persistence: &Persistence, user: Option<&SystemUser>)
         Some(folder) => may_write(folder, user),
         None => Ok(()),
     }
+}
+
+/// What a start would report of damage in the folder, if there is some.
+pub(crate) fn find_damage(persistence: &Persistence) -> Option<String> {
+    let damage = store::damage(&persistence.folder).ok()?;
+    damage_warning(persistence, &damage)
+}
+
+/// What was damaged, and what becomes of it.
+pub(super) fn damage_warning(persistence: &Persistence, damage: &Damage) -> Option<String> {
+    let findings = damage.findings.join("; ");
+    let folder = persistence.folder.display();
+    (!damage.is_none()).then(|| format!("{folder}: {damage}; what is damaged is left out: {findings}."))
 }
 
 fn may_write(folder: &Path, user: Option<&SystemUser>) -> Result<(), String> {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use store::{Log, Options, Recovered, ShardLog, StorageThread, StoreError};
 use transport::clock::monotonic_ns;
 
-pub(crate) use self::folder::check_folder;
+pub(crate) use self::folder::{check_folder, find_damage};
 use self::progress::ProgressReport;
 use crate::config::{Durability, Persistence};
 use crate::limits;
@@ -84,13 +84,8 @@ impl Persisted {
         let mut report = |read| progress.report(read);
         let (mut log, recovered) =
             store::open_reporting(&persistence.folder, &options, Box::new(wake), &mut report)?;
-        if !recovered.damage.is_none() {
-            let damage = &recovered.damage;
-            tracing::error!(
-                "{}: {damage}; what is damaged is left out: {}.",
-                persistence.folder.display(),
-                damage.findings.join("; ")
-            );
+        if let Some(warning) = folder::damage_warning(persistence, &recovered.damage) {
+            tracing::error!("{warning}");
         }
         let (state, routed) = restore(&mut log, recovered, wall, wall_ms, upgrades_qos)?;
         tracing::info!(

@@ -1,6 +1,7 @@
 //! What the log brought back, as the shards take it.
 //!
-//! Invariants: a message that is no message is left out, and so is what waits for it.
+//! Invariants: a message that is no message is left out, and so is what waits for it. What is routed anew is in the
+//! order in which it was published, wherever in the log it lies by now.
 
 use std::collections::HashMap;
 
@@ -8,7 +9,7 @@ use store::{Recovered, RecoveredPublication};
 
 use super::reroute::UnroutedPublication;
 use crate::logic::recover::RecoveredState;
-use crate::logic::store::WallClock;
+use crate::logic::store::{WallClock, count_of};
 use crate::logic::{FirstNumbers, StoredMessage};
 
 /// The state, and the publications that a shard had not taken.
@@ -38,9 +39,10 @@ pub(super) fn state_of(
         }
         messages.insert(id, message);
     }
+    unrouted.sort_by_key(|unrouted| count_of(unrouted.publication));
     let mut sessions = recovered.sessions;
     // Of two of one client the older one was ending.
-    sessions.sort_by_key(|session| std::cmp::Reverse(session.number << 16));
+    sessions.sort_by_key(|session| std::cmp::Reverse(count_of(session.number)));
     let retained = recovered.retained.iter();
     let state = RecoveredState {
         sessions,

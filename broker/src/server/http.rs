@@ -9,8 +9,12 @@ use std::time::SystemTime;
 use super::error::ServerError;
 use crate::admission::ListenerCounts;
 use crate::config::{Configuration, ListenerSocket, Protocol};
-use crate::http::{Api, ApiState, ControlSocket, Pages, WatchedStore, counted, described};
-use crate::logic::ShardCounters;
+use crate::http::{
+    Api, ApiCounts, ApiState, ControlSocket, Pages, WatchedStore, WebSocketPort, counted, described,
+};
+use crate::log::SeldomLogged;
+use crate::logic::{Events, ShardCounters};
+use crate::privileges::RunsAs;
 use crate::settings::ListenerId;
 use crate::shard::Shared;
 
@@ -26,14 +30,15 @@ pub(super) fn start_pages(configuration: &Configuration) -> Result<Pages, Server
     Ok(Pages::default())
 }
 
-/// Opens the socket of `control_socket`, if there is to be one.
+/// Opens the socket of `control_socket`, if there is to be one, for the user that the broker is to become.
 ///
 /// # Errors
 /// It cannot be made.
 pub(super) fn open_control(configuration: &Configuration) -> Result<Option<ControlSocket>, ServerError> {
     let path = configuration.control_socket.as_deref();
     let open = |path| {
-        ControlSocket::open(path).map_err(|source| ServerError::ControlSocket {
+        let runs_as = RunsAs::find(configuration.user.as_ref(), configuration.stays_root);
+        ControlSocket::open(path, runs_as.user()).map_err(|source| ServerError::ControlSocket {
             path: path.to_owned(),
             source,
         })
@@ -66,11 +71,17 @@ pub(super) fn start_api(
         shut_down: Arc::clone(&shared.shut_down),
         questions: Arc::clone(&shared.questions),
         traces: Arc::clone(&shared.traces),
+        sampling: Arc::clone(&shared.sampling),
         authentication: Arc::clone(&shared.authentication),
+        reloads: Arc::clone(&shared.reloads),
+        refused: Events::default(),
+        counts: ApiCounts::default(),
+        refusals_logged: SeldomLogged::default(),
         started_at: SystemTime::now(),
         listeners: listeners
             .map(|(socket, settings)| described(socket, settings))
             .collect(),
+        web_sockets: web_sockets(configuration),
         counted: counted(&configuration.listeners, counts),
         queue_lengths: {
             let queues = Arc::clone(&shared.queues);
@@ -82,4 +93,15 @@ pub(super) fn start_api(
         .transpose()
         .map_err(ServerError::Pages)?;
     Api::start(sockets, control, state).map_err(ServerError::Pages)
+}
+
+fn web_sockets(configuration: &Configuration) -> Vec<WebSocketPort> {
+    let listeners = configuration.listeners.iter();
+    listeners
+        .filter(|listener| matches!(listener.protocol, Protocol::WebSockets(_)))
+        .map(|listener| WebSocketPort {
+            port: listener.port,
+            is_tls: listener.tls.is_some(),
+        })
+        .collect()
 }

@@ -1,7 +1,8 @@
 //! The order in which a broker starts and ends.
 //!
 //! `requirements.rs`, `locked_memory.rs` and `user.rs` see to the process, `pid_file.rs` to its number, `shards.rs` and
-//! `http.rs` to the threads, `signals.rs` to the end and to reloads; `error.rs` is why it did not start.
+//! `http.rs` to the threads, `signals.rs` to the end and to reloads (`subscription_tree.rs` is what SIGUSR2 prints);
+//! `error.rs` is why it did not start.
 //!
 //! Invariants: nothing is half started: everything that can be wrong with files, ports and limits is found before the
 //! first shard runs, and whoever can connect finds signals being watched. Passphrases are asked for before a port is
@@ -14,6 +15,7 @@ mod pid_file;
 mod requirements;
 mod shards;
 mod signals;
+mod subscription_tree;
 mod user;
 
 use std::num::NonZeroU16;
@@ -23,6 +25,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use transport::clock::monotonic_ns;
 use transport::socket;
+use transport::tls::ServerTlsConfig;
 
 pub use self::error::ServerError;
 use self::locked_memory::LockedMemoryPlan;
@@ -42,9 +45,11 @@ use crate::passphrase::Passphrases;
 use crate::persistence::Persisted;
 use crate::questions::Questions;
 use crate::reload::Reloader;
+use crate::reload_requests::ReloadRequests;
 use crate::settings::Settings;
 use crate::shard::{ShardQueues, Shared};
 use crate::systemd;
+use crate::traces::Traces;
 
 /// Runs a broker until SIGTERM or SIGINT.
 ///
@@ -65,13 +70,12 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     let tls = tls_of_listeners(configuration, &passphrases)?;
     passphrases.forget_terminal();
 
-    let settings = Arc::new(settings_with_seed(configuration));
-    let in_effect = InEffect::new(settings, &configuration.listeners, tls);
-    let current = Arc::new(Current::new(in_effect, shards.get()));
+    let current = Arc::new(Current::new(in_effect(configuration, tls), shards.get()));
     let queues = Arc::new(ShardQueues::new(shards.get()));
     let counters = shard_counters(shards.get());
     let shut_down = Arc::new(AtomicBool::new(false));
     let authentication = start_authentication(configuration, shards, &files, policy, &queues)?;
+    let (traces, reloads) = (Arc::<Traces>::default(), Arc::<ReloadRequests>::default());
     let reloader = Reloader {
         args: args.clone(),
         log,
@@ -81,28 +85,29 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         listeners: configuration.listeners.clone(),
         user: configuration.user.clone(),
         pid_file: configuration.pid_file.clone(),
+        traces: Arc::clone(&traces),
     };
+    let questions = ask_and_log_by(&queues, shards);
     let signals = signals::watch_signals(
         Arc::clone(&queues),
         Arc::clone(&shut_down),
         reloader,
         Arc::clone(&counters),
+        Arc::clone(&reloads),
+        Arc::clone(&questions),
     )?;
-    let woken = Arc::clone(&queues);
-    let health = Arc::new(Health::new(shards.get(), move || woken.wake_all()));
-    let monitor = Monitor {
-        health: Arc::clone(&health),
-        current: Arc::clone(&current),
-    };
-    monitor.start().map_err(ServerError::Monitor)?;
+    let health = start_monitor(shards, &queues, &current)?;
     let pages = http::start_pages(configuration)?;
 
     let mut bound = bind::all(configuration)?;
     let pid_file = PidFile::write(configuration.pid_file.as_deref())?;
+    let control = http::open_control(configuration)?;
     user::become_user(configuration)?;
-    let questions = ask_and_log_by(&queues, shards);
     let shared = Shared {
-        traces: Arc::default(),
+        traces,
+        reloads,
+        control: control.map(Arc::new),
+        sampling: Arc::default(),
         questions,
         queues,
         current,
@@ -121,6 +126,29 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     ended
 }
 
+/// What is in effect at first.
+fn in_effect(configuration: &Configuration, tls: Vec<Option<ServerTlsConfig>>) -> InEffect {
+    let settings = Arc::new(settings_with_seed(configuration));
+    let (listeners, named) = (&configuration.listeners, configuration.named.clone());
+    InEffect::new(settings, listeners, tls, named)
+}
+
+/// Starts the thread that looks after memory and after shards that do not turn.
+fn start_monitor(
+    shards: NonZeroU16,
+    queues: &Arc<ShardQueues>,
+    current: &Arc<Current>,
+) -> Result<Arc<Health>, ServerError> {
+    let woken = Arc::clone(queues);
+    let health = Arc::new(Health::new(shards.get(), move || woken.wake_all()));
+    let monitor = Monitor {
+        health: Arc::clone(&health),
+        current: Arc::clone(current),
+    };
+    monitor.start().map_err(ServerError::Monitor)?;
+    Ok(health)
+}
+
 /// Recovers what is stored, opens the listeners, and serves until the end. Operators are answered from the beginning.
 fn run(
     configuration: &Configuration,
@@ -131,11 +159,10 @@ fn run(
 ) -> Result<(), ServerError> {
     let operators = std::mem::take(&mut bound.operators);
     let watched = Arc::new(OnceLock::new());
-    let control = http::open_control(configuration)?;
     http::start_api(
         configuration,
         operators,
-        control.as_ref(),
+        shared.control.as_deref(),
         &bound.counts,
         shared,
         Arc::clone(counters),

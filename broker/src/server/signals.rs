@@ -9,8 +9,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::error::ServerError;
+use super::subscription_tree;
 use crate::logic::{SHOWN, ShardCounters};
+use crate::questions::Questions;
 use crate::reload::Reloader;
+use crate::reload_requests::ReloadRequests;
 use crate::shard::ShardQueues;
 use crate::systemd;
 
@@ -24,6 +27,8 @@ pub(super) fn watch_signals(
     shut_down: Arc<AtomicBool>,
     mut reloader: Reloader,
     counters: Arc<[ShardCounters]>,
+    reloads: Arc<ReloadRequests>,
+    questions: Arc<Questions>,
 ) -> Result<signal_hook::iterator::Handle, ServerError> {
     let reopen_log = libc::SIGRTMIN();
     let watched = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, reopen_log];
@@ -32,13 +37,17 @@ pub(super) fn watch_signals(
     let watch = move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                if reloader.reload() {
-                    queues.wake_all();
+                let asked = reloads.take();
+                let report = reloader.reload();
+                queues.wake_all();
+                for operator in asked {
+                    // One that waits no more gets nothing.
+                    let _gone = operator.try_send(report.clone());
                 }
                 continue;
             }
             if [SIGUSR1, SIGUSR2, reopen_log].contains(&signal) {
-                report(signal, &reloader, &counters);
+                report(signal, &reloader, &counters, &questions);
                 continue;
             }
             if shut_down.swap(true, Ordering::Relaxed) {
@@ -57,7 +66,7 @@ pub(super) fn watch_signals(
 }
 
 /// The signals for which mosquitto saves its state, prints what is subscribed and retained, and opens its log anew.
-fn report(signal: i32, reloader: &Reloader, counters: &[ShardCounters]) {
+fn report(signal: i32, reloader: &Reloader, counters: &[ShardCounters], questions: &Arc<Questions>) {
     match signal {
         SIGUSR1 => {
             tracing::info!("Nothing is to be saved: with `persistence true` what happens is stored at once.")
@@ -73,6 +82,7 @@ fn report(signal: i32, reloader: &Reloader, counters: &[ShardCounters]) {
                 number("subscriptions"),
                 number("retained")
             );
+            subscription_tree::log_by_itself(Arc::clone(questions));
         }
         _ => reloader.reopen_log(),
     }

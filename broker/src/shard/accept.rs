@@ -8,11 +8,12 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use transport::ring::Ring;
-use transport::socket::Socket;
+use transport::socket::{self, Socket};
 
 use super::token::Subject;
 use crate::bind::Listening;
 use crate::limits;
+use crate::logic::{ClientEvent, Events};
 use crate::time::Timestamp;
 
 /// A shard's side of all listeners.
@@ -68,13 +69,17 @@ impl Acceptor {
         index: usize,
         socket: io::Result<Socket>,
         more: bool,
+        events: &Events,
     ) -> Option<Socket> {
         let socket = match socket {
             Ok(_) if self.is_stopped => None,
             // The one free descriptor is for this: the client learns at once that it is not let in.
-            Ok(_) if self.reserve.is_none() => {
+            Ok(socket) if self.reserve.is_none() => {
                 self.refused += 1;
                 self.is_refusing = true;
+                let address = socket::peer_address(socket.as_fd()).ok();
+                let address = address.map(|address| address.ip());
+                events.add(ClientEvent::refused(now, "no_descriptors", "", address, None));
                 None
             }
             Ok(socket) => Some(socket),

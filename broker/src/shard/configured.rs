@@ -48,13 +48,14 @@ impl ShardLoop {
             self.logic.set_settings(self.now, settings);
             self.give_policy();
         }
+        self.take_policy();
         self.health.turned(self.exchange.shard());
         self.logic.set_memory_full(self.health.memory_full());
         self.logic.set_resident_bytes(self.health.resident_bytes());
     }
 
     /// Gives the logic the rules that are in effect, if it goes by others.
-    pub(super) fn take_policy(&mut self) {
+    fn take_policy(&mut self) {
         if self.access.authentication.generation() != self.access.policy_generation {
             self.give_policy();
         }

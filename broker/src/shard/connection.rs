@@ -1,7 +1,6 @@
-//! The shell's part of a connection: socket, TLS, and requests in flight. The logic knows the connection by the same
-//! id.
+//! The shell's part of a connection: socket, TLS, and requests in flight. The logic knows it by the same id.
 //!
-//! Invariant: a connection has at most one send in flight, and the bytes of that send precede all newer ones.
+//! Invariant: a connection that is closed has no state here; what was in flight for it is dropped as it completes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,10 +12,14 @@ use transport::socket::{self, Socket};
 use transport::stream::SecureStream;
 
 use super::ShardLoop;
+use super::flush::FlushTurn;
+use super::scarcity::Scarcity;
+use super::sending::Sending;
 use super::token::{Subject, same_generation};
 use super::tracer::Tracer;
 use super::transfer::ConnectionTransfer;
 use super::unread::{Drain, LostCause, Unread};
+use super::work_clock::WorkClock;
 use crate::admission::Admission;
 use crate::limits;
 use crate::log::CONNECTION;
@@ -33,14 +36,16 @@ pub(super) struct ClientConnection {
     _admission: Admission,
     /// Records that TLS itself wants sent (a key update, an alert), before anything newer.
     pub(super) records: Vec<u8>,
-    /// The ring holds a send; nothing else may be sent before it is over.
-    pub(super) sending: bool,
+    /// What is to be sent before anything newer.
+    pub(super) sending: Sending,
     /// Whether a receive is in flight.
     pub(super) receiving: bool,
     /// Bytes that were received and not handled.
     pub(super) unread: Unread,
     /// It will be closed when everything is sent.
     pub(super) closing: bool,
+    /// Whether it waits for a later flush.
+    pub(super) flush_turn: FlushTurn,
 }
 
 /// All connections of a shard, in the logic's slots.
@@ -52,6 +57,12 @@ pub(super) struct ClientConnections {
     lingering: VecDeque<(Timestamp, ConnectionId)>,
     /// To be flushed for the shell's own reasons, beside those that the logic names.
     pub(super) unflushed: Vec<ConnectionId>,
+    /// Those that a later flush goes on with: the time was over, or they have the rest of a long output.
+    pub(super) delayed: VecDeque<ConnectionId>,
+    /// How many have ever been put there.
+    pub(super) delayed_ever: u64,
+    /// How many parts of flushes have begun.
+    pub(super) flush_parts: u64,
     /// Ended by themselves, to be lost after the flush.
     pub(super) ended: VecDeque<(ConnectionId, LostCause)>,
     /// Connections whose bytes, or whose packet, go on in their turn.
@@ -72,6 +83,8 @@ pub(super) struct ClientConnections {
     pub(super) dirty: Vec<ConnectionId>,
     /// What shows packets in the log.
     pub(super) tracer: Tracer,
+    pub(super) work_clock: WorkClock,
+    pub(super) scarcity: Scarcity,
 }
 
 impl ClientConnections {
@@ -82,6 +95,7 @@ impl ClientConnections {
     /// Whether connections wait for the next flush, or to be lost after it, or to be read on.
     pub(super) fn has_unfinished(&self) -> bool {
         !self.unflushed.is_empty()
+            || !self.delayed.is_empty()
             || !self.ended.is_empty()
             || self.has_waiting()
             || !self.read_ahead.is_empty()
@@ -148,7 +162,7 @@ impl ClientConnection {
     /// Ends the stream in order (RFC 8446, 6.1), behind an alert if there is one. What does not fit is not worth
     /// waiting for.
     fn end_stream(&mut self) {
-        if self.sending || self.stream.is_plain() {
+        if !self.sending.is_idle() || self.stream.is_plain() {
             return;
         }
         let mut end = std::mem::take(&mut self.records);
@@ -171,14 +185,16 @@ impl ShardLoop {
             peer,
             connect,
             unread,
+            shown: before,
         } = transfer;
         let address = peer.address;
-        if self.connections.tracer.is_on()
-            && let Ok(connect) = &connect
-        {
-            self.connections.tracer.show_connect(address, connect, &peer);
-        }
+        let tracer = &mut self.connections.tracer;
+        let shown = connect.as_ref().ok().filter(|_| tracer.is_on());
+        let shown = shown.map(|connect| tracer.show_connect(address, connect, &peer, before));
         let id = self.logic.open(self.now, peer, connect.as_deref());
+        if let Some(shown) = shown {
+            tracer.opened(&self.logic, id, shown);
+        }
         let connection = ClientConnection {
             generation: id.generation,
             socket,
@@ -186,20 +202,21 @@ impl ShardLoop {
             address,
             _admission: admission,
             records: Vec::new(),
-            sending: false,
+            sending: Sending::default(),
             receiving: false,
             unread: Unread::default(),
             closing: false,
+            flush_turn: FlushTurn::default(),
         };
         self.connections.insert(id, connection);
         if !unread.is_empty() {
             self.connections
                 .pass_to_logic(&mut self.logic, self.now, id, &unread);
         }
-        if !self.logic.closing(id) {
+        if !self.logic.clients().closing(id) {
             self.receive_again(id);
         }
-        if let (Some(description), Some(client)) = (description, self.logic.client_identifier(id)) {
+        if let (Some(description), Some(client)) = (description, self.logic.clients().client_identifier(id)) {
             tracing::info!(target: CONNECTION, "New client connected from {address} as {client} ({description}).");
         }
         id
@@ -209,7 +226,10 @@ impl ShardLoop {
         let ended = match self.connections.get(id) {
             Some(connection) if !connection.closing => {
                 connection.receiving = more;
-                self.read(id, &buffer)
+                let begun = self.begin_work();
+                let ended = self.read(id, &buffer);
+                self.end_work(id, begun);
+                ended
             }
             _ => None,
         };
@@ -220,6 +240,10 @@ impl ShardLoop {
             Some(cause @ LostCause::Timeout) => self.lose(id, cause),
             None if !more => self.receive_again(id),
             None => {}
+        }
+        if ended.is_some() {
+            // The end of a session is no work of whose bytes come next.
+            self.charge_time();
         }
     }
 
@@ -237,7 +261,9 @@ impl ShardLoop {
         let mut answer = Vec::new();
         let opened = connection.stream.open(wire, &mut plain, &mut answer);
         // Records without content are no sign of life of the client.
-        if !plain.is_empty() {
+        if plain.is_empty() {
+            self.connections.charge_to(&mut self.logic, id);
+        } else {
             self.connections
                 .handle_or_keep(&mut self.logic, self.now, id, &plain);
         }
@@ -266,7 +292,7 @@ impl ShardLoop {
         if rest.is_some_and(|rest| rest != Drain::NotRequested) {
             return self.read_remaining(id);
         }
-        let paused = self.logic.receive_paused(id);
+        let paused = self.logic.clients().receive_paused(id);
         let Some(connection) = self.connections.get(id) else {
             // It was closed while its receive ended.
             return;
@@ -274,15 +300,14 @@ impl ShardLoop {
         connection.receiving = !connection.closing && !paused && !connection.unread.waits();
         connection.unread.is_cancelled = false;
         if connection.receiving {
-            self.ring
-                .receive_multishot(&connection.socket, Subject::Connection(id).token());
+            self.start_receive(id);
         }
     }
 
     /// Stops reading from publishers whose messages find no room, and goes on when there is some.
     pub(super) fn change_receiving(&mut self) {
-        for (id, paused) in self.logic.take_receive_changes() {
-            let unfinished = self.logic.is_unfinished(id);
+        for (id, paused) in self.logic.flow_mut().take_receive_changes() {
+            let unfinished = self.logic.clients().is_unfinished(id);
             match self.connections.get(id) {
                 Some(connection) if connection.receiving && paused => {
                     self.ring.cancel(Subject::Connection(id).token());
@@ -304,25 +329,6 @@ impl ShardLoop {
         }
     }
 
-    pub(super) fn sent(&mut self, id: ConnectionId, bytes: Vec<u8>, result: io::Result<()>) {
-        self.logic.recycle_out(bytes);
-        let Some(connection) = self.connections.get(id) else {
-            // It was closed while it was sent to.
-            return;
-        };
-        connection.sending = false;
-        match result {
-            Err(error) => {
-                tracing::debug!("Connection {id:?}: {error}");
-                self.lose(id, LostCause::Error);
-            }
-            Ok(()) => {
-                self.logic.flushed(self.now, id, 0);
-                self.connections.unflushed.push(id);
-            }
-        }
-    }
-
     /// The socket failed. What had come before is handled.
     pub(super) fn fail(&mut self, id: ConnectionId, error: &io::Error) {
         tracing::debug!("Connection {id:?}: {error}");
@@ -337,23 +343,34 @@ impl ShardLoop {
         }
     }
 
-    /// Loses the connections whose clients ended the stream, as their answers are out, and those that broke in the
-    /// flush.
+    /// Loses the connections whose clients ended the stream, once a flush has offered their answers to the socket, and
+    /// those that broke in the flush.
     pub(super) fn end_closed(&mut self) {
         let work = self.logic.settings().work;
-        self.logic.work().extend_turn(work.walk);
-        while !self.logic.work().turn_is_over()
-            && let Some((id, cause)) = self.connections.ended.pop_front()
-        {
+        self.begin_budget(work.walk);
+        for _ in 0..self.connections.ended.len() {
+            if self.logic.work().turn_is_over() {
+                return;
+            }
+            let Some((id, cause)) = self.connections.ended.pop_front() else {
+                // The loop goes over as many as there were.
+                return;
+            };
+            if cause == LostCause::EndOfStream && self.connections.is_flush_delayed(id) {
+                self.connections.ended.push_back((id, cause));
+                continue;
+            }
             self.lose(id, cause);
+            self.charge_time();
         }
     }
 
     /// The network connection is lost: the logic decides what happens to its session.
     pub(super) fn lose(&mut self, id: ConnectionId, cause: LostCause) {
+        self.connections.show_end(&self.logic, id, cause.text());
         if let Some(mut connection) = self.connections.remove(id) {
             connection.end_stream();
-            if let Some(client) = self.logic.client_identifier(id) {
+            if let Some(client) = self.logic.clients().client_identifier(id) {
                 let address = connection.address;
                 tracing::info!(target: CONNECTION, "Client {client} ({address}) {}.", cause.text());
             }
@@ -364,33 +381,20 @@ impl ShardLoop {
 
     /// Ends a connection that the logic is done with.
     pub(super) fn close(&mut self, id: ConnectionId) {
+        let why = self.logic.clients().why_closing(id).unwrap_or("disconnected");
+        self.connections.show_end(&self.logic, id, why);
         if let Some(mut connection) = self.connections.remove(id) {
             connection.end_stream();
             let address = connection.address;
-            let why = self.logic.why_closing(id).unwrap_or("disconnected");
             // Another connection may have the same client identifier by now: the address distinguishes them.
-            match self.logic.client_identifier(id) {
+            match self.logic.clients().client_identifier(id) {
                 Some(client) => {
                     tracing::info!(target: CONNECTION, "Client {client} ({address}) closed: {why}.");
                 }
                 None => tracing::info!(target: CONNECTION, "Client {address} closed: {why}."),
             }
             socket::shut_down(connection.socket.as_fd());
-            self.logic.closed(self.now, id);
-        }
-    }
-
-    /// The logic is done with it, but not all bytes are out.
-    pub(super) fn linger(&mut self, id: ConnectionId) {
-        let until = self
-            .shut_down
-            .drain_until()
-            .unwrap_or(self.now.plus_ns(limits::LINGER_NS_MAX));
-        if let Some(connection) = self.connections.get(id)
-            && !connection.closing
-        {
-            connection.closing = true;
-            self.connections.linger(until, id);
+            self.logic.lost(self.now, id);
         }
     }
 }

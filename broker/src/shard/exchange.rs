@@ -72,11 +72,6 @@ impl QueueEnds {
         self.transfers.push((owner, Box::new(transfer)));
     }
 
-    /// Whether no connection waits for room in a queue.
-    pub(super) fn has_no_connections(&self) -> bool {
-        self.transfers.is_empty()
-    }
-
     /// Pushes what is for other shards and wakes who sleeps. What does not fit stays with the logic, which stops
     /// reading from those who fill it.
     pub(super) fn push(&mut self, now: Timestamp, logic: &mut Shard, ring: &mut Ring) -> io::Result<Outcome> {
@@ -105,12 +100,12 @@ impl QueueEnds {
         self.others().any(|to| self.waits_for(to, logic))
     }
 
-    /// The shard sends no more connections.
+    /// The shard sends nothing more.
     pub(super) fn leave(&self) {
         self.queues.leave(self.shard);
     }
 
-    /// Whether no other shard sends a connection any more, and all that was sent is taken.
+    /// Whether no other shard sends anything any more, and all that was sent is taken.
     pub(super) fn is_quiet(&self) -> bool {
         let is_empty = |from| self.queues.waiting(self.shard, from) == 0;
         self.queues.all_left() && self.others().all(is_empty)
@@ -124,9 +119,11 @@ impl QueueEnds {
     /// Pushes what is for one shard; whether anything was, and whether anything is left.
     fn push_to(&mut self, now: Timestamp, to: u16, logic: &mut Shard) -> (bool, bool) {
         while let Some(batch) = self.queues.take_spare_batch(self.shard, to) {
-            logic.recycle_batch(batch);
+            logic.outboxes_mut().recycle(batch);
         }
-        logic.set_batch_cost(to, self.queues.cost(self.shard, to));
+        logic
+            .outboxes_mut()
+            .set_cost(to, self.queues.cost(self.shard, to));
         let mut pushed = false;
         let since = self.since_of(now, to);
         while self.waits_for(to, logic) {
@@ -154,14 +151,14 @@ impl QueueEnds {
 
     /// Whether something is to be pushed to a shard.
     fn waits_for(&self, to: u16, logic: &Shard) -> bool {
-        logic.has_batch(to) || self.transfers.iter().any(|(owner, _)| *owner == to)
+        logic.outboxes().has_batch(to) || self.transfers.iter().any(|(owner, _)| *owner == to)
     }
 
     /// Batches and connections take turns: neither many batches nor many connections hold up the others. A connection
     /// may pass batches, as its client cannot know of what caused them: nothing that depends on them was flushed.
     fn next_message(&mut self, to: u16, since: Timestamp, logic: &mut Shard) -> Option<ShardMessage> {
         let connection = self.transfers.iter().position(|(owner, _)| *owner == to);
-        if let Some(at) = connection.filter(|_| self.batch_was_last || !logic.has_batch(to)) {
+        if let Some(at) = connection.filter(|_| self.batch_was_last || !logic.outboxes().has_batch(to)) {
             self.batch_was_last = false;
             // The order among connections says nothing either.
             return Some(ShardMessage::Connection(self.transfers.swap_remove(at).1));
@@ -178,23 +175,34 @@ impl ShardLoop {
     /// busy sender would otherwise keep this shard here for ever. It stops early when much output was written, as one
     /// batch may go to thousands of subscribers.
     pub(super) fn take_from(&mut self, from: u16, messages_max: u32) -> Outcome {
-        let QueueEnds { shard, queues, .. } = &self.exchange;
-        let waiting = queues.waiting(*shard, from).min(messages_max as usize) as u32;
+        let Self {
+            exchange: QueueEnds { shard, queues, .. },
+            logic,
+            connections,
+            times,
+            turn,
+            now,
+            ..
+        } = self;
+        let (shard, clock) = (*shard, &mut connections.work_clock);
+        let waiting = queues.waiting(shard, from).min(messages_max as usize) as u32;
+        clock.begin(logic.work());
         for left in (0..waiting).rev() {
-            match queues.pop(*shard, from) {
+            match queues.pop(shard, from) {
                 Some(ShardMessage::Batch(batch)) => {
-                    let before = self.logic.counters().sent_at_once();
-                    let spent_before = self.logic.work().spent_in_turn();
-                    self.logic.receive_batch(self.now, from, &batch);
-                    let spent = self.logic.work().spent_in_turn() - spent_before;
-                    queues.note_cost(*shard, from, batch.work(), spent);
-                    self.times.took(&batch, &before, self.logic.counters());
-                    queues.give_back(*shard, from, batch);
+                    let before = logic.counters().sent_at_once();
+                    let spent_before = logic.work().spent_in_turn();
+                    logic.receive_batch(*now, from, &batch);
+                    clock.charge(logic.work());
+                    let spent = logic.work().spent_in_turn() - spent_before;
+                    queues.note_cost(shard, from, batch.work(), spent);
+                    times.took(&batch, &before, logic.counters());
+                    queues.give_back(shard, from, batch);
                 }
-                Some(ShardMessage::Connection(transfer)) => self.turn.arrived(transfer),
+                Some(ShardMessage::Connection(transfer)) => turn.arrived(transfer),
                 None => return Outcome::Done,
             }
-            if self.logic.turn_is_full() {
+            if logic.flow().turn_is_full() {
                 return Outcome::Full { left };
             }
         }
@@ -202,8 +210,10 @@ impl ShardLoop {
     }
 
     pub(super) fn adopt_arrived(&mut self) {
+        self.begin_clock();
         for transfer in self.turn.take_adoptable() {
             self.admit(transfer);
+            self.charge_time();
         }
     }
 }

@@ -1,41 +1,215 @@
-//! Flushes connections: each one with output is sealed into TLS records and sent once a turn.
+//! Flushes connections: each one with output is sealed into TLS records and sent once a turn, as far as the time goes;
+//! the others are flushed in the next turns.
 //!
-//! Invariant: nothing here writes output for another connection. What does (a connection that broke may have a Will)
-//! waits until all are flushed, and is sent in the next turn, after that turn's batches.
+//! Invariants: each connection is delayed once, and has its turn in the order in which those were delayed. An output
+//! that stays is complete up to some turn whose batches are pushed: it may go out in any later flush, also while other
+//! batches wait for room, unless more was written since. Nothing here writes output for another connection. What does
+//! (a connection that broke may have a Will) waits until the flush is over, and is sent in the next turn, after that
+//! turn's batches.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 
+use mqtt::frame::PacketType;
+use transport::clock::monotonic_ns;
 use transport::socket;
 
 use super::ShardLoop;
+use super::connection::ClientConnections;
+use super::sending::{NextSend, Sent, Unsent};
+use super::times::Delayed;
 use super::token::Subject;
 use super::unread::LostCause;
+use crate::limits;
 use crate::logic::ConnectionId;
 
-impl ShardLoop {
-    pub(super) fn flush(&mut self) {
-        let mut unflushed = std::mem::take(&mut self.connections.unflushed);
-        for id in unflushed.drain(..) {
-            self.flush_connection(id);
+/// When a flush ends although connections with output are left. The clock is looked at behind every few of them: most
+/// flushes have fewer.
+#[derive(Default)]
+struct FlushTime {
+    looked_at: u32,
+    until_ns: Option<u64>,
+    is_over: bool,
+}
+
+impl FlushTime {
+    /// Whether the time is over before the next connection.
+    #[inline]
+    fn is_over(&mut self) -> bool {
+        self.looked_at += 1;
+        if self.looked_at.is_multiple_of(limits::FLUSHED_BETWEEN_LOOKS) && !self.is_over {
+            let now_ns = monotonic_ns();
+            let until_ns = self.until_ns.get_or_insert(now_ns + limits::FLUSH_NS_MAX);
+            self.is_over = now_ns >= *until_ns;
         }
-        self.connections.unflushed = unflushed;
-        let mut dirty = std::mem::take(&mut self.connections.dirty);
-        self.logic.swap_dirty(&mut dirty);
-        for id in dirty.drain(..) {
-            self.flush_connection(id);
+        self.is_over
+    }
+}
+
+/// Whether a connection waits for a later flush.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum FlushTurn {
+    /// It has its turn when it has output.
+    #[default]
+    WithOutput,
+    /// It stands among those that are delayed.
+    Delayed,
+    /// It was among them, and had its turn in this part of a flush.
+    Had { part: u64 },
+}
+
+impl ClientConnections {
+    /// Puts connections behind those that wait for a later flush.
+    pub(super) fn delay_flush(&mut self, ids: impl Iterator<Item = ConnectionId>) {
+        for id in ids {
+            if let Some(connection) = self.get(id)
+                && std::mem::replace(&mut connection.flush_turn, FlushTurn::Delayed) != FlushTurn::Delayed
+            {
+                self.delayed.push_back(id);
+                self.delayed_ever += 1;
+            }
         }
-        self.connections.dirty = dirty;
     }
 
-    /// Sends what depends on no other shard.
-    pub(super) fn flush_independent(&mut self) {
-        let mut independent = std::mem::take(&mut self.connections.dirty);
-        self.logic.swap_independent(&mut independent);
-        for id in independent.drain(..) {
-            self.flush_connection(id);
+    pub(super) fn is_flush_delayed(&mut self, id: ConnectionId) -> bool {
+        self.get(id)
+            .is_some_and(|connection| connection.flush_turn == FlushTurn::Delayed)
+    }
+
+    /// Whether a connection with output is to be flushed now: those that are delayed have their turn by themselves.
+    #[inline]
+    fn has_flush_turn(&mut self, id: ConnectionId) -> bool {
+        let part = self.flush_parts;
+        let turn = self.get(id).map_or(FlushTurn::WithOutput, |it| it.flush_turn);
+        turn == FlushTurn::WithOutput || matches!(turn, FlushTurn::Had { part: had } if had != part)
+    }
+
+    /// The connection that has waited longest for a flush.
+    #[inline]
+    fn next_delayed(&mut self) -> Option<ConnectionId> {
+        let part = self.flush_parts;
+        loop {
+            let id = self.delayed.pop_front()?;
+            if let Some(connection) = self.get(id) {
+                connection.flush_turn = FlushTurn::Had { part };
+                return Some(id);
+            }
         }
-        self.connections.dirty = independent;
+    }
+}
+
+impl ShardLoop {
+    /// Gives output to the sockets, for a bounded time. What depends on no other shard (a PINGRESP) comes first; then
+    /// those whom earlier turns had no time for take turns with those who have output since.
+    pub(super) fn flush(&mut self) {
+        let mut time = FlushTime::default();
+        let mut ids = std::mem::take(&mut self.connections.dirty);
+        self.logic.swap_independent(&mut ids);
+        self.connections.flush_parts += 1;
+        self.flush_all(&mut ids, &mut time);
+        let mut unflushed = std::mem::take(&mut self.connections.unflushed);
+        self.flush_all(&mut unflushed, &mut time);
+        self.connections.unflushed = unflushed;
+        self.logic.swap_dirty(&mut ids);
+        // Who had a turn before may have got more since.
+        self.connections.flush_parts += 1;
+        if ids.len() > limits::FLUSHED_IN_ORDER_MAX {
+            self.put_answers_first(&mut ids);
+        }
+        self.flush_all(&mut ids, &mut time);
+        self.connections.dirty = ids;
+        while !self.connections.delayed.is_empty()
+            && !time.is_over()
+            && let Some(delayed) = self.connections.next_delayed()
+        {
+            self.flush_measured(delayed);
+        }
+        let ever = self.connections.delayed_ever;
+        self.times.flushed(Delayed {
+            ever,
+            over: ever - self.connections.delayed.len() as u64,
+        });
+    }
+
+    /// An answer does not wait for what goes to thousands of subscribers.
+    fn put_answers_first(&mut self, ids: &mut [ConnectionId]) {
+        let is_message = |first: &u8| first >> 4 == PacketType::Publish as u8;
+        let mut answers = 0;
+        for at in 0..ids.len() {
+            let Some(&id) = ids.get(at) else {
+                // `at` is less than their number.
+                return;
+            };
+            if !self.logic.delivery().out(id).first().is_some_and(is_message) {
+                ids.swap(at, answers);
+                answers += 1;
+            }
+        }
+    }
+
+    /// Flushes these connections, each followed by one that was delayed; those that there is no time for are delayed.
+    fn flush_all(&mut self, ids: &mut Vec<ConnectionId>, time: &mut FlushTime) {
+        let mut done = 0;
+        for &id in ids.iter() {
+            if time.is_over() {
+                break;
+            }
+            done += 1;
+            if self.connections.has_flush_turn(id) {
+                self.flush_measured(id);
+            }
+            if let Some(delayed) = self.connections.next_delayed() {
+                self.flush_measured(delayed);
+            }
+        }
+        self.connections.delay_flush(ids.drain(done..));
+        ids.clear();
+    }
+
+    /// Sends what depends on no batch that waits for room: output of that kind, and what earlier flushes have left.
+    pub(super) fn flush_independent(&mut self) {
+        let mut time = FlushTime::default();
+        let mut ids = std::mem::take(&mut self.connections.dirty);
+        self.logic.swap_independent(&mut ids);
+        for id in ids.drain(..) {
+            self.flush_measured(id);
+        }
+        self.connections.dirty = ids;
+        let unflushed = std::mem::take(&mut self.connections.unflushed);
+        self.connections.delay_flush(unflushed.into_iter());
+        let mut waiting = VecDeque::new();
+        for _ in 0..self.connections.delayed.len() {
+            if time.is_over() {
+                break;
+            }
+            let Some(id) = self.connections.delayed.pop_front() else {
+                // The loop goes over as many as there were.
+                break;
+            };
+            self.flush_if_independent(id, &mut waiting);
+        }
+        waiting.append(&mut self.connections.delayed);
+        self.connections.delayed = waiting;
+    }
+
+    /// Flushes a delayed connection unless more was written since, which depends on batches that wait for room.
+    fn flush_if_independent(&mut self, id: ConnectionId, waiting: &mut VecDeque<ConnectionId>) {
+        let Some(connection) = self.connections.get(id) else {
+            // It was closed while it waited.
+            return;
+        };
+        if !connection.sending.has_rest() && self.logic.clients().output_depends_on_batches(id) {
+            return waiting.push_back(id);
+        }
+        connection.flush_turn = FlushTurn::WithOutput;
+        self.flush_measured(id);
+    }
+
+    fn flush_measured(&mut self, id: ConnectionId) {
+        let begun = self.begin_work();
+        self.flush_connection(id);
+        self.end_work(id, begun);
     }
 
     fn flush_connection(&mut self, id: ConnectionId) {
@@ -43,36 +217,95 @@ impl ShardLoop {
             // It was closed since it had something to send.
             return;
         };
-        if connection.sending {
-            if self.logic.closing(id) {
+        if connection.sending.is_by_ring() {
+            if self.logic.clients().closing(id) {
                 self.linger(id);
             }
             return;
         }
+        if let Some(unsent) = connection.sending.take_rest() {
+            return self.send_piece(id, unsent);
+        }
         let address = connection.address;
-        let out = std::mem::take(self.logic.out(id));
+        let out = self.logic.delivery().take_out(id);
         if self.connections.tracer.is_on() {
             self.connections.tracer.sent(&self.logic, id, address, &out);
         }
         let Some(wire) = self.seal(id, out) else {
             return self.flushed(id);
         };
+        self.send_piece(id, Unsent::new(wire));
+    }
+
+    /// Gives a piece of these bytes to the socket. What does not fit goes by the ring, as room comes; behind a piece
+    /// that fits others have their turn.
+    fn send_piece(&mut self, id: ConnectionId, unsent: Unsent) {
         let Some(connection) = self.connections.get(id) else {
-            // `seal` has just looked at it.
+            // The caller has just looked at it.
             return;
         };
-        match socket::send_now(connection.socket.as_fd(), &wire) {
-            Ok(sent) if sent == wire.len() => {
-                self.logic.recycle_out(wire);
-                self.flushed(id);
-            }
-            Ok(sent) => self.send_rest(id, wire, sent),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.send_rest(id, wire, 0),
+        let bytes = match socket::send_now(connection.socket.as_fd(), unsent.piece()) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => {
                 // Lost after the flush: its Will must not reach a client before other shards have it.
                 tracing::debug!("Connection {id:?}: {error}");
-                self.connections.ended.push_back((id, LostCause::Error));
+                return self.connections.ended.push_back((id, LostCause::Error));
             }
+        };
+        let next = connection.sending.advance(Sent::BySocket { unsent, bytes });
+        self.go_on_sending(id, next);
+    }
+
+    /// Bytes that were sent by the ring are out, or the connection is.
+    pub(super) fn sent(&mut self, id: ConnectionId, wire: Vec<u8>, result: io::Result<()>) {
+        let Some(connection) = self.connections.get(id) else {
+            // It was closed while it was sent to.
+            return self.logic.outputs().recycle(wire);
+        };
+        if let Err(error) = result {
+            self.logic.outputs().recycle(wire);
+            tracing::debug!("Connection {id:?}: {error}");
+            return self.lose(id, LostCause::Error);
+        }
+        let next = connection.sending.advance(Sent::ByRing { wire });
+        self.go_on_sending(id, next);
+    }
+
+    fn go_on_sending(&mut self, id: ConnectionId, next: NextSend) {
+        match next {
+            NextSend::AllIsOut { buffer } => {
+                self.logic.outputs().recycle(buffer);
+                self.flushed(id);
+            }
+            NextSend::RestIsOut { buffer } => {
+                // What was written since, a DISCONNECT perhaps, follows it.
+                self.logic.outputs().recycle(buffer);
+                self.logic.flushed(self.now, id, 0);
+                self.connections.delay_flush(std::iter::once(id));
+            }
+            NextSend::Delay { unsent_bytes } => {
+                self.connections.delay_flush(std::iter::once(id));
+                self.note_unsent(id, unsent_bytes);
+            }
+            NextSend::GiveToRing {
+                wire,
+                part,
+                unsent_bytes,
+            } => {
+                if let Some(connection) = self.connections.get(id) {
+                    let token = Subject::Connection(id).token();
+                    self.ring.send(&connection.socket, token, wire, part);
+                }
+                self.note_unsent(id, unsent_bytes);
+            }
+        }
+    }
+
+    fn note_unsent(&mut self, id: ConnectionId, unsent_bytes: usize) {
+        self.logic.flushed(self.now, id, unsent_bytes);
+        if self.logic.clients().closing(id) {
+            self.linger(id);
         }
     }
 
@@ -85,31 +318,15 @@ impl ShardLoop {
         if out.is_empty() && connection.records.is_empty() {
             return None;
         }
-        let mut wire = self.logic.spare_out();
+        let mut wire = self.logic.outputs().spare();
         wire.append(&mut connection.records);
         connection.stream.seal(&out, &mut wire);
-        self.logic.recycle_out(out);
+        self.logic.outputs().recycle(out);
         Some(wire)
     }
 
-    /// The socket is full: the ring sends the rest as room comes.
-    fn send_rest(&mut self, id: ConnectionId, wire: Vec<u8>, from: usize) {
-        let Some(connection) = self.connections.get(id) else {
-            // As in `flush_connection`.
-            return;
-        };
-        connection.sending = true;
-        let unsent_bytes = wire.len() - from;
-        self.ring
-            .send(&connection.socket, Subject::Connection(id).token(), wire, from);
-        self.logic.flushed(self.now, id, unsent_bytes);
-        if self.logic.closing(id) {
-            self.linger(id);
-        }
-    }
-
     fn flushed(&mut self, id: ConnectionId) {
-        if self.logic.closing(id) {
+        if self.logic.clients().closing(id) {
             return self.close(id);
         }
         self.logic.flushed(self.now, id, 0);
@@ -117,6 +334,20 @@ impl ShardLoop {
         if connection.is_some_and(|connection| connection.stream.is_closed()) {
             tracing::info!("Connection {id:?}: its key of TLS 1.2 is worn out.");
             self.connections.ended.push_back((id, LostCause::Error));
+        }
+    }
+
+    /// The logic is done with it, but not all bytes are out.
+    pub(super) fn linger(&mut self, id: ConnectionId) {
+        let until = self
+            .shut_down
+            .drain_until()
+            .unwrap_or(self.now.plus_ns(limits::LINGER_NS_MAX));
+        if let Some(connection) = self.connections.get(id)
+            && !connection.closing
+        {
+            connection.closing = true;
+            self.connections.linger(until, id);
         }
     }
 }

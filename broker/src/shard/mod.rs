@@ -8,21 +8,27 @@
 //! [`shut_down`] its end.
 //!
 //! Beside it: `cpus.rs` (where the thread runs), `configured.rs` (what it goes by), `token.rs` (names of requests on
-//! the ring), `unread.rs` (bytes that wait), `reading.rs` (whose turn it is), `takeover.rs` (newer connections of a
-//! session), `tracer/` (packets in the log), `times.rs` (how long turns and messages take).
+//! the ring), `sending.rs` (bytes on their way to a socket), `unread.rs` (bytes that wait), `reading.rs` (whose turn it
+//! is), `takeover.rs` (newer connections of a session), `tracer/` (packets in the log), `times.rs` (of turns and
+//! messages), `client_times.rs` (of clients), `work_clock.rs` (what work costs by the clock), `scarcity.rs` (receive
+//! buffers that are scarce), `postponed.rs` (newcomers for whom a turn has no time).
 //!
 //! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
 //! and no `.await` stands inside a turn.
 
 mod accept;
+mod client_times;
 mod configured;
 mod connection;
 mod cpus;
 mod exchange;
 mod flush;
 mod pending;
+mod postponed;
 mod queues;
 mod reading;
+mod scarcity;
+mod sending;
 mod shut_down;
 mod takeover;
 mod times;
@@ -30,6 +36,7 @@ mod token;
 mod tracer;
 mod transfer;
 mod unread;
+mod work_clock;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +57,7 @@ pub(crate) use self::cpus::placement;
 use self::exchange::QueueEnds;
 use self::pending::PendingConnections;
 pub use self::pending::proxy_header_bytes;
+use self::postponed::Postponed;
 pub(crate) use self::queues::ShardQueues;
 use self::shut_down::ShutDown;
 use self::times::TurnTimes;
@@ -58,13 +66,14 @@ use self::transfer::ConnectionTransfer;
 use self::unread::LostCause;
 use crate::auth::Authentication;
 use crate::bind::Listening;
+use crate::client_sampling::ClientSampling;
 use crate::health::Health;
-use crate::http::Pages;
+use crate::http::{ControlSocket, Pages};
 use crate::in_effect::Current;
-use crate::limits;
 use crate::log;
 use crate::logic::{ConnectionId, Shard};
 use crate::questions::Questions;
+use crate::reload_requests::ReloadRequests;
 use crate::time::Timestamp;
 use crate::traces::Traces;
 use crate::turn::{Outcome, TakeOvers, Turn, TurnStep};
@@ -80,6 +89,10 @@ pub(crate) struct Shared {
     pub(crate) pages: Pages,
     pub(crate) questions: Arc<Questions>,
     pub(crate) traces: Arc<Traces>,
+    pub(crate) reloads: Arc<ReloadRequests>,
+    /// Open as long as the broker is.
+    pub(crate) control: Option<Arc<ControlSocket>>,
+    pub(crate) sampling: Arc<ClientSampling>,
 }
 
 /// The sockets and the logic of one shard.
@@ -102,9 +115,14 @@ pub(crate) struct ShardLoop {
     pages: Pages,
     questions: Arc<Questions>,
     traces: Arc<Traces>,
+    sampling: Arc<ClientSampling>,
     shut_down: ShutDown,
     give_back: GiveBack,
     times: TurnTimes,
+    /// What pending connections and listeners brought when the turn had spent its budget.
+    postponed: Postponed,
+    /// Something that a turn had no time for goes on in the next one: connections to let in, answers to take.
+    goes_on: bool,
 }
 
 /// Where the shard is with giving memory back.
@@ -146,9 +164,12 @@ impl ShardLoop {
             pages: shared.pages,
             questions: shared.questions,
             traces: shared.traces,
+            sampling: shared.sampling,
             shut_down: ShutDown::new(shared.shut_down),
             give_back: GiveBack::default(),
             times: TurnTimes::default(),
+            postponed: Postponed::default(),
+            goes_on: false,
         };
         shard.give_policy();
         shard
@@ -186,10 +207,7 @@ impl ShardLoop {
             TurnStep::Handle => self.handle_completions(),
             TurnStep::RunTimers => self.run_timers(),
             TurnStep::Push => return self.exchange.push(self.now, &mut self.logic, &mut self.ring),
-            TurnStep::Flush => {
-                self.flush();
-                self.times.flushed();
-            }
+            TurnStep::Flush => self.flush(),
             TurnStep::FlushIndependent => self.flush_independent(),
             TurnStep::Close => self.end_closed(),
             TurnStep::ChangeReceiving => {
@@ -209,44 +227,17 @@ impl ShardLoop {
         self.logic.begin_turn();
         self.times.begin(self.now, self.logic.counters());
         self.connections.tracer.begin_turn(&self.traces);
+        self.logic
+            .delivery()
+            .denials()
+            .keep(self.connections.tracer.has_traces());
+        self.logic
+            .client_times()
+            .measure(self.now, self.sampling.since(self.now));
         self.take_settings();
         self.publish_log();
         self.answer_question();
         Ok(())
-    }
-
-    /// What is new and what had to wait, in turn first: neither takes all that a turn may write. A client that has
-    /// nothing waiting is handled in the turn in which its bytes came, whatever others sent.
-    fn handle_completions(&mut self) {
-        self.connections.begin_turn();
-        for id in std::mem::take(&mut self.connections.read_ahead) {
-            self.connections.wait_for_turn(id);
-        }
-        let waits = self.connections.has_waiting();
-        if waits && self.connections.turn.is_multiple_of(2) {
-            self.read_waiting(limits::TURN_BYTES_MAX / 2);
-            self.handle_new(limits::TURN_BYTES_MAX);
-        } else {
-            self.handle_new(limits::TURN_BYTES_MAX / if waits { 2 } else { 1 });
-            self.read_waiting(limits::TURN_BYTES_MAX);
-        }
-        self.connections.cancel_receiving(&mut self.ring);
-        self.admit_waiting();
-    }
-
-    fn handle_new(&mut self, bytes_max: usize) {
-        let work = self.logic.settings().work;
-        self.logic.work().extend_turn(work.turn);
-        while !self.is_full(bytes_max)
-            && let Some(completion) = self.ring.next()
-        {
-            self.handle(completion);
-        }
-    }
-
-    /// Whether so much was received or written in this turn that the rest waits for the next one.
-    fn is_full(&self, bytes_max: usize) -> bool {
-        self.connections.turn_bytes >= bytes_max || self.logic.turn_is_full()
     }
 
     /// Answers one question of an operator, if there is one.
@@ -301,6 +292,9 @@ impl ShardLoop {
             return Some(FULL_QUEUE_RETRY);
         }
         if self.logic.has_dirty()
+            || self.goes_on
+            || !self.postponed.is_empty()
+            || self.logic.disconnects_all()
             || self.connections.has_unfinished()
             || self.turn.has_arrivals()
             || self.questions.are_waiting(self.exchange.shard())
@@ -319,12 +313,13 @@ impl ShardLoop {
         Some(Duration::from_nanos(next.since_ns(now)))
     }
 
-    fn handle(&mut self, completion: Completion) {
+    pub(super) fn handle(&mut self, completion: Completion) {
         match completion {
             Completion::Accepted { token, socket, more } => {
                 if let Subject::Listener(index) = Subject::of(token) {
                     let (ring, now) = (&mut self.ring, self.now);
-                    if let Some(socket) = self.acceptor.accepted(ring, now, index, socket, more) {
+                    let events = &self.logic.counters().events;
+                    if let Some(socket) = self.acceptor.accepted(ring, now, index, socket, more, events) {
                         self.begin_pending(index, socket);
                     }
                 }
@@ -336,7 +331,8 @@ impl ShardLoop {
                     self.sent(id, bytes, result);
                 }
             }
-            Completion::Woken => self.woken(),
+            // What is there is taken at the end of the step.
+            Completion::Woken => {}
             Completion::NotWoken { token, error } => {
                 tracing::debug!("Shard {} is woken by its descriptor: {error}", token.0);
                 self.exchange.wake(token.0 as u16);
@@ -356,15 +352,14 @@ impl ShardLoop {
     fn receive_ended(&mut self, token: Token, cause: ReceiveEnd) {
         match (Subject::of(token), cause) {
             (Subject::Listener(_), _) => {}
-            (Subject::Pending(id), ReceiveEnd::NoBuffers) => self.receive_pending(id),
+            (Subject::Pending(id), ReceiveEnd::NoBuffers) => self.newcomer_found_no_buffer(id),
             (Subject::Pending(id), _) => {
                 if let Some(pending) = self.pending.remove(id) {
                     self.count_without_connect(&pending);
                 }
             }
-            (Subject::Connection(id), ReceiveEnd::NoBuffers | ReceiveEnd::Cancelled) => {
-                self.receive_again(id)
-            }
+            (Subject::Connection(id), ReceiveEnd::NoBuffers) => self.found_no_buffer(id),
+            (Subject::Connection(id), ReceiveEnd::Cancelled) => self.receive_again(id),
             // What it asked before is answered first.
             (Subject::Connection(id), ReceiveEnd::EndOfStream) => {
                 self.connections.end_of_stream(id, LostCause::EndOfStream);
@@ -376,12 +371,19 @@ impl ShardLoop {
     fn run_timers(&mut self) {
         let now = self.now;
         let timeout_s = self.logic.settings().connect_timeout_s;
-        while let Some(pending) = self.pending.expired(now, timeout_s) {
-            self.count_without_connect(&pending);
-            pending.close();
+        let walk = self.logic.settings().work.walk;
+        self.begin_budget(walk);
+        while !self.logic.work().turn_is_over()
+            && let Some(pending) = self.pending.expired(now, timeout_s)
+        {
+            self.end_expired(pending);
+            self.charge_time();
         }
-        while let Some(id) = self.connections.expired(now) {
+        while !self.logic.work().turn_is_over()
+            && let Some(id) = self.connections.expired(now)
+        {
             self.close(id);
+            self.charge_time();
         }
         self.acceptor.retry(&mut self.ring, now);
         self.continue_shut_down();

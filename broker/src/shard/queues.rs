@@ -58,7 +58,7 @@ struct Inbox {
     /// Emptied batches on their way back, by the shard that emptied them.
     returned: Vec<ArrayQueue<Batch>>,
     asleep: AtomicBool,
-    /// The shard ends, and sends no more connections to others.
+    /// The shard ends, and sends nothing more to others.
     has_left: AtomicBool,
     /// It has ended: what is for it goes nowhere.
     gone: AtomicBool,
@@ -154,7 +154,7 @@ impl ShardQueues {
         Some((inbox.messages.get(from)?, inbox.work.get(from)?))
     }
 
-    /// The shard ends, and sends no more connections to others.
+    /// The shard ends, and sends nothing more to others.
     pub(crate) fn leave(&self, shard: u16) {
         if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
             inbox.has_left.store(true, Ordering::Release);
@@ -162,7 +162,7 @@ impl ShardQueues {
         self.wake_all();
     }
 
-    /// Whether no shard sends a connection any more.
+    /// Whether no shard sends anything any more.
     pub(crate) fn all_left(&self) -> bool {
         let mut shards = self.inboxes.iter();
         shards.all(|inbox| inbox.has_left.load(Ordering::Acquire))

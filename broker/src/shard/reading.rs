@@ -10,7 +10,7 @@
 //! last bytes. Each connection stands in the queue once. [`limits::UNREAD_BYTES_MAX`] bounds the bytes of paused ones:
 //! above it the logic gets what comes although the connection is paused.
 
-use transport::ring::Ring;
+use transport::ring::{Completion, Ring};
 
 use super::ShardLoop;
 use super::connection::ClientConnections;
@@ -42,7 +42,7 @@ impl ClientConnections {
         id: ConnectionId,
         bytes: &[u8],
     ) {
-        let paused = logic.receive_paused(id) && self.unread_bytes < limits::UNREAD_BYTES_MAX;
+        let paused = logic.clients().receive_paused(id) && self.unread_bytes < limits::UNREAD_BYTES_MAX;
         let Some(connection) = self.get(id) else {
             // It was closed after these bytes were received.
             return;
@@ -50,6 +50,7 @@ impl ClientConnections {
         if paused && connection.unread.drain == Drain::NotRequested || connection.unread.waits() {
             connection.unread.push(bytes);
             self.unread_bytes += bytes.len();
+            self.charge_to(logic, id);
         } else {
             self.pass_to_logic(logic, now, id, bytes);
         }
@@ -69,11 +70,12 @@ impl ClientConnections {
             // As in `handle_or_keep`.
             return;
         };
-        let spent = *connection.unread.spent_in(turn);
-        let at_least = if spent == 0 { work.quiet } else { 0 };
+        let spent = *connection.unread.spent_in(turn, work.quiet);
+        let is_quiet = spent == 0 && !connection.unread.is_in_debt(turn, work.quiet);
+        let at_least = if is_quiet { work.quiet } else { 0 };
         let taken = self.receive(logic, now, id, bytes, work.share.saturating_sub(spent), at_least);
         let rest = bytes.get(taken..).unwrap_or_default();
-        if (!rest.is_empty() || logic.is_unfinished(id))
+        if (!rest.is_empty() || logic.clients().is_unfinished(id))
             && let Some(connection) = self.get(id)
         {
             connection.unread.push(rest);
@@ -134,14 +136,27 @@ impl ClientConnections {
         } else {
             self.show_and_receive(logic, now, id, bytes)
         };
+        self.charge_since(logic, id, before);
         logic.work().end_share();
-        let spent = logic.work().spent_in_turn() - before;
-        let turn = self.turn;
-        if let Some(connection) = self.get(id) {
-            *connection.unread.spent_in(turn) += spent;
-        }
         self.turn_bytes += taken;
         taken
+    }
+
+    /// What was done since the last piece of work was for this connection, though the logic got none of it.
+    pub(super) fn charge_to(&mut self, logic: &mut Shard, id: ConnectionId) {
+        let before = logic.work().spent_in_turn();
+        self.charge_since(logic, id, before);
+    }
+
+    /// A piece of work for a connection is done, before which so many units had been spent in the turn.
+    #[inline]
+    fn charge_since(&mut self, logic: &mut Shard, id: ConnectionId, before: u64) {
+        self.work_clock.charge(logic.work());
+        let spent = logic.work().spent_in_turn() - before;
+        let (turn, quiet) = (self.turn, logic.settings().work.quiet);
+        if let Some(connection) = self.get(id) {
+            *connection.unread.spent_in(turn, quiet) += spent;
+        }
     }
 }
 
@@ -160,24 +175,77 @@ impl ClientConnections {
             self.tracer.received(logic, id, address, bytes);
         }
         let taken = logic.receive(now, id, bytes);
+        self.tracer.denied(logic.delivery().denials().take());
         self.tracer.not_taken(id, bytes.len() - taken);
         taken
     }
 }
 
 impl ShardLoop {
+    /// What is new and what had to wait, in turn first: neither takes all that a turn may write. A client that has
+    /// nothing waiting is handled in the turn in which its bytes came, whatever others sent.
+    pub(super) fn handle_completions(&mut self) {
+        self.connections.begin_turn();
+        for id in std::mem::take(&mut self.connections.read_ahead) {
+            self.connections.wait_for_turn(id);
+        }
+        let waits = self.connections.has_waiting();
+        if waits && self.connections.turn.is_multiple_of(2) {
+            self.read_waiting(limits::TURN_BYTES_MAX / 2);
+            self.handle_new(limits::TURN_BYTES_MAX);
+        } else {
+            self.handle_new(limits::TURN_BYTES_MAX / if waits { 2 } else { 1 });
+            self.read_waiting(limits::TURN_BYTES_MAX);
+        }
+        self.connections.cancel_receiving(&mut self.ring);
+        self.receive_later();
+        let walk = self.logic.settings().work.walk;
+        self.begin_budget(walk);
+        self.goes_on = self.take_answers();
+        self.goes_on |= self.admit_waiting();
+    }
+
+    /// Everybody who has nothing waiting gets a little, even beyond the turn's budget; the number of receive buffers
+    /// bounds that. Those who are no clients yet wait then: a CONNECT costs as much as hundreds of small packets.
+    fn handle_new(&mut self, bytes_max: usize) {
+        let units = self.logic.settings().work.turn;
+        self.handle_postponed(units / 2, bytes_max);
+        self.begin_budget(units);
+        while !self.is_full(bytes_max)
+            && let Some(completion) = self.ring.next()
+        {
+            match sender(&completion) {
+                Sender::Newcomer if self.logic.work().turn_is_over() => self.postpone(completion),
+                // The bytes of a client were charged as they were handled.
+                Sender::Client => self.handle(completion),
+                Sender::Newcomer | Sender::Other => {
+                    self.handle(completion);
+                    self.charge_time();
+                }
+            }
+        }
+    }
+
+    /// Whether so much was received or written in this turn that the rest waits for the next one.
+    pub(super) fn is_full(&self, bytes_max: usize) -> bool {
+        self.connections.turn_bytes >= bytes_max || self.logic.flow().turn_is_full()
+    }
+
     /// Goes on with the connections that wait for their turn, a share of work for each, until the turn is full.
     pub(super) fn read_waiting(&mut self, bytes_max: usize) {
         if !self.connections.has_waiting() {
             return;
         }
         let work = self.logic.settings().work;
-        self.logic.work().extend_turn(work.turn / 2);
+        self.begin_budget(work.turn / 2);
         while !self.is_full(bytes_max)
             && !self.logic.work().turn_is_over()
             && let Some(id) = self.connections.waiting.pop_front()
         {
+            let begun = self.begin_work();
             self.read_waiting_of(id);
+            self.end_work(id, begun);
+            self.charge_time();
         }
     }
 
@@ -191,8 +259,8 @@ impl ShardLoop {
         let mut left = self.logic.settings().work.share;
         let mut stopped = false;
         loop {
-            let paused = self.logic.receive_paused(id) && !is_awaited;
-            let unfinished = self.logic.is_unfinished(id);
+            let paused = self.logic.clients().receive_paused(id) && !is_awaited;
+            let unfinished = self.logic.clients().is_unfinished(id);
             let Some(connection) = self.connections.get(id) else {
                 // What it sent last has ended it.
                 return;
@@ -213,7 +281,7 @@ impl ShardLoop {
                 .connections
                 .receive(&mut self.logic, self.now, id, bytes, left, 0);
             left = left.saturating_sub(self.logic.work().spent_in_turn() - before);
-            stopped = taken < bytes.len() || self.logic.is_unfinished(id);
+            stopped = taken < bytes.len() || self.logic.clients().is_unfinished(id);
             self.connections.unread_bytes -= taken;
             match self.connections.get(id) {
                 Some(connection) => connection.unread.put_back(piece, handled + taken),
@@ -225,5 +293,29 @@ impl ShardLoop {
             Some(cause) => self.connections.ended.push_back((id, cause)),
             None => self.resume_receiving(id),
         }
+    }
+}
+
+/// Whom a completion is about.
+enum Sender {
+    /// Bytes of a client.
+    Client,
+    /// Somebody who is no client yet.
+    Newcomer,
+    Other,
+}
+
+fn sender(completion: &Completion) -> Sender {
+    match completion {
+        Completion::Accepted { .. } => Sender::Newcomer,
+        Completion::ReceiveEnded { token, .. } => match Subject::of(*token) {
+            Subject::Pending(_) => Sender::Newcomer,
+            _ => Sender::Other,
+        },
+        Completion::Received { token, .. } => match Subject::of(*token) {
+            Subject::Connection(_) => Sender::Client,
+            Subject::Pending(_) | Subject::Listener(_) => Sender::Newcomer,
+        },
+        _ => Sender::Other,
     }
 }

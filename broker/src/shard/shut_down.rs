@@ -2,9 +2,9 @@
 //! connection any more.
 //!
 //! Invariants: connections that are open [`limits::DRAIN_NS_MAX`] after the beginning are cut. Connections that were
-//! accepted before the shutdown have [`limits::LATE_CONNECT_NS_MAX`] to send a CONNECT, which is refused. A shard has
-//! left when it has sent its last connection to another shard; it is drained only when all shards have left and their
-//! queues are empty.
+//! accepted before the shutdown have [`limits::LATE_CONNECT_NS_MAX`] to send a CONNECT, which is refused. A shard
+//! leaves when it has no client any more and has pushed its last batch and its last connection; it is drained only when
+//! all shards have left and its queues are empty, so it takes what the others' clients have published.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ pub(super) struct ShutDown {
     drain_until: Option<Timestamp>,
     /// Until when connections that were accepted before may send their CONNECT.
     late_until: Option<Timestamp>,
-    /// The other shards know that this one sends no more connections.
+    /// The other shards know that nothing more comes from this one.
     has_left: bool,
 }
 
@@ -69,21 +69,34 @@ impl ShardLoop {
         if !self.shut_down.has_begun() {
             return;
         }
+        if self.logic.disconnects_all() {
+            self.disconnect_some();
+        }
         if self.shut_down.late_until.is_some_and(|until| until <= self.now) {
             self.pending.drain().for_each(PendingConnection::close);
         }
         if self.pending.is_empty() {
             self.shut_down.late_until = None;
         }
-        // From now on each connection is answered where it was accepted, so no more follow those that are on their way.
-        if !self.shut_down.has_left && self.exchange.has_no_connections() {
+        if !self.shut_down.has_left && self.has_nothing() {
             self.shut_down.has_left = true;
             self.exchange.leave();
         }
     }
 
-    /// Stops to accept, closes all connections, and gives their clients [`limits::DRAIN_NS_MAX`] to take what is on the
-    /// way.
+    /// Whether there is no client, and nothing on its way to another shard.
+    fn has_nothing(&self) -> bool {
+        self.connections.is_empty()
+            && !self.logic.disconnects_all()
+            && !self.turn.has_arrivals()
+            && self.pending.is_empty()
+            && self.take_overs.is_empty()
+            && self.postponed.is_empty()
+            && !self.exchange.is_blocked(&self.logic)
+    }
+
+    /// Stops to accept, begins to close all connections, and gives their clients [`limits::DRAIN_NS_MAX`] to take what
+    /// is on the way.
     fn begin_shut_down(&mut self) {
         self.shut_down.begin(self.now);
         self.acceptor.stop(&mut self.ring);
@@ -91,20 +104,23 @@ impl ShardLoop {
         for id in self.pending.being_checked() {
             self.answer_without_session(id);
         }
-        self.logic.shut_down(self.now);
+        self.logic.begin_shut_down();
+    }
+
+    /// Disconnects clients as far as the turn goes; the others have their turn in the next ones.
+    fn disconnect_some(&mut self) {
+        let walk = self.logic.settings().work.walk;
+        self.begin_budget(walk);
+        while self.logic.disconnects_all() && !self.logic.work().turn_is_over() {
+            self.logic.continue_shut_down(self.now);
+            self.charge_time();
+        }
     }
 
     pub(super) fn is_drained(&self) -> bool {
         let Some(until) = self.shut_down.drain_until else {
             return false;
         };
-        let is_empty = || {
-            self.connections.is_empty()
-                && !self.turn.has_arrivals()
-                && self.pending.is_empty()
-                && self.take_overs.is_empty()
-        };
-        let nothing_comes = || self.exchange.is_quiet() && !self.exchange.is_blocked(&self.logic);
-        until <= self.now || (is_empty() && nothing_comes())
+        until <= self.now || (self.shut_down.has_left && self.has_nothing() && self.exchange.is_quiet())
     }
 }

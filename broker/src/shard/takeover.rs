@@ -26,8 +26,9 @@ impl ShardLoop {
             // It touches no session.
             return;
         };
-        let (client_identifier, older) = self.logic.older_connection(&transfer.peer, connect);
-        let client_identifier: Box<str> = client_identifier.into();
+        let listener = self.logic.settings().listener(transfer.peer.listener);
+        let client_identifier: Box<str> = transfer.peer.session_name(connect, listener).into();
+        let older = self.logic.clients().connection_of(&client_identifier);
         match self.take_overs.request_for(&client_identifier, older, transfer) {
             TakeOver::Adopt(transfer) => {
                 self.adopt(*transfer);
@@ -37,9 +38,12 @@ impl ShardLoop {
         }
     }
 
-    /// Lets those in whose turn it is.
-    pub(super) fn admit_waiting(&mut self) {
+    /// Lets those in whose turn it is, as far as the turn goes; whether there may be more.
+    pub(super) fn admit_waiting(&mut self) -> bool {
         while !self.take_overs.is_empty() {
+            if self.logic.work().turn_is_over() {
+                return true;
+            }
             let connections = &mut self.connections;
             let is_at_its_end = |older: ConnectionId| {
                 let older = connections.get(older);
@@ -47,17 +51,19 @@ impl ShardLoop {
             };
             let Some((transfer, older, client_identifier)) = self.take_overs.next_ready(is_at_its_end) else {
                 // Their older connections are being read.
-                return;
+                return false;
             };
             let id = self.adopt(*transfer);
             if let Some(older) = older {
                 self.resume_older(older);
             }
-            let connected = self.logic.connected(id).then_some(id);
+            let connected = self.logic.clients().connected(id).then_some(id);
             if let Some(awaited) = self.take_overs.connected(&client_identifier, connected) {
                 self.ask_for_rest(awaited);
             }
+            self.charge_time();
         }
+        false
     }
 
     /// Lets all in: the shard ends, and refuses them.

@@ -17,8 +17,11 @@ use super::*;
 use crate::auth::{AccessFiles, Policy};
 use crate::in_effect::InEffect;
 use crate::in_effect::ListenerInEffect;
+use crate::limits;
 use crate::logic::{Batch, ConnectionId, ConnectionSlot, Control, owner_shard, shard_counters};
+use crate::named_paths::NamedPaths;
 use crate::settings::{ListenerId, Settings};
+use crate::turn::WorkLimits;
 
 /// Shards of one thread, and where they listen.
 struct Loops {
@@ -30,8 +33,14 @@ struct Loops {
 
 impl Loops {
     fn new(count: u16) -> Self {
+        Self::with_work(count, limits::WORK)
+    }
+
+    /// The same with other bounds of a turn's work.
+    fn with_work(count: u16, work: WorkLimits) -> Self {
         let settings = Arc::new(Settings {
             sys_interval_s: 0,
+            work,
             ..Settings::default()
         });
         let listener = ListenerInEffect {
@@ -47,6 +56,7 @@ impl Loops {
         let in_effect = InEffect {
             settings: Arc::clone(&settings),
             listeners: vec![listener],
+            named: NamedPaths::default(),
         };
         let queues = Arc::new(ShardQueues::new(count));
         let files = vec![AccessFiles::default()];
@@ -62,6 +72,9 @@ impl Loops {
             pages: Pages::default(),
             questions: Arc::new(crate::questions::Questions::new(1, |_| {})),
             traces: Arc::default(),
+            reloads: Arc::default(),
+            control: None,
+            sampling: Arc::default(),
         };
         let socket = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
         let address = socket::local_address(socket.as_fd()).unwrap();
@@ -148,7 +161,8 @@ impl Loops {
         let ids = (1..64)
             .map(ConnectionSlot::from_u32)
             .flat_map(|slot| (0..64).map(move |generation| ConnectionId { slot, generation }));
-        let is_it = |id: &ConnectionId| self.shards[shard].logic.client_identifier(*id) == Some(name);
+        let is_it =
+            |id: &ConnectionId| self.shards[shard].logic.clients().client_identifier(*id) == Some(name);
         ids.into_iter().find(is_it).unwrap()
     }
 }
@@ -370,4 +384,85 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
     }
     assert_eq!(loops.read(&mut remote, publish("will").len()), publish("will"));
     assert_eq!(got[0] >> 4, PacketType::Publish as u8);
+}
+
+#[test]
+fn a_shut_down_of_many_clients_takes_more_than_one_turn() {
+    let work = WorkLimits {
+        turn: 3200,
+        walk: 3200,
+        ..limits::WORK
+    };
+    let mut loops = Loops::with_work(1, work);
+    let mut clients: Vec<_> = (0..300).map(|number| loops.join(&format!("c{number}"))).collect();
+    loops.shut_down.store(true, Ordering::Relaxed);
+    loops.turn(0);
+    let left = loops.shards[0].logic.counters().clients_connected.get();
+    assert!((1..300).contains(&left), "{left} are left after the first turn");
+    for client in &mut clients {
+        assert!(
+            loops.read_to_end(client).is_empty(),
+            "3.1.1 has no DISCONNECT of servers"
+        );
+    }
+    loops.turn(0);
+    assert!(loops.shards[0].is_drained());
+}
+
+/// What is done for a client is no work of the one whose bytes come next: bytes that are kept for its turn, and TLS
+/// records without content.
+#[test]
+fn a_client_pays_for_what_was_done_for_it_and_for_nothing_else() {
+    let mut loops = Loops::new(1);
+    let _clients = ["kept", "quiet"].map(|name| loops.join(name));
+    let [kept, quiet] = ["kept", "quiet"].map(|name| loops.connection(0, name));
+    let shard = &mut loops.shards[0];
+    let now = shard.now;
+    shard.connections.wait_for_turn(kept);
+    shard.connections.begin_turn();
+    shard.begin_clock();
+    let long = Duration::from_millis(20);
+    std::thread::sleep(long);
+    let (connections, logic) = (&mut shard.connections, &mut shard.logic);
+    connections.handle_or_keep(logic, now, kept, &[0xC0, 0]);
+    connections.handle_or_keep(logic, now, quiet, &[0xC0, 0]);
+    let (turn, units) = (connections.turn, long.as_nanos() as u64 / limits::UNIT_NS);
+    let mut spent = |id| *connections.get(id).unwrap().unread.spent_in(turn, 0);
+    assert!(spent(kept) >= units, "{} of {units}", spent(kept));
+    assert!(spent(quiet) < units, "{} of {units}", spent(quiet));
+}
+
+/// While a queue to another shard is full, what an earlier flush has left goes out, but not if more was written since.
+#[test]
+fn delayed_outputs_go_out_while_a_queue_is_full() {
+    let mut loops = Loops::new(1);
+    let mut client = loops.join("client");
+    loops.subscribe(&mut client, "t");
+    let _publisher = loops.join("publisher");
+    let publisher = loops.connection(0, "publisher");
+    let shard = &mut loops.shards[0];
+    let (packet, mut got) = (publish("t"), vec![0; 1000]);
+    let write = |shard: &mut ShardLoop| shard.logic.receive(shard.now, publisher, &packet);
+    let delay = |shard: &mut ShardLoop| {
+        // As a flush does that has no time.
+        let written = shard.logic.take_dirty();
+        shard.connections.delay_flush(written.into_iter());
+    };
+    write(shard);
+    delay(shard);
+    shard.flush_independent();
+    let read = read_some(&mut client, &mut got);
+    assert_eq!(got[..read], packet);
+    write(shard);
+    delay(shard);
+    write(shard);
+    shard.flush_independent();
+    assert_eq!(
+        read_some(&mut client, &mut got),
+        0,
+        "the second may not be known to all"
+    );
+    shard.flush();
+    let read = read_some(&mut client, &mut got);
+    assert_eq!(got[..read], packet.repeat(2));
 }

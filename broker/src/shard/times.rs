@@ -6,7 +6,8 @@
 //!
 //! Invariants: one look at the clock at the end of a turn, which is also what the shard's timeout is computed from. A
 //! copy is counted once, in the turn that flushes it: while a queue to another shard is full nothing is flushed, and
-//! what was received meanwhile keeps its time.
+//! what was received meanwhile keeps its time. Where a flush had no time for some connections, all copies up to then
+//! are counted when the last of these has been flushed; those are never waited for that were delayed later.
 
 use crate::logic::{Batch, ShardCounters};
 use crate::time::Timestamp;
@@ -22,11 +23,29 @@ pub(super) struct TurnTimes {
     sent_before: Copies,
     /// Of batches that were taken since: when they were received, and their copies.
     remote: Vec<(Timestamp, Copies)>,
-    has_flushed: bool,
+    /// What the flush of this turn left.
+    flushed: Option<Delayed>,
+    /// Copies that wait for connections which a flush had no time for.
+    waiting: Option<WaitingCopies>,
 }
 
 /// Copies of messages, by their QoS.
 type Copies = [u64; 3];
+
+/// Connections that flushes had no time for: how many there have ever been, and how many of these had their turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Delayed {
+    pub(super) ever: u64,
+    pub(super) over: u64,
+}
+
+/// Copies, each lot with the time at which it was received.
+#[derive(Debug)]
+struct WaitingCopies {
+    lots: Vec<(Timestamp, Copies)>,
+    /// So many delayed connections have to have had their turn.
+    until: u64,
+}
 
 impl TurnTimes {
     /// A turn begins: what has come is there.
@@ -46,9 +65,9 @@ impl TurnTimes {
         }
     }
 
-    /// What was written went to the sockets.
-    pub(super) fn flushed(&mut self) {
-        self.has_flushed = true;
+    /// What was written went to the sockets, but for those that are delayed.
+    pub(super) fn flushed(&mut self, delayed: Delayed) {
+        self.flushed = Some(delayed);
     }
 
     /// A turn ends: what it has flushed is counted.
@@ -58,16 +77,36 @@ impl TurnTimes {
             return;
         };
         counters.turns.record(now.since_ns(began_at), 1);
-        if !std::mem::take(&mut self.has_flushed) {
+        let Some(Delayed { ever, over }) = self.flushed.take() else {
+            // A queue to another shard is full.
+            return;
+        };
+        if let Some(waiting) = self.waiting.take_if(|waiting| waiting.until <= over) {
+            record_all(counters, now, waiting.lots);
+        }
+        if self.waiting.is_some() {
             return;
         }
         self.since = None;
         let mut own = difference(&counters.sent_at_once(), &self.sent_before);
-        for (received_at, copies) in self.remote.drain(..) {
-            own = difference(&own, &copies);
-            record(counters, now.since_ns(received_at), &copies);
+        let mut lots = std::mem::take(&mut self.remote);
+        for (_, copies) in &lots {
+            own = difference(&own, copies);
         }
-        record(counters, now.since_ns(since), &own);
+        lots.push((since, own));
+        if ever > over {
+            self.waiting = Some(WaitingCopies { lots, until: ever });
+        } else {
+            record_all(counters, now, lots.drain(..));
+            lots.clear();
+            self.remote = lots;
+        }
+    }
+}
+
+fn record_all(counters: &ShardCounters, now: Timestamp, lots: impl IntoIterator<Item = (Timestamp, Copies)>) {
+    for (received_at, copies) in lots {
+        record(counters, now.since_ns(received_at), &copies);
     }
 }
 
@@ -93,6 +132,8 @@ mod tests {
 
     use super::*;
 
+    const ALL: Delayed = Delayed { ever: 7, over: 7 };
+
     fn counts(counters: &ShardCounters) -> [(u64, f64); 3] {
         [0, 1, 2].map(|qos| counters.latency[qos].count_and_sum())
     }
@@ -113,12 +154,31 @@ mod tests {
         assert_eq!(counts(&counters)[1].0, 0);
         times.begin(Timestamp(6000), &counters);
         send(&counters, QoS::AtMostOnce, 2);
-        times.flushed();
+        times.flushed(ALL);
         times.end(Timestamp(9000), &counters);
         let [at0, at1, at2] = counts(&counters);
         assert_eq!((at0.0, at1.0, at2.0), (2, 3, 0));
         assert!((at1.1 - 3.0 * 8e-6).abs() < 1e-9, "{at1:?}");
         assert_eq!(counters.turns.count_and_sum().0, 2);
+    }
+
+    /// It is always on, so it has to cost next to nothing; docs/BENCHMARKING.md has what it did cost. The bound leaves
+    /// room for a build without optimization on a machine that is busy.
+    #[test]
+    fn what_a_turn_costs() {
+        let (counters, mut times) = (ShardCounters::default(), TurnTimes::default());
+        let turns = 200_000;
+        let begun = std::time::Instant::now();
+        for turn in 0..turns {
+            times.begin(Timestamp(turn * 20_000), &counters);
+            counters.publishes_sent.add(1);
+            times.flushed(ALL);
+            times.end(Timestamp(turn * 20_000 + 15_000), &counters);
+        }
+        let ns = begun.elapsed().as_nanos() as f64 / turns as f64;
+        println!("{ns:.1} ns a turn");
+        assert_eq!(counts(&counters)[0].0, turns);
+        assert!(ns < 10_000.0, "{ns}");
     }
 
     #[test]
@@ -134,10 +194,30 @@ mod tests {
         // Messages of a queue are nobody's latency.
         counters.publishes_sent.add(1);
         counters.count_sent_from_queue(QoS::ExactlyOnce);
-        times.flushed();
+        times.flushed(ALL);
         times.end(Timestamp(1_100_000), &counters);
         let (count, seconds) = counts(&counters)[2];
         assert_eq!(count, 6);
         assert!((seconds - (5.0 * 600e-6 + 100e-6)).abs() < 1e-9, "{seconds}");
+    }
+
+    #[test]
+    fn copies_of_delayed_connections_are_counted_when_these_had_their_turn() {
+        let (counters, mut times) = (ShardCounters::default(), TurnTimes::default());
+        let mut turn = |at: u64, ever: u64, over: u64| {
+            times.begin(Timestamp(at), &counters);
+            send(&counters, QoS::AtMostOnce, 1);
+            times.flushed(Delayed { ever, over });
+            times.end(Timestamp(at + 500), &counters);
+            let (count, seconds) = counts(&counters)[0];
+            (count, (seconds * 1e9).round() as u64)
+        };
+        // Ten are left, and each later turn leaves more than it flushes.
+        assert_eq!(turn(1000, 10, 0), (0, 0));
+        assert_eq!(turn(2000, 20, 5), (0, 0));
+        assert_eq!(turn(3000, 30, 10), (1, 2500), "those of the first turn");
+        assert_eq!(turn(4000, 40, 20), (1, 2500));
+        assert_eq!(turn(5000, 40, 30), (3, 2500 + 2 * 3500));
+        assert_eq!(turn(6000, 40, 40).0, 6, "nothing is left");
     }
 }

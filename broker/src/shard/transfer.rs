@@ -7,6 +7,7 @@ use mqtt::ProtocolVersion;
 use transport::socket::Socket;
 use transport::stream::SecureStream;
 
+use super::tracer::ShownConnect;
 use crate::admission::Admission;
 use crate::logic::{ConnectRequest, MalformedConnect, Peer};
 
@@ -20,24 +21,26 @@ pub(crate) struct ConnectionTransfer {
     pub(super) connect: Result<Box<ConnectRequest>, MalformedConnect>,
     /// Plain bytes behind it that were read already.
     pub(super) unread: Vec<u8>,
+    /// Where its CONNECT was shown already.
+    pub(super) shown: Option<ShownConnect>,
 }
 
 impl ConnectionTransfer {
     /// What the client asked for, for the log; `None` if that is not known.
     pub(super) fn description(&self) -> Option<String> {
-        Some(described(self.connect.as_ref().ok()?, &self.peer))
+        let connect = self.connect.as_ref().ok()?;
+        Some(described(connect, self.peer.user(connect)))
     }
 }
 
 /// What a client asked for, as mosquitto's log has it: protocol, clean session, keep alive, user.
-pub(super) fn described(connect: &ConnectRequest, peer: &Peer) -> String {
+pub(super) fn described(connect: &ConnectRequest, user: Option<&str>) -> String {
     let protocol = match connect.version {
         ProtocolVersion::V3_1 => 1,
         ProtocolVersion::V3_1_1 => 2,
         ProtocolVersion::V5 => 5,
     };
     let (clean, keep_alive) = (u8::from(connect.clean_start), connect.keep_alive_s);
-    let user = peer.user(connect);
     let user = user.map(|user| format!(", u'{user}'")).unwrap_or_default();
     format!("p{protocol}, c{clean}, k{keep_alive}{user}")
 }

@@ -60,6 +60,8 @@ pub(super) struct Unread {
     /// The units of work that it has used, and the turn in which it did.
     spent: u64,
     turn: u64,
+    /// Units that it had used before, less what a quiet client gets in each turn: while there are some it is not quiet.
+    debt: u64,
 }
 
 /// How far a connection is read to its end, as a newer one waits for it.
@@ -122,12 +124,20 @@ impl Unread {
         }
     }
 
-    /// The units of work that it has used in that turn.
-    pub(super) fn spent_in(&mut self, turn: u64) -> &mut u64 {
+    /// The units of work that it has used in that turn; `quiet` is what a client may use in each.
+    pub(super) fn spent_in(&mut self, turn: u64, quiet: u64) -> &mut u64 {
         if self.turn != turn {
+            let allowed = quiet.saturating_mul(turn.saturating_sub(self.turn));
+            self.debt = self.debt.saturating_add(self.spent).saturating_sub(allowed);
             (self.turn, self.spent) = (turn, 0);
         }
         &mut self.spent
+    }
+
+    /// Whether it has used more in the turns before that one than a quiet client does.
+    pub(super) fn is_in_debt(&mut self, turn: u64, quiet: u64) -> bool {
+        self.spent_in(turn, quiet);
+        self.debt > 0
     }
 }
 
@@ -137,6 +147,22 @@ const PIECE_BYTES_MAX: usize = 16 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_used_much_is_not_quiet_for_some_turns() {
+        let mut unread = Unread::default();
+        *unread.spent_in(1, 100) += 350;
+        assert!(
+            !unread.is_in_debt(1, 100),
+            "what it uses in this turn is no debt yet"
+        );
+        assert!(unread.is_in_debt(2, 100));
+        *unread.spent_in(2, 100) += 50;
+        assert!(unread.is_in_debt(4, 100));
+        assert_eq!((*unread.spent_in(5, 100), unread.is_in_debt(5, 100)), (0, false));
+        *unread.spent_in(5, 100) += 100;
+        assert!(!unread.is_in_debt(6, 100), "that much is everybody's");
+    }
 
     #[test]
     fn pieces_are_taken_in_their_order_and_put_back() {

@@ -2,7 +2,8 @@
 //!
 //! A unit is about what a visit of a node costs that is not in the processor's cache: 50 to 150 nanoseconds. The logic
 //! counts (nodes visited, packets handled, subscriptions that come and go), and what has spent its share goes on later,
-//! behind all others.
+//! behind all others. No count is right for everything: the shell looks at the clock and counts more where something
+//! took longer than its units ([`WorkBudget::charge`]).
 //!
 //! Invariants: a share ends with its turn's budget, but for the few units that a quiet client always gets; a budget
 //! that was never begun has no end, so that a driver without turns (a test, a bench) is never stopped.
@@ -10,7 +11,8 @@
 /// How much work a turn may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkLimits {
-    /// Units for bytes that clients sent, in one turn; and once more for bytes that had to wait.
+    /// Units for bytes that clients sent, in one turn; half as many more for bytes that had to wait, and the same for
+    /// what newcomers brought in earlier turns.
     pub turn: u64,
     /// Units for one connection before others have their turn.
     pub share: u64,
@@ -71,6 +73,13 @@ impl WorkBudget {
         self.spent = self.spent.saturating_add(units);
     }
 
+    /// Counts what was done since `before` units had been spent in this turn as `units`, if it was counted as less.
+    #[inline]
+    pub fn charge(&mut self, before: u64, units: u64) {
+        let until = self.turn_from.saturating_add(before).saturating_add(units);
+        self.spent = self.spent.max(until);
+    }
+
     /// Whether the share is used up.
     #[inline]
     #[must_use]
@@ -82,6 +91,13 @@ impl WorkBudget {
     #[must_use]
     pub fn left(&self) -> u64 {
         self.share_until.saturating_sub(self.spent)
+    }
+
+    /// Whether the share is no more than a quiet client gets although the turn's budget is used up.
+    #[inline]
+    #[must_use]
+    pub fn is_meager(&self) -> bool {
+        self.share_until > self.turn_until
     }
 
     /// Whether the turn's budget is used up.
@@ -120,5 +136,25 @@ mod tests {
         assert_eq!((budget.left(), budget.spent_in_turn()), (30, 105));
         budget.begin_turn(100);
         assert_eq!((budget.left(), budget.spent_in_turn()), (100, 0));
+    }
+
+    #[test]
+    fn what_took_longer_than_its_units_counts_as_more() {
+        let mut budget = WorkBudget::default();
+        budget.spend(7);
+        budget.begin_turn(100);
+        budget.spend(10);
+        budget.charge(0, 5);
+        assert_eq!(budget.spent_in_turn(), 10, "it was counted as more than that");
+        budget.charge(10, 80);
+        assert_eq!((budget.spent_in_turn(), budget.turn_is_over()), (90, false));
+        budget.begin_share(5, 5);
+        assert!(!budget.is_meager());
+        budget.charge(90, 30);
+        assert_eq!((budget.spent_in_turn(), budget.turn_is_over()), (120, true));
+        budget.begin_share(60, 5);
+        assert!(budget.is_meager() && budget.left() == 5);
+        budget.begin_share(60, 0);
+        assert!(budget.is_spent());
     }
 }

@@ -7,7 +7,7 @@ use mqtt::packet::Will;
 
 use super::*;
 use broker::limits;
-use broker::logic::{ConnectionId, Shard, Timestamp, shard_counters};
+use broker::logic::{ConnectionId, DropReason, Shard, Timestamp, shard_counters};
 use broker::settings::Settings;
 
 fn with(shards: u16, change: impl FnOnce(&mut Settings)) -> Cluster {
@@ -83,6 +83,8 @@ fn v36_retained_messages_are_bounded_in_bytes() {
         ReasonCode::Success
     );
     assert_eq!(cluster.count(|counters| counters.publishes_dropped.get()), 2);
+    let of_quota = cluster.count(|counters| counters.dropped.get(DropReason::Quota));
+    assert_eq!(of_quota, 2, "that is why, and not that the message is wrong");
 }
 
 #[test]
@@ -201,7 +203,7 @@ impl Alone {
         let mut bytes = Vec::new();
         connect.encode(&mut bytes).unwrap();
         let id = test_support::open(&mut self.shard, self.now, test_support::peer(), &bytes);
-        assert!(self.shard.connected(id));
+        assert!(self.shard.clients().connected(id));
         self.read(id);
         id
     }
@@ -209,7 +211,7 @@ impl Alone {
     /// What there is for a connection, flushed.
     fn read(&mut self, id: ConnectionId) -> Vec<u8> {
         self.shard.take_dirty();
-        let out = std::mem::take(self.shard.out(id));
+        let out = std::mem::take(self.shard.delivery().out(id));
         self.shard.flushed(self.now, id, 0);
         out
     }
@@ -447,7 +449,7 @@ fn who_sent_a_large_packet_once_is_no_larger_for_it() {
     let publish = publish("t", QoS::AtMostOnce, &payload);
     publish.encode(V3, &mut packet).unwrap();
     let (first, second) = packet.split_at(60_000);
-    let gathered = |cluster: &Cluster| cluster.shard(0).unwrap().partial_bytes();
+    let gathered = |cluster: &Cluster| cluster.shard(0).unwrap().clients().partial_bytes();
     cluster.send(client, first);
     assert!(gathered(&cluster) >= first.len());
     cluster.send(client, second);
@@ -481,7 +483,7 @@ fn unfinished_packets_are_bounded_in_sum() {
             cluster.send(client, &[0x30, 0xC0, 0x84, 0x3D, 0, 1, b't', 0]);
             for _ in 0..9 {
                 cluster.send(client, &piece);
-                assert!(cluster.shard(0).unwrap().partial_bytes() <= most);
+                assert!(cluster.shard(0).unwrap().clients().partial_bytes() <= most);
             }
             client
         })

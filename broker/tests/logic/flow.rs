@@ -393,14 +393,14 @@ fn v35_publishers_wait_for_the_sum_over_a_shard_too() {
         for _ in 0..2 {
             sent += fill(&mut cluster, publisher);
             assert!(cluster.paused(publisher), "{shards} shards");
-            let waiting = cluster.shard(shard).unwrap().output_bytes();
+            let waiting = cluster.shard(shard).unwrap().flow().output_bytes();
             let bound = limits::SHARD_OUTPUT.high + 2 * SUBSCRIBERS * PAYLOAD_BYTES;
             assert!((limits::SHARD_OUTPUT.high..bound).contains(&waiting), "{waiting}");
             for &subscriber in &subscribers {
                 cluster.set_reading(subscriber, true);
             }
             assert!(!cluster.paused(publisher));
-            assert_eq!(cluster.shard(shard).unwrap().output_bytes(), 0);
+            assert_eq!(cluster.shard(shard).unwrap().flow().output_bytes(), 0);
             for &subscriber in &subscribers {
                 cluster.set_reading(subscriber, false);
             }
@@ -425,7 +425,7 @@ fn v35_who_has_the_most_of_the_sum_is_slow_when_the_grace_period_is_over() {
         sent += 1;
         cluster.publish(publisher, "t", QoS::AtMostOnce, &"x".repeat(PAYLOAD_BYTES));
         assert!(!cluster.paused(publisher), "nobody waits for them");
-        let waiting = cluster.shard(0).unwrap().output_bytes();
+        let waiting = cluster.shard(0).unwrap().flow().output_bytes();
         let bound = 2 * limits::SHARD_OUTPUT.high + limits::CLIENT_OUTPUT.cap;
         assert!(waiting < bound, "{waiting}");
     }
@@ -438,7 +438,7 @@ fn v35_who_has_the_most_of_the_sum_is_slow_when_the_grace_period_is_over() {
     for subscriber in subscribers {
         cluster.cut(subscriber);
     }
-    assert_eq!(cluster.shard(0).unwrap().output_bytes(), 0);
+    assert_eq!(cluster.shard(0).unwrap().flow().output_bytes(), 0);
 }
 
 /// Slow clients that hold too much together lose their connections, those with the most first.
@@ -469,7 +469,7 @@ fn v35_slow_clients_that_hold_too_much_are_disconnected() {
         assert!(cluster.paused(publisher), "round {round}");
         cluster.advance_ms(grace_ms());
         assert!(!cluster.paused(publisher), "round {round}");
-        let waiting = cluster.shard(0).unwrap().output_bytes();
+        let waiting = cluster.shard(0).unwrap().flow().output_bytes();
         assert!(waiting <= shard_output.cap / 2, "{waiting} in round {round}");
     }
     let closed = slow.iter().filter(|&&client| cluster.closed(client)).count();
@@ -506,7 +506,7 @@ fn v35_who_is_disconnected_has_bytes_in_the_sum() {
     };
     let flush = |shard: &mut Shard, client, takes_all: bool, now| {
         shard.swap_dirty(&mut Vec::new());
-        let out = std::mem::take(shard.out(client));
+        let out = std::mem::take(shard.delivery().out(client));
         shard.flushed(now, client, if takes_all { 0 } else { out.len() });
     };
     publish_to(&mut shard, "second", 150_000, now);
@@ -519,7 +519,7 @@ fn v35_who_is_disconnected_has_bytes_in_the_sum() {
     now = now.plus_ns(limits::GRACE_NS + 2 * limits::TIMER_STEP_NS);
     publish_to(&mut shard, "second", 300_000, now);
     shard.tick(now);
-    assert!(shard.closing(first) && !shard.closing(second));
+    assert!(shard.clients().closing(first) && !shard.clients().closing(second));
 }
 
 #[test]
@@ -528,7 +528,7 @@ fn v35_the_memory_limit_bounds_output_too() {
     cluster.set_memory_full(true);
     fill(&mut cluster, publisher);
     assert!(cluster.paused(publisher));
-    let waiting = cluster.shard(0).unwrap().output_bytes();
+    let waiting = cluster.shard(0).unwrap().flow().output_bytes();
     let bound = limits::SHARD_OUTPUT.eighth().high + 2 * SUBSCRIBERS * PAYLOAD_BYTES;
     assert!(waiting < bound, "{waiting}");
 }

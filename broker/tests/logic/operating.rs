@@ -263,3 +263,46 @@ fn sys_topics_begin_and_end_with_their_interval() {
     assert_eq!(rounds(&mut cluster, 0), 0);
     assert!(rounds(&mut cluster, 1) >= 19);
 }
+
+/// The shell says how long it worked for whom; the logic knows who that is.
+#[test]
+fn the_busiest_clients_are_named() {
+    use broker::logic::operator::{Answer, MeasuredSeconds, Question};
+    let mut cluster = Cluster::new(1);
+    let clients = ["a", "b", "c"].map(|name| cluster.join(V5, name));
+    let ids = clients.map(|client| cluster.shard_with(client).unwrap().1);
+    let (shard, _, since) = cluster.shard_with(clients[0]).unwrap();
+    shard.worked_for(ids[0], 100);
+    let later = since.plus_s(1);
+    let ask = |cluster: &mut Cluster, count: usize| {
+        let (shard, ..) = cluster.shard_with(clients[0]).unwrap();
+        let asked = MeasuredSeconds::last(since, later, 5);
+        let Answer::Busiest(busiest) = shard.operate(later, &Question::Busiest(count, asked)) else {
+            panic!("another answer");
+        };
+        let names: Vec<_> = busiest
+            .clients
+            .iter()
+            .map(|client| (client.client_identifier.to_string(), client.cpu_ns))
+            .collect();
+        (names, busiest.cpu_ns)
+    };
+    assert_eq!(ask(&mut cluster, 5), (vec![], 0), "nothing is measured");
+    let (shard, ..) = cluster.shard_with(clients[0]).unwrap();
+    shard.client_times().measure(since, Some(since));
+    for (client, took_ns) in [(0, 10), (1, 30), (2, 20), (1, 5)] {
+        shard.worked_for(ids[client], took_ns);
+    }
+    shard.client_times().measure(later, Some(since));
+    shard.worked_for(ids[0], 1000);
+    let (first, all) = ask(&mut cluster, 2);
+    assert_eq!(first, [("b".to_owned(), 35), ("c".to_owned(), 20)]);
+    assert_eq!(all, 65);
+    cluster.cut(clients[1]);
+    let (left, all) = ask(&mut cluster, 5);
+    assert_eq!(left, [("c".to_owned(), 20), ("a".to_owned(), 10)]);
+    assert_eq!(all, 65, "what was done for those that are gone is in the sum");
+    let (shard, ..) = cluster.shard_with(clients[0]).unwrap();
+    shard.client_times().measure(later, None);
+    assert_eq!(ask(&mut cluster, 5), (vec![], 0));
+}

@@ -114,7 +114,7 @@ impl Three {
         let (logic, client) = (&mut self.shards[shard], self.clients[shard]);
         let mut got = Vec::new();
         while !logic.take_dirty().is_empty() {
-            let out = std::mem::take(logic.out(client));
+            let out = std::mem::take(logic.delivery().out(client));
             let mut rest = out.as_slice();
             while let Some(frame) = mqtt::frame::split(rest, u32::MAX).unwrap() {
                 if let Packet::Publish(publish) = mqtt::decode::packet(&frame, V5).unwrap() {

@@ -97,7 +97,9 @@ fn runs_are_one_record() {
             .unwrap();
     }
     cluster.send(publisher, &bytes);
-    assert!(cluster.count(|counters| counters.batch_records_sent.get()) - before <= 2 * 2);
+    let sent = cluster.count(|counters| counters.batch_records_sent.get()) - before;
+    // Nobody knows how many get the first message of a topic, so it goes alone.
+    assert!(sent <= 2 * 3, "{sent} records");
     let expected: Vec<_> = (0..100).map(|number| number.to_string()).collect();
     for subscriber in subscribers {
         assert_eq!(cluster.payloads(subscriber), expected);
@@ -125,7 +127,9 @@ fn what_depends_on_no_other_shard_is_sent_while_batches_wait() {
     let independent = |shard: &mut Shard| {
         let mut taken = Vec::new();
         shard.swap_independent(&mut taken);
-        let outs = taken.into_iter().map(|id| (id, std::mem::take(shard.out(id))));
+        let outs = taken
+            .into_iter()
+            .map(|id| (id, std::mem::take(shard.delivery().out(id))));
         outs.collect::<Vec<_>>()
     };
     let connack = vec![0x20, 2, 0, 0];
@@ -137,7 +141,7 @@ fn what_depends_on_no_other_shard_is_sent_while_batches_wait() {
     );
     let subscribe = b"\x82\x06\0\x01\0\x01a\0";
     shard.receive(now, subscriber, subscribe);
-    assert!(shard.has_batch(1));
+    assert!(shard.outboxes().has_batch(1));
     // Behind a SUBACK, of which the other shard must know first, a PINGRESP waits too.
     shard.receive(now, subscriber, &[0xc0, 0]);
     shard.receive(now, quiet, &[0xc0, 0]);
@@ -151,5 +155,5 @@ fn what_depends_on_no_other_shard_is_sent_while_batches_wait() {
     assert_eq!(independent(&mut shard), []);
     let dirty = shard.take_dirty();
     assert!(dirty.contains(&again) && dirty.contains(&quiet));
-    assert_eq!(shard.out(quiet)[..], [0xd0, 0, 0x90, 3, 0, 1, 0]);
+    assert_eq!(shard.delivery().out(quiet)[..], [0xd0, 0, 0x90, 3, 0, 1, 0]);
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use mqtt::frame::PacketType;
 
 use super::*;
+use broker::limits;
 use broker::settings::{Settings, SharedSubscriptionStrategy};
+use broker::turn::WorkLimits;
 
 /// So many members of `$share/g/t`, on all shards.
 fn members(cluster: &mut Cluster, count: usize, qos: QoS) -> Vec<Client> {
@@ -442,6 +444,28 @@ fn whoever_comes_at_once_after_the_last_member_gets_what_that_one_left() {
         for shard in 0..usize::from(shards) {
             assert!(cluster.shard(shard).unwrap().resource_counts().is_bare());
         }
+    }
+}
+
+/// Also where the walk over those that waited takes many turns.
+#[test]
+fn what_waited_for_a_member_comes_before_newer_messages() {
+    for walk in [limits::WORK.walk, 40] {
+        let settings = Settings {
+            work: WorkLimits { walk, ..limits::WORK },
+            ..Settings::default()
+        };
+        let mut cluster = Cluster::with_settings(1, settings);
+        cluster.bound_work();
+        let publisher = cluster.join(V5, "p");
+        let first = members(&mut cluster, 1, QoS::AtLeastOnce)[0];
+        publish_numbers(&mut cluster, publisher, QoS::AtLeastOnce, 0..8);
+        cluster.cut(first);
+        let second = cluster.join(V5, "second");
+        cluster.subscribe(second, "$share/g/t", QoS::AtLeastOnce);
+        publish_numbers(&mut cluster, publisher, QoS::AtLeastOnce, 8..16);
+        cluster.advance_ms(500);
+        assert_eq!(cluster.payloads(second), numbers(0..16), "{walk} units of work");
     }
 }
 

@@ -147,7 +147,7 @@ impl Stored {
         };
         asked.encode(&mut bytes).unwrap();
         let id = test_support::open(&mut self.shard, self.now, test_support::peer(), &bytes);
-        assert!(self.shard.connected(id));
+        assert!(self.shard.clients().connected(id));
         id
     }
 
@@ -156,7 +156,7 @@ impl Stored {
         let mut bytes = Vec::new();
         connect(V3, client).encode(&mut bytes).unwrap();
         let id = test_support::open(&mut self.shard, self.now, test_support::peer(), &bytes);
-        assert!(self.shard.connected(id));
+        assert!(self.shard.clients().connected(id));
         id
     }
 
@@ -169,7 +169,7 @@ impl Stored {
         }
         .encode(V5, &mut bytes);
         self.send(id, &bytes);
-        self.shard.closed(self.now, id);
+        self.shard.lost(self.now, id);
     }
 
     fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
@@ -188,7 +188,7 @@ impl Stored {
         self.shard.submit_records();
         let mut packets = Vec::new();
         for dirty in self.shard.take_dirty() {
-            let out = std::mem::take(self.shard.out(dirty));
+            let out = std::mem::take(self.shard.delivery().out(dirty));
             let mut rest = out.as_slice();
             while let Ok(Some(frame)) = mqtt::frame::split(rest, u32::MAX) {
                 if dirty == id {
@@ -502,7 +502,7 @@ fn on_a_full_disk_3_1_1_publishers_wait_and_are_read_on() {
     stored.send(publisher, &[0xC0, 0]);
     assert_eq!(stored.turn(publisher), [PINGRESP], "nothing overtakes but that");
     assert_eq!(stored.shard.resource_counts().unstored, 3);
-    assert!(!stored.shard.receive_paused(publisher));
+    assert!(!stored.shard.clients().receive_paused(publisher));
     stored.send(subscriber, &acknowledges(PacketType::PubAck, 1));
     assert_eq!(stored.store.take(), ["done 1"]);
     let later = |stored: &mut Stored| {
@@ -532,25 +532,25 @@ fn who_waits_for_space_too_long_is_disconnected() {
     let [quiet, greedy] = ["quiet", "greedy"].map(|client| stored.join_3_1_1(client));
     stored.send(quiet, &topics_of(V3, "t", QoS::AtLeastOnce, 1));
     for identifier in 1..2000 {
-        if stored.shard.receive_paused(greedy) {
+        if stored.shard.clients().receive_paused(greedy) {
             break;
         }
         stored.send(greedy, &topics_of(V3, "t", QoS::AtLeastOnce, identifier));
     }
-    assert!(stored.shard.receive_paused(greedy) && !stored.shard.receive_paused(quiet));
+    assert!(stored.shard.clients().receive_paused(greedy) && !stored.shard.clients().receive_paused(quiet));
     assert!(stored.shard.resource_counts().unstored < 1100);
     for _ in 0..150 {
         stored.now = stored.now.plus_ns(100_000_000);
         stored.turn(quiet);
     }
-    assert!(!stored.shard.closing(quiet), "15 seconds");
+    assert!(!stored.shard.clients().closing(quiet), "15 seconds");
     for _ in 0..60 {
         stored.now = stored.now.plus_ns(100_000_000);
         stored.turn(quiet);
     }
     for id in [quiet, greedy] {
-        assert!(stored.shard.closing(id), "21 seconds");
-        stored.shard.closed(stored.now, id);
+        assert!(stored.shard.clients().closing(id), "21 seconds");
+        stored.shard.lost(stored.now, id);
     }
     stored.now = stored.now.plus_s(1);
     stored.turn(quiet);

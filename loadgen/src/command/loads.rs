@@ -25,11 +25,17 @@ pub(super) fn run(request: &RunRequest, interrupted: &AtomicBool) -> Result<u8, 
     make_folder(output.folder.as_deref())?;
     let mut target = Target::open(&request.target, scenario, interrupted)?;
     let mut progress = ProgressLine::new(scenario);
-    let served = output.metrics.map(MetricsServer::start).transpose();
-    let outcome = match served.map_err(Failure::system("cannot serve metrics"))? {
-        Some(mut metrics) => {
+    let served = output.metrics.as_ref().map(|request| {
+        let server = MetricsServer::start(request.address, &request.run);
+        server.map(|server| (server, request.keep))
+    });
+    let mut served = served
+        .transpose()
+        .map_err(Failure::system("cannot serve metrics"))?;
+    let outcome = match &mut served {
+        Some((metrics, _)) => {
             note(&format!("metrics on http://{}/metrics", metrics.address()));
-            let mut both = Both(&mut progress, &mut metrics);
+            let mut both = Both(&mut progress, metrics);
             run::run(scenario, &target.subject, interrupted, &mut both)
         }
         None => run::run(scenario, &target.subject, interrupted, &mut progress),
@@ -43,6 +49,9 @@ pub(super) fn run(request: &RunRequest, interrupted: &AtomicBool) -> Result<u8, 
         write_ceiling(folder, scenario.cpus.as_ref(), interrupted)?;
         let written = export::write_folder(&outcome, folder).and_then(|()| html::write(folder));
         written.map_err(Failure::system(format!("cannot write into {}", folder.display())))?;
+    }
+    if let Some((metrics, keep)) = served {
+        metrics.conclude(&outcome.verdict, keep, interrupted);
     }
     Ok(outcome.verdict.exit_code)
 }

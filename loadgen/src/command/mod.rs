@@ -13,6 +13,7 @@ mod single;
 mod tests;
 
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -114,12 +115,12 @@ struct ChildArguments {
 
 /// Does what the words ask for, the program's name first.
 pub fn main(words: Vec<OsString>) -> ExitCode {
-    let (subcommand, origin) = match read(words.clone()) {
+    let (subcommand, origin) = match read(words) {
         Ok(read) => read,
         Err(error) => return refuse(&error),
     };
     if let Some(password) = subcommand.password() {
-        hide_password::hide(&words, password);
+        hide_password::hide(password);
     }
     subcommand.run(origin)
 }
@@ -223,9 +224,14 @@ fn end(ended: Result<u8, Failure>) -> ExitCode {
 }
 
 fn refuse(error: &clap::Error) -> ExitCode {
-    // Without a place to print to, the exit code has to do.
-    let _ = error.print();
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
+    match error.print() {
+        // Help that could not be written; a pipe whose reader has gone takes everything.
+        Err(cause) if !error.use_stderr() && cause.kind() != io::ErrorKind::BrokenPipe => {
+            end(Err(Failure::system("cannot write to standard output")(cause)))
+        }
+        // Without a place to print a mistake to, the exit code has to do.
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE)),
+    }
 }
 
 fn report(folder: &Path) -> Result<u8, Failure> {

@@ -15,7 +15,7 @@ use crate::measure::numbers::grouped;
 use crate::measure::thread_use::ThreadUse;
 use crate::measure::timeline::nanoseconds;
 use crate::outcome::header::{Header, OutcomeKind};
-use crate::outcome::report::{security, write_findings, write_table};
+use crate::outcome::report::{fit, security, write_findings, write_table};
 use crate::outcome::validity::{Findings, LimitedBy, OwnEvidence, STEAL_PERCENT_MAX, Throttling, Verdict};
 use crate::system::error::{EXIT_CONNECT, EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
 use crate::system::machine::{self, Machine};
@@ -240,7 +240,7 @@ pub fn text(outcome: &ConnectOutcome) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_all(&mut text, outcome);
-    text
+    fit(&text)
 }
 
 fn write_all(out: &mut String, outcome: &ConnectOutcome) -> std::fmt::Result {
@@ -266,11 +266,11 @@ fn write_all(out: &mut String, outcome: &ConnectOutcome) -> std::fmt::Result {
             outcome.lag.filter(|_| outcome.rates.offered_per_s.is_some()),
         ),
     ];
-    write_table(out, "connecting, ms", &rows)?;
+    write_table(out, "connecting", &rows)?;
     let rates = &outcome.rates;
     writeln!(
         out,
-        "{:>24} {:.0} per second over {:.1} s; {} in all, {} failed",
+        "{:>21} {:.0} per second over {:.1} s; {} in all, {} failed",
         "connections",
         rates.made_per_s,
         rates.measured_s,
@@ -282,7 +282,7 @@ fn write_all(out: &mut String, outcome: &ConnectOutcome) -> std::fmt::Result {
         let share = 100.0 * usage.cpu_ns as f64 / usage.wall_ns.max(1) as f64;
         writeln!(
             out,
-            "{:>24} {each:.1} µs CPU for each connection, {share:.1} % of a core",
+            "{:>21} {each:.1} µs CPU for each connection, {share:.1} % of a core",
             "broker"
         )?;
     }
@@ -291,7 +291,7 @@ fn write_all(out: &mut String, outcome: &ConnectOutcome) -> std::fmt::Result {
         .iter()
         .map(|thread| format!("{:.1} %", thread.cpu_percent()))
         .collect();
-    writeln!(out, "{:>24} {} of a core\n", "generator", threads.join(" + "))?;
+    writeln!(out, "{:>21} {} of a core\n", "generator", threads.join(" + "))?;
     write_findings(out, &outcome.verdict)
 }
 

@@ -184,7 +184,7 @@ impl Connection {
             Err(error) => return Err(error.into()),
         };
         if sent < bytes.len() {
-            ring.send(&self.socket, self.token, bytes.clone(), sent);
+            ring.send(&self.socket, self.token, bytes.clone(), sent..bytes.len());
             self.sending = true;
         }
         self.out.clear();

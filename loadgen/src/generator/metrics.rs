@@ -1,14 +1,16 @@
 //! OpenMetrics over HTTP while a load runs.
 //!
-//! Invariants: the load is not slowed down. The page shows what the coordinator knows anyway, ten times a second, and a
-//! client that is slow or silent is given up after a second. What breaks them: serving more than one client at a time.
+//! Invariants: every sample has the label of the run, so that the figures of several runs and generators can be kept
+//! apart and added up. The load is not slowed down. The page shows what the coordinator knows anyway, ten times a
+//! second, and a client that is slow or silent is given up after a second. What breaks them: serving more than one
+//! client at a time.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use transport::http::open_metrics::{self, OpenMetricsPage};
 use transport::http::{ResponseHead, text_response};
@@ -17,6 +19,7 @@ use crate::measure::latency::Latency;
 use crate::measure::timeline::{Phase, Progress};
 use crate::outcome::observer::Observer;
 use crate::outcome::series::IntervalReport;
+use crate::outcome::validity::{VERDICT_WORDS, Verdict};
 
 /// A server that runs until it is dropped, and watches a run.
 #[derive(Debug)]
@@ -33,6 +36,7 @@ struct Seen {
     progress: Progress,
     interval: Option<IntervalReport>,
     latency: Buckets,
+    verdict: Option<&'static str>,
 }
 
 /// The latencies of the whole run so far, warm-up included, by fixed bounds: those of several generators can be added.
@@ -61,12 +65,13 @@ const BOUNDS_S: [f64; 18] = [
 ];
 
 impl MetricsServer {
-    /// Listens on an address and serves it.
+    /// Listens on an address and serves it; `run` is the label of all samples.
     ///
     /// # Errors
     /// What binding gives.
-    pub fn start(address: SocketAddr) -> io::Result<MetricsServer> {
+    pub fn start(address: SocketAddr, run: &str) -> io::Result<MetricsServer> {
         let listener = TcpListener::bind(address)?;
+        let run = run.to_owned();
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (seen, over) = (
@@ -75,7 +80,7 @@ impl MetricsServer {
         );
         let (shown, ended) = (Arc::clone(&seen), Arc::clone(&over));
         let builder = std::thread::Builder::new().name("metrics".to_owned());
-        let thread = builder.spawn(move || serve(&listener, &shown, &ended))?;
+        let thread = builder.spawn(move || serve(&listener, &run, &shown, &ended))?;
         Ok(MetricsServer {
             address,
             seen,
@@ -87,6 +92,15 @@ impl MetricsServer {
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Serves the verdict with the last figures for so long, or until a signal comes.
+    pub fn conclude(&self, verdict: &Verdict, keep: Duration, interrupted: &AtomicBool) {
+        self.change(|seen| seen.verdict = Some(verdict.word()));
+        let until = Instant::now() + keep;
+        while Instant::now() < until && !interrupted.load(Ordering::Relaxed) {
+            std::thread::sleep(PAUSE);
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Seen)) {
@@ -132,13 +146,13 @@ impl Observer for Both<'_> {
     }
 }
 
-fn serve(listener: &TcpListener, seen: &Mutex<Seen>, over: &AtomicBool) {
+fn serve(listener: &TcpListener, run: &str, seen: &Mutex<Seen>, over: &AtomicBool) {
     while !over.load(Ordering::Acquire) {
         match listener.accept() {
             Ok((client, _)) => {
                 let seen = *seen.lock().unwrap_or_else(PoisonError::into_inner);
                 // A client that is gone misses nothing.
-                let _ = answer(client, &seen);
+                let _ = answer(client, run, &seen);
             }
             // Nobody is there, or no descriptor: both pass.
             Err(_) => std::thread::sleep(PAUSE),
@@ -146,7 +160,7 @@ fn serve(listener: &TcpListener, seen: &Mutex<Seen>, over: &AtomicBool) {
     }
 }
 
-fn answer(mut client: TcpStream, seen: &Seen) -> io::Result<()> {
+fn answer(mut client: TcpStream, run: &str, seen: &Seen) -> io::Result<()> {
     client.set_nonblocking(false)?;
     client.set_read_timeout(Some(ANSWER_WITHIN))?;
     client.set_write_timeout(Some(ANSWER_WITHIN))?;
@@ -158,7 +172,7 @@ fn answer(mut client: TcpStream, seen: &Seen) -> io::Result<()> {
         let refusal = text_response("404 Not Found", &[], "only GET /metrics is here\n");
         return client.write_all(&refusal);
     }
-    let body = text(seen);
+    let body = text(run, seen);
     let head = ResponseHead {
         status: "200 OK",
         content_type: open_metrics::CONTENT_TYPE,
@@ -168,7 +182,7 @@ fn answer(mut client: TcpStream, seen: &Seen) -> io::Result<()> {
     write!(client, "{}{body}", head.to_text())
 }
 
-fn text(seen: &Seen) -> String {
+fn text(run: &str, seen: &Seen) -> String {
     let Progress {
         ready,
         sent,
@@ -178,7 +192,7 @@ fn text(seen: &Seen) -> String {
         broken,
         ..
     } = seen.progress;
-    let mut page = OpenMetricsPage::default();
+    let mut page = OpenMetricsPage::with_label("run", run);
     page.gauge("loadgen_connections_ready", "Connections that are ready.", ready);
     page.counter("loadgen_connections_broken", "Connections that broke.", broken);
     page.counter("loadgen_messages_sent", "Messages sent.", sent);
@@ -228,6 +242,14 @@ fn text(seen: &Seen) -> String {
         let name = format!("{phase:?}").to_lowercase();
         page.info("loadgen_phase", "Where the run stands.", "phase", &name);
     }
+    if let Some(verdict) = seen.verdict {
+        page.labelled_gauges(
+            "loadgen_verdict",
+            "The verdict on the run: 1 for the one that holds.",
+            &["verdict"],
+            VERDICT_WORDS.map(|word| ([word], u8::from(word == verdict))),
+        );
+    }
     page.finish()
 }
 
@@ -259,7 +281,7 @@ mod tests {
 
     #[test]
     fn what_was_observed_is_served() {
-        let mut server = MetricsServer::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut server = MetricsServer::start("127.0.0.1:0".parse().unwrap(), "a").unwrap();
         let progress = Progress {
             sent: 12,
             expected: 12,
@@ -284,17 +306,21 @@ mod tests {
             lag_p99_ns: 0,
         };
         server.interval(&interval, &latency);
+        let verdict = crate::outcome::testing::valid();
+        server.conclude(&verdict, Duration::ZERO, &AtomicBool::new(false));
         let answer = get(server.address(), "/metrics");
         for part in [
             "HTTP/1.1 200 OK",
             "application/openmetrics-text",
-            "loadgen_messages_sent_total 12\n",
-            "loadgen_backlog 5\n",
-            "loadgen_latency_interval_seconds{quantile=\"0.5\"} 0.0015\n",
-            "loadgen_latency_seconds_bucket{le=\"0.001\"} 0\n",
-            "loadgen_latency_seconds_bucket{le=\"0.002\"} 1\n",
-            "loadgen_latency_seconds_bucket{le=\"+Inf\"} 2\n",
-            "loadgen_latency_seconds_sum 0.00",
+            "loadgen_messages_sent_total{run=\"a\"} 12\n",
+            "loadgen_backlog{run=\"a\"} 5\n",
+            "loadgen_latency_interval_seconds{run=\"a\",quantile=\"0.5\"} 0.0015\n",
+            "loadgen_latency_seconds_bucket{run=\"a\",le=\"0.001\"} 0\n",
+            "loadgen_latency_seconds_bucket{run=\"a\",le=\"0.002\"} 1\n",
+            "loadgen_latency_seconds_bucket{run=\"a\",le=\"+Inf\"} 2\n",
+            "loadgen_latency_seconds_sum{run=\"a\"} 0.00",
+            "loadgen_verdict{run=\"a\",verdict=\"valid\"} 1\n",
+            "loadgen_verdict{run=\"a\",verdict=\"invalid\"} 0\n",
             "phase=\"measuring\"",
         ] {
             assert!(answer.contains(part), "{part} in {answer}");
@@ -305,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_silent_client_does_not_keep_the_server() {
-        let server = MetricsServer::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        let server = MetricsServer::start("127.0.0.1:0".parse().unwrap(), "a").unwrap();
         let _silent = TcpStream::connect(server.address()).unwrap();
         let began = std::time::Instant::now();
         drop(server);

@@ -11,6 +11,7 @@ use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::publish_template::PublishTemplate;
 
 use crate::generator::flights::Flights;
+use crate::generator::packets::{Mixture, Packet};
 use crate::generator::window::Outstanding;
 use crate::measure::timeline::Times;
 use crate::scenario::Scenario;
@@ -24,15 +25,14 @@ use crate::scenario::schedule::{self, Schedule};
 pub struct Publisher {
     number: u32,
     run: u16,
-    template: PublishTemplate,
+    packet: Packet,
+    /// Where payloads differ in their sizes.
+    mixture: Option<Box<Mixture>>,
     /// The next message is the one that registers the alias with the broker.
     registers_alias: bool,
     aliased: Option<Box<Aliased>>,
     /// Where the payload is JSON.
     json: Option<JsonFields>,
-    payload_bytes: usize,
-    /// The checksum of the payload behind its head, where messages are verified.
-    crc_of_filler: Option<u32>,
     sent: u64,
     /// Its QoS 1 and 2 messages; `None` at QoS 0.
     pub flights: Option<Flights>,
@@ -67,15 +67,28 @@ impl Publisher {
             text.payload(number, payload::head_bytes(scenario.verify))
         });
         let properties = scenario.properties.of(Carrier::Publish, Some(number))?;
-        let encode = |topic: &str, alias: Properties<'_>| {
+        let encode = |topic: &str, alias: Properties<'_>, payload: &[u8]| {
             let mut template = PublishTemplate::new();
             let (version, qos, retain) = (scenario.version, scenario.qos, scenario.retain);
             let properties = properties.as_properties();
-            template.encode(version, qos, retain, topic, properties, alias, &payload)?;
+            template.encode(version, qos, retain, topic, properties, alias, payload)?;
             Ok::<_, EncodeError>(template)
         };
-        let template = encode(topic, Properties::EMPTY)?;
+        let packet_of = |payload: &[u8]| {
+            Packet::new(payload, scenario.verify, |payload| {
+                encode(topic, Properties::EMPTY, payload)
+            })
+        };
+        let packet = packet_of(&payload)?;
+        let sizes = scenario.payload_sizes.as_ref();
+        let mixture = sizes.map(|sizes| {
+            Mixture::new(sizes, own_seed, |bytes| {
+                packet_of(payload.get(..bytes).unwrap_or_default())
+            })
+        });
+        let mixture = mixture.transpose()?;
         let alias = scenario.properties.topic_alias();
+        let encode = |topic: &str, alias: Properties<'_>| encode(topic, alias, &payload);
         let aliased = alias
             .map(|alias| Aliased::new(alias, topic, encode))
             .transpose()?;
@@ -86,15 +99,14 @@ impl Publisher {
         Ok(Publisher {
             number,
             run,
-            template,
+            packet,
+            mixture: mixture.map(Box::new),
             registers_alias: false,
             aliased: aliased.map(Box::new),
             json: text.is_some_and(PayloadText::is_json).then(|| JsonFields {
                 random_at,
                 random: fastrand::Rng::with_seed(own_seed),
             }),
-            payload_bytes: payload.len(),
-            crc_of_filler: scenario.verify.then(|| payload::crc_of_filler(&payload)),
             sent: 0,
             flights: (scenario.qos != QoS::AtMostOnce).then(|| Flights::new(scenario.inflight)),
             schedule,
@@ -121,7 +133,7 @@ impl Publisher {
     /// Length of the largest PUBLISH in bytes.
     pub fn packet_bytes(&self) -> usize {
         let aliased = self.aliased.as_ref();
-        aliased.map_or(self.template.bytes(), |aliased| aliased.first.bytes())
+        aliased.map_or(self.packet.template.bytes(), |aliased| aliased.first.bytes())
     }
 
     /// A connection begins whose broker takes aliases up to this one: if that is enough for the alias that was asked
@@ -138,7 +150,7 @@ impl Publisher {
         } else {
             &aliased.without
         };
-        self.template.clone_from(template);
+        self.packet.template.clone_from(template);
     }
 
     /// Whether an alias was asked for that the broker does not take.
@@ -151,7 +163,7 @@ impl Publisher {
     fn end_registration(&mut self) {
         self.registers_alias = false;
         if let Some(aliased) = &self.aliased {
-            self.template.clone_from(&aliased.others);
+            self.packet.template.clone_from(&aliased.others);
         }
     }
 
@@ -199,25 +211,28 @@ impl Publisher {
     /// `now_ns` is CLOCK_MONOTONIC.
     #[inline]
     pub fn publish(&mut self, intended_ns: u64, lag_ns: u64, now_ns: u64, out: &mut Vec<u8>) {
+        let drawn = self.mixture.as_mut().and_then(|mixture| mixture.draw());
+        let packet = drawn.unwrap_or(&self.packet);
         match self.flights.as_mut().and_then(|flights| flights.start(now_ns)) {
-            None => self.template.append(out),
-            Some(identifier) => self.template.append_with_identifier(identifier, false, out),
+            None => packet.template.append(out),
+            Some(identifier) => packet.template.append_with_identifier(identifier, false, out),
         }
         let stamp = Stamp {
             run: self.run,
             intended_ns,
             publisher: self.number,
             sequence: self.sent as u32,
-            lag_ns: (self.payload_bytes >= LAG_BYTES_FROM).then(|| u32::try_from(lag_ns).unwrap_or(u32::MAX)),
+            lag_ns: (packet.payload_bytes >= LAG_BYTES_FROM)
+                .then(|| u32::try_from(lag_ns).unwrap_or(u32::MAX)),
         };
-        let payload_at = out.len().saturating_sub(self.payload_bytes);
+        let payload_at = out.len().saturating_sub(packet.payload_bytes);
         let payload = out.get_mut(payload_at..).unwrap_or_default();
         if let Some(json) = &mut self.json {
             json_payload::draw(&json.random_at, &mut json.random, payload);
-            json_payload::write(&stamp, self.crc_of_filler.is_some(), payload);
+            json_payload::write(&stamp, packet.crc_of_filler.is_some(), payload);
         } else {
             stamp.write(payload);
-            if let Some(crc) = self.crc_of_filler {
+            if let Some(crc) = packet.crc_of_filler {
                 payload::seal(crc, payload);
             }
         }
@@ -288,6 +303,26 @@ mod tests {
         );
         let alias = publish.properties.topic_alias().map(NonZeroU16::get);
         (publish.topic.to_owned(), alias)
+    }
+
+    #[test]
+    fn sizes_are_drawn_by_their_weights_and_each_has_its_stamp_and_checksum() {
+        let line = "loadgen --size 24:3,300:1 --rate 1 --verify";
+        let request = crate::options::parse(line.split(' ').map(Into::into)).unwrap();
+        let mut publisher = Publisher::new(&request.scenario, 9, 3, "t").unwrap();
+        let mut large = 0;
+        for sequence in 0..1000 {
+            let mut out = Vec::new();
+            publisher.publish(5, 0, 7, &mut out);
+            assert!(out.len() <= publisher.packet_bytes());
+            let frame = mqtt::frame::split(&out, u32::MAX).unwrap().unwrap();
+            let publish = mqtt::decode::publish(&frame, ProtocolVersion::V3_1_1).unwrap();
+            assert!([24, 300].contains(&publish.payload.len()));
+            large += usize::from(publish.payload.len() == 300);
+            assert_eq!(Stamp::read(publish.payload).unwrap().sequence, sequence);
+            assert!(payload::is_whole(publish.payload));
+        }
+        assert!((200..300).contains(&large), "{large}");
     }
 
     /// [MQTT-3.3.2-7], [MQTT-3.3.2-9]

@@ -23,10 +23,28 @@ struct Page {
     title: String,
     lead: String,
     command: String,
+    badge: Option<Badge>,
+    cards: Vec<Card>,
     notices: Vec<Notice>,
     tables: Vec<Table>,
     plots: Vec<Plot>,
     facts: Vec<(String, String)>,
+}
+
+/// The verdict in one word.
+#[derive(Clone, Debug, Serialize)]
+struct Badge {
+    level: Level,
+    text: &'static str,
+}
+
+/// A figure that matters most.
+#[derive(Clone, Debug, Serialize)]
+struct Card {
+    name: &'static str,
+    value: String,
+    /// It is not the broker's figure.
+    is_marked: bool,
 }
 
 /// A sentence above the figures.

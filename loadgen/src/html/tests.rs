@@ -105,6 +105,8 @@ fn a_run_has_its_plots_and_its_verdict() {
         "Messages over time",
         "against connections",
         "notice good\">The run is valid.",
+        "<span class=\"badge good\">valid</span>",
+        "<dt>broker CPU per delivery</dt><dd>5 µs</dd>",
         "loadgen --pubs 2",
         "net.core.somaxconn",
         "&lt;script&gt;",
@@ -116,6 +118,20 @@ fn a_run_has_its_plots_and_its_verdict() {
         8,
         "four plots, for a wide and for a narrow page"
     );
+}
+
+#[test]
+fn figures_that_are_the_generators_are_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = run(5_000.0);
+    (run.verdict.valid, run.verdict.exit_code) = (false, 4);
+    std::fs::write(folder.path().join("result.json"), json(&run)).unwrap();
+    let html = page_of(folder.path());
+    assert!(
+        html.contains("<span class=\"badge bad\">invalid</span>"),
+        "{html}"
+    );
+    assert_eq!(html.matches("<div class=\"marked\">").count(), 3, "{html}");
 }
 
 #[test]

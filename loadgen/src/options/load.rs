@@ -14,6 +14,7 @@ use super::objectives::ObjectiveArguments;
 use super::properties::{PropertyArguments, SubscriptionArguments};
 use super::words::{Rate, qos, seconds, seconds_of, topics};
 use crate::scenario::payload::{CHECKED_BYTES_FROM, CHECKED_BYTES_UNASKED, PayloadText, head_bytes};
+use crate::scenario::payload_sizes::PayloadSizes;
 use crate::scenario::properties::Carrier;
 use crate::scenario::schedule::Arrival;
 use crate::scenario::topics::Topics;
@@ -54,9 +55,9 @@ pub(crate) struct LoadArguments {
     /// QoS of publishes and subscriptions
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
-    /// Bytes of each payload
-    #[arg(short, long, value_name = "BYTES", default_value_t = 64)]
-    size: usize,
+    /// Bytes of each payload: one size; MIN-MAX, 16 sizes evenly spaced; or BYTES:WEIGHT,BYTES:WEIGHT,...
+    #[arg(short, long, value_name = "BYTES", default_value = "64")]
+    size: PayloadSizes,
     /// File whose bytes follow the stamp at the head of each payload, in the place of --size
     #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "payload"])]
     payload_file: Option<PathBuf>,
@@ -183,7 +184,8 @@ impl LoadArguments {
         let text = self.text()?;
         let verify = self.verifies();
         let longest = |text: &PayloadText| text.longest_bytes(head_bytes(verify));
-        let payload_bytes = text.as_ref().map_or(self.size, longest);
+        let payload_bytes = text.as_ref().map_or(self.size.largest(), longest);
+        let payload_sizes = Some(self.size.clone()).filter(|sizes| text.is_none() && sizes.differ());
         let scale = self.scale;
         Ok(Scenario {
             origin: origin.map(|origin| Origin { scale, ..origin }),
@@ -193,6 +195,7 @@ impl LoadArguments {
             load,
             qos: self.qos,
             payload_bytes,
+            payload_sizes,
             text,
             retain: self.retain,
             one_per_write: self.one_per_write,
@@ -257,7 +260,8 @@ impl LoadArguments {
     /// Whether messages are compared with what was sent; unasked only where that costs next to nothing.
     fn verifies(&self) -> bool {
         let has_text = self.payload.is_some() || self.payload_file.is_some() || self.payload_json.is_some();
-        let is_cheap = (CHECKED_BYTES_FROM..=CHECKED_BYTES_UNASKED).contains(&self.size);
+        let is_cheap =
+            self.size.smallest() >= CHECKED_BYTES_FROM && self.size.largest() <= CHECKED_BYTES_UNASKED;
         let is_unasked = is_cheap && !has_text && self.publishers() <= VERIFIED_PUBLISHERS_UNASKED;
         // Without a schedule a message takes a tenth of the time, and comparing it a fifth of that.
         let has_schedule = matches!(self.load(), Load::Scheduled { .. });

@@ -4,11 +4,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::broker::BrokerArguments;
 use super::help::HelpArgument;
 use super::load::LoadArguments;
 use super::measurement::ScenarioArgument;
+use super::words::seconds;
 use super::{HELP_COLUMNS, Options, half_the_cores};
 use crate::scenario::{Origin, Scenario};
 use crate::target::request::TargetRequest;
@@ -32,7 +34,18 @@ pub struct OutcomeFiles {
     /// Folder for everything: outcome, time series, histograms, report.
     pub folder: Option<PathBuf>,
     /// Where OpenMetrics are served while it runs.
-    pub metrics: Option<SocketAddr>,
+    pub metrics: Option<MetricsRequest>,
+}
+
+/// Where metrics are served, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsRequest {
+    /// The address and port to listen on.
+    pub address: SocketAddr,
+    /// The value of the label `run`.
+    pub run: String,
+    /// How long the last figures and the verdict are served after the run.
+    pub keep: Duration,
 }
 
 /// Options of a run.
@@ -72,17 +85,39 @@ pub(crate) struct OutputArguments {
     /// Serve OpenMetrics on this address and port while it runs
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
+    /// The label `run` of these metrics; when the run began if there is none
+    #[arg(long, value_name = "NAME", requires = "metrics")]
+    run_label: Option<String>,
+    /// Serve them so long after the run, with the verdict, so that a scrape finds it
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds, requires = "metrics")]
+    metrics_keep: Duration,
 }
 
 impl From<OutputArguments> for OutcomeFiles {
     fn from(arguments: OutputArguments) -> OutcomeFiles {
-        let OutputArguments { json, out, metrics } = arguments;
+        let OutputArguments {
+            json,
+            out,
+            metrics,
+            run_label,
+            metrics_keep,
+        } = arguments;
+        let metrics = metrics.map(|address| MetricsRequest {
+            address,
+            run: run_label.unwrap_or_else(now),
+            keep: metrics_keep,
+        });
         OutcomeFiles {
             json,
             folder: out,
             metrics,
         }
     }
+}
+
+/// The time of now in the form of RFC 3339, UTC.
+fn now() -> String {
+    chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 impl Options for RunArguments {

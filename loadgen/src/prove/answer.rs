@@ -7,17 +7,27 @@ use std::io::{Read as _, Seek as _};
 use std::path::Path;
 use std::process::ExitStatus;
 
+use serde::Deserialize;
+
 use crate::measure::latency::Summary;
 use crate::outcome::Outcome;
-use crate::outcome::validity::LimitedBy;
+use crate::outcome::validity::{LimitedBy, Verdict};
+
+/// What outcomes of every kind of load have.
+#[derive(Deserialize)]
+struct Concluded {
+    verdict: Verdict,
+}
 
 /// The conclusion of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// The exit code; -1 where there is none.
     pub exit_code: i32,
-    /// The outcome, of our own generator.
+    /// The outcome of a load of messages, of our own generator.
     pub(super) outcome: Option<Box<Outcome>>,
+    /// The verdict of a load of messages or of connections, of our own generator.
+    pub(super) verdict: Option<Verdict>,
     /// The last line that it wrote.
     pub(super) last_line: String,
 }
@@ -34,6 +44,9 @@ impl Answer {
         Answer {
             exit_code: status.and_then(|status| status.code()).unwrap_or(-1),
             outcome: serde_json::from_str(&text).ok(),
+            verdict: serde_json::from_str(&text)
+                .ok()
+                .map(|Concluded { verdict }| verdict),
             last_line: last_line.unwrap_or_default().to_owned(),
         }
     }
@@ -67,12 +80,12 @@ impl Answer {
 
     /// Whether the run was limited by that.
     pub(super) fn is_limited_by(&self, limit: LimitedBy) -> bool {
-        let outcome = self.outcome.as_ref();
-        outcome.is_some_and(|outcome| outcome.verdict.limited_by == limit)
+        let verdict = self.verdict.as_ref();
+        verdict.is_some_and(|verdict| verdict.limited_by == limit)
     }
 
     fn findings(&self) -> Vec<&str> {
-        let findings = self.outcome.iter().flat_map(|outcome| &outcome.verdict.findings);
+        let findings = self.verdict.iter().flat_map(|verdict| &verdict.findings);
         findings.map(|finding| finding.text.as_str()).collect()
     }
 
@@ -85,7 +98,7 @@ impl Answer {
                 format!(", p50 {p50:.3} ms, p99 {p99:.3} ms")
             }
         };
-        let text = if self.outcome.is_none() {
+        let text = if self.verdict.is_none() {
             self.last_line.clone()
         } else {
             self.findings().join("; ")

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::json;
 use crate::scenario::objectives::Objectives;
 use crate::scenario::payload::{CHECKED_BYTES_FROM, INTENDED_NS_MAX, PayloadText, STAMP_BYTES};
+use crate::scenario::payload_sizes::PayloadSizes;
 use crate::scenario::properties::{Carrier, GivenProperties};
 use crate::scenario::schedule::Arrival;
 use crate::scenario::subscription::SubscriptionChoices;
@@ -39,6 +40,10 @@ pub struct Scenario {
     pub qos: QoS,
     /// Bytes of each payload; of the longest, where a text differs between publishers.
     pub payload_bytes: usize,
+    /// The sizes with their weights, where messages differ in theirs.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub payload_sizes: Option<PayloadSizes>,
     /// What follows the stamp at the head of each payload; random bytes if there is none.
     #[schemars(with = "Option<String>")]
     pub text: Option<PayloadText>,
@@ -225,7 +230,7 @@ impl Scenario {
                 format!("at most {CONNECTIONS_MAX} connections in all"),
             ),
             (
-                !(STAMP_BYTES..=PAYLOAD_BYTES_MAX).contains(&self.payload_bytes),
+                self.sizes().smallest() < STAMP_BYTES || self.payload_bytes > PAYLOAD_BYTES_MAX,
                 format!(
                     "--size must be from {STAMP_BYTES} (the stamp at its head) to {PAYLOAD_BYTES_MAX} bytes"
                 ),
@@ -283,7 +288,10 @@ impl Scenario {
         if self.subscription.no_local && matches!(self.topics, Topics::Shared { .. }) {
             return Err("--no-local is not for shared subscriptions".to_owned());
         }
-        if self.verify && self.payload_bytes < CHECKED_BYTES_FROM {
+        if self.payload_sizes.is_some() && self.properties.topic_alias().is_some() {
+            return Err("a Topic Alias needs payloads of one --size".to_owned());
+        }
+        if self.verify && self.sizes().smallest() < CHECKED_BYTES_FROM {
             return Err(format!(
                 "--verify needs a --size of at least {CHECKED_BYTES_FROM} bytes"
             ));

@@ -321,7 +321,8 @@ impl Server {
             if sent < client.out.len() {
                 let bytes = std::mem::take(&mut client.out);
                 client.sending = true;
-                self.ring.send(&client.socket, Token(slot as u64), bytes, sent);
+                let rest = sent..bytes.len();
+                self.ring.send(&client.socket, Token(slot as u64), bytes, rest);
             } else {
                 client.out.clear();
             }

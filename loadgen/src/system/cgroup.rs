@@ -6,6 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use procfs::ProcessCGroups;
+use procfs::process::{MountInfo, MountInfos, Process};
+
 /// The groups of this process that decide about CPU time, the innermost first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CpuGroups {
@@ -17,26 +20,31 @@ pub(crate) struct CpuGroups {
 impl CpuGroups {
     /// Those of this process.
     pub(crate) fn find() -> CpuGroups {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let own = Process::myself();
+        let memberships = own.as_ref().ok().and_then(|own| own.cgroups().ok());
+        let mounts = own.as_ref().ok().and_then(|own| own.mountinfo().ok());
         CpuGroups::locate(
-            &read("/proc/self/cgroup"),
-            &read("/proc/self/mountinfo"),
+            &memberships.unwrap_or(ProcessCGroups(Vec::new())),
+            &mounts.unwrap_or(MountInfos(Vec::new())),
             Path::is_dir,
         )
     }
 
-    fn locate(memberships: &str, mounts: &str, exists: impl Fn(&Path) -> bool) -> CpuGroups {
+    fn locate(
+        memberships: &ProcessCGroups,
+        mounts: &MountInfos,
+        exists: impl Fn(&Path) -> bool,
+    ) -> CpuGroups {
         let mut found = CpuGroups::default();
-        for membership in memberships.lines() {
-            let mut parts = membership.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
-                continue;
-            };
-            let is_version_2 = controllers.is_empty();
-            if !is_version_2 && !controllers.split(',').any(|controller| controller == "cpu") {
+        for membership in &memberships.0 {
+            let (controllers, path) = (&membership.controllers, membership.pathname.as_str());
+            // An empty list may come as one empty name.
+            let is_version_2 = controllers.iter().all(String::is_empty);
+            if !is_version_2 && !controllers.iter().any(|controller| controller == "cpu") {
                 continue;
             }
-            let Some((root, point)) = mounts.lines().find_map(|line| mount_of(line, is_version_2)) else {
+            let mount = mounts.iter().find(|mount| is_mount_of(mount, is_version_2));
+            let Some((root, point)) = mount.map(|mount| (mount.root.as_str(), &mount.mount_point)) else {
                 // Version 2 is in every list, whether it decides about anything or not.
                 if !is_version_2 || path != "/" {
                     found.hidden = Some(path.to_owned());
@@ -51,9 +59,7 @@ impl CpuGroups {
             if is_hidden {
                 found.hidden = Some(path.to_owned());
             }
-            let above = innermost
-                .ancestors()
-                .take_while(|group| group.starts_with(&point));
+            let above = innermost.ancestors().take_while(|group| group.starts_with(point));
             found.groups.extend(above.map(Path::to_owned));
         }
         found
@@ -82,19 +88,13 @@ impl CpuGroups {
     }
 }
 
-/// Root and mount point of a line of `mountinfo` if it is where the CPU controller is.
-fn mount_of(line: &str, is_version_2: bool) -> Option<(&str, PathBuf)> {
-    let (mount, system) = line.split_once(" - ")?;
-    let mut mount = mount.split(' ').skip(3);
-    let (root, point) = (mount.next()?, mount.next()?);
-    let mut system = system.split(' ');
-    let (kind, options) = (system.next()?, system.nth(1).unwrap_or_default());
-    let is_here = match kind {
+/// Whether the CPU controller is there.
+fn is_mount_of(mount: &MountInfo, is_version_2: bool) -> bool {
+    match mount.fs_type.as_str() {
         "cgroup2" => is_version_2,
-        "cgroup" => !is_version_2 && options.split(',').any(|option| option == "cpu"),
+        "cgroup" => !is_version_2 && mount.super_options.contains_key("cpu"),
         _ => false,
-    };
-    is_here.then(|| (root, PathBuf::from(point)))
+    }
 }
 
 fn limit_of(group: &Path) -> Option<(u64, u64)> {
@@ -122,11 +122,18 @@ fn line(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use procfs::FromRead as _;
 
     const VERSION_1: &str = "35 25 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct\n\
                              36 25 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n";
     const VERSION_2: &str =
         "30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    fn locate(memberships: &str, mounts: &str, exists: impl Fn(&Path) -> bool) -> CpuGroups {
+        let memberships = ProcessCGroups::from_read(memberships.as_bytes()).unwrap();
+        let mounts = MountInfos::from_read(mounts.as_bytes()).unwrap();
+        CpuGroups::locate(&memberships, &mounts, exists)
+    }
 
     fn groups(found: &CpuGroups) -> Vec<&str> {
         found.groups.iter().filter_map(|group| group.to_str()).collect()
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn groups_of_both_versions_are_found_with_those_above() {
-        let one = CpuGroups::locate("4:cpuset:/x\n3:cpu,cpuacct:/a/b\n", VERSION_1, |_| true);
+        let one = locate("4:cpuset:/x\n3:cpu,cpuacct:/a/b\n", VERSION_1, |_| true);
         assert_eq!(
             groups(&one),
             [
@@ -143,7 +150,7 @@ mod tests {
                 "/sys/fs/cgroup/cpu,cpuacct"
             ]
         );
-        let two = CpuGroups::locate("0::/user.slice\n", VERSION_2, |_| true);
+        let two = locate("0::/user.slice\n", VERSION_2, |_| true);
         assert_eq!(groups(&two), ["/sys/fs/cgroup/user.slice", "/sys/fs/cgroup"]);
         assert_eq!((one.hidden(), two.hidden()), (None, None));
     }
@@ -151,7 +158,7 @@ mod tests {
     #[test]
     fn a_container_sees_its_own_group_as_the_mount_point() {
         let mounts = VERSION_1.replace("0:30 / ", "0:30 /docker/7f ");
-        let found = CpuGroups::locate("3:cpu,cpuacct:/docker/7f\n", &mounts, |_| true);
+        let found = locate("3:cpu,cpuacct:/docker/7f\n", &mounts, |_| true);
         assert_eq!(groups(&found), ["/sys/fs/cgroup/cpu,cpuacct/"]);
         assert_eq!(found.hidden(), None);
     }
@@ -160,18 +167,18 @@ mod tests {
     fn a_closed_path_is_reported() {
         for path in ["/docker/7f", "/../other"] {
             let membership = format!("3:cpu,cpuacct:{path}\n");
-            let found = CpuGroups::locate(&membership, VERSION_1, |folder| !folder.ends_with("docker/7f"));
+            let found = locate(&membership, VERSION_1, |folder| !folder.ends_with("docker/7f"));
             assert_eq!(found.hidden(), Some(path));
             assert_eq!(groups(&found), ["/sys/fs/cgroup/cpu,cpuacct"]);
         }
-        let without_mounts = CpuGroups::locate("3:cpu,cpuacct:/\n0::/\n", "", |_| true);
+        let without_mounts = locate("3:cpu,cpuacct:/\n0::/\n", "", |_| true);
         assert_eq!(
             without_mounts.hidden(),
             Some("/"),
             "the controller is mounted nowhere"
         );
-        assert_eq!(CpuGroups::locate("0::/\n", "", |_| true).hidden(), None);
-        assert_eq!(CpuGroups::locate("", "", |_| true), CpuGroups::default());
+        assert_eq!(locate("0::/\n", "", |_| true).hidden(), None);
+        assert_eq!(locate("", "", |_| true), CpuGroups::default());
     }
 
     #[test]

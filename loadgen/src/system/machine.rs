@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use procfs::{CpuInfo, CpuTime, Current as _, CurrentSI as _, KernelStats, LoadAverage, Meminfo};
 use rustix::process::{Resource, getrlimit};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use schemars::JsonSchema;
@@ -39,19 +40,17 @@ pub struct Machine {
 impl Machine {
     /// Looks at this machine.
     pub fn look() -> Machine {
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let memory =
-            field(&meminfo, "MemTotal").and_then(|text| text.trim_end_matches("kB").trim().parse().ok());
         Machine {
-            cpu: field(&cpuinfo, "model name").or_else(|| field(&cpuinfo, "CPU part")),
+            cpu: CpuInfo::current().ok().and_then(|cpus| {
+                let model = cpus.get_field(0, "model name");
+                Some(model.or_else(|| cpus.get_field(0, "CPU part"))?.to_owned())
+            }),
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
             kernel: line("/proc/sys/kernel/osrelease"),
-            memory_kib: memory,
-            load_average: line("/proc/loadavg").map(|text| {
-                let averages: Vec<&str> = text.split(' ').take(3).collect();
-                averages.join(" ")
-            }),
+            memory_kib: Meminfo::current().ok().map(|memory| memory.mem_total / 1024),
+            load_average: LoadAverage::current()
+                .ok()
+                .map(|load| format!("{:.2} {:.2} {:.2}", load.one, load.five, load.fifteen)),
             cgroup_cpu: CpuGroups::find()
                 .limit()
                 .map(|(quota, period)| format!("{quota} {period}")),
@@ -73,23 +72,21 @@ pub struct CpuTimes {
 }
 
 impl CpuTimes {
-    /// Reads the first line of `/proc/stat`; zeros where it cannot be read.
+    /// Those since the machine was started; zeros where they cannot be read.
     pub fn now() -> CpuTimes {
-        CpuTimes::parse(&fs::read_to_string("/proc/stat").unwrap_or_default()).unwrap_or_default()
+        let read = KernelStats::current().ok();
+        read.map_or(CpuTimes::default(), |stats| CpuTimes::of(&stats.total))
     }
 
-    fn parse(stat: &str) -> Option<CpuTimes> {
-        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-        // user nice system idle iowait irq softirq steal; that of virtual machines is in user already.
-        let jiffies: Vec<u64> = line
-            .split_whitespace()
-            .take(8)
-            .map_while(|word| word.parse().ok())
-            .collect();
-        Some(CpuTimes {
-            total: jiffies.iter().sum(),
-            steal: *jiffies.get(7)?,
-        })
+    fn of(times: &CpuTime) -> CpuTimes {
+        let steal = times.steal.unwrap_or(0);
+        // That of virtual machines is in user already.
+        let some = [times.iowait, times.irq, times.softirq].map(Option::unwrap_or_default);
+        let always = [times.user, times.nice, times.system, times.idle, steal];
+        CpuTimes {
+            total: some.iter().chain(&always).sum(),
+            steal,
+        }
     }
 
     /// Share of the CPU time since `before` that the hypervisor took, in percent.
@@ -141,22 +138,22 @@ fn line(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// The value behind `name :` in a file like `/proc/cpuinfo`.
-fn field(text: &str, name: &str) -> Option<String> {
-    let line = text.lines().find(|line| line.starts_with(name))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use procfs::{FromReadSI as _, LocalSystemInfo};
 
     #[test]
-    fn steal_is_the_eighth_number() {
-        let before = CpuTimes::parse("cpu  100 0 100 800 0 0 0 0 5 0\ncpu0 1 1 1 1\n").unwrap();
-        let after = CpuTimes::parse("cpu  150 0 150 890 0 0 0 10 9 0\n").unwrap();
+    fn steal_is_a_share_of_the_time_of_all_cpus() {
+        let times = |line: &str| {
+            let text = format!("{line}\nctxt 1\nbtime 1\nprocesses 1\n");
+            let stats = KernelStats::from_read(text.as_bytes(), &LocalSystemInfo).unwrap();
+            CpuTimes::of(&stats.total)
+        };
+        let before = times("cpu  100 0 100 800 0 0 0 0 5 0");
+        let after = times("cpu  150 0 150 890 0 0 0 10 9 0");
         assert!((after.steal_percent_since(&before) - 5.0).abs() < 1e-9);
-        assert_eq!(CpuTimes::parse("intr 5"), None);
+        assert!(CpuTimes::now().total > 0);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Invariant: where the kernel does not count the delay it is `None`, never 0.
 
-use std::fs;
+use procfs::FromRead as _;
+use procfs::process::Schedstat;
 
 /// What the kernel has counted of a thread since it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,16 +17,16 @@ pub(crate) struct RunQueue {
 impl RunQueue {
     /// That of the calling thread.
     pub(crate) fn of_this_thread() -> Option<RunQueue> {
-        RunQueue::parse(&fs::read_to_string("/proc/thread-self/schedstat").ok()?)
+        RunQueue::counted(&Schedstat::from_file("/proc/thread-self/schedstat").ok()?)
     }
 
-    /// Time on the CPU, time ready without one, and turns.
-    fn parse(schedstat: &str) -> Option<RunQueue> {
-        let mut numbers = schedstat.split_whitespace().map(|word| word.parse().ok());
-        let _on_cpu_ns: u64 = numbers.next()??;
-        let (delay_ns, turns) = (numbers.next()??, numbers.next()??);
+    fn counted(schedstat: &Schedstat) -> Option<RunQueue> {
+        let run_queue = RunQueue {
+            delay_ns: schedstat.run_delay,
+            turns: schedstat.pcount,
+        };
         // A kernel built without the counts has zeros: a thread that reads this has had a turn.
-        (turns > 0).then_some(RunQueue { delay_ns, turns })
+        (run_queue.turns > 0).then_some(run_queue)
     }
 }
 
@@ -35,16 +36,16 @@ mod tests {
 
     #[test]
     fn the_second_number_is_the_delay_and_zeros_are_no_count() {
-        let read = RunQueue::parse("110329 2053354 2\n");
+        let read = |text: &str| RunQueue::counted(&Schedstat::from_read(text.as_bytes()).ok()?);
         assert_eq!(
-            read,
+            read("110329 2053354 2\n"),
             Some(RunQueue {
                 delay_ns: 2_053_354,
                 turns: 2
             })
         );
-        assert_eq!(RunQueue::parse("0 0 0\n"), None);
-        assert_eq!(RunQueue::parse("5 x 1"), None);
-        assert_eq!(RunQueue::parse(""), None);
+        assert_eq!(read("0 0 0\n"), None);
+        assert_eq!(read("5 x 1"), None);
+        assert_eq!(read(""), None);
     }
 }

@@ -1,8 +1,9 @@
 //! The log without threads: commits, the index, recovery. Each call does its I/O and returns.
 //!
-//! `write.rs` writes commits into the files of `segments.rs`. `recovery.rs` opens a log: `scan.rs` finds its commits
-//! and `replay.rs` applies them. `reclaim.rs` frees the oldest segments. `messages.rs` reads messages, through a
-//! `window.rs` of the segment: all at a start, and those that wait for one session in `read_back.rs`.
+//! `write.rs` writes commits into the files of `segments.rs`. `recovery.rs` opens a log: `scan.rs` finds its commits,
+//! `read_ahead.rs` has a thread for that, and `replay.rs` applies them. `reclaim.rs` frees the oldest segments.
+//! `messages.rs` reads messages, through a `window.rs` of the segment: all at a start, and those that wait for one
+//! session in `read_back.rs`.
 //!
 //! Invariants: a commit is applied to the index when it is written, so the index has nothing that is not in the log.
 //! `previous` is the last commit that counts; numbers of a failed attempt are never used again. Durable bytes are not
@@ -10,6 +11,7 @@
 //! durable, because the copies of a torn commit are lost. A segment is freed when a durable header has named it.
 
 mod messages;
+mod read_ahead;
 mod read_back;
 mod reclaim;
 mod recovery;
@@ -30,7 +32,7 @@ use crate::format::commit::COMMIT_HEADER;
 use crate::index::Index;
 use crate::options::{Durability, Options};
 use reclaim::Reclaim;
-use segments::Segments;
+use segments::{Segments, is_full};
 use write::Part;
 
 pub(crate) use recovery::{Inspected, inspect, open};
@@ -69,6 +71,8 @@ pub(crate) struct Engine {
     grow_after: u32,
     /// Whether the failure to make a segment was reported.
     growth_failed: bool,
+    /// Failures in a row to make a segment for another reason than that there is no space.
+    growth_errors: u32,
 }
 
 impl Engine {
@@ -110,7 +114,7 @@ impl Engine {
         self.collected();
         let written = self.stream.bytes().len().next_multiple_of(BLOCK);
         self.plan_reclaim(written);
-        self.prepare(written);
+        self.prepare(written)?;
         if self.options.durability == Durability::None && self.parts.iter().any(|part| part.advances) {
             // Segments are freed by what is durable.
             self.sync()?;
@@ -175,7 +179,7 @@ impl Engine {
     /// The store cannot go on; or the disk is full, which is no harm here.
     pub(crate) fn idle(&mut self) -> Result<(), StoreError> {
         if self.may_prepare() {
-            self.prepare(IDLE_PREPARED);
+            self.prepare(IDLE_PREPARED)?;
         }
         if self.has_reclaim_work() {
             self.plan_idle_reclaim();
@@ -190,18 +194,33 @@ impl Engine {
     }
 
     /// Makes segments ahead, so that no commit waits for one. Without space it is tried again when there is time.
-    fn prepare(&mut self, written: usize) {
+    ///
+    /// # Errors
+    /// The disk failed twice in a row: it is final.
+    fn prepare(&mut self, written: usize) -> Result<(), StoreError> {
         if self.grow_after > 0 {
             self.grow_after -= 1;
-            return;
+            return Ok(());
         }
         if !self.may_prepare() {
-            return;
+            return Ok(());
         }
         let free = self.segments.free.len();
         match self.segments.prepare(written * PREPARED_AHEAD) {
-            // One that has only been begun may still be too large.
-            Ok(()) => self.growth_failed &= self.segments.free.len() == free,
+            // One that has only been begun may still be too large, or fail.
+            Ok(()) => {
+                if self.segments.free.len() > free {
+                    (self.growth_failed, self.growth_errors) = (false, 0);
+                }
+            }
+            Err(error) if !is_full(&error) => {
+                self.growth_errors += 1;
+                let failed = StoreError::io("make another segment in", self.segments.files.folder())(error);
+                if self.growth_errors > 1 {
+                    return Err(failed);
+                }
+                tracing::warn!("{failed}; it is tried once more");
+            }
             Err(error) => {
                 if !self.growth_failed {
                     let folder = self.segments.files.folder().display();
@@ -211,6 +230,7 @@ impl Engine {
                 self.grow_after = GROW_AFTER;
             }
         }
+        Ok(())
     }
 
     fn may_prepare(&self) -> bool {

@@ -3,12 +3,16 @@
 //! Invariants: nothing is written before everything is read, and what was read is synced before it counts as durable. A
 //! damaged file loses its own records and nothing else; a file of another version is refused.
 
+use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::messages::load_messages;
+use super::read_ahead::{NeededSegment, ReadSegment, read_each};
 use super::reclaim::Reclaim;
 use super::replay::{Replay, Replayed};
-use super::scan::{SegmentBytes, first_commit};
+use super::scan::{FoundCommit, SegmentBytes, first_commit};
 use super::segments::{ASIDE, FreeSegment, Segment, Segments, file_number};
 use super::{Engine, FREE_MAX};
 use crate::block::{BLOCK, BlockBuffer};
@@ -35,7 +39,7 @@ pub(crate) fn open(
     let mut segments = Segments::new(files, options.segment_size, options.segments_max());
     let mut damage = Damage::default();
     let newest = find_segments(&mut segments, &mut damage)?;
-    let replayed = replay(&mut segments, &newest, &mut index, damage, report);
+    let replayed = replay(&mut segments, &newest, &mut index, damage, report)?;
     for segment in &segments.used {
         let path = segments.files.path(&segment.name);
         segment.file.sync().map_err(StoreError::io("sync", path))?;
@@ -60,6 +64,7 @@ pub(crate) fn open(
         is_marked: false,
         grow_after: 0,
         growth_failed: false,
+        growth_errors: 0,
     };
     let recovered = engine.begin(replayed, report)?;
     Ok((engine, recovered))
@@ -85,7 +90,7 @@ pub(crate) fn inspect(files: Box<dyn FileLayer>, options: &Options) -> Result<In
     let mut damage = Damage::default();
     let newest = find_segments(&mut segments, &mut damage)?;
     let report: Report<'_> = &mut |_| {};
-    let replayed = replay(&mut segments, &newest, &mut index, damage, report);
+    let replayed = replay(&mut segments, &newest, &mut index, damage, report)?;
     let mut recovered = index.finish_recovery(options);
     recovered.damage = replayed.damage;
     recovered.damage.orphans = index.ignored();
@@ -160,11 +165,15 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
             continue;
         }
         let path = segments.files.path(&name);
-        let file = segments
-            .files
-            .open(&name, false)
-            .map_err(StoreError::io("open", &path))?;
-        let len = file.size().map_err(StoreError::io("read", &path))?;
+        let (file, len) = match open_segment(&*segments.files, &name) {
+            Ok(opened) => opened,
+            Err(error) if !is_of_the_file(&error) => return Err(StoreError::io("open", &path)(error)),
+            Err(error) => {
+                damage.of_file(format!("{name} cannot be opened: {error}"));
+                segments.quarantine(&name);
+                continue;
+            }
+        };
         let header = match first_block(&*file) {
             FirstBlock::Header(header) => Some(header),
             FirstBlock::OtherVersion(found) => return Err(StoreError::Version { file: path, found }),
@@ -189,17 +198,8 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
             });
         } else if len == u64::from(segments.size) {
             segments.free.push(FreeSegment { name, file });
-        } else if segments.is_read_only {
-            damage.files += 1;
-            damage
-                .findings
-                .push(format!("{name} has {len} bytes and no valid header"));
         } else {
-            damage.files += 1;
-            let size = segments.size;
-            damage.findings.push(format!(
-                "{name} has {len} bytes instead of {size}, and no valid header"
-            ));
+            damage.of_file(format!("{name} has {len} bytes and no valid header"));
             segments.quarantine(&name);
         }
     }
@@ -207,6 +207,19 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
     used.dedup_by_key(|segment| segment.sequence);
     segments.used = used.into();
     Ok(newest(segments, &mut bytes))
+}
+
+fn open_segment(files: &dyn FileLayer, name: &str) -> io::Result<(Box<dyn StoreFile>, u64)> {
+    let file = files.open(name, false)?;
+    let len = file.size()?;
+    Ok((file, len))
+}
+
+/// Whether an error of opening a file is the file's. All others are of this process or the system, and the file is
+/// whole: it must not be put aside.
+fn is_of_the_file(error: &io::Error) -> bool {
+    let of_the_disk = [Errno::IO, Errno::LOOP].map(|errno| Some(errno.raw_os_error()));
+    error.kind() == io::ErrorKind::InvalidInput || of_the_disk.contains(&error.raw_os_error())
 }
 
 fn first_block(file: &dyn StoreFile) -> FirstBlock {
@@ -248,32 +261,49 @@ fn replay(
     index: &mut Index,
     damage: Damage,
     report: Report<'_>,
-) -> Replayed {
-    let mut bytes = SegmentBytes::default();
-    let limits = limits(segments, &mut bytes);
-    let mut replay = Replay::new(index, newest.durable, newest.reclaimed, damage);
-    let all = segments.used.len();
-    for (read, (segment, limit)) in segments.used.iter_mut().zip(limits).enumerate() {
-        report(Progress::Segments { read, all });
+) -> Result<Replayed, StoreError> {
+    let limits = limits(segments, &mut SegmentBytes::default());
+    for (segment, &limit) in segments.used.iter_mut().zip(&limits) {
         segment.last_number = limit.min(newest.number_max);
-        if limit <= newest.reclaimed || replay.has_ended() {
-            continue;
+    }
+    let all = segments.used.len();
+    let used = segments.used.iter().zip(limits).enumerate();
+    let used = used.map(|(place, (segment, last_number))| NeededSegment {
+        segment,
+        place,
+        last_number,
+    });
+    let needed: Vec<_> = used.filter(|used| used.last_number > newest.reclaimed).collect();
+    let mut replay = Replay::new(index, newest.durable, newest.reclaimed, damage);
+    let read = read_each(&needed, |needed, found| {
+        let read = needed.place;
+        report(Progress::Segments { read, all });
+        if !replay.has_ended() {
+            replay_segment(&mut replay, needed, found);
         }
-        bytes.read(&*segment.file, segment.size);
-        for (what, count) in [
-            ("bytes are missing at its end", bytes.missing),
-            ("blocks are unreadable", bytes.unreadable),
-        ] {
-            if count > 0 {
-                replay.damaged(format!("{}: {count} {what}", segment.name));
-            }
-        }
-        let commits = bytes.commits(segment.sequence);
-        for header in commits.iter().filter(|header| header.number <= limit) {
-            replay.commit(header, bytes.body(header));
+    });
+    read.map_err(StoreError::io(
+        "start a thread that reads",
+        segments.files.folder(),
+    ))?;
+    Ok(replay.finish())
+}
+
+/// Reads the commits of a segment up to the one with this number.
+fn replay_segment(replay: &mut Replay<'_>, needed: &NeededSegment<'_>, found: &ReadSegment) {
+    let ReadSegment { bytes, commits } = found;
+    for (what, count) in [
+        ("bytes are missing at its end", bytes.missing),
+        ("blocks are unreadable", bytes.unreadable),
+    ] {
+        if count > 0 {
+            replay.damaged(format!("{}: {count} {what}", needed.segment.name));
         }
     }
-    replay.finish()
+    let may_count = |commit: &&FoundCommit| commit.header.number <= needed.last_number;
+    for commit in commits.iter().filter(may_count) {
+        replay.commit(commit, bytes.body(&commit.header));
+    }
 }
 
 /// For each segment the last commit in it that may count: a later segment may say that the end of it does not.

@@ -4,9 +4,10 @@
 //! above the highest "durable up to" ends the log; a gap below it is damage, which is counted, and the rest is used.
 //! Whole batches of the commit that ends the log are kept and appended again.
 
+use super::scan::FoundCommit;
 use crate::format::Location;
 use crate::format::chain::{Layout, Piece};
-use crate::format::commit::{COMMIT_HEADER, CommitHeader};
+use crate::format::commit::COMMIT_HEADER;
 use crate::format::frame;
 use crate::index::{Index, Place};
 use crate::record;
@@ -40,6 +41,8 @@ struct Chain {
     /// The number of the last commit of the chain.
     last: u64,
     is_open: bool,
+    /// The crc of each frame is known to be right.
+    is_verified: bool,
 }
 
 /// The result of a replay.
@@ -76,7 +79,8 @@ impl<'a> Replay<'a> {
     }
 
     /// The next commit in the order of the log.
-    pub(super) fn commit(&mut self, header: &CommitHeader, body: &[u8]) {
+    pub(super) fn commit(&mut self, found: &FoundCommit, body: &[u8]) {
+        let FoundCommit { header, is_verified } = found;
         self.index
             .raise_counters(header.session_max, header.publication_max);
         if self.ended || header.number <= self.reclaimed {
@@ -96,6 +100,7 @@ impl<'a> Replay<'a> {
             self.chain.stream.clear();
             self.chain.layout.clear();
         }
+        self.chain.is_verified = *is_verified && !self.chain.is_open;
         // Behind a gap a frame may begin that began in what is missing.
         let skipped = if is_gap { header.first_frame as usize } else { 0 };
         let body = body.get(skipped..).unwrap_or_default();
@@ -165,7 +170,8 @@ impl<'a> Replay<'a> {
                 );
                 break;
             };
-            let record = frame::is_valid(rest, location).then(|| record::decode(frame.kind, frame.body));
+            let is_valid = self.chain.is_verified || frame::is_valid(rest, location);
+            let record = is_valid.then(|| record::decode(frame.kind, frame.body));
             match record.flatten() {
                 Some(record) => {
                     let len = u32::try_from(frame.len).unwrap_or(u32::MAX);
@@ -186,6 +192,9 @@ impl<'a> Replay<'a> {
 
     /// Bytes of the whole batches at the front of the chain that are valid, and whether that is all.
     fn whole_batches(&self) -> (usize, bool) {
+        if self.chain.is_verified {
+            return (self.chain.stream.len(), true);
+        }
         let mut whole = 0;
         let mut place = 0;
         while place < self.chain.stream.len() {

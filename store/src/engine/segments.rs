@@ -204,8 +204,11 @@ impl Segments {
         }
     }
 
-    /// Renames a file that is no valid segment; its name is never used again.
+    /// Renames a file that is no valid segment, unless the log is only read; its name is never used again.
     pub(crate) fn quarantine(&self, name: &str) {
+        if self.is_read_only {
+            return;
+        }
         let aside = format!("{name}{ASIDE}");
         if let Err(error) = self.files.rename(name, &aside) {
             tracing::warn!("cannot rename {}: {error}", self.files.path(name).display());

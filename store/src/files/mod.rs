@@ -28,7 +28,7 @@ pub trait FileLayer: Debug + Send {
     /// Opens a file for reading and writing, and makes it if `create`.
     ///
     /// # Errors
-    /// The file is not there, or cannot be opened or made.
+    /// The file is not there, is no regular one, or cannot be opened or made.
     fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn StoreFile>>;
 
     /// Removes a file.
@@ -56,7 +56,7 @@ pub trait FileLayer: Debug + Send {
 }
 
 /// A file of the folder that is open for reading and writing.
-pub trait StoreFile: Debug + Send {
+pub trait StoreFile: Debug + Send + Sync {
     /// How many bytes the file has.
     ///
     /// # Errors

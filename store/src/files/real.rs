@@ -55,6 +55,9 @@ impl FileLayer for RealFiles {
 
     fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn StoreFile>> {
         let path = self.folder.join(name);
+        if !create {
+            check_regular(&path)?;
+        }
         if self.is_read_only {
             return Ok(Box::new(RealFile {
                 direct: None,
@@ -93,6 +96,17 @@ impl FileLayer for RealFiles {
         File::open(&self.folder)?.sync_all()
     }
 }
+
+/// Refuses a folder, a pipe or a device: opening it may wait for ever.
+pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.is_file() {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_REGULAR))
+    }
+}
+
+const NOT_REGULAR: &str = "it is no regular file";
 
 /// One file, open twice: reads want the page cache, writes do not.
 #[derive(Debug)]

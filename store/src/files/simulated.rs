@@ -40,6 +40,7 @@ struct State {
     next_file: u64,
     operations: u64,
     faults: BTreeMap<u64, Fault>,
+    stops_at_sync: bool,
     is_off: bool,
     /// Bytes that all files may have.
     space: Option<u64>,
@@ -79,14 +80,17 @@ impl SimulatedDisk {
         Box::new(self.clone())
     }
 
-    /// Operations so far: reads, writes, syncs and those of the folder.
-    pub fn operations(&self) -> u64 {
-        self.state().operations
+    /// The operation with this number, counted from now and from 1, goes wrong. Reads, writes, syncs and those of the
+    /// folder are operations.
+    pub fn fail_after(&self, operations: u64, fault: Fault) {
+        let mut state = self.state();
+        let operation = state.operations + operations;
+        state.faults.insert(operation, fault);
     }
 
-    /// The operation with this number goes wrong.
-    pub fn fail_at(&self, operation: u64, fault: Fault) {
-        self.state().faults.insert(operation, fault);
+    /// The machine stops at the next sync of a file; writes until then are done.
+    pub fn stop_at_sync(&self) {
+        self.state().stops_at_sync = true;
     }
 
     /// Bytes that all files may have together.
@@ -101,21 +105,21 @@ impl SimulatedDisk {
 
     /// Removes all faults that were set.
     pub fn clear_faults(&self) {
-        self.state().faults.clear();
+        self.state().clear_faults();
     }
 
     /// The process ended: all that it wrote is there.
     pub fn kill(&self) {
         let mut state = self.state();
         state.is_off = false;
-        state.faults.clear();
+        state.clear_faults();
     }
 
     /// The power was off: what was not durable is there in part.
     pub fn power_cut(&self) {
         let mut state = self.state();
         state.is_off = false;
-        state.faults.clear();
+        state.clear_faults();
         state.drop_unsynced_names();
         let State { files, random, .. } = &mut *state;
         for content in files.values_mut() {
@@ -151,6 +155,11 @@ impl SimulatedDisk {
 }
 
 impl State {
+    fn clear_faults(&mut self) {
+        self.faults.clear();
+        self.stops_at_sync = false;
+    }
+
     /// Counts an operation, and returns its fault if it has one.
     fn operation(&mut self) -> io::Result<Option<Fault>> {
         if self.is_off {
@@ -361,6 +370,9 @@ impl StoreFile for SimulatedFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         state.whole_operation()?;
+        if state.stops_at_sync {
+            return Err(state.fail(Fault::Stop));
+        }
         if let Some(content) = state.files.get_mut(&self.file) {
             content.sync();
         }

@@ -76,6 +76,15 @@ impl CommitHeader {
         (header.location == location).then_some(header)
     }
 
+    /// Where the byte at this place behind the header lies.
+    pub(crate) fn body_location(&self, place: usize) -> Option<Location> {
+        let offset = u32::try_from(COMMIT_HEADER + place).ok()?;
+        Some(Location {
+            sequence: self.location.sequence,
+            offset: self.location.offset.checked_add(offset)?,
+        })
+    }
+
     /// The header of any use of the segment.
     pub(crate) fn parse_any(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..COMMIT_HEADER)?;

@@ -144,11 +144,14 @@ impl Index {
 
     /// At the end of a commit: what nobody needs is not there any more.
     pub(crate) fn end_of_commit(&mut self) {
+        let Self {
+            publications, live, ..
+        } = self;
         if self.texts.is_none() {
-            let Self {
-                publications, live, ..
-            } = self;
             publications.remove_unneeded(|place| live.free(place));
+        } else {
+            // What is unneeded is found when all is read.
+            publications.forget_suspects();
         }
     }
 

@@ -118,6 +118,10 @@ impl Publications {
         }
     }
 
+    pub(super) fn forget_suspects(&mut self) {
+        self.suspects.clear();
+    }
+
     /// After all was read: every publication without a reference may be unneeded.
     pub(super) fn suspect_all(&mut self) {
         let unneeded = self.iter().filter(|(_, publication)| publication.open == 0);

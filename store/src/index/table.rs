@@ -66,10 +66,13 @@ impl<T> PagedTable<T> {
     {
         let page_number = number >> PAGE_BITS;
         let place = self.find(page_number).unwrap_or_else(|place| {
+            // Where numbers come without gaps, the next page will be full as well.
+            let follows_full_page =
+                place == self.pages.len() && self.pages.back().is_some_and(|page| page.present == u64::MAX);
             let page = Page {
                 number: page_number,
                 present: 0,
-                values: Vec::new(),
+                values: Vec::with_capacity(if follows_full_page { PAGE_LEN as usize } else { 0 }),
             };
             self.pages.insert(place, page);
             place
@@ -113,14 +116,24 @@ impl<T> PagedTable<T> {
             .skip_while(move |(other, _)| *other < number)
     }
 
-    /// Where the page is, or belongs. The first and the last page are those that are asked for most.
+    /// Where the page is, or belongs. The first and the last page are those that are asked for most; where no page is
+    /// missing, the others are as far from the first one as their numbers.
     fn find(&self, page_number: u64) -> Result<usize, usize> {
-        match (self.pages.front(), self.pages.back()) {
-            (Some(front), _) if front.number == page_number => Ok(0),
-            (_, Some(back)) if back.number == page_number => Ok(self.pages.len() - 1),
-            (_, Some(back)) if back.number < page_number => Err(self.pages.len()),
-            _ => self.pages.binary_search_by_key(&page_number, |page| page.number),
+        let (Some(front), Some(back)) = (self.pages.front(), self.pages.back()) else {
+            return Err(0);
+        };
+        if back.number == page_number {
+            return Ok(self.pages.len() - 1);
         }
+        if back.number < page_number {
+            return Err(self.pages.len());
+        }
+        let guess = usize::try_from(page_number.saturating_sub(front.number)).unwrap_or(usize::MAX);
+        let guessed = self.pages.get(guess).map(|page| page.number);
+        if guessed == Some(page_number) {
+            return Ok(guess);
+        }
+        self.pages.binary_search_by_key(&page_number, |page| page.number)
     }
 }
 

@@ -42,8 +42,13 @@ fn a_power_cut_loses_what_was_submitted_within_the_interval_at_most() {
             submitted.push(Instant::now());
             std::thread::sleep(Duration::from_millis(1));
         }
-        disk.fail_at(disk.operations() + 1, Fault::Stop);
+        disk.fail_after(1, Fault::Stop);
+        // All before may be synced by now; something has to be written for the disk to fail.
+        let number = submitted.len() as u64;
+        publish(&mut shard, number + 1, 1, number, &number.to_be_bytes());
+        shard.submit();
         let cut = Instant::now();
+        submitted.push(cut);
         assert!(thread.close().is_err());
         disk.power_cut();
         let recovered = recover(&disk, &options);
@@ -82,7 +87,7 @@ fn a_commit_whose_write_fails_is_written_once_more() {
         for _ in 0..seed {
             commit(&mut log, &mut shard).0.unwrap();
         }
-        disk.fail_at(disk.operations() + 1, Fault::Io);
+        disk.fail_after(1, Fault::Io);
         let (written, batch) = commit(&mut log, &mut shard);
         written.unwrap();
         assert_eq!(shard.durable(), batch, "seed {seed}");
@@ -104,7 +109,7 @@ fn a_commit_that_fails_twice_is_not_acknowledged() {
     let kept = shard.submit();
     log.step().unwrap();
     for operation in 1..40 {
-        disk.fail_at(disk.operations() + operation, Fault::Io);
+        disk.fail_after(operation, Fault::Io);
     }
     publish(&mut shard, 2, 1, 1, b"not acknowledged");
     shard.submit();
@@ -117,4 +122,28 @@ fn a_commit_that_fails_twice_is_not_acknowledged() {
     disk.power_cut();
     let recovered = recover(&disk, &options());
     assert_eq!(waiting(&recovered, 1)[0], b"kept");
+}
+
+/// A segment that cannot be made is tried once more; a disk that fails again is not full, and nothing goes on with it.
+#[test]
+fn a_disk_that_fails_twice_while_a_segment_is_made_is_no_full_disk() {
+    let disk = SimulatedDisk::new(11);
+    let (mut log, _) = store::open_with(disk.layer(), &options(), Box::new(|_| {})).unwrap();
+    let mut shard = log.shard(0);
+    shard.append(&session(1, "client"));
+    let mut commits = 0..100;
+    let failed = commits.find_map(|order| {
+        publish(&mut shard, order + 1, 1, order, &[7; 3000]);
+        shard.submit();
+        // Behind the commit's own write.
+        disk.clear_faults();
+        disk.fail_after(2, Fault::Io);
+        log.step().err()
+    });
+    let failed = failed.unwrap();
+    assert!(failed.to_string().contains("make another segment"), "{failed}");
+    assert!(
+        !matches!(failed, StoreError::Full { .. }) && commits.start > 1,
+        "{failed}"
+    );
 }

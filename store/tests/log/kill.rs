@@ -29,7 +29,8 @@ fn writer() {
         }
         shard.submit();
         log.step().unwrap();
-        writeln!(out, "durable {next}").unwrap();
+        // One write for the whole line, which a kill cannot cut.
+        out.write_all(format!("durable {next}\n").as_bytes()).unwrap();
     }
 }
 

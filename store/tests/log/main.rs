@@ -16,6 +16,7 @@ mod kill;
 mod model;
 mod power;
 mod read_back;
+mod redb_store;
 mod thread;
 mod workload;
 

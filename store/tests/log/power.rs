@@ -26,7 +26,7 @@ fn open(disk: &SimulatedDisk, durability: Durability) -> Result<(Log, Model), St
         return Err(StoreError::Stopped("in the middle of its recovery".to_owned()));
     }
     assert!(recovered.damage.is_none(), "{:?}", recovered.damage);
-    assert_eq!(recovered.damage.orphans, 0, "{}", disk.operations());
+    assert_eq!(recovered.damage.orphans, 0);
     Ok((log, Model::of(&recovered)))
 }
 
@@ -50,8 +50,7 @@ fn run(seed: u64, durability: Durability, faults: &[Fault]) {
         }
         // Recovery is interrupted as well.
         if workload.random.u8(0..3) == 0 {
-            let operation = disk.operations() + workload.random.u64(1..60);
-            disk.fail_at(operation, Fault::Stop);
+            disk.fail_after(workload.random.u64(1..60), Fault::Stop);
         }
         opened = std::panic::catch_unwind(|| open(&disk, durability))
             .unwrap_or_else(|_| panic!("seed {seed}, life {life}"))
@@ -65,7 +64,7 @@ fn run(seed: u64, durability: Durability, faults: &[Fault]) {
 fn live(mut log: Log, disk: &SimulatedDisk, workload: &mut Workload, faults: &[Fault]) {
     let operations = workload.random.u64(1..400);
     let fault = faults[workload.random.usize(0..faults.len())];
-    disk.fail_at(disk.operations() + operations, fault);
+    disk.fail_after(operations, fault);
     let steps = workload.random.u32(10..300);
     for _ in 0..steps {
         for _ in 0..workload.random.u8(0..4) {

@@ -172,7 +172,7 @@ fn a_disk_that_fails_stops_the_store_and_wakes_the_shards() {
     let thread = start(&disk, &options(), wake);
     let mut shard = thread.shard(0);
     shard.append(&session(1, "client"));
-    disk.fail_at(disk.operations() + 1, Fault::Stop);
+    disk.fail_after(1, Fault::Stop);
     fill(&mut shard, 1, 1);
     wait_until("failed", || thread.has_failed());
     wait_until("woken", || woken.load(Ordering::SeqCst) > 0);
@@ -198,10 +198,9 @@ fn a_sync_that_fails_later_wakes_the_shards() {
     };
     let thread = start(&disk, &interval, wake);
     let mut shard = thread.shard(0);
+    disk.stop_at_sync();
     shard.append(&session(1, "client"));
     fill(&mut shard, 1, 1);
-    wait_until("written", || shard.backlog_bytes() == 0);
-    disk.fail_at(disk.operations() + 1, Fault::Stop);
     wait_until("woken", || woken.load(Ordering::SeqCst) == 0b111);
     assert!(shard.has_failed() && thread.close().is_err());
 }
@@ -220,7 +219,7 @@ fn with_an_interval_nothing_waits_and_all_is_there_soon() {
     assert_eq!(shard.durable(), 300);
     wait_until("written", || shard.backlog_bytes() == 0);
     std::thread::sleep(Duration::from_millis(200));
-    disk.fail_at(disk.operations() + 1, Fault::Stop);
+    disk.fail_after(1, Fault::Stop);
     fill(&mut shard, 301, 1);
     wait_until("failed", || thread.has_failed());
     assert!(thread.close().is_err());
@@ -257,7 +256,7 @@ fn without_durability_segments_are_freed_and_a_kill_loses_nothing_that_was_writt
         found.bytes_live,
         found.commits
     );
-    disk.fail_at(disk.operations() + 1, Fault::Stop);
+    disk.fail_after(1, Fault::Stop);
     fill(&mut shard, 3000, 1);
     wait_until("stopped", || shard.has_failed());
     assert!(thread.close().is_err());

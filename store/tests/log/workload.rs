@@ -5,6 +5,7 @@
 use store::{Log, Record, Reference, ReferenceList, Session, ShardList, ShardLog, Will};
 
 use super::model::{Model, OpenSession};
+use super::redb_store::RedbStore;
 
 /// How many shards append.
 pub(super) const SHARDS: u16 = 3;
@@ -23,6 +24,8 @@ pub(super) struct Workload {
     waits: bool,
     /// Messages are up to this long, rarely longer.
     message_max: usize,
+    /// Takes the same batches.
+    pub(super) redb: Option<RedbStore>,
 }
 
 impl Workload {
@@ -37,6 +40,7 @@ impl Workload {
             next: 1,
             waits,
             message_max,
+            redb: None,
         }
     }
 
@@ -111,6 +115,7 @@ impl Workload {
             next: &mut self.next,
             message_max: self.message_max,
             shard: shard as u16,
+            redb: self.redb.as_mut(),
         };
         for _ in 0..batch.random.usize(1..6) {
             batch.append_any();
@@ -119,6 +124,9 @@ impl Workload {
         state.end_of_batch();
         let expected = self.handles[shard].next_batch();
         let number = self.handles[shard].submit();
+        if let Some(redb) = &mut self.redb {
+            redb.submit();
+        }
         if number != expected {
             // Nothing was appended.
             return;
@@ -135,12 +143,16 @@ struct Batch<'a> {
     next: &'a mut u64,
     message_max: usize,
     shard: u16,
+    redb: Option<&'a mut RedbStore>,
 }
 
 impl Batch<'_> {
     fn append(&mut self, record: &Record<'_>) {
         self.log.append(record);
         self.state.apply(record);
+        if let Some(redb) = &mut self.redb {
+            redb.append(record);
+        }
     }
 
     fn append_any(&mut self) {

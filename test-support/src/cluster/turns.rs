@@ -46,7 +46,7 @@ impl Cluster {
                 self.flush(index, moved);
                 self.take_unread(index, moved);
             }
-            TurnStep::ChangeReceiving => drop(shard.take_receive_changes()),
+            TurnStep::ChangeReceiving => drop(shard.flow_mut().take_receive_changes()),
             // Connections are opened where their session lives, and closed when they are flushed.
             TurnStep::Wait => self.begin_turn(index),
             // Its pushes are never blocked.
@@ -69,8 +69,8 @@ impl Cluster {
             let Some(batch) = queue.pop_front() else { break };
             *moved = true;
             shard.receive_batch(now, from, &batch);
-            shard.recycle_batch(batch);
-            if shard.turn_is_full() {
+            shard.outboxes_mut().recycle(batch);
+            if shard.flow().turn_is_full() {
                 return Outcome::Full { left };
             }
         }
@@ -119,11 +119,11 @@ impl Cluster {
 
 fn flush_one(shard: &mut Shard, now: Timestamp, id: ConnectionId, connected: Option<&mut Connected>) {
     let Some(connected) = connected else { return };
-    connected.unread.append(shard.out(id));
-    if shard.closing(id) {
+    connected.unread.append(shard.delivery().out(id));
+    if shard.clients().closing(id) {
         connected.closed = true;
         connected.received.append(&mut connected.unread);
-        shard.closed(now, id);
+        shard.lost(now, id);
     } else if !connected.reads {
         shard.flushed(now, id, connected.unread.len());
     }

@@ -4,6 +4,7 @@
 //! client that waits; without it all is handled at once.
 
 use broker::limits;
+use broker::logic::{ConnectionId, Shard, Timestamp};
 
 use super::{Client, Cluster, Connected};
 
@@ -34,7 +35,7 @@ impl Cluster {
             let shard = self.shards.get(connected.shard);
             let unfinished = shard
                 .zip(connected.id)
-                .is_some_and(|(shard, id)| shard.is_unfinished(id));
+                .is_some_and(|(shard, id)| shard.clients().is_unfinished(id));
             !connected.sent.is_empty() || unfinished
         };
         connected.is_some_and(is_unfinished)
@@ -45,6 +46,12 @@ impl Cluster {
         for index in 0..self.shards.len() {
             self.turn(index);
         }
+    }
+
+    /// The shard of a client, the client's connection there, and the time; none if the client has not connected.
+    pub fn shard_with(&mut self, client: Client) -> Option<(&mut Shard, ConnectionId, Timestamp)> {
+        let connected = self.clients.get(client.0)?;
+        Some((self.shards.get_mut(connected.shard)?, connected.id?, self.now))
     }
 
     pub(super) fn begin_turn(&mut self, index: usize) {
@@ -65,7 +72,7 @@ impl Cluster {
             let Some(id) = connected.id.filter(|_| !connected.closed) else {
                 continue;
             };
-            if connected.sent.is_empty() && !shard.is_unfinished(id) {
+            if connected.sent.is_empty() && !shard.clients().is_unfinished(id) {
                 continue;
             }
             *moved = true;

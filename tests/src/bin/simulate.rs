@@ -35,6 +35,9 @@ struct Arguments {
     /// With a store under the broker: a disk that is slow, and crashes.
     #[arg(long)]
     stored: bool,
+    /// No flush and no piece of work takes long by the clock.
+    #[arg(long)]
+    untimed: bool,
     /// Threads; as many as the machine has by default.
     #[arg(long)]
     threads: Option<usize>,
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         steps: arguments.steps,
         fault: arguments.fault,
         stored: arguments.stored,
+        timed: !arguments.untimed,
     };
     print_seed_in_panics(&options);
     match arguments.seed {

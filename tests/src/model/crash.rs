@@ -17,6 +17,7 @@ use super::lasting::{Change, allowed};
 use super::message::{Message, WillRequest};
 use super::retained::Write;
 use super::session::{Session, Subscription};
+use super::shared::is_shared;
 use super::{Checked, Model, Moment, NEVER};
 
 impl Model {
@@ -61,6 +62,7 @@ impl Model {
                 self.arrive(from, to, self.published[from], at.now);
             }
         }
+        self.restart_shares(&adopted);
         for (&number, kept) in adopted.iter().zip(&kept.sessions) {
             self.adopt_messages(number, &kept.messages, at.now)?;
         }
@@ -224,7 +226,11 @@ impl Model {
         for (&number, kept) in adopted.iter().zip(&kept.sessions) {
             let session = &mut self.sessions[number];
             let subscriptions = session.subscriptions.iter_mut().map(|subscription| {
-                subscription.known_since = 0;
+                // Of groups, what was sent before counts too.
+                subscription.known_since = match is_shared(subscription.filter) {
+                    true => subscription.known_since.min(at.cause),
+                    false => 0,
+                };
                 Change {
                     key: subscription.filter,
                     to: Some(subscription.clone()),

@@ -16,8 +16,15 @@ impl Model {
     /// The session goes on with what it has.
     pub(super) fn adopt_messages(&mut self, number: usize, kept: &[KeptMessage], now: u64) -> Checked {
         let mut taken: Vec<usize> = Vec::new();
-        let (mut flights, mut waiting) = (Vec::new(), Vec::new());
+        let (mut flights, mut waiting, mut by_shares) = (Vec::new(), Vec::new(), Vec::new());
         for message in kept {
+            if let Some(filter) = &message.share {
+                let flight = self.adopt_share(number, message, filter)?;
+                // It may have been taken for a delivery by the session's own subscriptions.
+                by_shares.extend(flight.as_ref().map(|flight| flight.entry));
+                flights.extend(flight);
+                continue;
+            }
             let flown = self.find_flown(number, message, &taken);
             let found = flown.or_else(|| self.find_kept(number, message, &taken, now));
             let entry = found.or_else(|| self.add_routed(number, message));
@@ -63,6 +70,7 @@ impl Model {
                 None => waiting.push(entry),
             }
         }
+        taken.extend(by_shares);
         self.check_kept(number, &taken, &flights, now)?;
         self.go_on(number, &taken, flights, waiting);
         Ok(())
@@ -121,7 +129,7 @@ impl Model {
     }
 
     /// The delivery that went out with the Packet Identifier of a message: none that another one is already.
-    fn find_flown(&self, number: usize, message: &KeptMessage, taken: &[usize]) -> Option<usize> {
+    pub(super) fn find_flown(&self, number: usize, message: &KeptMessage, taken: &[usize]) -> Option<usize> {
         let (session, identifier) = (&self.sessions[number], message.packet_identifier?);
         let flights = session
             .flights
@@ -201,7 +209,8 @@ impl Model {
         let message = Rc::clone(&self.publishes[published].message);
         let entry = self.entries.len();
         self.entries.push(Entry {
-            expires_at: message.expiry_s.map_or((NEVER, NEVER), |_| (0, NEVER)),
+            // At some time, which what came back says.
+            expires_at: message.expiry_s.map_or((NEVER, NEVER), |_| (0, NEVER - 1)),
             message,
             qos: kept.qos,
             state: State::Waiting,
@@ -222,21 +231,7 @@ impl Model {
     }
 
     fn is_like_kept(&self, entry: usize, kept: &KeptMessage, or_lenient: bool) -> bool {
-        let entry = &self.entries[entry];
-        let Some(content) = &kept.content else {
-            return entry.qos == QoS::ExactlyOnce;
-        };
-        let is_lenient = entry.lenient && or_lenient;
-        let mut identifiers = kept.identifiers.clone();
-        identifiers.sort_unstable();
-        let (message, (first, last)) = (&entry.message, entry.expires_at);
-        let is_same = (entry.qos, entry.retain) == (kept.qos, kept.retain)
-            && entry.identifiers == identifiers
-            && message.properties.as_properties() == content.properties.as_properties()
-            && (first..=last).contains(&content.expires_at);
-        message.topic == content.topic
-            && message.payload.as_bytes() == content.payload
-            && (is_lenient || is_same)
+        self.entries[entry].is_like_kept(kept, or_lenient)
     }
 
     /// All that must be there is there.
@@ -260,9 +255,21 @@ impl Model {
                 return Err(format!("{}: {released} is to be published again", session.client));
             }
         }
+        // Of two that look alike the one may have been taken for the other, by a group or not: what is there with its
+        // Packet Identifier is it.
+        let is_there = |entry: usize| {
+            let mut before = session.flights.iter().filter(|before| before.entry == entry);
+            before.any(|before| {
+                let mut same = flights
+                    .iter()
+                    .filter(|flight| flight.packet_identifier == before.packet_identifier);
+                same.any(|flight| self.are_alike(entry, flight.entry))
+            })
+        };
         let mut obligations = session.obligations.iter();
-        let missing =
-            obligations.find(|&&entry| !taken.contains(&entry) && self.is_promised(number, entry, now));
+        let missing = obligations.find(|&&entry| {
+            !taken.contains(&entry) && !is_there(entry) && self.is_promised(number, entry, now)
+        });
         missing.map_or(Ok(()), |&entry| {
             let entry = &self.entries[entry];
             Err(format!("{entry:?} of {} is lost", session.client))
@@ -286,6 +293,26 @@ impl Model {
             State::Dropped => false,
         };
         is_open && entry.must_arrive(now)
+    }
+}
+
+impl Entry {
+    /// Whether a message is this delivery; of a lenient one less is known.
+    pub(super) fn is_like_kept(&self, kept: &KeptMessage, or_lenient: bool) -> bool {
+        let Some(content) = &kept.content else {
+            return self.qos == QoS::ExactlyOnce;
+        };
+        let is_lenient = self.lenient && or_lenient;
+        let mut identifiers = kept.identifiers.clone();
+        identifiers.sort_unstable();
+        let (message, (first, last)) = (&self.message, self.expires_at);
+        let is_same = (self.qos, self.retain) == (kept.qos, kept.retain)
+            && self.identifiers == identifiers
+            && message.properties.as_properties() == content.properties.as_properties()
+            && (first..=last).contains(&content.expires_at);
+        message.topic == content.topic
+            && message.payload.as_bytes() == content.payload
+            && (is_lenient || is_same)
     }
 }
 

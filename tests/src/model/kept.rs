@@ -45,6 +45,8 @@ pub struct KeptMessage {
     pub retain: bool,
     /// The Subscription Identifiers that it came by.
     pub identifiers: Vec<u32>,
+    /// The whole text of the Shared Subscription, if it came by one.
+    pub share: Option<String>,
     /// There if it was sent.
     pub packet_identifier: Option<u16>,
 }

@@ -15,7 +15,7 @@
 //! What happens: `connect.rs`, `deliver.rs`, `shared.rs`, `retained.rs`, `tick.rs` (time passes) and `flow.rs` (flow
 //! control). What came of it: `observe.rs`, with `waiting.rs` and `assign.rs` (which delivery it was) and `reply.rs`.
 //! What is kept: `session.rs` and `message.rs`. The broker ends and starts again: `shut_down.rs`, `crash.rs`,
-//! `crash_messages.rs`, `kept.rs`, `lasting.rs`.
+//! `crash_messages.rs`, `crash_shares.rs`, `kept.rs`, `lasting.rs`.
 //!
 //! Invariants: none.
 
@@ -23,6 +23,7 @@ mod assign;
 mod connect;
 mod crash;
 mod crash_messages;
+mod crash_shares;
 mod deliver;
 mod flow;
 mod kept;

@@ -85,10 +85,11 @@ impl Model {
             let entry = &self.entries[entry];
             entry.qos == QoS::ExactlyOnce && !entry.owed && entry.state != State::Sent
         };
-        let session = &mut self.sessions[number];
-        let Some(entry) = session.entries.iter().copied().find(is_it) else {
+        let own = self.sessions[number].entries.iter().copied().find(is_it);
+        let Some(entry) = own.or_else(|| self.take_unseen_share(number)) else {
             return;
         };
+        let session = &mut self.sessions[number];
         session.waiting.retain(|&other| other != entry);
         self.entries[entry].state = State::Dropped;
         session.flights.push(Flight {

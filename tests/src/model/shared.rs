@@ -30,9 +30,9 @@ pub(super) struct Membership {
 /// A message for one member of a group.
 #[derive(Debug)]
 pub(super) struct Share {
-    message: Rc<Message>,
+    pub(super) message: Rc<Message>,
     /// The whole text of the filter, with `$share`.
-    filter: &'static str,
+    pub(super) filter: &'static str,
     /// Which change of the model published it.
     published: u64,
     cause: u64,
@@ -40,7 +40,7 @@ pub(super) struct Share {
     /// Which delivery it is.
     pub(super) delivery: Option<usize>,
     /// Nobody can know whether somebody has it.
-    unclear: bool,
+    pub(super) unclear: bool,
 }
 
 impl Session {
@@ -49,7 +49,39 @@ impl Session {
         !self.memberships.is_empty()
     }
 
-    fn memberships_since(&self, share: &Share) -> impl Iterator<Item = &Membership> {
+    /// Whether it is in a group now.
+    pub(super) fn is_member(&self) -> bool {
+        self.filters_of_groups().next().is_some()
+    }
+
+    /// The groups that it is in now.
+    pub(super) fn filters_of_groups(&self) -> impl Iterator<Item = &'static str> {
+        let members = self
+            .memberships
+            .iter()
+            .filter(|membership| membership.until == u64::MAX);
+        members.map(|membership| membership.filter)
+    }
+
+    /// The groups that it is or was in.
+    pub(super) fn filters_of_memberships(&self) -> impl Iterator<Item = &'static str> {
+        self.memberships.iter().map(|membership| membership.filter)
+    }
+
+    /// Whether it is in a group now, with these options.
+    pub(super) fn is_member_by(
+        &self,
+        filter: &str,
+        options: SubscriptionOptions,
+        identifier: Option<u32>,
+    ) -> bool {
+        self.memberships.iter().any(|membership| {
+            let by = (membership.filter, membership.options, membership.identifier);
+            membership.until == u64::MAX && by == (filter, options, identifier)
+        })
+    }
+
+    pub(super) fn memberships_since(&self, share: &Share) -> impl Iterator<Item = &Membership> + use<'_> {
         let (filter, since) = (share.filter, share.published);
         self.memberships
             .iter()
@@ -62,7 +94,8 @@ pub(super) fn is_shared(filter: &str) -> bool {
     filter.starts_with("$share/")
 }
 
-fn inner(filter: &str) -> &str {
+/// The Topic Filter of a Shared Subscription.
+pub(super) fn inner(filter: &str) -> &str {
     filter.splitn(3, '/').nth(2).unwrap_or_default()
 }
 
@@ -111,6 +144,9 @@ impl Model {
         let mut unclear_which: Vec<usize> = Vec::new();
         for share in &mut self.shares {
             let delivery = share.delivery.map(|delivery| &self.deliveries[delivery]);
+            // It may be in flight to the one that ended, and have waited for the disk: then it is for nobody else.
+            let mut at_qos2 = ended.memberships_since(share).map(|by| entry_of(share, by).qos);
+            share.unclear |= delivery.is_none() && at_qos2.any(|qos| qos == QoS::ExactlyOnce);
             let Some(delivery) = delivery.filter(|delivery| delivery.session == session) else {
                 continue;
             };
@@ -215,6 +251,25 @@ impl Model {
         Some(entry)
     }
 
+    /// A message of a group at QoS 2 that went to a session and that nobody saw: that is how it is lost.
+    pub(super) fn take_unseen_share(&mut self, number: usize) -> Option<usize> {
+        let session = &self.sessions[number];
+        let shares = self.shares.iter().enumerate();
+        let at_qos2 = shares.filter_map(|(at, share)| {
+            let mut entries = session.memberships_since(share).map(|by| entry_of(share, by));
+            Some((at, entries.find(|entry| entry.qos == QoS::ExactlyOnce)?))
+        });
+        let (may_be, mut entries): (Vec<_>, Vec<_>) = at_qos2.unzip();
+        let mut taken = entries.pop()?;
+        taken.owed = false;
+        let entry = self.entries.len();
+        let is_placed = self.place(Delivery::new(number, entry, may_be, Vec::new()));
+        is_placed.then(|| {
+            self.entries.push(taken);
+            entry
+        })
+    }
+
     /// All messages of groups that had a member all the time, at QoS 1 and 2, have reached one.
     pub(super) fn check_shares(&mut self, now: u64) -> Checked {
         for at in 0..self.shares.len() {
@@ -256,7 +311,7 @@ impl Model {
 }
 
 /// The delivery that a message is by a membership.
-fn entry_of(share: &Share, membership: &Membership) -> Entry {
+pub(super) fn entry_of(share: &Share, membership: &Membership) -> Entry {
     Entry {
         message: Rc::clone(&share.message),
         qos: membership.options.qos.min(share.message.qos),

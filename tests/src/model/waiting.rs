@@ -236,10 +236,11 @@ pub(super) fn differs(
     }
     let (lo, hi) = entry.expires_at;
     let left = |at: u64| at.saturating_sub(now);
+    // Of two that 3.x does not distinguish one may expire and the other not.
     let fits = match expiry_s {
-        None => message.expiry_s.is_none(),
+        None => hi == NEVER,
         Some(seconds) => {
-            message.expiry_s.is_some()
+            lo != NEVER
                 && (left(lo) / SECOND_NS..=left(hi).div_ceil(SECOND_NS)).contains(&seconds)
                 && (left(hi) > 0 || expires_no_more)
         }

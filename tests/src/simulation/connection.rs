@@ -55,8 +55,10 @@ pub(super) struct SimulatedConnection {
     /// Bytes that the client's socket holds, and how many it takes.
     pub(super) down: VecDeque<u8>,
     pub(super) down_max: usize,
-    /// Bytes with the shell's ring, as the socket took no more.
+    /// Bytes with the shell that precede all newer ones: the socket took no more, or others have their turn first.
     pub(super) wire: Vec<u8>,
+    /// The shell's ring sends them as room comes.
+    pub(super) is_sending: bool,
     /// Those of them that the logic was notified of.
     pub(super) unsent: usize,
     /// The logic does not want it to be read.
@@ -92,6 +94,7 @@ impl SimulatedConnection {
             down: VecDeque::new(),
             down_max: usize::MAX,
             wire: Vec::new(),
+            is_sending: false,
             unsent: 0,
             paused: false,
             awaited: false,

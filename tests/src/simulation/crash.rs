@@ -36,8 +36,7 @@ impl World {
                 // The start does not come to its end either.
                 let operations = self.rng.u64(1..60);
                 if let Some(store) = &self.store {
-                    let disk = &store.disk;
-                    disk.fail_at(disk.operations() + operations, store::simulated::Fault::Stop);
+                    store.disk.fail_after(operations, store::simulated::Fault::Stop);
                 }
             }
             let started = self.start();
@@ -175,11 +174,13 @@ fn kept_message(reference: &RecoveredReference, state: &RecoveredState) -> Check
     if message.is_none() && !reference.released {
         return Err(format!("the message of {reference:?} is not there"));
     }
+    let via = RecoveredVia::decode(&reference.via);
     Ok(KeptMessage {
         content: message.map(kept_content).transpose()?,
         qos: QoS::from_bits(reference.qos).ok_or("a QoS that is none")?,
         retain: reference.retain,
-        identifiers: RecoveredVia::decode(&reference.via).identifiers().collect(),
+        identifiers: via.identifiers().collect(),
+        share: via.share().map(str::to_owned),
         packet_identifier: reference.packet_identifier,
     })
 }
@@ -188,11 +189,13 @@ fn kept_unread(read: &ReadMessage, wall: WallClock) -> Checked<KeptMessage> {
     let bytes = read.message.as_ref();
     let message = bytes.and_then(|bytes| StoredMessage::from_store(bytes, wall));
     let message = message.ok_or_else(|| format!("{read:?} cannot be read"))?;
+    let via = RecoveredVia::decode(&read.via);
     Ok(KeptMessage {
         content: Some(kept_content(&message)?),
         qos: QoS::from_bits(read.qos).ok_or("a QoS that is none")?,
         retain: read.retain,
-        identifiers: RecoveredVia::decode(&read.via).identifiers().collect(),
+        identifiers: via.identifiers().collect(),
+        share: via.share().map(str::to_owned),
         packet_identifier: None,
     })
 }

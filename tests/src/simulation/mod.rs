@@ -3,7 +3,7 @@
 //!
 //! `profile.rs` and `draw.rs` are what a seed draws, `world.rs` and `finish.rs` its run and its end. Clients:
 //! `client.rs`, `reading.rs`, `gossip.rs`, `alias.rs`, `bytes.rs`. The shell: `turn.rs`, `wire.rs`, `connection.rs`,
-//! `takeover.rs`. The disk: `store.rs`, `crash.rs`, `stop.rs`.
+//! `takeover.rs`. The time that work takes: `clock.rs`. The disk: `store.rs`, `crash.rs`, `stop.rs`.
 //!
 //! Invariants: nothing but the seed and the options decides what happens, so a seed replays. The order of a shard's
 //! turn is the broker's own ([`broker::turn`]), and other shards run between its steps. Everything that the logic
@@ -12,6 +12,7 @@
 mod alias;
 mod bytes;
 mod client;
+mod clock;
 mod connection;
 mod crash;
 mod draw;

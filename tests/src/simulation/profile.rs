@@ -9,6 +9,8 @@ use broker::limits::{LoadedQueue, Watermarks};
 use broker::turn::WorkLimits;
 use fastrand::Rng;
 
+use super::clock::ClockProfile;
+
 /// A shell that does not keep to its rules: the simulator must find each of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
@@ -16,6 +18,9 @@ pub enum Fault {
     FlushesBeforePush,
     /// Connections are flushed although a batch does not fit.
     FlushesWhileBlocked,
+    /// Connections that an earlier flush had no time for are flushed although a batch does not fit, whatever was
+    /// written since.
+    FlushesDelayedWhileBlocked,
     /// A connection that another shard transfers is adopted before all queues were taken.
     AdoptsAtOnce,
     /// A batch gets lost now and then.
@@ -41,6 +46,8 @@ pub struct Options {
     pub fault: Option<Fault>,
     /// With a store, a disk under it that is slow, and crashes.
     pub stored: bool,
+    /// Flushes and pieces of work take time by the clock.
+    pub timed: bool,
 }
 
 impl Default for Options {
@@ -50,6 +57,7 @@ impl Default for Options {
             steps: 150,
             fault: None,
             stored: false,
+            timed: true,
         }
     }
 }
@@ -63,8 +71,9 @@ impl Options {
             .map(|shards| format!(" --shards {shards}"))
             .unwrap_or_default();
         let stored = if self.stored { " --stored" } else { "" };
+        let untimed = if self.timed { "" } else { " --untimed" };
         format!(
-            "cargo run --release -p tests --bin simulate -- --seed {seed} --steps {}{shards}{stored}",
+            "cargo run --release -p tests --bin simulate -- --seed {seed} --steps {}{shards}{stored}{untimed}",
             self.steps
         )
     }
@@ -119,6 +128,8 @@ pub(super) struct Profile {
     pub(super) pipelined: bool,
     /// Whether clients break the protocol.
     pub(super) rude: bool,
+    /// How long work takes.
+    pub(super) clock: ClockProfile,
     /// How the store and its disk are, if there is one.
     pub(super) store: Option<StoreProfile>,
 }
@@ -168,6 +179,7 @@ impl Profile {
             bursts: pick(rng, &[0, 0, 5, 20]),
             pipelined: rng.bool(),
             rude: rng.u32(0..4) == 0,
+            clock: ClockProfile::UNTIMED,
             store: None,
         }
     }
@@ -177,7 +189,6 @@ impl Profile {
         // What waits for the disk is in no account of the model.
         self.client_output = limits::CLIENT_OUTPUT;
         self.shard_output = limits::SHARD_OUTPUT;
-        self.shared = 0;
         self.store = Some(StoreProfile {
             writes: pick(rng, &[2, 10, 30, 100]),
             crashes: pick(rng, &[0, 5, 10, 30]),

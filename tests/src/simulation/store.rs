@@ -90,9 +90,7 @@ impl World {
     pub(super) fn fail_in_the_middle(&mut self) {
         let operations = self.rng.u64(1..40);
         if let Some(store) = &mut self.store {
-            store
-                .disk
-                .fail_at(store.disk.operations() + operations, Fault::Stop);
+            store.disk.fail_after(operations, Fault::Stop);
             if let Some(log) = &mut store.log {
                 // It is over with either way.
                 let _ended = log.step();
@@ -137,7 +135,7 @@ impl World {
     pub(super) fn waits_for_store(&self) -> bool {
         let mut connections = self.connections.iter();
         connections.any(|connection| match connection.place {
-            Place::Owned(id) => self.shards[connection.owner].logic.waits_for_store(id),
+            Place::Owned(id) => self.shards[connection.owner].logic.clients().waits_for_store(id),
             _ => false,
         })
     }

@@ -32,12 +32,12 @@ impl World {
 
     /// Adopts the connections whose older ones were read to their end.
     pub(super) fn admit_waiting(&mut self, shard: usize) -> Checked {
-        loop {
+        while !self.shards[shard].take_overs.is_empty() && !self.turn_is_over() {
             let (connections, logic) = (&self.connections, &self.shards[shard].logic);
             let ready: Vec<bool> = connections
                 .iter()
                 .map(|older| {
-                    let is_open = matches!(older.place, Place::Owned(id) if logic.connected(id));
+                    let is_open = matches!(older.place, Place::Owned(id) if logic.clients().connected(id));
                     !is_open || older.rest_is_read && older.ready == 0
                 })
                 .collect();
@@ -54,6 +54,7 @@ impl World {
             let awaited = self.shards[shard].take_overs.connected(&name, connected);
             self.ask_for_rest(awaited);
         }
+        Ok(())
     }
 
     fn ask_for_rest(&mut self, older: Option<usize>) {
@@ -68,8 +69,8 @@ impl World {
     fn connected_of(&self, shard: usize, client: usize) -> Option<usize> {
         let is_it = |&number: &usize| {
             let connection = &self.connections[number];
-            let is_open =
-                matches!(connection.place, Place::Owned(id) if self.shards[shard].logic.connected(id));
+            let clients = self.shards[shard].logic.clients();
+            let is_open = matches!(connection.place, Place::Owned(id) if clients.connected(id));
             connection.client == client && is_open
         };
         self.shards[shard].connections.iter().copied().find(is_it)
@@ -96,7 +97,7 @@ impl World {
                 let Place::Owned(id) = connection.place else {
                     return false;
                 };
-                connection.client == client && self.shards[connection.owner].logic.connected(id)
+                connection.client == client && self.shards[connection.owner].logic.clients().connected(id)
             });
             if connected.count() > 1 {
                 return Err(format!("client {client} is connected twice"));
@@ -114,7 +115,10 @@ impl World {
         let work = self.profile.work;
         let spent = self.shards[shard].logic.work().spent_in_turn() - before;
         let connections = self.shards[shard].connections.len() as u64;
-        let max = work.turn + PIECE_MAX + connections * (work.quiet + limits::CONNECTION_WORK);
+        let max = self.shards[shard].charged
+            + work.turn
+            + PIECE_MAX
+            + connections * (work.quiet + limits::CONNECTION_WORK);
         if spent > max {
             return Err(format!("a turn of shard {shard} holds {spent} units of work"));
         }

@@ -32,9 +32,14 @@ pub(super) struct SimulatedShard {
     transfers: Vec<usize>,
     /// Connections whose clients have older ones that are to be read to their end.
     pub(super) take_overs: TakeOvers<usize, usize>,
+    /// Connections whose last bytes are out: more may have been written since.
     pub(super) unflushed: Vec<usize>,
+    /// Connections that a later flush goes on with.
+    pub(super) delayed: Vec<usize>,
     /// Connections whose stream ended, to be lost after the flush.
     ended: Vec<usize>,
+    /// Units that pieces of work took by the clock in this turn, beyond what was counted for them.
+    pub(super) charged: u64,
 }
 
 impl SimulatedShard {
@@ -50,13 +55,20 @@ impl SimulatedShard {
             transfers: Vec::new(),
             take_overs: TakeOvers::default(),
             unflushed: Vec::new(),
+            delayed: Vec::new(),
             ended: Vec::new(),
+            charged: 0,
         }
+    }
+
+    /// Whether an earlier turn had no time for something.
+    pub(super) fn has_unfinished(&self) -> bool {
+        !self.unflushed.is_empty() || !self.delayed.is_empty() || !self.ended.is_empty()
     }
 
     /// Whether something waits for room in another shard's queue.
     pub(super) fn is_blocked(&self, shards: usize) -> bool {
-        !self.transfers.is_empty() || (0..shards).any(|to| self.logic.has_batch(index_of(to)))
+        !self.transfers.is_empty() || (0..shards).any(|to| self.logic.outboxes().has_batch(index_of(to)))
     }
 }
 
@@ -151,7 +163,7 @@ impl World {
     /// Whether the shell has written so much that a flush is due; now and then it has though it is little.
     fn is_full(&mut self, shard: usize) -> bool {
         let drawn = !self.quiescing && chance(&mut self.rng, self.profile.full_turns);
-        drawn || self.shards[shard].logic.turn_is_full()
+        drawn || self.shards[shard].logic.flow().turn_is_full()
     }
 
     fn take_from(&mut self, shard: usize, from: usize, messages_max: u32) -> Checked<Outcome> {
@@ -187,7 +199,7 @@ impl World {
         if hit && self.fault == Some(Fault::RepeatsBatches) {
             turning.logic.receive_batch(now, index_of(from), &batch);
         }
-        self.shards[from].logic.recycle_batch(batch);
+        self.shards[from].logic.outboxes_mut().recycle(batch);
         self.note(|| format!("shard {shard} takes a batch of {from} (up to {published})"));
         self.observe(shard)
     }
@@ -233,8 +245,11 @@ impl World {
         let work = self.profile.work;
         self.shards[shard].logic.work().extend_turn(work.turn);
         let before = self.shards[shard].logic.work().spent_in_turn();
+        self.shards[shard].charged = 0;
         for number in self.shards[shard].pending.clone() {
-            self.read_connect(shard, number)?;
+            if !self.turn_is_over() {
+                self.read_connect(shard, number)?;
+            }
         }
         let mut connections = self.shards[shard].connections.clone();
         self.rng.shuffle(&mut connections);
@@ -258,7 +273,10 @@ impl World {
     /// Loses the connections whose clients ended the stream, as their answers are out.
     fn end_closed(&mut self, shard: usize) -> Checked<Outcome> {
         for number in std::mem::take(&mut self.shards[shard].ended) {
-            if let Place::Owned(id) = self.connections[number].place {
+            let awaits_flush = self.shards[shard].delayed.contains(&number);
+            if awaits_flush || self.turn_is_over() {
+                self.shards[shard].ended.push(number);
+            } else if let Place::Owned(id) = self.connections[number].place {
                 self.lose(shard, number, id)?;
             }
         }
@@ -312,7 +330,7 @@ impl World {
             let mut connections = self.connections.iter();
             let connection = connections.find(|connection| connection.model == model);
             let place = connection.map(|connection| connection.place);
-            matches!(place, Some(Place::Owned(id)) if self.shards[shard].logic.closing(id))
+            matches!(place, Some(Place::Owned(id)) if self.shards[shard].logic.clients().closing(id))
         };
         self.ran.disconnected += self.model.tick(shard, at, closes) as u64;
         self.observe(shard)?;

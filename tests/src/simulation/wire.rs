@@ -8,6 +8,7 @@ use broker::turn::Outcome;
 
 use super::connection::Place;
 use super::profile::Fault;
+use super::turn::SimulatedShard;
 use super::world::World;
 use crate::model::{Checked, Moment, Packet};
 
@@ -18,9 +19,8 @@ impl World {
         let Place::Owned(id) = self.connections[number].place else {
             return Ok(());
         };
-        let shard = self.connections[number].owner;
+        let (shard, mut left) = (self.connections[number].owner, bytes);
         let now = self.shards[shard].now;
-        let mut left = bytes;
         self.connections[number].ready = 0;
         let stops = self.fault != Some(Fault::NeverStops);
         let work = self.profile.work;
@@ -68,16 +68,50 @@ impl World {
             if !stops {
                 logic.work().begin_share(u64::MAX, u64::MAX);
             }
-            let taken = logic.receive(now, id, &chunk);
-            if taken < chunk.len() {
-                return Err(format!("{taken} of {} bytes are taken", chunk.len()));
-            }
+            self.receive(shard, id, &chunk)?;
+            let logic = &self.shards[shard].logic;
             // By DISCONNECT, or as the broker refuses what the client sent.
-            self.ended_session |= logic.closing(id);
+            self.ended_session |= logic.clients().closing(id);
+            self.charge_time(shard);
             self.observe(shard)?;
         }
         self.shards[shard].logic.work().end_share();
         Ok(())
+    }
+
+    /// Hands bytes to the logic. The model has handled them: what costs more than its share goes on in one of its own.
+    fn receive(&mut self, shard: usize, id: ConnectionId, bytes: &[u8]) -> Checked {
+        let (now, share) = (self.shards[shard].now, self.profile.work.share);
+        let mut taken = self.shards[shard].logic.receive(now, id, bytes);
+        loop {
+            let logic = &mut self.shards[shard].logic;
+            if taken == bytes.len() && !logic.clients().is_unfinished(id) {
+                return Ok(());
+            }
+            if !logic.work().is_meager() && !logic.work().is_spent() {
+                return Err(format!("{taken} of {} bytes are taken", bytes.len()));
+            }
+            logic.work().extend_turn(share);
+            logic.work().begin_share(share, 0);
+            self.note_waiting(shard);
+            self.observe_pauses(shard)?;
+            let logic = &mut self.shards[shard].logic;
+            taken += logic.receive(now, id, &bytes[taken..]);
+        }
+    }
+
+    /// The model learns how many bytes wait for each connection, before it looks at them.
+    fn note_waiting(&mut self, shard: usize) {
+        let SimulatedShard {
+            logic, connections, ..
+        } = &mut self.shards[shard];
+        for &number in &*connections {
+            let connection = &self.connections[number];
+            if let Place::Owned(id) = connection.place {
+                let waiting = connection.unsent + logic.delivery().out(id).len();
+                self.model.set_waiting(connection.model, waiting);
+            }
+        }
     }
 
     /// The socket takes what the ring held back.
@@ -86,7 +120,7 @@ impl World {
         let Place::Owned(id) = connection.place else {
             return Ok(());
         };
-        if connection.wire.is_empty() {
+        if !connection.is_sending {
             return Ok(());
         }
         let sent = connection.room().min(connection.wire.len());
@@ -94,6 +128,7 @@ impl World {
         self.moved |= sent > 0;
         if connection.wire.is_empty() {
             let now = self.shards[shard].now;
+            connection.is_sending = false;
             connection.unsent = 0;
             self.model.flushed(connection.model, connection.waiting());
             self.shards[shard].unflushed.push(number);
@@ -117,19 +152,22 @@ impl World {
         self.observe(shard)
     }
 
+    /// Gives output to the sockets. It may have no time for some connections; those for whom an earlier one had none
+    /// have their turn at any time.
     pub(super) fn flush(&mut self, shard: usize) -> Checked<Outcome> {
-        for number in std::mem::take(&mut self.shards[shard].unflushed) {
-            self.flush_connection(shard, number)?;
-        }
+        let (mut first, mut last) = self.take_delayed(shard);
+        let unflushed = std::mem::take(&mut self.shards[shard].unflushed);
+        first.extend(unflushed.iter().filter(|number| !last.contains(number)));
+        self.flush_all(shard, first)?;
         self.model.begin_flush(shard);
         let mut dirty = Vec::new();
         self.shards[shard].logic.swap_dirty(&mut dirty);
         for id in dirty {
             let is_it = |&number: &usize| self.connections[number].place == Place::Owned(id);
-            if let Some(number) = self.shards[shard].connections.iter().copied().find(is_it) {
-                self.flush_connection(shard, number)?;
-            }
+            let number = self.shards[shard].connections.iter().copied().find(is_it);
+            last.extend(number.filter(|number| !last.contains(number)));
         }
+        self.flush_all(shard, last)?;
         self.check_idle(shard)?;
         self.observe(shard)?;
         self.model.check_pauses(shard, self.shards[shard].now.0)?;
@@ -146,8 +184,43 @@ impl World {
                 self.flush_connection(shard, number)?;
             }
         }
+        for number in std::mem::take(&mut self.shards[shard].delayed) {
+            if self.depends_on_batches(shard, number) || self.flush_is_over() {
+                self.flush_later(shard, number);
+            } else {
+                self.flush_connection(shard, number)?;
+            }
+        }
         self.observe(shard)?;
         Ok(Outcome::Done)
+    }
+
+    /// Whether a delayed connection was written to since, so that it waits for the other shards too.
+    fn depends_on_batches(&self, shard: usize, number: usize) -> bool {
+        let connection = &self.connections[number];
+        let Place::Owned(id) = connection.place else {
+            return false;
+        };
+        connection.wire.is_empty()
+            && self.shards[shard].logic.clients().output_depends_on_batches(id)
+            && self.fault != Some(Fault::FlushesDelayedWhileBlocked)
+    }
+
+    /// The connections that were delayed: those that come before all others, and those that come later.
+    fn take_delayed(&mut self, shard: usize) -> (Vec<usize>, Vec<usize>) {
+        let delayed = std::mem::take(&mut self.shards[shard].delayed);
+        delayed.into_iter().partition(|_| self.clock.bool())
+    }
+
+    fn flush_all(&mut self, shard: usize, numbers: Vec<usize>) -> Checked {
+        for number in numbers {
+            if self.flush_is_over() {
+                self.flush_later(shard, number);
+            } else {
+                self.flush_connection(shard, number)?;
+            }
+        }
+        Ok(())
     }
 
     fn flush_connection(&mut self, shard: usize, number: usize) -> Checked {
@@ -155,28 +228,46 @@ impl World {
         let Place::Owned(id) = connection.place else {
             return Ok(());
         };
-        if !connection.wire.is_empty() {
+        if connection.is_sending {
             return Ok(());
         }
         let turning = &mut self.shards[shard];
-        let mut out = std::mem::take(turning.logic.out(id));
-        connection.observed = 0;
-        self.moved |= !out.is_empty();
-        let taken = connection.room().min(out.len());
-        connection.down.extend(out.drain(..taken));
-        let closing = turning.logic.closing(id);
-        if out.is_empty() && closing {
+        let is_rest = !connection.wire.is_empty();
+        if !is_rest {
+            connection.wire = std::mem::take(turning.logic.delivery().out(id));
+            connection.observed = 0;
+        }
+        let wire = &mut connection.wire;
+        self.moved |= !wire.is_empty();
+        let piece = wire.len().min(self.profile.clock.sent_at_once_bytes);
+        let taken = piece.min(connection.down_max.saturating_sub(connection.down.len()));
+        connection.down.extend(wire.drain(..taken));
+        let (is_out, closing) = (wire.is_empty(), turning.logic.clients().closing(id));
+        if is_out && closing && !is_rest {
             return self.close(shard, number);
         }
         if closing {
             let until = turning.now.0 + limits::LINGER_NS_MAX;
             connection.linger_until.get_or_insert(until);
         }
-        connection.unsent = out.len();
+        connection.is_sending = taken < piece;
+        connection.unsent = connection.wire.len();
         self.model.flushed(connection.model, connection.waiting());
-        connection.wire = out;
         turning.logic.flushed(turning.now, id, connection.unsent);
+        if taken == piece && (is_rest || !is_out) {
+            // Others have their turn first; behind the rest comes what was written since.
+            self.flush_later(shard, number);
+        }
         self.observe(shard)
+    }
+
+    /// A connection has its turn in a later flush.
+    fn flush_later(&mut self, shard: usize, number: usize) {
+        self.moved = true;
+        let delayed = &mut self.shards[shard].delayed;
+        if !delayed.contains(&number) {
+            delayed.push(number);
+        }
     }
 
     pub(super) fn close(&mut self, shard: usize, number: usize) -> Checked {
@@ -187,19 +278,23 @@ impl World {
         self.model.gone(self.connections[number].model);
         self.note(|| format!("shard {shard} closes connection {number}"));
         let turning = &mut self.shards[shard];
-        turning.logic.closed(turning.now, id);
+        turning.logic.lost(turning.now, id);
         self.observe(shard)
     }
 
-    /// Whoever has an idle socket has got all that is owed.
+    /// Whoever has an idle socket, and is not to be flushed later, has got all that is owed.
     fn check_idle(&mut self, shard: usize) -> Checked {
-        for &number in &self.shards[shard].connections {
+        let delayed = &self.shards[shard].delayed;
+        let connections = self.shards[shard].connections.iter();
+        for &number in connections.filter(|number| !delayed.contains(number)) {
             let connection = &self.connections[number];
             let Place::Owned(id) = connection.place else {
                 continue;
             };
             let logic = &self.shards[shard].logic;
-            let idle = connection.waiting() == 0 && logic.connected(id) && !logic.waits_for_store(id);
+            let idle = connection.waiting() == 0
+                && logic.clients().connected(id)
+                && !logic.clients().waits_for_store(id);
             if idle {
                 self.model
                     .check_idle(connection.model, self.shards[shard].now.0)?;

@@ -16,6 +16,7 @@ use mqtt::packet::Publish;
 
 use super::Ran;
 use super::client::Client;
+use super::clock::ClockProfile;
 use super::connection::{Place, SimulatedConnection};
 use super::profile::{Fault, Options, Profile, chance};
 use super::store::SimulatedStore;
@@ -26,6 +27,8 @@ use crate::model::{Bounds, Checked, Marks, Model};
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) rng: Rng,
+    /// What decides how long work takes.
+    pub(super) clock: Rng,
     pub(super) profile: Profile,
     steps: u32,
     pub(super) fault: Option<Fault>,
@@ -49,18 +52,19 @@ pub(super) struct World {
     pub(super) trace: Option<Vec<String>>,
 }
 
-/// The clock moves in steps of the timers, so that a deadline is met exactly.
-const CLOCK_STEP_NS: u64 = limits::TIMER_STEP_NS;
-
 impl World {
     pub(super) fn new(seed: u64, options: &Options, traced: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let profile = Profile::draw(&mut rng, options);
-        let profile = if options.stored {
+        let mut profile = if options.stored {
             profile.with_store(&mut Rng::with_seed(!seed))
         } else {
             profile
         };
+        let mut clock = Rng::with_seed(seed.rotate_left(32));
+        if options.timed {
+            profile.clock = ClockProfile::draw(&mut clock);
+        }
         let counters = shard_counters(index_of(profile.shards));
         let settings = Arc::new(Settings {
             sys_interval_s: 0,
@@ -104,6 +108,7 @@ impl World {
             trace: traced.then(|| vec![format!("{profile:?}")]),
             shards,
             rng,
+            clock,
             profile,
         }
     }
@@ -178,11 +183,12 @@ impl World {
         let has_completion = |&number: &usize| {
             let connection = &self.connections[number];
             let arrived = !connection.up.is_empty() || connection.ended.is_some();
-            let sends = !connection.wire.is_empty() && connection.room() > 0;
+            let sends = connection.is_sending && connection.room() > 0;
             (arrived && !connection.paused) || sends
         };
         turning.turn.step() != TurnStep::Wait
             || turning.now != self.now
+            || turning.has_unfinished()
             || turning.is_blocked(self.shards.len())
             || turning.turn.has_arrivals()
             || turning.logic.has_walks()
@@ -204,28 +210,6 @@ impl World {
         } else {
             self.run_steps(shard)
         }
-    }
-
-    /// Lets time pass, however long a batch waits.
-    fn jump(&mut self) {
-        let turns = |shard: &SimulatedShard| shard.turn.step() != TurnStep::Wait;
-        if self.store.is_some() && (self.waits_for_store() || self.shards.iter().any(turns)) {
-            // What is written already keeps its Message Expiry Interval.
-            return;
-        }
-        self.pass();
-    }
-
-    /// Lets a drawn time pass.
-    pub(super) fn pass(&mut self) {
-        let steps = match self.rng.u32(0..20) {
-            0..=13 => self.rng.u64(1..20),
-            14..=18 => self.rng.u64(20..200),
-            _ => self.rng.u64(1_000..10_000),
-        };
-        let passes_ns = steps * CLOCK_STEP_NS;
-        self.now = self.now.plus_ns(passes_ns);
-        self.note(|| format!("{} ms pass", passes_ns / 1_000_000));
     }
 
     /// Whether all that shards sent one another has arrived, and no turn goes on.
@@ -285,9 +269,9 @@ impl World {
     }
 
     /// Whom the logic wants to be read no more, or again.
-    fn observe_pauses(&mut self, shard: usize) -> Checked {
+    pub(super) fn observe_pauses(&mut self, shard: usize) -> Checked {
         let now = self.shards[shard].now.0;
-        for (id, paused) in self.shards[shard].logic.take_receive_changes() {
+        for (id, paused) in self.shards[shard].logic.flow_mut().take_receive_changes() {
             let is_it = |&&number: &&usize| self.connections[number].place == Place::Owned(id);
             if let Some(&number) = self.shards[shard].connections.iter().find(is_it) {
                 let connection = &mut self.connections[number];
@@ -303,7 +287,7 @@ impl World {
 
     /// No queue is longer than the settings and what its publishers had on the way allow; nobody waits here.
     fn check_bounds(&self, shard: usize) -> Checked {
-        let longest = self.shards[shard].logic.longest_queue();
+        let longest = self.shards[shard].logic.clients().longest_queue();
         if longest
             > self.profile.queued_messages_max as u64
                 + limits::QUEUE_OVERRUN_BYTES / limits::QUEUED_MESSAGE_BYTES
@@ -320,7 +304,7 @@ impl World {
         };
         let turning = &mut self.shards[shard];
         let now = turning.now.0;
-        let out = turning.logic.out(id);
+        let out = turning.logic.delivery().out(id);
         // What waited for a slow client may be given up.
         connection.observed = connection.observed.min(out.len());
         while connection.observed < out.len() {
@@ -358,8 +342,8 @@ impl World {
         }
         self.model.set_waiting(connection.model, connection.waiting());
         let closed = self.model.is_closed(connection.model);
-        if turning.logic.closing(id) != closed {
-            let why = turning.logic.why_closing(id).unwrap_or("nothing");
+        if turning.logic.clients().closing(id) != closed {
+            let why = turning.logic.clients().why_closing(id).unwrap_or("nothing");
             return Err(format!(
                 "connection {number}: closing is not {closed} as it should be, because of {why}"
             ));

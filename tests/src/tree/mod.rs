@@ -1,9 +1,9 @@
 //! The rules of CONTRIBUTING.md that a program can check, and what in the tree violates them.
 //!
 //! `text.rs` checks lines and lengths of files, `syntax.rs` what the parser sees (headers, functions, doc comments,
-//! names of types, `unsafe`), `exits.rs` silent ways out, `words.rs` the terms, `maps.rs` the maps of folders
-//! and pages, `floors.rs` the imports. `limits.rs` has the numbers and the exemptions by name; `lexer.rs` cuts a source
-//! into code, comments and strings.
+//! names of types, `unsafe`), `exits.rs` silent ways out, `owners.rs` methods that belong to an owner, `words.rs` the
+//! terms, `maps.rs` the maps of folders and pages, `floors.rs` the imports. `limits.rs` has the numbers and the
+//! exemptions by name; `lexer.rs` cuts a source into code, comments and strings.
 //!
 //! Invariants: a rule is a pure function of the files, so the same tree gives the same violations in the same order; an
 //! exemption names what it exempts and why, and one that exempts nothing is a violation. `tests.rs` guards them.
@@ -13,6 +13,7 @@ mod floors;
 mod lexer;
 mod limits;
 mod maps;
+mod owners;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,8 @@ pub enum Rule {
     SuperPath,
     /// A way out of the logic is explained, or calls `unreachable_state`.
     SilentReturn,
+    /// A method of a coordinator that is about one owner alone is that owner's.
+    Owner,
     /// `unsafe` is in `transport` alone.
     Unsafe,
     /// An import goes to the same floor or to one below.
@@ -145,6 +148,7 @@ fn check_files(files: &[File]) -> io::Result<Vec<Violation>> {
         if file.is_rust() {
             syntax::check(file, &mut found)?;
             exits::check(file, &mut found)?;
+            owners::check(file, &mut found)?;
         }
     }
     syntax::check_type_names(files, &mut found)?;

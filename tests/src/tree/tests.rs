@@ -87,6 +87,28 @@ fn a_silent_way_out_of_the_broker_is_found() {
 }
 
 #[test]
+fn a_method_about_one_owner_is_that_owners() {
+    let at = |signature: &str, body: &str| {
+        let text = format!("{HEADER}impl Shard {{\n    {signature} {{\n        {body}\n    }}\n}}\n");
+        found_in("broker/src/logic/a.rs", &text)
+    };
+    let one = "let count = self.routing.count();\n        self.routing.set(count);";
+    assert_eq!(at("fn f(&mut self)", one), [(Rule::Owner, 5)]);
+    let taken_apart = "let Self { routing, .. } = self;\n        routing.set(1);";
+    assert_eq!(at("pub(super) fn f(&mut self)", taken_apart), [(Rule::Owner, 5)]);
+    for coordinates in [
+        "let count = self.routing.count();\n        self.outboxes.set(count);",
+        "let count = self.routing.count();\n        self.f(count);",
+        "let Self { routing, outboxes, .. } = self;\n        routing.set(outboxes);",
+        "self.routing.count()",
+        "self.index += 1;\n        self.index += 1;",
+    ] {
+        assert_eq!(at("fn f(&mut self)", coordinates), [], "{coordinates}");
+    }
+    assert_eq!(at("pub fn f(&mut self)", one), []);
+}
+
+#[test]
 fn a_type_name_is_one_type_in_a_crate_and_may_be_another_in_the_next() {
     let text = format!("{HEADER}struct Same;\n");
     let tests = format!("{text}#[cfg(test)]\nmod tests {{\n    struct Same;\n}}\n");

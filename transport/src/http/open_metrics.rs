@@ -19,15 +19,26 @@ pub struct OpenMetricsPage {
     text: String,
     /// It is in Prometheus' older text format.
     is_older: bool,
+    /// The label that every sample has, as it is written.
+    every: Option<String>,
 }
 
 impl OpenMetricsPage {
+    /// A page of OpenMetrics whose samples all have this label.
+    #[must_use]
+    pub fn with_label(label: &str, value: &str) -> Self {
+        Self {
+            every: Some(pair(label, value)),
+            ..Self::default()
+        }
+    }
+
     /// A page in Prometheus' older text format, for those who do not ask for OpenMetrics.
     #[must_use]
     pub fn older() -> Self {
         Self {
-            text: String::new(),
             is_older: true,
+            ..Self::default()
         }
     }
 
@@ -182,11 +193,8 @@ impl OpenMetricsPage {
     }
 
     fn sample(&mut self, name: &str, labels: &[&str], values: &[&str], value: impl Display) {
-        let pairs: Vec<_> = labels
-            .iter()
-            .zip(values)
-            .map(|(label, text)| format!("{label}=\"{}\"", Escaped(text)))
-            .collect();
+        let own = labels.iter().zip(values).map(|(label, text)| pair(label, text));
+        let pairs: Vec<_> = self.every.iter().cloned().chain(own).collect();
         match pairs.as_slice() {
             [] => self.line(format_args!("{name} {value}")),
             pairs => self.line(format_args!("{name}{{{}}} {value}", pairs.join(","))),
@@ -197,6 +205,10 @@ impl OpenMetricsPage {
         // Writing to a string does not fail.
         let _written = writeln!(self.text, "{line}");
     }
+}
+
+fn pair(label: &str, value: &str) -> String {
+    format!("{label}=\"{}\"", Escaped(value))
 }
 
 /// One histogram of a family.
@@ -243,6 +255,19 @@ mod tests {
             "# TYPE a_seconds histogram\n# UNIT a_seconds seconds\n# HELP a_seconds Latency.\n\
              a_seconds_bucket{le=\"0.001\"} 3\na_seconds_bucket{le=\"1.0\"} 5\n\
              a_seconds_bucket{le=\"+Inf\"} 6\na_seconds_count 6\na_seconds_sum 4.5\n# EOF\n"
+        );
+    }
+
+    #[test]
+    fn a_label_of_the_page_is_on_every_sample() {
+        let mut page = OpenMetricsPage::with_label("run", "a \"b\"");
+        page.gauge("a_open", "Connections.", 1);
+        page.counters("a_lost", "Lost.", "reason", [("full", 2)]);
+        let text = page.finish();
+        assert!(text.contains("a_open{run=\"a \\\"b\\\"\"} 1\n"), "{text}");
+        assert!(
+            text.contains("a_lost_total{run=\"a \\\"b\\\"\",reason=\"full\"} 2\n"),
+            "{text}"
         );
     }
 

@@ -58,6 +58,11 @@ impl Submissions {
         self.io.submission().cq_overflow() || !self.io.completion().is_empty()
     }
 
+    /// Whether the kernel has work to do for this ring (a receive, a send) at the next submit.
+    pub(super) fn has_task_work(&mut self) -> bool {
+        self.io.submission().taskrun()
+    }
+
     /// Queues a request that names this descriptor, or none.
     ///
     /// # Safety

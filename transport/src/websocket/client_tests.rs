@@ -18,7 +18,7 @@ fn resource() -> Resource {
 fn accept(request: &[u8], beneath: SecureStream) -> (Vec<u8>, SecureStream) {
     let wanted = Wanted {
         header_bytes_max: 1024,
-        origins: Vec::new(),
+        ..Wanted::default()
     };
     let ParsedRequest::Upgrade { answer, length } = handshake::parse_request(request, &wanted) else {
         panic!("refused: {}", String::from_utf8_lossy(request));

@@ -6,7 +6,9 @@
 use tungstenite::handshake::machine::TryParse as _;
 use tungstenite::handshake::server::{Request, create_response, write_response};
 use tungstenite::http::HeaderValue;
+use tungstenite::http::Uri;
 use tungstenite::http::header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use tungstenite::http::uri::Authority;
 
 use crate::http::text_response;
 
@@ -17,6 +19,8 @@ pub struct Wanted {
     pub header_bytes_max: usize,
     /// Pages that clients may come from, as browsers name them; empty: any.
     pub origins: Vec<String>,
+    /// Upgrades are passed over, as HTTP allows, and each request is for a page.
+    pub pages_alone: bool,
 }
 
 /// What the bytes so far are.
@@ -47,7 +51,7 @@ pub enum ParsedRequest {
 pub struct Page {
     /// `GET`, or any other word.
     pub method: String,
-    /// What is asked for: percent-encoded, with its query.
+    /// What is asked for: percent-encoded, with its query, without the host.
     pub target: String,
     /// The fields of its header, in their order.
     pub fields: Vec<(String, String)>,
@@ -72,9 +76,12 @@ pub fn parse_request(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(bytes) {
         Ok(httparse::Status::Complete(length)) if length > wanted.header_bytes_max => too_long(),
+        Ok(httparse::Status::Complete(_)) if !wanted.pages_alone && is_upgrade(&request) => {
+            upgrade(bytes, wanted)
+        }
         Ok(httparse::Status::Complete(length)) => match page(&request, length) {
-            Some(page) => ParsedRequest::Page(page),
-            None => upgrade(bytes, wanted),
+            Ok(page) => ParsedRequest::Page(page),
+            Err(why) => refused("400 Bad Request", &[], why),
         },
         Ok(httparse::Status::Partial) if bytes.len() >= wanted.header_bytes_max => too_long(),
         Ok(httparse::Status::Partial) => ParsedRequest::Incomplete,
@@ -88,28 +95,63 @@ pub fn parse_request(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
     }
 }
 
-/// What is asked for, unless it is an upgrade.
-fn page(request: &httparse::Request<'_, '_>, header_bytes: usize) -> Option<Page> {
-    let is_upgrade = request
+fn is_upgrade(request: &httparse::Request<'_, '_>) -> bool {
+    let mut fields = request.headers.iter();
+    fields.any(|field| field.name.eq_ignore_ascii_case("Upgrade"))
+}
+
+/// What is asked for. A target that names the host itself is taken apart, as if a Host field had it (RFC 9112, 3.2.2).
+fn page(request: &httparse::Request<'_, '_>, header_bytes: usize) -> Result<Page, &'static str> {
+    let is_older = request.version == Some(0);
+    let mut fields: Vec<(String, String)> = request
         .headers
         .iter()
-        .any(|header| header.name.eq_ignore_ascii_case("Upgrade"));
-    if is_upgrade {
-        return None;
+        .map(|field| {
+            let value = String::from_utf8_lossy(field.value);
+            (field.name.to_owned(), value.into_owned())
+        })
+        .collect();
+    if is_older {
+        // HTTP/1.0 has no 100 (RFC 9110, 10.1.1).
+        fields.retain(|(name, _)| !name.eq_ignore_ascii_case("Expect"));
     }
-    Some(Page {
+    let mut target = request.path.unwrap_or_default().to_owned();
+    check_host(&fields, is_older)?;
+    if !target.starts_with('/') && target.contains("://") {
+        let uri: Uri = target
+            .parse()
+            .map_err(|_| "the target of its HTTP request is malformed")?;
+        let host = uri.authority().map(ToString::to_string).unwrap_or_default();
+        fields.retain(|(name, _)| !name.eq_ignore_ascii_case("Host"));
+        fields.push(("Host".to_owned(), host));
+        target = uri
+            .path_and_query()
+            .map_or_else(|| "/".to_owned(), ToString::to_string);
+    }
+    Ok(Page {
         method: request.method.unwrap_or_default().to_owned(),
-        target: request.path.unwrap_or_default().to_owned(),
-        fields: request
-            .headers
-            .iter()
-            .map(|field| {
-                let value = String::from_utf8_lossy(field.value);
-                (field.name.to_owned(), value.into_owned())
-            })
-            .collect(),
+        target,
+        fields,
         header_bytes,
     })
+}
+
+/// A request of HTTP/1.1 names its host, and no request names two (RFC 9112, 3.2).
+fn check_host(fields: &[(String, String)], is_older: bool) -> Result<(), &'static str> {
+    let mut hosts = fields
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("Host"));
+    let host = match (hosts.next(), hosts.next()) {
+        (None, _) if is_older => return Ok(()),
+        (None, _) => return Err("its HTTP request has no Host field"),
+        (Some(_), Some(_)) => return Err("its HTTP request has several Host fields"),
+        (Some((_, host)), None) => host,
+    };
+    let is_host = |host: &str| !host.contains('@') && host.parse::<Authority>().is_ok();
+    match host.is_empty() || is_host(host) {
+        true => Ok(()),
+        false => Err("the Host field of its HTTP request is malformed"),
+    }
 }
 
 fn upgrade(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {

@@ -227,7 +227,7 @@ const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websock
 fn wanted() -> Wanted {
     Wanted {
         header_bytes_max: 1024,
-        origins: Vec::new(),
+        ..Wanted::default()
     }
 }
 
@@ -359,10 +359,46 @@ fn other_requests_are_for_pages() {
             page("GET", "/a?b", &[("Host", "x")], 30),
         ),
         ("HEAD / HTTP/1.0\r\n\r\nbody", page("HEAD", "/", &[], 19)),
-        ("DELETE /../x HTTP/1.1\r\n\r\n", page("DELETE", "/../x", &[], 25)),
+        (
+            "DELETE /../x HTTP/1.1\r\nHost: \r\n\r\n",
+            page("DELETE", "/../x", &[("Host", "")], 33),
+        ),
+        // The target names the host itself.
+        (
+            "GET http://[::1]:80/a?b HTTP/1.1\r\nHost: x\r\n\r\n",
+            page("GET", "/a?b", &[("Host", "[::1]:80")], 45),
+        ),
+        (
+            "OPTIONS HTTPS://y HTTP/1.1\r\nHost: x\r\n\r\n",
+            page("OPTIONS", "/", &[("Host", "y")], 39),
+        ),
+        (
+            "PUT /a HTTP/1.0\r\nExpect: 100-continue\r\n\r\n",
+            page("PUT", "/a", &[], 41),
+        ),
     ] {
         let parsed = handshake::parse_request(request.as_bytes(), &wanted());
         assert_eq!(parsed, ParsedRequest::Page(expected));
+    }
+}
+
+/// A request that names no host, or several ones, could be meant for somebody else.
+#[test]
+fn hosts_that_are_none_are_refused() {
+    for request in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        "GET / HTTP/1.0\r\nHost: x\r\nhost: y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x/y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: user@x\r\n\r\n",
+        "GET http://x y/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET http:// HTTP/1.1\r\nHost: x\r\n\r\n",
+    ] {
+        let ParsedRequest::Refused { answer, .. } = handshake::parse_request(request.as_bytes(), &wanted())
+        else {
+            panic!("{request} is taken");
+        };
+        assert!(answer.starts_with(b"HTTP/1.1 400 Bad Request\r\n"), "{request}");
     }
 }
 

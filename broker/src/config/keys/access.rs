@@ -2,7 +2,9 @@
 //!
 //! Invariants: none.
 
-use super::key::{Key, Scope, Show, Status, Value, either, key, of_listener, or, set_once, shown, shown_if};
+use super::key::{
+    Key, Scope, Show, Status, Value, either, file_path, key, of_listener, or, set_once, shown, shown_if,
+};
 use crate::config::draft::Draft;
 use crate::limits::ASSIGNED_PREFIX_BYTES_MAX;
 
@@ -76,26 +78,20 @@ pub(super) const KEYS: &[Key] = &[
          SCRAM-SHA-256 verifier (`broker passwd -H scram-sha-256`, or copied from PostgreSQL) may also prove \
          themselves by AUTH packets. A relative path is looked for in the working directory, then beside the \
          configuration file. Read again at SIGHUP.",
-        Value::Text {
-            shape: "path",
-            set: |draft, path| {
-                let path = draft.path(path);
-                set_once(&mut draft.access().files.password_file, path)
-            },
-        },
+        file_path(|draft, path| {
+            let path = draft.path(path);
+            set_once(&mut draft.access().files.password_file, path)
+        }),
         Show::Listener(|_, socket| shown_if(socket.access.password_file.as_ref().map(|path| path.display()))),
     ),
     either(
         "acl_file",
         "Who may read and write which topics, in the syntax of mosquitto. A relative path is looked for as that of \
          `password_file`. Read again at SIGHUP.",
-        Value::Text {
-            shape: "path",
-            set: |draft, path| {
-                let path = draft.path(path);
-                set_once(&mut draft.access().files.acl_file, path)
-            },
-        },
+        file_path(|draft, path| {
+            let path = draft.path(path);
+            set_once(&mut draft.access().files.acl_file, path)
+        }),
         Show::Listener(|_, socket| shown_if(socket.access.acl_file.as_ref().map(|path| path.display()))),
     ),
     or(

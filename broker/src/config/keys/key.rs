@@ -57,6 +57,12 @@ pub(in crate::config) enum Value {
         shape: &'static str,
         set: fn(&mut Draft, &str) -> Result<(), String>,
     },
+    /// As [`Value::Text`]: the path of a file, or of a folder with all that is in it, that nothing else may write to.
+    Path {
+        shape: &'static str,
+        is_folder: bool,
+        set: fn(&mut Draft, &str) -> Result<(), String>,
+    },
     /// The files of a folder are read at this place.
     IncludeDirectory,
 }
@@ -77,7 +83,9 @@ impl Value {
         match self {
             Self::Flag(_) => "true or false".to_owned(),
             Self::Integer { ranges, .. } => ranges.iter().map(range_shape).collect::<Vec<_>>().join(" or "),
-            Self::Word { shape, .. } | Self::Text { shape, .. } => (*shape).to_owned(),
+            Self::Word { shape, .. } | Self::Text { shape, .. } | Self::Path { shape, .. } => {
+                (*shape).to_owned()
+            }
             Self::IncludeDirectory => "folder".to_owned(),
         }
     }
@@ -99,6 +107,15 @@ pub(super) fn shown(value: impl ToString) -> Vec<String> {
 /// As [`shown`], nothing if there is no value.
 pub(super) fn shown_if(value: Option<impl ToString>) -> Vec<String> {
     value.into_iter().map(|value| value.to_string()).collect()
+}
+
+/// A value that is the path of a file.
+pub(super) const fn file_path(set: fn(&mut Draft, &str) -> Result<(), String>) -> Value {
+    Value::Path {
+        shape: "path",
+        is_folder: false,
+        set,
+    }
 }
 
 /// A key of the whole broker.

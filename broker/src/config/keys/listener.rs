@@ -71,9 +71,14 @@ pub(super) const KEYS: &[Key] = &[
         of_listener(
             "protocol",
             "What is spoken on the listener: `websockets` is MQTT over WebSocket, at any path, with TLS if there is a \
-             certificate. `http_api` is for operators: `/metrics` (OpenMetrics), `/healthz`, `/readyz`, and as in \
-             mosquitto 2.1 `/api/v1/systree`, `/api/v1/listeners` and `/api/v1/version`; it asks for no user, so \
-             without an address it listens on the loopback addresses only.",
+             certificate. `http_api` is for operators: `/dashboard/` for a browser, `/metrics` (OpenMetrics), \
+             `/healthz`, `/readyz`, and `/api/v1`, which `/api/v1/openapi.json` describes. It asks for a user of the \
+             listener's `password_file` (HTTP Basic) or, with `require_certificate`, for a certificate; with neither, \
+             lists, actions and the dashboard are for this machine alone. Its `acl_file`, which is the one of all \
+             listeners unless `per_listener_settings` is true, holds for paths, as in mosquitto 2.1: `topic read \
+             /api/v1/#` lets look, `topic write /api/v1/#` lets change, `topic read /dashboard/#` shows the dashboard \
+             and `topic read /metrics` the metrics (`topic read /#` all that can be read); `/healthz` and `/readyz` \
+             need nothing. Without an address it listens on the loopback addresses only.",
             Value::Word {
                 shape: "mqtt, websockets or http_api",
                 set: set_protocol,
@@ -204,8 +209,9 @@ pub(super) const KEYS: &[Key] = &[
         "http_dir",
         "A folder whose files are served to those who ask for a page instead of an upgrade, `index.html` for a folder. \
          Only with `protocol websockets` or `http_api`. Symbolic links that lead out of it are not followed.",
-        Value::Text {
+        Value::Path {
             shape: "path of a folder",
+            is_folder: true,
             set: set_pages,
         },
         Show::Listener(|_, socket| shown_if(socket.pages.as_ref().map(|path| path.display()))),

@@ -91,7 +91,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "retained_persistence",
         "true",
-        "Retained messages outlive the process, with `persistence true`.",
+        "Retained messages outlive the process, with `persistence true`. If false, a start still reads those that \
+             were stored before; one that changes is no longer stored.",
         Value::Flag(|draft, value| draft.settings.retained_persistence = value),
         Show::Global(|c| shown(c.settings.retained_persistence)),
     ),

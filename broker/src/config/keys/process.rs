@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::key::{Key, Show, Value, global, ignored, shown, shown_if};
+use super::key::{Key, Show, Value, file_path, global, ignored, shown, shown_if};
 use super::numbers::{U16_MAX, or_unlimited, or_zero, to_u32};
 use crate::config::configuration::Protocol;
 use crate::config::draft::Draft;
@@ -38,13 +38,10 @@ pub(super) const KEYS: &[Key] = &[
         "pid_file",
         "",
         "File to write the process identifier to.",
-        Value::Text {
-            shape: "path",
-            set: |draft, path| {
-                draft.pid_file = Some(PathBuf::from(path));
-                Ok(())
-            },
-        },
+        file_path(|draft, path| {
+            draft.pid_file = Some(PathBuf::from(path));
+            Ok(())
+        }),
         Show::Global(|c| shown_if(c.pid_file.as_ref().map(|path| path.display()))),
     ),
     global(
@@ -52,13 +49,10 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "A Unix socket on which `broker ctl` asks the broker and does what the HTTP API does. Only root and the \
          broker's user may open it. mosquitto does not have it.",
-        Value::Text {
-            shape: "path",
-            set: |draft, path| {
-                draft.control_socket = Some(PathBuf::from(path));
-                Ok(())
-            },
-        },
+        file_path(|draft, path| {
+            draft.control_socket = Some(PathBuf::from(path));
+            Ok(())
+        }),
         Show::Global(|c| shown_if(c.control_socket.as_ref().map(|path| path.display()))),
     ),
     global(

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 
 use transport::tls::{IdentityKind, TlsVersion};
 
-use super::key::{Key, Scope, Show, Status, Value, key, of_listener, or, shown_if};
+use super::key::{Key, Scope, Show, Status, Value, file_path, key, of_listener, or, shown_if};
 use crate::config::draft::{Draft, TlsDraft};
 
 pub(super) const KEYS: &[Key] = &[
     of_listener(
         "certfile",
         "The server's certificate chain (PEM). Together with `keyfile` it turns TLS on.",
-        path(|draft, path| set_path(draft, path, |tls| &mut tls.certificate_chain)),
+        file_path(|draft, path| set_path(draft, path, |tls| &mut tls.certificate_chain)),
         Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.certificate_chain.display()))),
     ),
     of_listener(
@@ -21,13 +21,13 @@ pub(super) const KEYS: &[Key] = &[
         "The private key of that certificate (PEM). If it is encrypted its passphrase comes from \
          `key_passphrase_file`, the systemd credential `midge-key-passphrase`, the environment variable \
          MIDGE_KEY_PASSPHRASE, or the terminal.",
-        path(|draft, path| set_path(draft, path, |tls| &mut tls.private_key)),
+        file_path(|draft, path| set_path(draft, path, |tls| &mut tls.private_key)),
         Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.private_key.display()))),
     ),
     of_listener(
         "key_passphrase_file",
         "A file whose first line is the passphrase of `keyfile`. Not a key of mosquitto.",
-        path(|draft, path| set_path(draft, path, |tls| &mut tls.key_passphrase_file)),
+        file_path(|draft, path| set_path(draft, path, |tls| &mut tls.key_passphrase_file)),
         Show::Listener(|_, socket| {
             let path = socket
                 .tls
@@ -39,7 +39,7 @@ pub(super) const KEYS: &[Key] = &[
     of_listener(
         "cafile",
         "Certificate authorities that clients' certificates must come from (PEM).",
-        path(|draft, path| set_path(draft, path, |tls| &mut tls.client_ca)),
+        file_path(|draft, path| set_path(draft, path, |tls| &mut tls.client_ca)),
         Show::Listener(|_, socket| {
             let path = socket.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
             shown_if(path.map(|path| path.display()))
@@ -48,7 +48,11 @@ pub(super) const KEYS: &[Key] = &[
     of_listener(
         "capath",
         "Folder of such files, each named by its hash as `openssl rehash` does.",
-        path(|draft, path| set_path(draft, path, |tls| &mut tls.client_ca_folder)),
+        Value::Path {
+            shape: "path",
+            is_folder: true,
+            set: |draft, path| set_path(draft, path, |tls| &mut tls.client_ca_folder),
+        },
         Show::Listener(|_, socket| {
             let path = socket.tls.as_ref().and_then(|tls| tls.client_ca_folder.as_ref());
             shown_if(path.map(|path| path.display()))
@@ -58,7 +62,7 @@ pub(super) const KEYS: &[Key] = &[
         "crlfile",
         "Revocation lists (PEM): clients whose certificate is on one are refused, and those whose authority has none \
          that is up to date.",
-        path(|draft, path| set_path(draft, path, |tls| &mut tls.revocation_list)),
+        file_path(|draft, path| set_path(draft, path, |tls| &mut tls.revocation_list)),
         Show::Listener(|_, socket| {
             let path = socket.tls.as_ref().and_then(|tls| tls.revocation_list.as_ref());
             shown_if(path.map(|path| path.display()))
@@ -197,10 +201,6 @@ pub(super) const KEYS: &[Key] = &[
         ),
     ),
 ];
-
-const fn path(set: fn(&mut Draft, &str) -> Result<(), String>) -> Value {
-    Value::Text { shape: "path", set }
-}
 
 fn set_path(
     draft: &mut Draft,

@@ -164,9 +164,9 @@ fn exchange_until_quiet(shards: &mut [Shard; 2], now: Timestamp) {
         for shard in &mut *shards {
             for id in shard.take_dirty() {
                 moved = true;
-                shard.out(id).clear();
-                if shard.closing(id) {
-                    shard.closed(now, id);
+                shard.delivery().out(id).clear();
+                if shard.clients().closing(id) {
+                    shard.lost(now, id);
                 } else {
                     shard.flushed(now, id, 0);
                 }

@@ -94,8 +94,10 @@ causes! {
         NotAllowed "not_allowed",
         /// `memory_limit` is reached.
         MemoryFull "memory",
-        /// A bound on retained messages or on payloads is reached, or the payload is not in the format that it names.
+        /// The payload is larger than `message_size_limit`, or is not in the format that it names.
         Refused "refused",
+        /// The retained messages are at `max_retained_messages` or `max_retained_bytes`.
+        Quota "quota",
         /// The store has no space.
         NoSpace "no_space",
         /// It waited in the store, which cannot read it any more.
@@ -114,5 +116,16 @@ causes! {
         Publish "publish",
         /// It may not subscribe with the Topic Filter.
         Subscribe "subscribe",
+    }
+}
+
+impl Denied {
+    /// The packet in which it was asked for.
+    #[must_use]
+    pub fn packet(self) -> &'static str {
+        match self {
+            Self::Publish => "PUBLISH",
+            Self::Subscribe => "SUBSCRIBE",
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! The last refusals, drops and disconnects of a shard: why a message did not arrive, or a client is not there.
 //!
 //! Invariants: a bounded number is remembered, with names of a bounded length; the lock is taken when something is
-//! refused, dropped or ended, and at no other time. No payload and no password is in it.
+//! refused, dropped or ended, and at no other time. What is of one kind displaces nothing of another, however much
+//! comes; clients that say that they leave displace one another alone. No payload and no password is in it.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::reasons::DisconnectCause;
 use crate::limits;
+use crate::logic::inconsistency::unreachable_state;
 use crate::time::Timestamp;
 
 /// The kinds of what is remembered.
@@ -23,6 +27,9 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// All kinds that there are.
+    pub const ALL: [Self; 4] = [Self::Refused, Self::Denied, Self::Dropped, Self::Disconnected];
+
     /// The word for it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -44,18 +51,84 @@ pub struct ClientEvent {
     pub kind: EventKind,
     /// The reason, as the metrics name it.
     pub reason: &'static str,
-    /// The identifier of the client.
+    /// The identifier of the client; empty if it is about no single one.
     pub client: Box<str>,
     /// The topic or the Topic Filter that it is about.
     pub topic: Option<Box<str>>,
+    /// The address of a client that was not let in.
+    pub address: Option<IpAddr>,
+    /// What the reason is about, in words.
+    pub detail: Option<Box<str>>,
+    /// How often it was remembered: drops for one client by one reason are one event, with the last of their topics.
+    pub count: u64,
+}
+
+impl ClientEvent {
+    /// An event without topic, address and detail.
+    #[must_use]
+    pub fn new(at: Timestamp, kind: EventKind, reason: &'static str, client: &str) -> Self {
+        Self {
+            at,
+            kind,
+            reason,
+            client: bounded(client),
+            topic: None,
+            address: None,
+            detail: None,
+            count: 1,
+        }
+    }
+
+    /// The list that it is kept in.
+    fn list(&self) -> usize {
+        match self.kind {
+            EventKind::Refused => 0,
+            EventKind::Denied => 1,
+            EventKind::Dropped => 2,
+            EventKind::Disconnected if self.reason == DisconnectCause::Client.label() => 3,
+            EventKind::Disconnected => 4,
+        }
+    }
+
+    /// Whether it is one more drop of a kind that is known.
+    fn repeats(&self, known: &Self) -> bool {
+        let is_same = self.reason == known.reason && self.client == known.client;
+        // A drop for no single client is about its topic.
+        self.kind == EventKind::Dropped && is_same && (!self.client.is_empty() || self.topic == known.topic)
+    }
+
+    /// Somebody who is not let in, at this address.
+    #[must_use]
+    pub fn refused(
+        at: Timestamp,
+        reason: &'static str,
+        client: &str,
+        address: Option<IpAddr>,
+        detail: Option<&str>,
+    ) -> Self {
+        Self {
+            address,
+            ..Self::new(at, EventKind::Refused, reason, client).with_detail(detail)
+        }
+    }
+
+    /// The event, with what its reason is about.
+    #[must_use]
+    pub fn with_detail(self, detail: Option<&str>) -> Self {
+        let detail = detail.map(bounded);
+        Self { detail, ..self }
+    }
 }
 
 /// The last events of a shard.
 #[derive(Debug, Default)]
-pub struct Events(Mutex<VecDeque<ClientEvent>>);
+pub struct Events(Mutex<LastEvents>);
+
+/// One list for each kind, and one for clients that say that they leave.
+type LastEvents = [VecDeque<ClientEvent>; 5];
 
 impl Events {
-    /// Remembers an event, in place of the oldest if there are many.
+    /// Remembers an event of a client, in place of the oldest if there are many.
     #[cold]
     pub fn remember(
         &self,
@@ -65,27 +138,35 @@ impl Events {
         client: &str,
         topic: Option<&str>,
     ) {
-        let event = ClientEvent {
-            at,
-            kind,
-            reason,
-            client: bounded(client),
+        self.add(ClientEvent {
             topic: topic.map(bounded),
-        };
-        let mut events = self.lock();
-        if events.len() >= limits::EVENTS_KEPT_MAX {
-            events.pop_front();
-        }
-        events.push_back(event);
+            ..ClientEvent::new(at, kind, reason, client)
+        });
     }
 
-    /// The events that are remembered, the oldest first.
+    /// Remembers an event, in place of the oldest of its like if there are many.
+    #[cold]
+    pub fn add(&self, mut event: ClientEvent) {
+        let mut events = self.lock();
+        let Some(alike) = events.get_mut(event.list()) else {
+            return unreachable_state("an event of no list");
+        };
+        let known = alike.iter().rposition(|known| event.repeats(known));
+        if let Some(known) = known.and_then(|at| alike.remove(at)) {
+            event.count += known.count;
+        } else if alike.len() >= limits::EVENTS_KEPT_MAX {
+            alike.pop_front();
+        }
+        alike.push_back(event);
+    }
+
+    /// The events that are remembered; of each kind the oldest first.
     #[must_use]
     pub fn all(&self) -> Vec<ClientEvent> {
-        self.lock().iter().cloned().collect()
+        self.lock().iter().flatten().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<ClientEvent>> {
+    fn lock(&self) -> MutexGuard<'_, LastEvents> {
         // Whoever panicked with it left it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,11 +186,81 @@ mod tests {
         let events = Events::default();
         let long = "\u{e9}".repeat(1000);
         for number in 0..limits::EVENTS_KEPT_MAX as u64 + 3 {
-            events.remember(Timestamp(number), EventKind::Dropped, "expired", &long, Some("t"));
+            events.remember(Timestamp(number), EventKind::Denied, "publish", &long, Some("t"));
         }
         let all = events.all();
         assert_eq!(all.len(), limits::EVENTS_KEPT_MAX);
         assert_eq!(all[0].at, Timestamp(3));
         assert_eq!(all[0].client.len(), limits::EVENT_NAME_BYTES_MAX);
+    }
+
+    /// What comes often of one kind leaves what is known of the others.
+    #[test]
+    fn each_kind_displaces_itself_alone() {
+        let events = Events::default();
+        let many = limits::EVENTS_KEPT_MAX as u64 * 2;
+        let flood = |kind, reason, client: &str| {
+            for number in 0..many {
+                events.add(ClientEvent {
+                    topic: Some(format!("t{number}").into()),
+                    ..ClientEvent::new(Timestamp(number), kind, reason, client)
+                });
+            }
+        };
+        events.remember(
+            Timestamp(1),
+            EventKind::Disconnected,
+            "protocol_error",
+            "bad",
+            None,
+        );
+        flood(EventKind::Dropped, "slow_consumer", "slow");
+        flood(EventKind::Denied, "publish", "curious");
+        flood(EventKind::Disconnected, "client", "good");
+        let address = Some([10, 0, 0, 1].into());
+        for number in 0..many {
+            let detail = "x".repeat(1000);
+            let at = Timestamp(number);
+            events.add(ClientEvent::refused(
+                at,
+                "tls_handshake",
+                "",
+                address,
+                Some(&detail),
+            ));
+        }
+        let all = events.all();
+        let of = |client: &str| all.iter().filter(|event| &*event.client == client).count();
+        assert_eq!((of("bad"), of("slow")), (1, 1));
+        for client in ["curious", "good", ""] {
+            assert_eq!(of(client), limits::EVENTS_KEPT_MAX);
+        }
+        let detail = all[0].detail.as_ref().unwrap();
+        assert_eq!(detail.len(), limits::EVENT_NAME_BYTES_MAX);
+    }
+
+    /// A slow consumer takes one place, and a message that no member takes one for its topic.
+    #[test]
+    fn drops_for_one_client_are_one_event() {
+        let events = Events::default();
+        for (at, client, topic) in [
+            (1, "a", "t"),
+            (2, "b", "t"),
+            (3, "a", "u"),
+            (4, "", "t"),
+            (5, "", "u"),
+        ] {
+            events.remember(
+                Timestamp(at),
+                EventKind::Dropped,
+                "slow_consumer",
+                client,
+                Some(topic),
+            );
+        }
+        let all = events.all();
+        let places: Vec<_> = all.iter().map(|event| (event.at.0, event.count)).collect();
+        assert_eq!(places, [(2, 1), (3, 2), (4, 1), (5, 1)]);
+        assert_eq!(all[1].topic.as_deref(), Some("u"));
     }
 }

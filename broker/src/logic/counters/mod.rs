@@ -24,7 +24,7 @@ pub use self::events::{ClientEvent, EventKind, Events};
 pub use self::histogram::Histogram;
 pub use self::public::{CounterKind, PublicCounter, SHOWN};
 pub use self::reasons::{ConnectRefusal, DisconnectCause, Handshake};
-use super::retained::quota::RetainedQuota;
+use super::retained_quota::RetainedQuota;
 
 /// One number that its shard writes and everybody reads.
 #[derive(Debug, Default)]

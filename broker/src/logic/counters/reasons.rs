@@ -98,6 +98,8 @@ pub enum DisconnectCause {
     ConnectionError,
     /// It did not take what TLS has to send it.
     TookTooLong,
+    /// An operator ended it.
+    Operator,
     /// The broker ended it, in MQTT 5.0 with that code in DISCONNECT.
     Broker(ReasonCode),
 }
@@ -109,11 +111,13 @@ impl CounterLabel for DisconnectCause {
         "closed_without_disconnect",
         "connection_error",
         "took_too_long",
+        "operator",
         "unspecified_error",
         "malformed_packet",
         "protocol_error",
         "implementation_specific_error",
         "not_authorized",
+        "server_busy",
         "server_shutting_down",
         "keep_alive_timeout",
         "session_taken_over",
@@ -128,6 +132,13 @@ impl CounterLabel for DisconnectCause {
         "payload_format_invalid",
         "retain_not_supported",
         "qos_not_supported",
+        "use_another_server",
+        "server_moved",
+        "shared_subscriptions_not_supported",
+        "connection_rate_exceeded",
+        "maximum_connect_time",
+        "subscription_identifiers_not_supported",
+        "wildcard_subscriptions_not_supported",
     ];
 
     fn index(self) -> usize {
@@ -137,6 +148,7 @@ impl CounterLabel for DisconnectCause {
             Self::Closed => 2,
             Self::ConnectionError => 3,
             Self::TookTooLong => 4,
+            Self::Operator => 5,
             Self::Broker(reason) => FIRST_OF_BROKER + place_of(reason, &DISCONNECT_CODES),
         }
     }
@@ -151,12 +163,12 @@ impl DisconnectCause {
 }
 
 /// Where the labels of [`DisconnectCause::Broker`] begin.
-const FIRST_OF_BROKER: usize = 5;
+const FIRST_OF_BROKER: usize = 6;
 
 /// The codes of [`DisconnectCause::LABELS`] from there on.
 const DISCONNECT_CODES: [u8; DisconnectCause::LABELS.len() - FIRST_OF_BROKER] = [
-    0x80, 0x81, 0x82, 0x83, 0x87, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
-    0x9A, 0x9B,
+    0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98,
+    0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
 ];
 
 /// The first code is the unspecified error.
@@ -219,8 +231,9 @@ mod tests {
             assert_eq!(cause.label(), *label);
         }
         assert_eq!(
-            DisconnectCause::Broker(ReasonCode::ServerMoved).label(),
+            DisconnectCause::Broker(ReasonCode::BadUserNameOrPassword).label(),
             "unspecified_error"
         );
+        assert_eq!(DisconnectCause::Operator.label(), "operator");
     }
 }

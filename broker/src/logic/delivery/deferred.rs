@@ -1,19 +1,26 @@
 //! Packets that wait until the store has what they promise.
 //!
 //! An acknowledgement waits for the batch in which its cause is, and so does a PUBLISH or PUBREL at QoS 2 of a session
-//! that outlives its connection: if one went out before, a crash could deliver the message twice. Behind one that
-//! waits, later ones of the same kinds wait too, so that their order stays [MQTT-4.6.0-2]; QoS 0 and QoS 1 messages and
-//! PINGRESP pass. A CONNACK that waits keeps back everything of its connection, as nothing may stand before it.
+//! that outlives its connection, or of a member of a group: if one went out before, a crash could deliver the message
+//! twice, to another member too. Behind one that waits, later ones of the same kinds wait too, so that their order
+//! stays [MQTT-4.6.0-2]; QoS 0 and QoS 1 messages and PINGRESP pass. A CONNACK that waits keeps back everything of its
+//! connection, as nothing may stand before it.
 //!
 //! Invariants: packets leave in the order in which they came here; none follows once its connection closes; a
 //! connection says whether something of it is here ([`Deferring`]), so that one without pays for a look at a byte.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-use mqtt::ProtocolVersion;
+use mqtt::{ProtocolVersion, QoS};
 
+use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring, Stage};
 use crate::logic::delivery::Delivery;
+use crate::logic::delivery::journal::Journal;
+use crate::logic::delivery::outputs::Outputs;
+use crate::logic::flow::FlowControl;
+use crate::logic::via::Via;
 
 /// The packets that wait for the store, by batch.
 #[derive(Debug, Default)]
@@ -92,6 +99,43 @@ impl Deferred {
         self.batches.pop_front()
     }
 
+    /// Gives what has become durable to the outputs.
+    fn release(
+        &mut self,
+        durable: u64,
+        clients: &mut Clients,
+        outputs: &mut Outputs,
+        flow: &mut FlowControl,
+    ) {
+        while let Some(batch) = self.pop(durable) {
+            let mut bytes = batch.bytes.as_slice();
+            for packet in &batch.packets {
+                let length = packet.bytes.map_or(0, |length| length as usize);
+                let (first, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
+                bytes = rest;
+                let Some(connection) = clients.by_id(packet.id) else {
+                    // It is gone, and the packet with it.
+                    continue;
+                };
+                let slot = packet.id.slot;
+                if packet.bytes.is_none() {
+                    // The CONNACK, and what is behind it.
+                    connection.end_deferring_output();
+                    outputs.mark_dirty(slot, connection);
+                    continue;
+                }
+                connection.end_deferring();
+                if connection.stage != Stage::Closing {
+                    outputs.open(connection);
+                    connection.out.extend_from_slice(first);
+                    outputs.mark_dirty(slot, connection);
+                    flow.output_filled(first.len());
+                }
+            }
+            self.recycle(batch);
+        }
+    }
+
     fn recycle(&mut self, mut batch: DeferredBatch) {
         if self.spare.len() < SPARE_MAX {
             batch.packets.clear();
@@ -116,7 +160,7 @@ impl Delivery {
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
     ) -> bool {
         let number = self.journal.last_batch();
-        let connection = self.connections.get_mut(slot);
+        let connection = self.clients.connection(slot);
         connection.is_some_and(|connection| self.deferred.push(number, slot, connection, write))
     }
 
@@ -124,12 +168,12 @@ impl Delivery {
     /// the first of it.
     pub(in crate::logic) fn defer_output(&mut self, slot: ConnectionSlot) {
         let Self {
-            connections,
+            clients,
             deferred,
             journal,
             ..
         } = self;
-        if let Some(connection) = connections.get_mut(slot)
+        if let Some(connection) = clients.connection(slot)
             && let Some(batch) = deferred.last(journal.batch())
         {
             batch.packets.push(DeferredPacket {
@@ -144,51 +188,37 @@ impl Delivery {
     #[inline]
     pub(in crate::logic) fn release_deferred(&mut self) {
         if !self.deferred.is_empty() {
-            self.release_durable();
+            let durable = self.journal.durable();
+            let Self {
+                clients,
+                outputs,
+                flow,
+                ..
+            } = self;
+            self.deferred.release(durable, clients, outputs, flow);
         }
     }
+}
 
-    fn release_durable(&mut self) {
-        let durable = self.journal.durable();
-        while let Some(batch) = self.deferred.pop(durable) {
-            let mut bytes = batch.bytes.as_slice();
-            for packet in &batch.packets {
-                match packet.bytes {
-                    None => self.release_output(packet.id),
-                    Some(length) => {
-                        let (first, rest) = bytes.split_at_checked(length as usize).unwrap_or((bytes, &[]));
-                        bytes = rest;
-                        self.release_packet(packet.id, first);
-                    }
-                }
-            }
-            self.deferred.recycle(batch);
+impl Journal {
+    /// The batch that must be durable before a message goes out for the first time, if it is at QoS 2: that which says
+    /// which session has it. A start would give a message of a group to another member. `queued` if it waited: then
+    /// what says that a member has it is appended already.
+    #[inline]
+    pub(super) fn batch_before(
+        &self,
+        qos: QoS,
+        is_stored: bool,
+        via: Option<&Rc<Via>>,
+        queued: bool,
+    ) -> Option<u64> {
+        if qos != QoS::ExactlyOnce || !self.is_open() {
+            return None;
         }
-    }
-
-    /// Sends a packet that does not wait for the store any more.
-    fn release_packet(&mut self, id: ConnectionId, packet: &[u8]) {
-        let connection = self.connections.get_mut(id.slot);
-        let Some(connection) = connection.filter(|connection| connection.generation == id.generation) else {
-            // It is gone, and the packet with it.
-            return;
-        };
-        connection.end_deferring();
-        if connection.stage == Stage::Closing {
-            return;
+        let is_of_group = via.is_some_and(|via| via.group.is_some());
+        if is_stored || (is_of_group && !queued && self.current.is_some()) {
+            return Some(self.batch());
         }
-        self.outputs.open(connection);
-        connection.out.extend_from_slice(packet);
-        self.outputs.mark_dirty(id.slot, connection);
-        self.flow.output_filled(packet.len());
-    }
-
-    /// Sends the CONNACK and the packets behind it.
-    fn release_output(&mut self, id: ConnectionId) {
-        let connection = self.connections.get_mut(id.slot);
-        if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
-            connection.end_deferring_output();
-            self.outputs.mark_dirty(id.slot, connection);
-        }
+        is_of_group.then(|| self.last_batch())
     }
 }

@@ -13,22 +13,22 @@ use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 use mqtt::{ProtocolVersion, QoS};
 
+use crate::logic::aliases::Outgoing;
 use crate::logic::connection::Connection;
+use crate::logic::consumer::State;
 use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
-use crate::logic::delivery::aliases::Outgoing;
 use crate::logic::delivery::encodings::Encodings;
 use crate::logic::delivery::flight::Flight;
 use crate::logic::delivery::journal::SessionDelivery;
 use crate::logic::delivery::outputs::Appended;
-use crate::logic::flow::client::State;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Run};
 use crate::logic::mount_point::{mount_point, without_mount_point};
 use crate::logic::routing::route::Target;
-use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::SessionSlot;
 use crate::logic::session::queue::Queued;
+use crate::logic::via::Via;
 use crate::settings::Settings;
 
 impl Delivery {
@@ -36,8 +36,8 @@ impl Delivery {
     /// that: another form, a queue, one packet at a time.
     #[inline]
     pub(in crate::logic) fn deliver_run(&mut self, target: &Target, run: &Run<'_>) -> bool {
-        let link = self.sessions.link(target.session);
-        let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
+        let link = self.clients.link(target.session);
+        let (Some(slot), Some(connection)) = (link, self.clients.connection(link)) else {
             // The client is away.
             return !self.settings.queue_qos0_messages;
         };
@@ -57,8 +57,7 @@ impl Delivery {
             if run.count > 1 && self.flow.has_room(connection, run.packet_bytes_max as usize) {
                 return false;
             }
-            self.counters()
-                .count_dropped(DropReason::SlowConsumer, u64::from(run.count));
+            self.drop_run_for(target, run);
             return true;
         }
         let appended = Appended {
@@ -148,11 +147,11 @@ impl Delivery {
 
     /// Whether a session takes a message at once, at any QoS: it is connected, keeps up, and its window is open.
     pub(in crate::logic) fn takes_at_once(&self, session: SessionSlot) -> bool {
-        let Some(connection) = self.connections.get(self.sessions.link(session)) else {
+        let Some(connection) = self.clients.connections().get(self.clients.link(session)) else {
             return false;
         };
         let keeps_up = connection.flow == State::Flowing && !connection.waits;
-        let session = self.sessions.get(session).filter(|_| keeps_up);
+        let session = self.clients.session(session).filter(|_| keeps_up);
         session.is_some_and(|session| {
             session.queue_is_empty() && session.window_is_open(self.inflight_bytes_max)
         })
@@ -167,8 +166,8 @@ impl Delivery {
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
     ) -> Delivered {
-        let link = self.sessions.link(session);
-        let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
+        let link = self.clients.link(session);
+        let (Some(slot), Some(connection)) = (link, self.clients.connection(link)) else {
             return if self.settings.queue_qos0_messages {
                 Delivered::Waits
             } else {
@@ -218,12 +217,13 @@ impl Delivery {
         via: Option<&Rc<Via>>,
         message: &Message<'_>,
     ) -> Delivered {
-        let link = self.sessions.link(session);
-        let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) else {
+        let (connections, sessions) = self.clients.both();
+        let link = sessions.link(session);
+        let (Some(slot), Some(connection)) = (link, connections.get_mut(link)) else {
             // The client is away.
             return Delivered::Waits;
         };
-        let Some(session) = self.sessions.get_mut(session) else {
+        let Some(session) = sessions.get_mut(session) else {
             unreachable_state("a target whose session is gone");
             return Delivered::NotQueued;
         };
@@ -233,10 +233,10 @@ impl Delivery {
         let kept = (session.keeps_messages() || belongs_to_group(via, qos))
             .then(|| self.encodings.stored(self.now, message));
         let is_stored = session.is_stored();
-        // It waits for the store, and others may overtake it: so it names its topic.
-        let waits_for_store = is_stored && qos == QoS::ExactlyOnce;
+        // If it waits for the store, others may overtake it: so it names its topic.
+        let waits_for = self.journal.batch_before(qos, is_stored, via, false);
         let (encodings, settings) = (&mut self.encodings, &*self.settings);
-        let template = if waits_for_store {
+        let template = if waits_for.is_some() {
             encoded_whole(encodings, connection, settings, message, qos, retain, via)
         } else {
             encoded(encodings, connection, settings, message, qos, retain, via)
@@ -264,8 +264,7 @@ impl Delivery {
             let taken = SessionDelivery::sent(session.number, order, qos, retain, identifier, via);
             self.journal.take(taken);
         }
-        if waits_for_store {
-            let number = self.journal.batch();
+        if let Some(number) = waits_for {
             self.deferred.push(number, slot, connection, |out, _| {
                 template.append_with_identifier(identifier, false, out);
             });

@@ -15,15 +15,16 @@ use crate::logic::routing::route::{Route, Target};
 use crate::logic::session::SessionSlot;
 
 impl Delivery {
-    /// Gives a run to the local subscribers of a route.
+    /// Gives a run to the local subscribers of a route; returns how many of them got it packet by packet.
     #[inline]
     pub(in crate::logic) fn fan_out_run(
         &mut self,
         route: &Route,
         run: &Run<'_>,
         publisher: Option<SessionSlot>,
-    ) {
+    ) -> u32 {
         let mut translated = None;
+        let mut one_by_one = 0;
         for target in &route.targets {
             if target.no_local && Some(target.session) == publisher {
                 continue;
@@ -31,12 +32,14 @@ impl Delivery {
             if self.deliver_run(target, run) {
                 continue;
             }
-            self.deliver_run_otherwise(route, target, run, publisher, &mut translated);
+            one_by_one +=
+                u32::from(!self.deliver_run_otherwise(route, target, run, publisher, &mut translated));
         }
         self.flow.fanned_out();
         let payload_bytes = run.payload_bytes;
         let packets = u64::from(run.count.max(1));
         self.count_deliveries(|sent| sent * payload_bytes / packets);
+        one_by_one
     }
 
     /// Gives a message to the local subscribers of a route.
@@ -61,7 +64,7 @@ impl Delivery {
         self.count_deliveries(|sent| sent * payload_bytes);
     }
 
-    /// In another encoding, which is made if there is none yet, or packet by packet.
+    /// In another encoding, which is made if there is none yet, or packet by packet. False if it was that.
     fn deliver_run_otherwise(
         &mut self,
         route: &Route,
@@ -69,7 +72,7 @@ impl Delivery {
         run: &Run<'_>,
         publisher: Option<SessionSlot>,
         translated: &mut Option<Run<'static>>,
-    ) {
+    ) -> bool {
         let mut packets = std::mem::take(&mut self.translated);
         let shape = *translated.get_or_insert_with(|| translate(run, &mut packets));
         let other = Run {
@@ -79,7 +82,7 @@ impl Delivery {
         let delivered = self.deliver_run(target, &other);
         self.translated = packets;
         if delivered {
-            return;
+            return true;
         }
         for (publish, _) in packets_of(run) {
             let message = message_of(&publish, publisher);
@@ -87,6 +90,7 @@ impl Delivery {
             self.deliver(target, route.via(target), &message);
             self.note_delivered_to_all();
         }
+        false
     }
 }
 

@@ -8,24 +8,25 @@ use std::rc::Rc;
 
 use mqtt::{PacketIdentifier, QoS};
 
-use crate::logic::delivery::Delivery;
+use crate::logic::clients::Clients;
 use crate::logic::delivery::journal::Journal;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
-use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::inflight::{Acknowledged, Awaits, InflightEntry};
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::store::Record;
+use crate::logic::via::Via;
 
-impl Delivery {
+impl Clients {
     /// A QoS 2 message of a client came.
     pub(in crate::logic) fn receive_exactly_once(
         &mut self,
+        journal: &mut Journal,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
         receive_max: u16,
     ) -> ExactlyOnceArrival {
-        let Some(session) = self.sessions.get_mut(session) else {
+        let Some(session) = self.session_mut(session) else {
             unreachable_state("a client whose session is gone");
             return ExactlyOnceArrival::Again;
         };
@@ -36,7 +37,7 @@ impl Delivery {
             return ExactlyOnceArrival::TooMany;
         }
         session.begin_release(packet_identifier.get());
-        session.record(&mut self.journal, |session| Record::Received {
+        session.record(journal, |session| Record::Received {
             session,
             packet_identifier: packet_identifier.get(),
         });
@@ -46,16 +47,17 @@ impl Delivery {
     /// PUBREL came for a QoS 2 message of a client. False if the identifier was not in use.
     pub(in crate::logic) fn release_received(
         &mut self,
+        journal: &mut Journal,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
     ) -> bool {
-        let Some(session) = self.sessions.get_mut(session) else {
+        let Some(session) = self.session_mut(session) else {
             unreachable_state("a client whose session is gone");
             return false;
         };
         let known = session.release(packet_identifier.get());
         if known {
-            session.record(&mut self.journal, |session| Record::ReceivedReleased {
+            session.record(journal, |session| Record::ReceivedReleased {
                 session,
                 packet_identifier: packet_identifier.get(),
             });
@@ -66,16 +68,17 @@ impl Delivery {
     /// PUBREC came for a message in flight.
     pub(in crate::logic) fn release(
         &mut self,
+        journal: &mut Journal,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
     ) -> Acknowledged {
-        let Some(session) = self.sessions.get_mut(session) else {
+        let Some(session) = self.session_mut(session) else {
             unreachable_state("a client whose session is gone");
             return Acknowledged::Unknown;
         };
         let acknowledged = session.inflight.release(packet_identifier);
         if acknowledged == Acknowledged::Awaited {
-            session.record(&mut self.journal, |number| Record::Released {
+            session.record(journal, |number| Record::Released {
                 session: number,
                 order: session.inflight.order_of(packet_identifier),
             });
@@ -86,11 +89,12 @@ impl Delivery {
     /// Ends the flight of a message, if that is awaited.
     pub(in crate::logic) fn finish(
         &mut self,
+        journal: &mut Journal,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
         awaited: Awaits,
     ) -> Acknowledged {
-        let Some(session) = self.sessions.get_mut(session) else {
+        let Some(session) = self.session_mut(session) else {
             unreachable_state("a client whose session is gone");
             return Acknowledged::Unknown;
         };
@@ -101,7 +105,7 @@ impl Delivery {
         };
         let finished = session.inflight.finish(packet_identifier, awaited);
         if finished == Acknowledged::Awaited {
-            session.record(&mut self.journal, |session| Record::Done { session, order });
+            session.record(journal, |session| Record::Done { session, order });
         }
         finished
     }

@@ -16,16 +16,15 @@ use mqtt::{PacketIdentifier, QoS};
 use store::{ReadBack, ReadRequest, Statistics};
 
 use crate::logic::message::StoredMessage;
-use crate::logic::retained::Ticket;
-use crate::logic::routing::subscription::via::Via;
+use crate::logic::retained_quota::Ticket;
 use crate::logic::session::Session;
 use crate::logic::store::{
-    PublicationId, Record, Reference, ReferenceList, SessionRecord, ShardList, Store, WallClock, WillRecord,
+    COUNT_BITS, PublicationId, Record, Reference, ReferenceList, SessionRecord, ShardList, Store, WallClock,
+    WillRecord, count_of,
 };
+use crate::logic::via::Via;
 use crate::time::Timestamp;
 
-/// Bits of a number that count; above them is the shard that gave it out.
-const COUNT_BITS: u32 = 48;
 /// Bits of a ticket that count within one run of the broker; above them is the number of the run.
 const TICKET_BITS: u32 = 44;
 
@@ -43,6 +42,8 @@ pub(in crate::logic) struct Journal {
     /// Records since the beginning, and how many there were when the packet came that is handled now.
     records: u64,
     records_before: u64,
+    /// How many there were when the publisher came that is handled now.
+    records_before_publisher: u64,
     /// The batch that is being filled, and how many records there were when it was begun.
     batch: u64,
     submitted: u64,
@@ -120,6 +121,7 @@ impl Journal {
             publications: 0,
             records: 0,
             records_before: 0,
+            records_before_publisher: 0,
             batch: 1,
             submitted: 0,
             current: None,
@@ -132,13 +134,12 @@ impl Journal {
 
     /// From now on what happens goes to that store.
     pub(in crate::logic) fn open(&mut self, store: Box<dyn Store>, wall: WallClock, first: FirstNumbers) {
-        let counts = (1 << COUNT_BITS) - 1;
         self.batch = store.durable() + 1;
         self.store = Some(store);
         self.wall = wall;
         self.run = first.run;
-        self.sessions = first.sessions & counts;
-        self.publications = first.publications & counts;
+        self.sessions = count_of(first.sessions);
+        self.publications = count_of(first.publications);
     }
 
     /// Whether this shard has a store.
@@ -195,16 +196,16 @@ impl Journal {
         self.store.as_ref().is_some_and(|store| store.is_full())
     }
 
-    /// What was appended until now, for [`Self::is_to_wait`].
+    /// The next publisher is handled.
     #[inline]
-    pub(in crate::logic) fn mark(&self) -> u64 {
-        self.records
+    pub(in crate::logic) fn begin_publisher(&mut self) {
+        self.records_before_publisher = self.records;
     }
 
-    /// Whether a client that has appended something since then is to wait, as much waits to be written.
+    /// Whether the publisher has appended something and is to wait, as much waits to be written.
     #[inline]
-    pub(in crate::logic) fn is_to_wait(&self, since: u64) -> bool {
-        self.records != since && self.keeps_waiting()
+    pub(in crate::logic) fn is_to_wait(&self) -> bool {
+        self.records != self.records_before_publisher && self.keeps_waiting()
     }
 
     /// Whether nothing becomes durable any more.
@@ -248,7 +249,7 @@ impl Journal {
     }
 
     /// A session has ended, once: it has no number any more.
-    pub(super) fn append_end(&mut self, session: &mut Session) {
+    pub(in crate::logic) fn append_end(&mut self, session: &mut Session) {
         let number = std::mem::take(&mut session.number);
         if number > 0 {
             self.append(&Record::SessionEnded { number });
@@ -282,14 +283,20 @@ impl Journal {
         self.scratch = scratch;
     }
 
-    /// A retained message is set, or deleted by one without payload.
-    pub(in crate::logic) fn append_retained(&mut self, message: &StoredMessage, ticket: Ticket) {
+    /// A retained message is set, or deleted by one without payload. If it is not to outlive the process, the one that
+    /// the store may have from earlier is deleted: a later start must not bring it back.
+    pub(in crate::logic) fn append_retained(
+        &mut self,
+        message: &StoredMessage,
+        ticket: Ticket,
+        outlives: bool,
+    ) {
         if !self.is_open() {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        if !message.payload().is_empty() {
+        if outlives && !message.payload().is_empty() {
             message.encode_for_store(self.wall, &mut scratch);
         }
         self.append(&Record::Retained {
@@ -302,7 +309,7 @@ impl Journal {
 
     /// The next message is handed out, which has this number already.
     #[inline]
-    pub(super) fn begin(&mut self, publication: Option<PublicationId>) {
+    pub(in crate::logic) fn begin(&mut self, publication: Option<PublicationId>) {
         self.current = publication;
     }
 

@@ -1,19 +1,18 @@
-//! Between a message and one client's output or queue: the connections and sessions of a shard, and what it takes to
-//! send to them.
+//! Between a message and one client's output or queue: what it takes to send to the clients of a shard.
 //!
 //! A message goes to the local sessions of its route (fan_out.rs), one after the other (deliver.rs): it is encoded once
-//! for all who get the same packet (encodings.rs, aliases.rs) and appended to an output (outputs.rs), or waits in the
-//! session's queue (waiting.rs) until acknowledgements (flight.rs) and the socket allow it to be sent. Records for the
-//! store are written by publications.rs and journal.rs; packets that promise that they are durable wait in deferred.rs.
-//! The later part of a long queue is in the store alone until read_back.rs takes it.
+//! for all who get the same packet (encodings.rs) and appended to an output (outputs.rs), or waits in the session's
+//! queue (waiting.rs) until acknowledgements (flight.rs) and the socket allow it to be sent. Records for the store are
+//! written by publications.rs and journal.rs; packets that promise that they are durable wait in deferred.rs. The later
+//! part of a long queue is in the store alone until read_back.rs takes it. sessions.rs begins and ends sessions,
+//! send.rs sends the packets that are no PUBLISH, and denials.rs has what access rules denied.
 //!
 //! Invariants: [`Delivery`] alone changes what it holds, so that its accounts (the shell's list, flow control,
-//! counters, store) are right after each call; whoever has a slot of a connection or a session got it while that was
-//! there.
+//! counters, store) are right after each call.
 
-pub(super) mod aliases;
 mod deferred;
 pub(super) mod deliver;
+mod denials;
 mod encodings;
 pub(super) mod fan_out;
 pub(super) mod flight;
@@ -32,27 +31,26 @@ use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 
 use self::deferred::Deferred;
+pub use self::denials::Denials;
 use self::encodings::Encodings;
 use self::journal::Journal;
-use self::outputs::Outputs;
+pub use self::outputs::Outputs;
 use crate::auth::Policy;
-use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
+use crate::logic::clients::Clients;
+use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::logic::counters::ShardCounters;
 use crate::logic::flow::FlowControl;
 use crate::logic::message::{Message, StoredMessage};
-use crate::logic::session::Sessions;
-use crate::logic::slots::Slots;
-use crate::settings::{ListenerId, Settings};
+use crate::settings::Settings;
 use crate::time::Timestamp;
 
 /// What a shard sends its clients, and to whom.
 #[derive(Debug)]
-pub(in crate::logic) struct Delivery {
+pub struct Delivery {
     /// When the call that is being handled was made.
     now: Timestamp,
-    connections: Slots<ConnectionSlot, Connection>,
-    sessions: Sessions,
-    outputs: Outputs,
+    pub(in crate::logic) clients: Clients,
+    pub(in crate::logic) outputs: Outputs,
     encodings: Encodings,
     /// A run in the encoding that its publisher does not use.
     translated: Vec<u8>,
@@ -70,6 +68,7 @@ pub(in crate::logic) struct Delivery {
     memory_full: bool,
     /// Drops of this turn that are remembered with their names.
     drops_remembered: u32,
+    denials: Denials,
     /// `max_inflight_bytes` of the settings, read for each copy.
     inflight_bytes_max: u64,
     template: PublishTemplate,
@@ -80,16 +79,16 @@ impl Delivery {
     pub(in crate::logic) fn new(index: u16, settings: Arc<Settings>, counters: Arc<[ShardCounters]>) -> Self {
         Self {
             now: Timestamp(0),
-            connections: Slots::new(),
-            sessions: Sessions::new(settings.hash_seed),
+            clients: Clients::new(settings.hash_seed),
             upgrade: settings.upgrade_outgoing_qos,
             memory_full: false,
             drops_remembered: 0,
+            denials: Denials::default(),
             inflight_bytes_max: settings.inflight_bytes_max,
             outputs: Outputs::default(),
             encodings: Encodings::default(),
             translated: Vec::new(),
-            flow: FlowControl::new(settings.client_output, settings.shard_output),
+            flow: FlowControl::new(&settings),
             settings,
             policy: Arc::default(),
             journal: Journal::new(index),
@@ -99,6 +98,12 @@ impl Delivery {
             template: PublishTemplate::new(),
             properties: PropertiesBuf::new(),
         }
+    }
+
+    /// When the call that is being handled was made.
+    #[inline]
+    pub(in crate::logic) fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// What follows happens at that time.
@@ -120,72 +125,25 @@ impl Delivery {
         &self.counters
     }
 
-    /// The connection in a slot, if there is one.
-    #[inline]
-    pub(in crate::logic) fn connection(
-        &mut self,
-        slot: impl Into<Option<ConnectionSlot>>,
-    ) -> Option<&mut Connection> {
-        self.connections.get_mut(slot)
-    }
-
-    /// The connection in a slot, together with the table of sessions, which it borrows separately.
-    #[inline]
-    pub(in crate::logic) fn connection_and_sessions(
-        &mut self,
-        slot: ConnectionSlot,
-    ) -> Option<(&mut Connection, &Sessions)> {
-        Some((self.connections.get_mut(slot)?, &self.sessions))
-    }
-
     /// A connection, and what its client's listener asks of it.
     pub(in crate::logic) fn policy_and_connection(
         &mut self,
         slot: ConnectionSlot,
     ) -> (&Policy, Option<&mut Connection>) {
-        (&self.policy, self.connections.get_mut(slot))
-    }
-
-    /// The listener that a connection came by.
-    pub(in crate::logic) fn listener_of(&self, slot: ConnectionSlot) -> Option<ListenerId> {
-        Some(self.connections.get(slot)?.listener)
-    }
-
-    /// All connections, to be looked at.
-    pub(in crate::logic) fn connections(&self) -> &Slots<ConnectionSlot, Connection> {
-        &self.connections
-    }
-
-    /// Flow control, and the connections that it watches.
-    #[inline]
-    pub(in crate::logic) fn flow_and_connections(
-        &mut self,
-    ) -> (&mut FlowControl, &mut Slots<ConnectionSlot, Connection>) {
-        (&mut self.flow, &mut self.connections)
-    }
-
-    /// The connection that the shell names, to be looked at.
-    pub(in crate::logic) fn connection_by_id(&self, id: ConnectionId) -> Option<&Connection> {
-        let connection = self.connections.get(id.slot)?;
-        Some(connection).filter(|connection| connection.generation == id.generation)
-    }
-
-    /// Takes a connection whose CONNECT is yet to be answered.
-    pub(in crate::logic) fn insert_connection(&mut self, connection: Connection) -> ConnectionSlot {
-        self.connections.insert(connection)
-    }
-
-    /// A connection is gone; it has no session any more.
-    pub(in crate::logic) fn remove_connection(&mut self, slot: ConnectionSlot) {
-        self.connections.remove(slot);
+        (&self.policy, self.clients.connection(slot))
     }
 
     /// These settings hold from now on.
     pub(in crate::logic) fn set_settings(&mut self, settings: Arc<Settings>) {
         self.upgrade = settings.upgrade_outgoing_qos;
         self.inflight_bytes_max = settings.inflight_bytes_max;
-        self.flow.set_marks(settings.client_output, settings.shard_output);
+        self.flow.set_settings(&settings);
         self.settings = settings;
+    }
+
+    /// What access rules denied, for the traces of clients.
+    pub fn denials(&mut self) -> &mut Denials {
+        &mut self.denials
     }
 
     /// The password and ACL rules in effect.
@@ -207,7 +165,7 @@ impl Delivery {
         self.memory_full = full;
         self.flow.set_memory_full(full);
         if full {
-            self.drop_spare_outs();
+            self.outputs.drop_spare();
         }
     }
 
@@ -218,12 +176,6 @@ impl Delivery {
 
     pub(in crate::logic) fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// The connection of that slot and generation.
-    pub(in crate::logic) fn by_id(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        let connection = self.connections.get_mut(id.slot)?;
-        Some(connection).filter(|connection| connection.generation == id.generation)
     }
 
     /// Discards the encodings of the message before: the next message begins.
@@ -241,10 +193,5 @@ impl Delivery {
     /// The message that was begun with, to be kept: one for all who keep it.
     pub(in crate::logic) fn stored_copy(&mut self, message: &Message<'_>) -> StoredMessage {
         self.encodings.stored(self.now, message)
-    }
-
-    /// Makes a message one to be kept.
-    pub(in crate::logic) fn store_message(&self, message: &Message<'_>) -> StoredMessage {
-        StoredMessage::new(self.now, message, &mut Vec::new())
     }
 }

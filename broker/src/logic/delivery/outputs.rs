@@ -6,14 +6,17 @@
 
 use crate::limits;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring, Output};
-use crate::logic::counters::{Denied, DropReason, EventKind};
+use crate::logic::counters::{DropReason, EventKind};
 use crate::logic::delivery::Delivery;
+use crate::logic::delivery::fan_out::packets_of;
 use crate::logic::flow::FlowControl;
+use crate::logic::message::Run;
+use crate::logic::routing::route::Target;
 use crate::logic::session::SessionSlot;
 
 /// The connections that have something to be sent, and what was counted meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Outputs {
+pub struct Outputs {
     /// For the shell: each connection once.
     dirty: Vec<ConnectionId>,
     /// Connections whose output depends on no other shard, and those that are in `dirty` since they were put here.
@@ -48,6 +51,32 @@ impl Appended {
 }
 
 impl Outputs {
+    /// Connections in the lists for the shell.
+    pub(in crate::logic) fn dirty(&self) -> usize {
+        self.dirty.len() + self.independent.len()
+    }
+
+    /// An empty buffer, to be given back by [`Self::recycle`].
+    #[inline]
+    pub fn spare(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Gives the memory of buffers that are not in use back.
+    pub(in crate::logic) fn drop_spare(&mut self) {
+        self.spare = Vec::new();
+    }
+
+    /// Takes a buffer, to be an `out` again: so only connections that have something to send have memory for it.
+    #[inline]
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
+        if kept.contains(&buffer.capacity()) && self.spare.len() < limits::SPARE_BUFFERS_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
     /// The way of every PUBLISH into an `out`. Always inline: a call would cost a fan-out more than what it does.
     #[inline(always)]
     pub(super) fn append(
@@ -116,7 +145,20 @@ fn grow(slot: ConnectionSlot, connection: &mut Connection, bytes: usize) {
         out.reserve(bytes);
     } else {
         let factor = 64 + slot.to_u32() as usize % 64;
-        out.reserve_exact(bytes.max(length / 128 * factor));
+        let capacity = length + bytes.max(length / 128 * factor);
+        out.reserve_exact(beside_tables(capacity) - length);
+    }
+}
+
+/// A capacity that is not between a power of two and a quarter more. What lives as long as the process and is large
+/// (the runtime's queues) has a power of two of entries and something beside them. The allocator keeps blocks of about
+/// one size together, and gives none of their memory back while one of them is in use.
+fn beside_tables(capacity: usize) -> usize {
+    let power = 1_usize << capacity.checked_ilog2().unwrap_or(0);
+    if capacity <= power + power / 4 {
+        capacity + power / 4
+    } else {
+        capacity
     }
 }
 
@@ -125,17 +167,14 @@ impl Delivery {
     pub(in crate::logic) fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
         taken.clear();
         std::mem::swap(taken, &mut self.outputs.dirty);
-        let mut bytes = 0;
         for &id in taken.iter() {
-            if let Some(connection) = self.connections.get_mut(id.slot)
+            if let Some(connection) = self.clients.connection(id.slot)
                 && connection.generation == id.generation
             {
                 connection.output = Output::Flushed;
-                bytes += connection.out.len() as u64;
                 self.flow.count(connection);
             }
         }
-        self.counters().bytes_sent.add(bytes);
         self.take_independent(taken);
         self.flow.begin_turn();
     }
@@ -143,19 +182,16 @@ impl Delivery {
     /// Adds the connections to `taken` whose output depends on no other shard.
     #[inline]
     pub(in crate::logic) fn take_independent(&mut self, taken: &mut Vec<ConnectionId>) {
-        let mut bytes = 0;
         for id in self.outputs.independent.drain(..) {
-            if let Some(connection) = self.connections.get_mut(id.slot)
+            if let Some(connection) = self.clients.connection(id.slot)
                 && connection.generation == id.generation
                 && connection.output == Output::Independent
             {
                 connection.output = Output::Flushed;
-                bytes += connection.out.len() as u64;
                 self.flow.count(connection);
                 taken.push(id);
             }
         }
-        self.counters().bytes_sent.add(bytes);
     }
 
     /// So many bytes of what was taken from a connection's `out` have not been taken by its socket; returns the
@@ -166,7 +202,7 @@ impl Delivery {
         id: ConnectionId,
         unsent_bytes: usize,
     ) -> Option<&mut Connection> {
-        let connection = self.connections.get_mut(id.slot);
+        let connection = self.clients.connection(id.slot);
         let connection = connection.filter(|connection| connection.generation == id.generation)?;
         connection.set_unsent(self.now, unsent_bytes);
         connection.suspend_keep_alive(self.flow.high());
@@ -182,14 +218,9 @@ impl Delivery {
         counters.slow_consumers.set(self.flow.slow_consumers());
     }
 
-    /// Connections in the lists for the shell.
-    pub(in crate::logic) fn dirty(&self) -> usize {
-        self.outputs.dirty.len() + self.outputs.independent.len()
-    }
-
     /// What is to be sent on a connection; nothing that anybody reads if it is gone.
-    pub(in crate::logic) fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
-        let connection = self.connections.get_mut(id.slot);
+    pub fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
+        let connection = self.clients.connection(id.slot);
         let is_it = |connection: &&mut Connection| {
             connection.generation == id.generation && connection.deferring != Deferring::Everything
         };
@@ -202,25 +233,12 @@ impl Delivery {
         }
     }
 
-    /// An empty buffer, used before if there is one.
+    /// Takes what is to be sent on a connection, and counts it as sent.
     #[inline]
-    pub(in crate::logic) fn spare_out(&mut self) -> Vec<u8> {
-        self.outputs.spare.pop().unwrap_or_default()
-    }
-
-    /// Takes an emptied buffer, to be an `out` again.
-    #[inline]
-    pub(in crate::logic) fn recycle_out(&mut self, mut buffer: Vec<u8>) {
-        let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
-        if kept.contains(&buffer.capacity()) && self.outputs.spare.len() < limits::SPARE_BUFFERS_MAX {
-            buffer.clear();
-            self.outputs.spare.push(buffer);
-        }
-    }
-
-    /// Gives the memory of buffers that are not in use back.
-    pub(in crate::logic) fn drop_spare_outs(&mut self) {
-        self.outputs.spare = Vec::new();
+    pub fn take_out(&mut self, id: ConnectionId) -> Vec<u8> {
+        let out = std::mem::take(self.out(id));
+        self.counters().bytes_sent.add(out.len() as u64);
+        out
     }
 
     /// Brings the counters up to date after a message, or messages of one size, went to its subscribers.
@@ -242,29 +260,37 @@ impl Delivery {
     #[cold]
     pub(in crate::logic) fn drop_for(&mut self, session: SessionSlot, topic: &str, reason: DropReason) {
         self.count_dropped(reason);
-        if self.drops_remembered < limits::DROPS_REMEMBERED_A_TURN
-            && let Some(session) = self.sessions.get(session)
-        {
-            self.drops_remembered += 1;
-            let (kind, client) = (EventKind::Dropped, &session.client_identifier);
-            let events = &self.counters().events;
-            events.remember(self.now, kind, reason.label(), client, Some(topic));
+        self.remember_dropped(Some(session), topic, reason);
+    }
+
+    /// Counts a run of messages for which there is no room; it is remembered as one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn drop_run_for(&mut self, target: &Target, run: &Run<'_>) {
+        let reason = DropReason::SlowConsumer;
+        self.counters().count_dropped(reason, u64::from(run.count));
+        if let Some((publish, _)) = packets_of(run).next() {
+            self.remember_dropped(Some(target.session), publish.topic, reason);
         }
     }
 
-    /// Counts and remembers what access rules deny a session; returns its client identifier, for the log.
+    /// Counts a message of a group that no member can take.
     #[cold]
-    pub(in crate::logic) fn note_denied(
-        &self,
-        session: SessionSlot,
-        denied: Denied,
-        topic: &str,
-    ) -> Option<&str> {
-        self.counters().denied.add(denied, 1);
-        let client = &self.sessions.get(session)?.client_identifier;
+    pub(in crate::logic) fn drop_for_group(&mut self, topic: &str) {
+        self.count_dropped(DropReason::NoMember);
+        self.remember_dropped(None, topic, DropReason::NoMember);
+    }
+
+    /// Remembers a drop, if it is among the first of the turn; `session` is none if it is for no single client.
+    fn remember_dropped(&mut self, session: Option<SessionSlot>, topic: &str, reason: DropReason) {
+        if self.drops_remembered >= limits::DROPS_REMEMBERED_A_TURN {
+            return;
+        }
+        self.drops_remembered += 1;
+        let session = session.and_then(|session| self.clients.session(session));
+        let client = session.map_or("", |session| &session.client_identifier);
         let events = &self.counters().events;
-        events.remember(self.now, EventKind::Denied, denied.label(), client, Some(topic));
-        Some(client)
+        events.remember(self.now, EventKind::Dropped, reason.label(), client, Some(topic));
     }
 
     /// A turn begins: some drops of it will be remembered.

@@ -7,7 +7,7 @@
 use mqtt::QoS;
 
 use crate::logic::delivery::Delivery;
-use crate::logic::delivery::journal::StoredPublication;
+use crate::logic::delivery::journal::{Journal, StoredPublication};
 use crate::logic::message::{Message, StoredMessage};
 use crate::logic::store::PublicationId;
 
@@ -22,21 +22,11 @@ impl Delivery {
         if !self.journal.is_open() || message.qos == QoS::AtMostOnce {
             return StoredPublication::default();
         }
-        let message = self.store_message(message);
+        let message = StoredMessage::new(self.now, message, &mut Vec::new());
         StoredPublication {
-            publication: self.record_publication(shards, &message),
+            publication: self.journal.record_publication(shards, &message),
             message: Some(message),
         }
-    }
-
-    /// Records the same of a message that is stored already.
-    pub(in crate::logic) fn record_publication(
-        &mut self,
-        shards: &[u16],
-        message: &StoredMessage,
-    ) -> Option<PublicationId> {
-        let is_kept = self.journal.is_open() && message.qos() > QoS::AtMostOnce && !shards.is_empty();
-        is_kept.then(|| self.journal.publish(shards, "", message))
     }
 
     /// The message that was begun with is about to go to one member of a group in another shard, or waits for one
@@ -54,11 +44,6 @@ impl Delivery {
         Some(self.journal.publish(&[shard], share, &stored))
     }
 
-    /// The message that was begun with is a publication that has this number already.
-    pub(in crate::logic) fn begin_publication(&mut self, publication: Option<PublicationId>) {
-        self.journal.begin(publication);
-    }
-
     /// Records that the message was delivered to all of this shard's sessions.
     #[inline]
     pub(in crate::logic) fn note_delivered_to_all(&mut self) {
@@ -72,5 +57,17 @@ impl Delivery {
         if !self.journal.taken.is_empty() {
             self.journal.note_delivered_to_all(Some(message));
         }
+    }
+}
+
+impl Journal {
+    /// As [`Delivery::store_for_shards`], of a message that is stored already.
+    pub(in crate::logic) fn record_publication(
+        &mut self,
+        shards: &[u16],
+        message: &StoredMessage,
+    ) -> Option<PublicationId> {
+        let is_kept = self.is_open() && message.qos() > QoS::AtMostOnce && !shards.is_empty();
+        is_kept.then(|| self.publish(shards, "", message))
     }
 }

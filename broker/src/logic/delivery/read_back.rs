@@ -12,11 +12,11 @@ use crate::logic::delivery::Delivery;
 use crate::logic::delivery::journal::Journal;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
-use crate::logic::routing::subscription::via::Via;
 use crate::logic::session::SessionSlot;
 use crate::logic::session::queue::Queued;
 use crate::logic::slots::Slot as _;
 use crate::logic::store::Record;
+use crate::logic::via::Via;
 use mqtt::QoS;
 
 impl Shard {
@@ -30,22 +30,17 @@ impl Shard {
             {
                 self.work.spend(LOADED_WORK * (1 + answer.messages.len() as u64));
                 if let Some(session) = self.delivery.load_answer(answer) {
-                    self.send_loaded_of(session);
+                    self.delivery.send_waiting(session);
+                    let clients = &self.delivery.clients;
+                    let slot = clients.link(session);
+                    let Some((slot, connection)) = slot.zip(clients.connections().get(slot)) else {
+                        unreachable_state("an answer for a client that is away");
+                        continue;
+                    };
+                    let busy_in_group = connection.busy_in_group;
+                    self.drained(slot, true, busy_in_group);
                 }
             }
-        }
-    }
-
-    fn send_loaded_of(&mut self, session: SessionSlot) {
-        self.delivery.send_waiting(session);
-        let slot = self.delivery.link(session);
-        let Some((slot, connection)) = slot.zip(self.delivery.connection(slot)) else {
-            return unreachable_state("an answer for a client that is away");
-        };
-        let busy_in_group = connection.busy_in_group;
-        self.output_drained(slot);
-        if busy_in_group {
-            self.offer_again(slot);
         }
     }
 }
@@ -55,7 +50,7 @@ impl Delivery {
     #[inline]
     pub(super) fn ask_for_more(&mut self, slot: SessionSlot) {
         let limits = self.settings.loaded_queue;
-        if let Some(session) = self.sessions.get_mut(slot)
+        if let Some(session) = self.clients.session_mut(slot)
             && let Some(queue) = &mut session.queue
             && queue.has_stored()
             && let Some(request) = queue.ask(session.number, slot.number().get(), limits)
@@ -69,8 +64,8 @@ impl Delivery {
         let request = answer.request;
         let slot = SessionSlot::from_number(request.tag.try_into().ok()?);
         let wall = self.journal.wall;
-        let is_away = self.sessions.link(slot).is_none();
-        let session = self.sessions.get_mut(slot)?;
+        let is_away = self.clients.link(slot).is_none();
+        let session = self.clients.session_mut(slot)?;
         let queue = session
             .queue
             .as_mut()

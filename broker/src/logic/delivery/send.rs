@@ -59,7 +59,7 @@ impl Delivery {
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
         mark: impl FnOnce(&mut Outputs, ConnectionSlot, &mut Connection),
     ) -> bool {
-        let Some(connection) = self.connections.get_mut(slot) else {
+        let Some(connection) = self.clients.connection(slot) else {
             unreachable_state("a packet for a connection that is gone");
             return false;
         };
@@ -86,7 +86,7 @@ impl Delivery {
         slot: ConnectionSlot,
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
     ) {
-        let Some(connection) = self.connections.get(slot) else {
+        let Some(connection) = self.clients.connections().get(slot) else {
             return unreachable_state("a packet for a connection that is gone");
         };
         if !self.defers(connection) {
@@ -115,8 +115,12 @@ impl Delivery {
         why: Option<&str>,
         write: impl Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
     ) {
-        if let Some(write) = self.explained(slot, why, write) {
-            self.send(slot, write);
+        match self.clients.connections().get(slot) {
+            Some(connection) => {
+                let write = explained(connection, why, write);
+                self.send(slot, write);
+            }
+            None => unreachable_state("a packet for a connection that is gone"),
         }
     }
 
@@ -127,42 +131,13 @@ impl Delivery {
         why: Option<&str>,
         write: impl Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
     ) {
-        if let Some(write) = self.explained(slot, why, write) {
-            self.send_promise(slot, write);
-        }
-    }
-
-    /// Writes a packet with a Reason String, or without it where that has no room.
-    fn explained<W>(
-        &self,
-        slot: ConnectionSlot,
-        why: Option<&str>,
-        write: W,
-    ) -> Option<impl FnOnce(&mut Vec<u8>, ProtocolVersion) + use<W>>
-    where
-        W: Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
-    {
-        let Some(connection) = self.connections.get(slot) else {
-            unreachable_state("a packet for a connection that is gone");
-            return None;
-        };
-        let bytes_max = connection.packet_bytes_max as usize;
-        let rare = connection.rare.as_ref();
-        let explains =
-            connection.version == ProtocolVersion::V5 && rare.is_none_or(|rare| !rare.without_reasons);
-        let mut reason = PropertiesBuf::new();
-        if let Some(why) = why.filter(|_| explains) {
-            // Ours are shorter than what a string may have.
-            let _ = reason.push(Property::ReasonString(why));
-        }
-        Some(move |out: &mut Vec<u8>, version| {
-            let start = out.len();
-            write(out, version, reason.as_properties());
-            if out.len() - start > bytes_max && !reason.is_empty() {
-                out.truncate(start);
-                write(out, version, Properties::EMPTY);
+        match self.clients.connections().get(slot) {
+            Some(connection) => {
+                let write = explained(connection, why, write);
+                self.send_promise(slot, write);
             }
-        })
+            None => unreachable_state("a packet for a connection that is gone"),
+        }
     }
 
     /// Sends a PUBACK, PUBREC, PUBREL or PUBCOMP; an error with a Reason String.
@@ -193,8 +168,35 @@ impl Delivery {
 
     /// Puts the connection into the shell's list.
     pub(in crate::logic) fn mark_dirty(&mut self, slot: ConnectionSlot) {
-        if let Some(connection) = self.connections.get_mut(slot) {
+        if let Some(connection) = self.clients.connection(slot) {
             self.outputs.mark_dirty(slot, connection);
+        }
+    }
+}
+
+/// Writes a packet with a Reason String, or without it where that has no room.
+fn explained<W>(
+    connection: &Connection,
+    why: Option<&str>,
+    write: W,
+) -> impl FnOnce(&mut Vec<u8>, ProtocolVersion) + use<W>
+where
+    W: Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
+{
+    let bytes_max = connection.packet_bytes_max as usize;
+    let rare = connection.rare.as_ref();
+    let explains = connection.version == ProtocolVersion::V5 && rare.is_none_or(|rare| !rare.without_reasons);
+    let mut reason = PropertiesBuf::new();
+    if let Some(why) = why.filter(|_| explains) {
+        // Ours are shorter than what a string may have.
+        let _ = reason.push(Property::ReasonString(why));
+    }
+    move |out: &mut Vec<u8>, version| {
+        let start = out.len();
+        write(out, version, reason.as_properties());
+        if out.len() - start > bytes_max && !reason.is_empty() {
+            out.truncate(start);
+            write(out, version, Properties::EMPTY);
         }
     }
 }

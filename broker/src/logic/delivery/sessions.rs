@@ -1,73 +1,42 @@
-//! The beginning and end of sessions, and the connection that each has.
+//! The beginning and end of sessions, and what of their changes the store keeps.
 //!
-//! Invariants: a session and its connection refer to each other from [`Delivery::attach`] to [`Delivery::detach`].
-//! Every change of a session that outlives its connection is recorded in the store. The counters of sessions are exact
-//! after each call.
+//! Invariants: every change of a session that outlives its connection is recorded in the store. The counters of
+//! sessions are exact after each call.
 
-use crate::auth::acl;
+use std::fmt;
+
+use crate::logic::clients::Clients;
 use crate::logic::connection::ConnectionSlot;
+use crate::logic::counters::{ClientEvent, Denied, DisconnectCause, EventKind};
 use crate::logic::delivery::Delivery;
+use crate::logic::delivery::journal::Journal;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::queue::Queued;
-use crate::logic::session::{Session, SessionSlot, Sessions};
+use crate::logic::session::{Session, SessionSlot};
 use crate::logic::store::Record;
 
 impl Delivery {
-    /// Sessions of a user, in all shards.
-    pub(in crate::logic) fn sessions_of_user(&self, user: &str) -> u64 {
-        self.counters.iter().map(|shard| shard.sessions_of(user)).sum()
-    }
-
-    /// A session begins or ends: its user has one more or one less.
-    pub(in crate::logic) fn count_user(&self, session: &Session, begins: bool) {
-        if let Some(user) = session.user() {
-            self.counters().count_session_of(user, begins);
-        }
-    }
-
-    /// All sessions, to be looked at.
-    pub(in crate::logic) fn sessions(&self) -> &Sessions {
-        &self.sessions
-    }
-
-    /// All sessions: to keep their lists in step with those of filters and groups.
-    pub(in crate::logic) fn sessions_mut(&mut self) -> &mut Sessions {
-        &mut self.sessions
-    }
-
-    #[inline]
-    pub(in crate::logic) fn session_mut(
-        &mut self,
-        slot: impl Into<Option<SessionSlot>>,
-    ) -> Option<&mut Session> {
-        self.sessions.get_mut(slot)
-    }
-
-    /// The connection of a session, if it has one.
-    #[inline]
-    pub(in crate::logic) fn link(&self, session: SessionSlot) -> Option<ConnectionSlot> {
-        self.sessions.link(session)
-    }
-
     /// A session begins; there must be none of that client identifier.
     pub(in crate::logic) fn begin_session(
         &mut self,
         client_identifier: &str,
         user: Option<Box<str>>,
     ) -> SessionSlot {
-        let slot = self.sessions.insert(client_identifier, user);
+        let slot = self.clients.sessions_mut().insert(client_identifier, user);
         self.counters().sessions.add(1);
-        if let Some(session) = self.sessions.get(slot) {
-            self.count_user(session, true);
+        if let Some(user) = self.clients.session(slot).and_then(Session::user) {
+            self.counters().count_session_of(user, true);
         }
         slot
     }
 
     /// A session without a connection ends; returns what it held.
     pub(in crate::logic) fn end_session(&mut self, slot: SessionSlot) -> Option<Session> {
-        let session = self.sessions.remove(slot)?;
+        let session = self.clients.sessions_mut().remove(slot)?;
         self.forget_queue(&session);
-        self.count_user(&session, false);
+        if let Some(user) = session.user() {
+            self.counters().count_session_of(user, false);
+        }
         self.counters().sessions.sub(1);
         Some(session)
     }
@@ -75,20 +44,22 @@ impl Delivery {
     /// A session without a connection ends over several turns: from now on it is nobody's. What a store keeps of it is
     /// kept until what it held for groups is with others.
     pub(in crate::logic) fn begin_ending(&mut self, slot: SessionSlot) {
-        self.sessions.begin_ending(slot);
-        let Some(session) = self.sessions.get(slot) else {
+        self.clients.sessions_mut().begin_ending(slot);
+        let Some(session) = self.clients.session(slot) else {
             return unreachable_state("a session to be ended that is gone");
         };
-        self.count_user(session, false);
+        if let Some(user) = session.user() {
+            self.counters().count_session_of(user, false);
+        }
         self.counters().sessions.sub(1);
         if session.shares().is_empty() {
-            self.record_session_end(slot);
+            self.clients.record_end(&mut self.journal, slot);
         }
     }
 
     /// The next message that waited for a session that ends.
     pub(in crate::logic) fn pop_of_ending(&mut self, slot: SessionSlot) -> Option<Queued> {
-        let queue = self.sessions.get_mut(slot)?.queue.as_mut()?;
+        let queue = self.clients.session_mut(slot)?.queue.as_mut()?;
         let Some(queued) = queue.pop() else {
             let (messages, bytes) = queue.drop_stored();
             let counters = self.counters();
@@ -104,93 +75,104 @@ impl Delivery {
 
     /// Nothing names a session that ends any more.
     pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) {
-        self.record_session_end(slot);
-        self.sessions.finish_ending(slot);
+        self.clients.record_end(&mut self.journal, slot);
+        self.clients.sessions_mut().finish_ending(slot);
     }
 
-    fn record_session_end(&mut self, slot: SessionSlot) {
-        match self.sessions.get_mut(slot) {
-            Some(session) => self.journal.append_end(session),
+    /// Counts, remembers and logs what access rules deny a session; `what` describes it.
+    #[cold]
+    pub(in crate::logic) fn note_denied(
+        &mut self,
+        session: SessionSlot,
+        denied: Denied,
+        topic: &str,
+        what: fmt::Arguments<'_>,
+    ) {
+        self.counters().denied.add(denied, 1);
+        let Some(client) = self
+            .clients
+            .session(session)
+            .map(|session| &session.client_identifier)
+        else {
+            return unreachable_state("a denial of a session that is gone");
+        };
+        let events = &self.counters().events;
+        events.remember(self.now, EventKind::Denied, denied.label(), client, Some(topic));
+        let packet = denied.packet();
+        tracing::debug!("Denied {packet} from {client} {what}");
+        if !self.denials.has_room() {
+            return;
+        }
+        let text = format!("Denied {packet} from {client} {what}");
+        let slot = self.clients.link(session);
+        let id = slot.and_then(|slot| Some(self.clients.connections().get(slot)?.id(slot)));
+        if let Some(id) = id {
+            self.denials.push(id, text);
+        }
+    }
+
+    /// Counts the end of a connection, if a client has it: once. Whose it is, if that is to be published.
+    pub(in crate::logic) fn count_disconnect(
+        &mut self,
+        slot: ConnectionSlot,
+        cause: DisconnectCause,
+        detail: Option<&str>,
+    ) -> Option<Box<str>> {
+        let connection = self.clients.connections().get(slot)?;
+        let session = self.clients.session(connection.session)?;
+        let (counters, client) = (self.counters(), &session.client_identifier);
+        counters.disconnects.add(cause, 1);
+        let event = ClientEvent::new(self.now, EventKind::Disconnected, cause.label(), client);
+        counters.events.add(event.with_detail(detail));
+        self.settings().client_events.then(|| client.clone())
+    }
+}
+
+impl Clients {
+    fn record_end(&mut self, journal: &mut Journal, slot: SessionSlot) {
+        match self.session_mut(slot) {
+            Some(session) => journal.append_end(session),
             None => unreachable_state("a session that ends and is gone"),
         }
     }
 
-    /// A session has ended, and what it held for groups is with others.
-    pub(in crate::logic) fn note_end(&mut self, session: &mut Session) {
-        self.journal.append_end(session);
-    }
-
     /// The Will of a session, or its connection, is another one, or none.
-    pub(in crate::logic) fn note_session(&mut self, slot: SessionSlot) {
-        let is_away = self.sessions.link(slot).is_none();
-        if let Some(session) = self.sessions.get(slot)
+    pub(in crate::logic) fn note_session(&self, journal: &mut Journal, slot: SessionSlot) {
+        let is_away = self.link(slot).is_none();
+        if let Some(session) = self.session(slot)
             && session.is_stored()
         {
             let away_since = is_away.then_some(session.disconnected_at);
-            self.journal.append_session(session, away_since);
+            journal.append_session(session, away_since);
         }
-    }
-
-    /// From now on a connection is that of a session.
-    pub(in crate::logic) fn attach(&mut self, session_slot: SessionSlot, slot: ConnectionSlot) {
-        self.sessions.set_link(session_slot, Some(slot));
-        let (Some(session), Some(connection)) =
-            (self.sessions.get(session_slot), self.connections.get_mut(slot))
-        else {
-            return unreachable_state("a session or a connection that is gone");
-        };
-        connection.session = Some(session_slot);
-        connection.restricted = session.rights().is_some();
-        connection.waits = !session.queue_is_empty() || session.inflight.resends();
-        connection.qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.has_qos0());
-    }
-
-    /// A session has no connection any more.
-    pub(in crate::logic) fn detach(&mut self, session: SessionSlot) {
-        self.sessions.set_link(session, None);
-    }
-
-    #[inline]
-    pub(in crate::logic) fn session(&self, slot: impl Into<Option<SessionSlot>>) -> Option<&Session> {
-        self.sessions.get(slot)
-    }
-
-    /// Whether the client of a session may publish to a topic.
-    pub(in crate::logic) fn may_write(&mut self, session: SessionSlot, topic: &str) -> bool {
-        self.sessions.may_write(session, topic)
-    }
-
-    /// What a session's client may do, to be kept with what it leaves.
-    pub(in crate::logic) fn access_of(&self, session: SessionSlot) -> acl::Access {
-        let rights = self.session(session).and_then(Session::rights);
-        rights.map(|rights| rights.access().clone()).unwrap_or_default()
     }
 
     /// Sets the Session Expiry Interval of a session, and records it in the store. One that is to end with its
     /// connection ends there at once, unless part of its queue is there alone: then a start would end it.
-    pub(in crate::logic) fn set_expiry(&mut self, slot: SessionSlot, expiry_s: u32) {
-        let Some(session) = self.sessions.get_mut(slot) else {
+    pub(in crate::logic) fn set_expiry(&mut self, journal: &mut Journal, slot: SessionSlot, expiry_s: u32) {
+        let Some(session) = self.session_mut(slot) else {
             return unreachable_state("an expiry of a session that is gone");
         };
         session.expiry_s = expiry_s;
         let has_stored = session.queue.as_ref().is_some_and(|queue| queue.has_stored());
         if expiry_s > 0 || has_stored {
-            self.journal.number(session);
-            self.journal.append_session(session, None);
+            journal.number(session);
+            journal.append_session(session, None);
         } else {
-            self.journal.append_end(session);
+            journal.append_end(session);
         }
     }
 
     /// Appends a record, if the store knows the session.
     pub(in crate::logic) fn record<'a>(
-        &mut self,
+        &self,
+        journal: &mut Journal,
         session: SessionSlot,
         record: impl FnOnce(u64) -> Record<'a>,
     ) {
-        let session = self.sessions.get(session);
+        let session = self.session(session);
         if let Some(session) = session.filter(|session| session.is_stored()) {
-            self.journal.append(&record(session.number));
+            journal.append(&record(session.number));
         }
     }
 }

@@ -10,10 +10,10 @@ use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
+use crate::logic::aliases::{Aliases, Outgoing};
 use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
-use crate::logic::delivery::aliases::{Aliases, Outgoing};
 use crate::logic::delivery::deliver::belongs_to_group;
 use crate::logic::delivery::flight::Flight;
 use crate::logic::delivery::journal::SessionDelivery;
@@ -40,10 +40,11 @@ impl Delivery {
         if self.memory_full && !queued.retained {
             return Err(DropReason::MemoryFull);
         }
-        let bounds = self.queue_bounds();
-        let link = self.sessions.link(session);
-        let overrun_bytes = self.flow.queue_overrun(self.connections.get(link));
-        let Some(session) = self.sessions.get_mut(session) else {
+        let bounds = self.flow.bounds();
+        let link = self.clients.link(session);
+        let overrun_bytes = self.flow.queue_overrun(self.clients.connections().get(link));
+        let (connections, sessions) = self.clients.both();
+        let Some(session) = sessions.get_mut(session) else {
             unreachable_state("a message for a session that is gone");
             return Err(DropReason::QueueFull);
         };
@@ -61,10 +62,10 @@ impl Delivery {
         if !queue.push(queued, bounds, overrun_bytes, loaded) {
             return Err(DropReason::QueueFull);
         }
-        if let (Some(slot), Some(connection)) = (link, self.connections.get_mut(link)) {
+        if let (Some(slot), Some(connection)) = (link, connections.get_mut(link)) {
             connection.waits = true;
             connection.qos0_waits |= qos == QoS::AtMostOnce;
-            self.flow.queued(slot, connection, queue, bounds);
+            self.flow.queued(slot, connection, queue);
         }
         if keeps {
             self.journal.take(SessionDelivery {
@@ -88,24 +89,24 @@ impl Delivery {
     /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
     pub(in crate::logic) fn send_waiting(&mut self, session: SessionSlot) {
         self.send_loaded(session);
-        if self.sessions.link(session).is_some() {
+        if self.clients.link(session).is_some() {
             self.ask_for_more(session);
         }
     }
 
     /// Sends what is in memory.
     fn send_loaded(&mut self, session: SessionSlot) {
-        let Some(slot) = self.sessions.link(session) else {
+        let Some(slot) = self.clients.link(session) else {
             // The client is away: its next connection gets it.
             return;
         };
         self.resend(session, slot);
         loop {
-            let Some(connection) = self.connections.get(slot) else {
+            let Some(connection) = self.clients.connections().get(slot) else {
                 return unreachable_state("a session of a connection that is gone");
             };
             let has_room = connection.waiting_bytes() < self.flow.fill_bytes();
-            let Some(waiting) = self.sessions.get(session) else {
+            let Some(waiting) = self.clients.session(session) else {
                 return unreachable_state("a queue of a session that is gone");
             };
             let Some(queue) = waiting.queue.as_ref() else {
@@ -122,10 +123,10 @@ impl Delivery {
             self.send_first(session, slot);
         }
         let resends = self
-            .sessions
-            .get(session)
+            .clients
+            .session(session)
             .is_some_and(|session| session.inflight.resends());
-        if let Some(connection) = self.connections.get_mut(slot) {
+        if let Some(connection) = self.clients.connection(slot) {
             // More may be in flight than the window of this connection takes at once.
             connection.waits = resends;
             connection.qos0_waits = false;
@@ -139,8 +140,8 @@ impl Delivery {
     fn resend(&mut self, session: SessionSlot, slot: ConnectionSlot) {
         let pour_bytes = self.flow.fill_bytes();
         let has_room = |connection: &Connection| connection.waiting_bytes() < pour_bytes;
-        while self.connections.get(slot).is_some_and(has_room)
-            && let Some(waiting) = self.sessions.get_mut(session)
+        while self.clients.connections().get(slot).is_some_and(has_room)
+            && let Some(waiting) = self.clients.session_mut(session)
             && waiting.inflight.outstanding() < waiting.window
             && let Some((identifier, entry)) = waiting.inflight.next_resend()
         {
@@ -181,10 +182,11 @@ impl Delivery {
         awaits: Awaits,
     ) {
         if awaits == Awaits::PubRec {
-            self.release(session, identifier);
+            self.clients.release(&mut self.journal, session, identifier);
             self.send_ack(slot, PacketType::PubRel, identifier, ReasonCode::Success);
         } else {
-            self.finish(session, identifier, awaits);
+            self.clients
+                .finish(&mut self.journal, session, identifier, awaits);
         }
     }
 
@@ -192,7 +194,7 @@ impl Delivery {
     ///
     /// [MQTT-3.3.2-5], [MQTT-4.9.0-1]
     fn send_first(&mut self, session_slot: SessionSlot, slot: ConnectionSlot) {
-        let Some(session) = self.sessions.get_mut(session_slot) else {
+        let Some(session) = self.clients.session_mut(session_slot) else {
             return unreachable_state("a queue of a session that is gone");
         };
         let Some(queued) = session.queue.as_mut().and_then(|queue| queue.pop()) else {
@@ -237,7 +239,8 @@ impl Delivery {
                 } else {
                     Awaits::PubAck
                 };
-                self.finish(session_slot, identifier, awaited);
+                self.clients
+                    .finish(&mut self.journal, session_slot, identifier, awaited);
             }
         }
     }
@@ -251,8 +254,7 @@ impl Delivery {
         dup: bool,
     ) -> Result<(), DropReason> {
         let Self {
-            connections,
-            sessions,
+            clients,
             template,
             properties,
             outputs,
@@ -262,6 +264,7 @@ impl Delivery {
             journal,
             ..
         } = self;
+        let (connections, sessions) = clients.both();
         let Some(connection) = connections.get_mut(slot) else {
             unreachable_state("a session of a connection that is gone");
             return Err(DropReason::NotAllowed);
@@ -290,8 +293,9 @@ impl Delivery {
             payload: message.payload,
         };
         let is_stored = sessions.get(connection.session).is_some_and(Session::is_stored);
-        let is_first = queued.qos == QoS::ExactlyOnce && queued.order > 0 && !dup && is_stored;
-        let aliases = connection.outbound_aliases().filter(|_| !is_first);
+        let batch = journal.batch_before(queued.qos, is_stored, queued.via.as_ref(), true);
+        let batch = batch.filter(|_| !dup && (queued.order > 0 || !is_stored));
+        let aliases = connection.outbound_aliases().filter(|_| batch.is_none());
         if !encode(&outgoing, version, bytes_max, aliases, template) {
             return Err(DropReason::TooLarge);
         }
@@ -300,8 +304,8 @@ impl Delivery {
             Some(identifier) => template.append_with_identifier(identifier, dup, out),
             None => template.append(out),
         };
-        if is_first {
-            deferred.push(journal.batch(), slot, connection, |out, _| write(out));
+        if let Some(batch) = batch {
+            deferred.push(batch, slot, connection, |out, _| write(out));
             outputs.copies_sent += 1;
         } else {
             let one = Appended::one(template.bytes());

@@ -4,9 +4,9 @@
 //! Three things have watermarks: what waits for a client's socket, a session's queue, and all output of a shard. Who
 //! makes one grow above its high-water mark is paused: a client is not read from, another shard is asked not to read
 //! from its publishers to this one. A pause keeps its reasons (`pauses.rs`) and ends with the last of them: below the
-//! low-water mark, or when the grace period of the consumer is over. Then it is slow (`client.rs`), and for its
-//! quarantine nobody waits for it. Above the cap QoS 0 is dropped and counted; QoS 1 and 2 go to the queue, whose
-//! bounds are the operator's.
+//! low-water mark, or when the grace period of the consumer is over. Then it is slow (see
+//! [`consumer`](crate::logic::consumer)), and for its quarantine nobody waits for it. Above the cap QoS 0 is dropped
+//! and counted; QoS 1 and 2 go to the queue, whose bounds are the operator's.
 //!
 //! A consumer that takes nothing at all is no reason to pause publishers that are not fast: its high-water mark counts
 //! once more for each [`limits::STANDSTILL_NS`] in which it took nothing. What such publishers send waits up to the
@@ -15,14 +15,15 @@
 //! What one consumer can hold, whatever it does, is its cap and what its queue takes beyond its bounds
 //! ([`limits::CONSUMER_BYTES_MAX`]). What is on its way when publishers are paused finds room below the cap.
 //!
-//! `output_bytes.rs` counts, `client.rs` has the states of a consumer, `grace.rs` how long it is waited for,
-//! `pauses.rs` who is paused and why, `pausing.rs` pauses and resumes; `shard.rs` is what the logic calls.
+//! `output_bytes.rs` counts, `grace.rs` says how long a consumer is waited for, `pauses.rs` who is paused and why,
+//! `pausing.rs` pauses and resumes, `consumers.rs` has what happens to consumers; `shard.rs` is what the shard calls
+//! before and after what publishes.
 //!
 //! Invariants: a client can delay others for its grace period and no longer; who is paused has a reason, and each
 //! reason ends in a call of this module. A client whose acknowledgements are awaited does not wait for another one's
 //! acknowledgements: two clients that publish to each other would wait for each other.
 
-pub(in crate::logic) mod client;
+mod consumers;
 mod grace;
 mod output_bytes;
 mod pauses;
@@ -31,26 +32,28 @@ mod shard;
 
 use std::collections::BTreeSet;
 
-use self::client::{Cause, Causes, Event, State, TimerChange, step};
 use self::grace::GraceBudget;
 use self::output_bytes::ShardOutput;
 pub(in crate::logic) use self::pauses::Reason;
 use self::pauses::{Pauses, Waiter};
+use super::clients::Clients;
 use super::connection::{Connection, ConnectionId, ConnectionSlot};
 use super::session::queue::{Bounds, Queue};
-use super::slots::Slots;
 use super::timer::{Timer, Timers};
 use crate::limits;
-use crate::limits::Watermarks;
+use crate::logic::consumer::{Cause, Causes, Event, State, TimerChange, step};
 use crate::logic::inconsistency::unreachable_state;
+use crate::settings::Settings;
 use crate::time::Timestamp;
 
 /// Consumers and the publishers that wait for them.
 #[derive(Debug)]
-pub(super) struct FlowControl {
+pub struct FlowControl {
     output: ShardOutput,
     pauses: Pauses,
     budget: GraceBudget,
+    /// The bounds of a session's queue.
+    bounds: Bounds,
     /// The time of the present call of the shard.
     now: Timestamp,
     /// What deliveries met since the last [`Self::begin`] that publishers have to wait for.
@@ -63,14 +66,13 @@ pub(super) struct FlowControl {
     shard_changes: Vec<(u16, bool)>,
 }
 
-type Connections = Slots<ConnectionSlot, Connection>;
-
 impl FlowControl {
-    pub(super) fn new(client: Watermarks, shard: Watermarks) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            output: ShardOutput::new(client, shard),
+            output: ShardOutput::new(settings.client_output, settings.shard_output),
             pauses: Pauses::default(),
             budget: GraceBudget::default(),
+            bounds: Bounds::of(settings),
             now: Timestamp(0),
             met: BTreeSet::new(),
             begun: Vec::new(),
@@ -85,8 +87,17 @@ impl FlowControl {
         self.now = now;
     }
 
-    pub(super) fn set_marks(&mut self, client: Watermarks, shard: Watermarks) {
-        self.output.set_marks(client, shard);
+    /// The marks and bounds of these settings hold from now on.
+    pub(super) fn set_settings(&mut self, settings: &Settings) {
+        self.output
+            .set_marks(settings.client_output, settings.shard_output);
+        self.bounds = Bounds::of(settings);
+    }
+
+    /// The bounds of a session's queue.
+    #[inline]
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// What is being handled has met a reason for its publisher to wait.
@@ -147,13 +158,8 @@ impl FlowControl {
     }
 
     /// A message was put into the queue of a client that is connected.
-    pub(super) fn queued(
-        &mut self,
-        slot: ConnectionSlot,
-        connection: &mut Connection,
-        queue: &Queue,
-        bounds: Bounds,
-    ) {
+    pub(super) fn queued(&mut self, slot: ConnectionSlot, connection: &mut Connection, queue: &Queue) {
+        let bounds = self.bounds;
         if queue.len() == 1 {
             connection.progress_at = self.now;
         }
@@ -168,13 +174,15 @@ impl FlowControl {
         }
     }
 
-    /// Bytes written since the last flush.
-    pub(super) fn written(&self) -> usize {
-        self.output.written()
+    /// Whether so much was written since the last flush that the next one is due.
+    #[must_use]
+    pub fn turn_is_full(&self) -> bool {
+        self.output.written() > limits::TURN_OUT_BYTES_MAX
     }
 
     /// Bytes that wait for all sockets of the shard.
-    pub(super) fn output_bytes(&self) -> usize {
+    #[must_use]
+    pub fn output_bytes(&self) -> usize {
         self.output.total()
     }
 
@@ -200,15 +208,16 @@ impl FlowControl {
         self.pauses.publishers()
     }
 
-    /// Connections that are to be read from no more, or again, since the last call.
-    pub(super) fn take_receive_changes(&mut self) -> Vec<(ConnectionId, bool)> {
+    /// Connections whose [`Clients::receive_paused`] changed, with its new value, since the last call.
+    pub fn take_receive_changes(&mut self) -> Vec<(ConnectionId, bool)> {
         std::mem::take(&mut self.receive_changes)
     }
 
     /// Something begins that deliveries come of: what others' deliveries met before is not its doing.
-    fn begin(&mut self) {
+    fn begin(&mut self, clients: &mut Clients, timers: &mut Timers) {
         self.met.clear();
         self.output.grew_above_high();
+        self.begin_graces(clients, timers);
     }
 
     #[cold]
@@ -254,17 +263,17 @@ impl FlowControl {
     /// Begins the grace periods of clients that have become backlogged. Those that are to acknowledge are read from
     /// again.
     #[inline]
-    fn begin_graces(&mut self, connections: &mut Connections, timers: &mut Timers) {
+    fn begin_graces(&mut self, clients: &mut Clients, timers: &mut Timers) {
         self.pause_for_shard_output(timers);
         if !self.begun.is_empty() {
-            self.begin_graces_of_consumers(connections, timers);
+            self.begin_graces_of_consumers(clients, timers);
         }
     }
 
     #[cold]
-    fn begin_graces_of_consumers(&mut self, connections: &mut Connections, timers: &mut Timers) {
+    fn begin_graces_of_consumers(&mut self, clients: &mut Clients, timers: &mut Timers) {
         for slot in std::mem::take(&mut self.begun) {
-            let Some(connection) = connections.get_mut(slot) else {
+            let Some(connection) = clients.connection(slot) else {
                 // It ended since it became backlogged.
                 continue;
             };
@@ -298,14 +307,8 @@ impl FlowControl {
     }
 
     /// Something happened to a client: its next state, its timer, and those who need wait no more.
-    fn change(
-        &mut self,
-        connections: &mut Connections,
-        timers: &mut Timers,
-        slot: ConnectionSlot,
-        event: Event,
-    ) {
-        let Some(connection) = connections.get_mut(slot) else {
+    fn change(&mut self, clients: &mut Clients, timers: &mut Timers, slot: ConnectionSlot, event: Event) {
+        let Some(connection) = clients.connection(slot) else {
             return unreachable_state("an event of a connection that is gone");
         };
         let next = step(connection.flow, event);
@@ -326,14 +329,14 @@ impl FlowControl {
             }
         }
         if let Some(ended) = next.ended {
-            self.end_causes(connections, slot, ended);
+            self.end_causes(clients, slot, ended);
         }
     }
 
-    fn end_causes(&mut self, connections: &mut Connections, slot: ConnectionSlot, ended: Causes) {
+    fn end_causes(&mut self, clients: &mut Clients, slot: ConnectionSlot, ended: Causes) {
         for cause in [Cause::Output, Cause::Queue] {
             if ended.contains(cause) {
-                self.end(connections, Reason::of(slot, cause));
+                self.end(clients, Reason::of(slot, cause));
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::limits::Watermarks;
 use crate::logic::connection::Connection;
 use crate::time::Timestamp;
 
-use super::client::State;
+use crate::logic::consumer::State;
 
 /// The sums of all connections of a shard.
 #[derive(Debug)]

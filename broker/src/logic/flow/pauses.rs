@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::client::Cause;
 use crate::logic::connection::{ConnectionId, ConnectionSlot};
+use crate::logic::consumer::Cause;
 
 /// The reason for which a publisher is paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

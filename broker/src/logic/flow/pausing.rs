@@ -3,21 +3,27 @@
 //! Invariants: each pause and each resumption is reported in `receive_changes` or `shard_changes`, or the shell would
 //! go on reading from a paused publisher, or never read from a resumed one again.
 
-use super::client::Cause;
+use super::FlowControl;
 use super::pauses::{Reason, Waiter};
-use super::{Connections, FlowControl};
+use crate::limits;
+use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionId};
+use crate::logic::consumer::Cause;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::outbox::Blocked;
+use crate::logic::outbox::{Blocked, Outboxes};
+use crate::logic::timer::{Timer, Timers};
 
 impl FlowControl {
     /// The publisher was handled: it waits for what it met.
+    #[inline]
     pub(super) fn pause_publisher(
         &mut self,
-        connections: &mut Connections,
+        clients: &mut Clients,
+        timers: &mut Timers,
         id: ConnectionId,
         blocked: Vec<Blocked>,
     ) {
+        self.begin_graces(clients, timers);
         for blocked in blocked {
             self.met.insert(match blocked {
                 Blocked::Full(shard) => Reason::Outbox { shard },
@@ -25,7 +31,11 @@ impl FlowControl {
             });
         }
         let high = self.high();
-        let Some(connection) = connections.get(id.slot).filter(|c| c.generation == id.generation) else {
+        let Some(connection) = clients
+            .connections()
+            .get(id.slot)
+            .filter(|c| c.generation == id.generation)
+        else {
             return unreachable_state("a publisher whose connection is gone");
         };
         if connection.waiting_bytes() > high {
@@ -38,37 +48,51 @@ impl FlowControl {
         let mut pauses = false;
         for reason in std::mem::take(&mut self.met) {
             let may_wait = !(acknowledges && reason.needs_acknowledgements());
-            if may_wait && reason_applies(connections, reason) {
+            if may_wait && reason_applies(clients, reason) {
                 pauses |= self.pauses.add(Waiter::Publisher(id), reason);
             }
         }
-        if pauses && let Some(connection) = connections.get_mut(id.slot) {
+        if pauses && let Some(connection) = clients.connection(id.slot) {
             connection.set_paused(true, high);
             self.receive_changes.push((id, true));
         }
     }
 
+    /// The publisher that is handled has to wait for the store.
+    pub(super) fn wait_for_store(&mut self, timers: &mut Timers) {
+        self.met.insert(Reason::Store);
+        timers.set(self.now.plus_ns(limits::STORE_RETRY_NS), Timer::Store);
+    }
+
     /// A batch of another shard was handled: that shard waits for what it met.
-    pub(super) fn pause_shard(&mut self, connections: &Connections, from: u16) {
+    pub(in crate::logic) fn pause_shard(
+        &mut self,
+        clients: &mut Clients,
+        timers: &mut Timers,
+        outboxes: &mut Outboxes,
+        from: u16,
+    ) {
+        self.begin_graces(clients, timers);
         let mut pauses = false;
         for reason in std::mem::take(&mut self.met) {
-            if reason_applies(connections, reason) {
+            if reason_applies(clients, reason) {
                 pauses |= self.pauses.add(Waiter::Shard(from), reason);
             }
         }
         if pauses {
             self.shard_changes.push((from, true));
         }
+        self.notify_shards(outboxes);
     }
 
     /// A reason is over: those of whom it was the last one go on.
-    pub(super) fn end(&mut self, connections: &mut Connections, reason: Reason) {
+    pub(super) fn end(&mut self, clients: &mut Clients, reason: Reason) {
         let high = self.high();
         for waiter in self.pauses.end(reason) {
             match waiter {
                 Waiter::Shard(shard) => self.shard_changes.push((shard, false)),
                 Waiter::Publisher(id) => {
-                    if let Some(connection) = connections.get_mut(id.slot) {
+                    if let Some(connection) = clients.connection(id.slot) {
                         connection.set_paused(false, high);
                     }
                     self.receive_changes.push((id, false));
@@ -79,9 +103,10 @@ impl FlowControl {
 }
 
 /// Whether a reason for a pause still applies: the consumer may have caught up since.
-fn reason_applies(connections: &Connections, reason: Reason) -> bool {
+fn reason_applies(clients: &Clients, reason: Reason) -> bool {
     let has = |slot, cause| {
-        connections
+        clients
+            .connections()
             .get(slot)
             .is_some_and(|connection: &Connection| connection.flow.has(cause))
     };

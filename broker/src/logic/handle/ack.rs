@@ -8,30 +8,44 @@ use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
 use mqtt::packet::Ack;
 
+use crate::logic::Shard;
 use crate::logic::connection::Connection;
-use crate::logic::flow::client::Cause;
+use crate::logic::consumer::Cause;
+use crate::logic::delivery::Delivery;
 use crate::logic::handle::Handler;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::inflight::{Acknowledged, Awaits};
 
 impl Handler<'_> {
+    /// An acknowledgement of any kind; other packets are none.
+    #[inline]
+    pub(in crate::logic) fn handle_ack(&mut self, packet_type: PacketType, ack: &Ack<'_>) {
+        match packet_type {
+            PacketType::PubAck => self.handle_puback(ack),
+            PacketType::PubRec => self.handle_pubrec(ack),
+            PacketType::PubRel => self.handle_pubrel(ack),
+            PacketType::PubComp => self.handle_pubcomp(ack),
+            _ => unreachable_state("an acknowledgement that is none"),
+        }
+    }
+
     /// A QoS 1 message of ours arrived, or was refused: then no other member of a group gets it either [MQTT-4.8.2-6].
     ///
     /// [MQTT3-4.3.2-1], [MQTT-4.3.2-3], [MQTT-4.4.0-2]
     #[inline]
-    pub(in crate::logic) fn handle_puback(&mut self, ack: &Ack<'_>) {
+    fn handle_puback(&mut self, ack: &Ack<'_>) {
         self.complete(ack, Awaits::PubAck);
     }
 
     /// A QoS 2 message of ours arrived: releases it [MQTT-4.3.3-5], or ends it if it was refused [MQTT-4.3.3-4].
     ///
     /// [MQTT3-4.3.3-1], [MQTT-4.4.0-2]
-    pub(in crate::logic) fn handle_pubrec(&mut self, ack: &Ack<'_>) {
+    fn handle_pubrec(&mut self, ack: &Ack<'_>) {
         if ack.reason.is_error() {
             return self.complete(ack, Awaits::PubRec);
         }
-        let delivery = &mut self.shard.delivery;
-        match delivery.release(self.session, ack.packet_identifier) {
+        let Delivery { clients, journal, .. } = &mut self.shard.delivery;
+        match clients.release(journal, self.session, ack.packet_identifier) {
             Acknowledged::Mismatched => self.refuse_mismatched(),
             acknowledged => self.answer(PacketType::PubRel, ack, acknowledged == Acknowledged::Awaited),
         }
@@ -40,14 +54,14 @@ impl Handler<'_> {
     /// A QoS 2 message of the client is complete: its identifier is free again [MQTT-4.3.3-11].
     ///
     /// [MQTT3-4.3.3-2], [MQTT-4.3.3-13]
-    pub(in crate::logic) fn handle_pubrel(&mut self, ack: &Ack<'_>) {
-        let delivery = &mut self.shard.delivery;
-        let known = delivery.release_received(self.session, ack.packet_identifier);
+    fn handle_pubrel(&mut self, ack: &Ack<'_>) {
+        let Delivery { clients, journal, .. } = &mut self.shard.delivery;
+        let known = clients.release_received(journal, self.session, ack.packet_identifier);
         self.answer(PacketType::PubComp, ack, known);
     }
 
     /// A QoS 2 message of ours is complete.
-    pub(in crate::logic) fn handle_pubcomp(&mut self, ack: &Ack<'_>) {
+    fn handle_pubcomp(&mut self, ack: &Ack<'_>) {
         self.complete(ack, Awaits::PubComp);
     }
 
@@ -75,13 +89,14 @@ impl Handler<'_> {
     /// Completes a message that was sent to the client, and sends the next ones from the queue.
     #[inline]
     fn complete(&mut self, ack: &Ack<'_>, awaited: Awaits) {
-        let Some(connection) = self.shard.delivery.connection(self.slot) else {
+        let Some(connection) = self.shard.delivery.clients.connection(self.slot) else {
             return unreachable_state("a client whose connection is gone");
         };
         let (waits, busy_in_group) = (connection.waits, connection.busy_in_group);
         let now = self.shard.now;
         let delivery = &mut self.shard.delivery;
-        let acknowledged = delivery.finish(self.session, ack.packet_identifier, awaited);
+        let Delivery { clients, journal, .. } = &mut *delivery;
+        let acknowledged = clients.finish(journal, self.session, ack.packet_identifier, awaited);
         if acknowledged == Acknowledged::Mismatched {
             return self.refuse_mismatched();
         }
@@ -91,12 +106,28 @@ impl Handler<'_> {
                 connection.progress_at = now;
                 connection.flow.has(Cause::Queue)
             };
-            if delivery.connection(self.slot).is_some_and(queue_is_backlogged) {
-                self.shard.client_drained(self.slot);
+            if delivery
+                .clients
+                .connection(self.slot)
+                .is_some_and(queue_is_backlogged)
+            {
+                let Shard {
+                    delivery: Delivery { flow, clients, .. },
+                    timers,
+                    outboxes,
+                    ..
+                } = &mut *self.shard;
+                flow.client_drained(clients, timers, outboxes, self.slot);
             }
         }
         if busy_in_group {
-            self.shard.offer_again(self.slot);
+            let Shard {
+                delivery,
+                routing,
+                outboxes,
+                ..
+            } = &mut *self.shard;
+            routing.offer_again(delivery, outboxes, self.slot);
         }
     }
 }

@@ -7,7 +7,6 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use crate::auth::Verdict;
 use crate::auth::enhanced::Refusal;
 use crate::limits;
-use crate::logic::Shard;
 use crate::logic::connect_request::{ConnectRequest, WillRequest};
 use crate::logic::connection::Peer;
 use crate::logic::delivery::Delivery;
@@ -18,19 +17,25 @@ use crate::logic::reason_string;
 use crate::logic::session::Session;
 use crate::settings::{ListenerSettings, UNLIMITED};
 
-impl Shard {
+/// A client that asks to be let in, and what is asked before.
+#[derive(Debug)]
+pub(super) struct ConnectCheck<'d, 'a> {
+    pub(super) delivery: &'d Delivery,
+    /// Nobody may connect any more.
+    pub(super) shuts_down: bool,
+    pub(super) connect: &'a ConnectRequest,
+    pub(super) peer: &'a Peer,
+}
+
+impl<'a> ConnectCheck<'_, 'a> {
     /// Whether the client may connect; nothing is changed.
     ///
     /// [MQTT3-3.1.3-5], [MQTT-3.1.3-5], [MQTT-3.1.4-2], [MQTT-3.2.2-12], [MQTT-3.2.2-13]
-    pub(super) fn admit<'a>(
-        &self,
-        connect: &'a ConnectRequest,
-        peer: &'a Peer,
-    ) -> Result<Admitted<'a>, Refusal> {
+    pub(super) fn decide(&self) -> Result<Admitted<'a>, Refusal> {
+        let (connect, peer) = (self.connect, self.peer);
         let settings = self.delivery.settings();
         let listener = settings.listener(peer.listener);
-        self.check_available(connect.version, listener)
-            .map_err(reason_string::refusal)?;
+        self.check_available(listener).map_err(reason_string::refusal)?;
         let (named, proved) = client_identity(connect, peer, listener)?;
         if !proved && (listener.certificate_names_user || !listener.allow_anonymous) {
             return Err(not_authorized(reason_string::ANONYMOUS));
@@ -48,16 +53,14 @@ impl Shard {
             });
         }
         if let Some(will) = &connect.will {
-            self.delivery
-                .check_will(will, listener)
-                .map_err(reason_string::refusal)?;
+            self.check_will(will, listener).map_err(reason_string::refusal)?;
         }
         if Granted::new(settings, connect).refuses_keep_alive() {
             return Err(reason_string::refusal(ReasonCode::ClientIdentifierNotValid));
         }
         self.check_capacity(client_identifier, user.as_deref())?;
         if Granted::new(settings, connect).expiry_s() > 0 {
-            self.delivery.check_space(client_identifier)?;
+            self.check_space(client_identifier)?;
         }
         let mount_point = listener.mount_point.as_deref();
         let will_topic = connect.will.as_ref().map(|will| {
@@ -82,43 +85,9 @@ impl Shard {
         })
     }
 
-    /// Room for one more, and the session is this user's, if there is one.
-    fn check_capacity(&self, client_identifier: &str, user: Option<&str>) -> Result<(), Refusal> {
-        if let Some(session) = self
-            .delivery
-            .sessions()
-            .find(client_identifier)
-            .and_then(|s| self.delivery.session(s))
-        {
-            return if session.user() == user {
-                Ok(())
-            } else {
-                Err(not_authorized(reason_string::OTHERS_SESSION))
-            };
-        }
-        let settings = self.delivery.settings();
-        let all = self.delivery.all_counters();
-        let sessions: u64 = all.iter().map(|shard| shard.sessions.get()).sum();
-        let connected: u64 = all.iter().map(|shard| shard.clients_connected.get()).sum();
-        let full = self.delivery.is_memory_full()
-            || sessions >= settings.clients_max
-            || connected >= settings.connections_max
-            || user.is_some_and(|user| self.delivery.user_is_full(user))
-            || self.delivery.sessions().len() >= limits::SESSIONS_MAX;
-        if full {
-            Err(reason_string::refusal(ReasonCode::QuotaExceeded))
-        } else {
-            Ok(())
-        }
-    }
-
     /// The listener takes clients of that version, and the broker any at all.
-    fn check_available(
-        &self,
-        version: ProtocolVersion,
-        listener: &ListenerSettings,
-    ) -> Result<(), ReasonCode> {
-        let is_accepted = match version {
+    fn check_available(&self, listener: &ListenerSettings) -> Result<(), ReasonCode> {
+        let is_accepted = match self.connect.version {
             ProtocolVersion::V3_1 => listener.accept_v3_1,
             ProtocolVersion::V3_1_1 => listener.accept_v3_1_1,
             ProtocolVersion::V5 => listener.accept_v5,
@@ -132,12 +101,36 @@ impl Shard {
         }
         Ok(())
     }
-}
 
-impl Delivery {
+    /// Room for one more, and the session is this user's, if there is one.
+    fn check_capacity(&self, client_identifier: &str, user: Option<&str>) -> Result<(), Refusal> {
+        let clients = &self.delivery.clients;
+        if let Some(session) = clients.session(clients.sessions().find(client_identifier)) {
+            return if session.user() == user {
+                Ok(())
+            } else {
+                Err(not_authorized(reason_string::OTHERS_SESSION))
+            };
+        }
+        let settings = self.delivery.settings();
+        let all = self.delivery.all_counters();
+        let sessions: u64 = all.iter().map(|shard| shard.sessions.get()).sum();
+        let connected: u64 = all.iter().map(|shard| shard.clients_connected.get()).sum();
+        let full = self.delivery.is_memory_full()
+            || sessions >= settings.clients_max
+            || connected >= settings.connections_max
+            || user.is_some_and(|user| self.user_is_full(user))
+            || self.delivery.clients.sessions().len() >= limits::SESSIONS_MAX;
+        if full {
+            Err(reason_string::refusal(ReasonCode::QuotaExceeded))
+        } else {
+            Ok(())
+        }
+    }
+
     /// A Will that the broker could not publish is refused at once [MQTT-3.2.2-12], [MQTT-3.2.2-13].
     fn check_will(&self, will: &WillRequest, listener: &ListenerSettings) -> Result<(), ReasonCode> {
-        let settings = self.settings();
+        let settings = self.delivery.settings();
         if will.retain && !settings.retain_available {
             return Err(ReasonCode::RetainNotSupported);
         }
@@ -156,9 +149,13 @@ impl Delivery {
     /// There is space for a session that the store does not know yet: what is reserved on a full disk is for
     /// acknowledgements.
     fn check_space(&self, client_identifier: &str) -> Result<(), Refusal> {
-        let session = self.sessions().find(client_identifier);
-        let is_stored = self.session(session).is_some_and(Session::is_stored);
-        if self.journal.is_full() && !is_stored {
+        let session = self.delivery.clients.sessions().find(client_identifier);
+        let is_stored = self
+            .delivery
+            .clients
+            .session(session)
+            .is_some_and(Session::is_stored);
+        if self.delivery.journal.is_full() && !is_stored {
             return Err(Refusal {
                 reason: ReasonCode::QuotaExceeded,
                 why: reason_string::NO_SPACE,
@@ -169,8 +166,9 @@ impl Delivery {
 
     /// Whether `max_sessions_per_user` is reached. Shards that ask at the same time may each let one in.
     fn user_is_full(&self, user: &str) -> bool {
-        let sessions_max = self.settings().user_sessions_max;
-        sessions_max < UNLIMITED && self.sessions_of_user(user) >= sessions_max
+        let sessions_max = self.delivery.settings().user_sessions_max;
+        let all = self.delivery.all_counters().iter();
+        sessions_max < UNLIMITED && all.map(|shard| shard.sessions_of(user)).sum::<u64>() >= sessions_max
     }
 }
 

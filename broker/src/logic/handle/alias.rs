@@ -26,7 +26,7 @@ impl Handler<'_> {
         let Some(alias) = publish.properties.topic_alias() else {
             return Ok(None);
         };
-        let Some(listener) = self.shard.delivery.listener_of(self.slot) else {
+        let Some(listener) = self.shard.delivery.clients.listener_of(self.slot) else {
             unreachable_state("a client whose connection is gone");
             return Err(());
         };
@@ -44,7 +44,7 @@ impl Handler<'_> {
         if !topic.is_empty() {
             return Some(topic.into());
         }
-        let aliases = &mut self.shard.delivery.connection(self.slot)?.rare().aliases;
+        let aliases = &mut self.shard.delivery.clients.connection(self.slot)?.rare().aliases;
         let known = aliases.get_mut(usize::from(alias)).and_then(Option::take);
         if known.is_none() {
             // [MQTT-3.3.2-7] and section 3.3.2.3.4.
@@ -54,7 +54,7 @@ impl Handler<'_> {
     }
 
     pub(super) fn set_alias(&mut self, alias: u16, topic: Box<str>) {
-        let Some(connection) = self.shard.delivery.connection(self.slot) else {
+        let Some(connection) = self.shard.delivery.clients.connection(self.slot) else {
             return unreachable_state("a client whose connection is gone");
         };
         let aliases = &mut connection.rare().aliases;

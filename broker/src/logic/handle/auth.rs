@@ -7,34 +7,9 @@
 use mqtt::ReasonCode;
 use mqtt::packet::Auth;
 
-use crate::auth::enhanced::{Authenticated, Exchange, Nonces, Refusal, check_method, encode_auth};
+use crate::auth::enhanced::{Refusal, encode_auth};
 use crate::logic::handle::Handler;
-
-/// What a connection that named an Authentication Method needs to do it again.
-#[derive(Debug)]
-pub(in crate::logic) struct Enhanced {
-    user: Box<str>,
-    nonces: Nonces,
-    /// Of a re-authentication that has begun.
-    exchange: Option<Exchange>,
-}
-
-/// What an AUTH is answered with.
-struct AuthAnswer {
-    reason: ReasonCode,
-    data: Vec<u8>,
-}
-
-impl Enhanced {
-    pub(super) fn new(authenticated: Authenticated) -> Self {
-        let Authenticated { user, nonces, .. } = authenticated;
-        Self {
-            user,
-            nonces,
-            exchange: None,
-        }
-    }
-}
+use crate::logic::reauthentication::AuthAnswer;
 
 impl Handler<'_> {
     /// A step of a re-authentication [MQTT-4.12.1-1].
@@ -62,29 +37,6 @@ impl Handler<'_> {
             .ok_or(Refusal::protocol_error(
                 "AUTH though CONNECT named no Authentication Method",
             ))?;
-        check_method(auth)?;
-        match (auth.reason, enhanced.exchange.take()) {
-            (ReasonCode::ReAuthenticate, None) => {
-                let method = auth.properties.authentication_method().unwrap_or_default();
-                let data = auth.properties.authentication_data();
-                let (exchange, data) = Exchange::begin(file, method, data, &mut enhanced.nonces)?;
-                enhanced.exchange = Some(exchange);
-                let reason = ReasonCode::ContinueAuthentication;
-                Ok(AuthAnswer { reason, data })
-            }
-            (ReasonCode::ContinueAuthentication, Some(exchange)) => {
-                let proof = exchange.finish(file, auth)?;
-                if proof.user != enhanced.user {
-                    return Err(Refusal {
-                        reason: ReasonCode::NotAuthorized,
-                        why: "re-authentication as another user",
-                    });
-                }
-                let reason = ReasonCode::Success;
-                let data = proof.data.into_vec();
-                Ok(AuthAnswer { reason, data })
-            }
-            _ => Err(Refusal::protocol_error("AUTH with a reason code that is not due")),
-        }
+        enhanced.step(file, auth)
     }
 }

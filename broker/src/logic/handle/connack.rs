@@ -9,10 +9,10 @@ use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::auth::enhanced;
 use crate::logic::Shard;
+use crate::logic::aliases::Aliases;
 use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::counters::{ConnectRefusal, DisconnectCause};
-use crate::logic::delivery::aliases::Aliases;
 use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::inconsistency::unreachable_state;
 
@@ -30,7 +30,7 @@ impl Shard {
         authenticated: Option<&enhanced::Authenticated>,
     ) {
         let settings = self.delivery.settings();
-        let connection = self.delivery.connections().get(slot);
+        let connection = self.delivery.clients.connections().get(slot);
         let listener = connection
             .map(|connection| connection.listener)
             .unwrap_or_default();
@@ -42,7 +42,7 @@ impl Shard {
             let _ = properties.extend_raw(enhanced::properties(&authenticated.data).as_properties());
         }
         let (alias_max_own, seed) = (settings.topic_alias_outbound_max, settings.hash_seed);
-        let Some(connection) = self.delivery.connection(slot) else {
+        let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a CONNACK for a connection that is gone");
         };
         connection.keep_alive_s = keep_alive_s;
@@ -68,7 +68,7 @@ impl Shard {
             }
             .encode(version, out);
         });
-        self.watch_keep_alive(slot);
+        self.delivery.clients.watch_keep_alive(&mut self.timers, slot);
         let counters = self.delivery.counters();
         counters.connects_accepted.add(1);
         counters.clients_connected.add(1);
@@ -101,7 +101,7 @@ impl Shard {
             (_, Some(ProtocolVersion::V5)) => version,
             _ => None,
         };
-        let (Some(version), Some(connection)) = (answered, self.delivery.connection(slot)) else {
+        let (Some(version), Some(connection)) = (answered, self.delivery.clients.connection(slot)) else {
             return self.close_malformed(slot, error);
         };
         connection.version = version;

@@ -15,14 +15,14 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Peer};
-use crate::logic::counters::{ConnectRefusal, EventKind};
+use crate::logic::counters::{ClientEvent, ConnectRefusal};
 use crate::logic::delivery::Delivery;
-use crate::logic::handle::admit::refusal;
-use crate::logic::handle::auth::Enhanced;
+use crate::logic::handle::admit::{ConnectCheck, refusal};
 use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::message::{Message, Publisher};
+use crate::logic::message::{Message, Publisher, StoredMessage};
 use crate::logic::owner::identity;
+use crate::logic::reauthentication::Enhanced;
 use crate::logic::session::will::Will;
 use crate::time::Timestamp;
 
@@ -40,7 +40,7 @@ impl Shard {
         let generation = self.generation;
         let mut connection = Connection::new(now, generation, peer.listener);
         connection.mounted = self.settings().listener(peer.listener).mount_point.is_some();
-        let slot = self.delivery.insert_connection(connection);
+        let slot = self.delivery.clients.insert_connection(connection);
         let id = ConnectionId { slot, generation };
         self.begin_flow();
         self.delivery.journal.begin_packet();
@@ -53,6 +53,16 @@ impl Shard {
             counters.packets_received.add(1);
             counters.count_received(PacketType::Connect);
         }
+        if too_large || connect.is_err() {
+            let (reason, detail) = match connect {
+                Err(malformed) if !too_large => ("malformed_connect", malformed.error.to_string()),
+                _ => ("connect_too_large", DecodeErrorKind::PacketTooLarge.to_string()),
+            };
+            let address = Some(peer.address.ip());
+            counters
+                .events
+                .add(ClientEvent::refused(now, reason, "", address, Some(&detail)));
+        }
         match connect {
             _ if too_large => self.close_malformed(slot, DecodeErrorKind::PacketTooLarge.into()),
             Ok(connect) => self.handle_connect(slot, connect, peer),
@@ -64,7 +74,7 @@ impl Shard {
 
     // [MQTT3-3.1.4-2], [MQTT3-3.1.4-3], [MQTT3-3.1.4-4], [MQTT-3.1.4-4], [MQTT-3.1.4-5]
     fn handle_connect(&mut self, slot: ConnectionSlot, connect: &ConnectRequest, peer: Peer) {
-        let Some(connection) = self.delivery.connection(slot) else {
+        let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a CONNECT of no connection");
         };
         connection.version = connect.version;
@@ -77,14 +87,21 @@ impl Shard {
         if connect.is_bridge {
             connection.rare().is_bridge = true;
         }
-        let admitted = match self.admit(connect, &peer) {
+        let check = ConnectCheck {
+            delivery: &self.delivery,
+            shuts_down: self.shut_down.has_begun(),
+            connect,
+            peer: &peer,
+        };
+        let admitted = match check.decide() {
             Ok(admitted) => admitted,
             Err(refused) => {
                 let why = refusal(refused, connect, &peer);
                 let label = ConnectRefusal(refused.reason).label();
                 let client = &connect.client_identifier;
-                let events = &self.delivery.counters().events;
-                events.remember(self.now, EventKind::Refused, label, client, None);
+                let address = Some(peer.address.ip());
+                let event = ClientEvent::refused(self.now, label, client, address, Some(refused.why));
+                self.delivery.counters().events.add(event);
                 return self.refuse_connect(slot, refused.reason, refused.why, &why);
             }
         };
@@ -99,7 +116,8 @@ impl Shard {
         if let Some(client) = client.as_deref() {
             self.publish_connected(client, connect, &peer);
         }
-        if let (Some(connection), Some(authenticated)) = (self.delivery.connection(slot), peer.authenticated)
+        if let (Some(connection), Some(authenticated)) =
+            (self.delivery.clients.connection(slot), peer.authenticated)
         {
             connection.rare().enhanced = Some(Box::new(Enhanced::new(*authenticated)));
         }
@@ -114,8 +132,8 @@ impl Shard {
         connect: &ConnectRequest,
         admitted: &Admitted<'_>,
     ) -> bool {
-        let older = self.delivery.sessions().find(admitted.client_identifier);
-        if let Some(older_link) = older.and_then(|session| self.delivery.link(session)) {
+        let older = self.delivery.clients.sessions().find(admitted.client_identifier);
+        if let Some(older_link) = older.and_then(|session| self.delivery.clients.link(session)) {
             self.disconnect(
                 older_link,
                 ReasonCode::SessionTakenOver,
@@ -123,12 +141,14 @@ impl Shard {
             );
         }
         // The takeover may have ended it.
-        let mut known = self.delivery.sessions().find(admitted.client_identifier);
+        let mut known = self.delivery.clients.sessions().find(admitted.client_identifier);
         if let Some(session) = known.take_if(|_| connect.clean_start) {
             self.end_session(session);
         }
         if let Some(session) = known {
-            self.cancel_session_timers(session);
+            self.delivery
+                .clients
+                .cancel_session_timers(&mut self.timers, session);
         }
         let session_slot = known.unwrap_or_else(|| {
             let (client_identifier, user) = (admitted.client_identifier, admitted.user.clone());
@@ -137,9 +157,12 @@ impl Shard {
         let expiry_s = Granted::new(self.delivery.settings(), connect).expiry_s();
         let window = connect.receive_max.map_or(u16::MAX, NonZeroU16::get);
         let window = window.min(self.delivery.settings().inflight_messages_max);
-        let will = self.delivery.will_of(connect, admitted);
-        self.give_rights(session_slot, &admitted.access);
-        let Some(session) = self.delivery.session_mut(session_slot) else {
+        let will = will_of(&self.delivery, connect, admitted);
+        let sessions = self.delivery.clients.sessions_mut();
+        if sessions.set_access(session_slot, &admitted.access) {
+            self.routing.rights_changed();
+        }
+        let Some(session) = self.delivery.clients.session_mut(session_slot) else {
             unreachable_state("a session that was just begun or found");
             return false;
         };
@@ -147,34 +170,35 @@ impl Shard {
         // A Will that was delayed is discarded [MQTT-3.1.3-9].
         session.set_will(will);
         session.reconnected();
-        self.delivery.set_expiry(session_slot, expiry_s);
-        self.delivery.attach(session_slot, slot);
-        self.member_connected(session_slot);
+        self.delivery
+            .clients
+            .set_expiry(&mut self.delivery.journal, session_slot, expiry_s);
+        self.delivery.clients.attach(session_slot, slot);
+        self.routing
+            .member_connected(&mut self.delivery, &mut self.outboxes, session_slot);
         known.is_some()
     }
 }
 
-impl Delivery {
-    // [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
-    fn will_of(&self, connect: &ConnectRequest, admitted: &Admitted<'_>) -> Option<Box<Will>> {
-        let will = connect.will.as_ref()?;
-        let identity = identity(admitted.client_identifier);
-        let message = Message {
-            topic: admitted.will_topic.as_deref().unwrap_or(&will.topic),
-            qos: will.qos,
-            retain: will.retain,
-            properties: will.properties.as_properties(),
-            payload: &will.payload,
-            publisher: Publisher {
-                session: None,
-                identity,
-            },
-        };
-        Some(Box::new(Will {
-            message: self.store_message(&message),
-            delay_s: will.delay_s,
-            expiry_s: will.expiry_s,
-            access: admitted.access.clone(),
-        }))
-    }
+// [MQTT3-3.1.2-8], [MQTT3-3.1.2-9], [MQTT3-3.1.2-12], [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.3-10]
+fn will_of(delivery: &Delivery, connect: &ConnectRequest, admitted: &Admitted<'_>) -> Option<Box<Will>> {
+    let will = connect.will.as_ref()?;
+    let identity = identity(admitted.client_identifier);
+    let message = Message {
+        topic: admitted.will_topic.as_deref().unwrap_or(&will.topic),
+        qos: will.qos,
+        retain: will.retain,
+        properties: will.properties.as_properties(),
+        payload: &will.payload,
+        publisher: Publisher {
+            session: None,
+            identity,
+        },
+    };
+    Some(Box::new(Will {
+        message: StoredMessage::new(delivery.now(), &message, &mut Vec::new()),
+        delay_s: will.delay_s,
+        expiry_s: will.expiry_s,
+        access: admitted.access.clone(),
+    }))
 }

@@ -36,18 +36,23 @@ impl Handler<'_> {
     /// False if the session was to end with its connection and now is not.
     fn change_expiry(&mut self, expiry_s: u32) -> bool {
         let delivery = &mut self.shard.delivery;
-        let connection = delivery.connection(self.slot);
+        let connection = delivery.clients.connection(self.slot);
         if connection.is_none_or(|connection| connection.version != ProtocolVersion::V5) {
             return true;
         }
         let ends = delivery
+            .clients
             .session(self.session)
             .is_some_and(|session| session.expiry_s == 0);
         if ends && expiry_s > 0 {
             return false;
         }
         let persistent_s = delivery.settings().persistent_client_expiration_s;
-        delivery.set_expiry(self.session, bounded_expiry_s(expiry_s, persistent_s));
+        delivery.clients.set_expiry(
+            &mut delivery.journal,
+            self.session,
+            bounded_expiry_s(expiry_s, persistent_s),
+        );
         true
     }
 }

@@ -7,50 +7,14 @@
 use mqtt::frame::{Frame, variable_byte_integer_bytes};
 use mqtt::{Packet, ProtocolVersion, ReasonCode};
 
-use crate::logic::delivery::Delivery;
+use crate::logic::filters_begun::FiltersBegun;
 use crate::logic::handle::Handler;
-use crate::logic::ids::ConnectionSlot;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::retained::RetainedRequest;
-
-/// What was done of a packet with many filters.
-#[derive(Debug, Default)]
-pub(in crate::logic) struct FiltersBegun {
-    /// Bytes of the filters that were handled.
-    pub(super) bytes: usize,
-    /// So many of them were handled when it was continued last.
-    bytes_before: usize,
-    /// The reason codes of the filters that were handled so far.
-    pub(super) reasons: Vec<u8>,
-    /// Those whose retained messages are to be found, the last one first once the packet is answered.
-    pub(super) requests: Vec<RetainedRequest>,
-    pub(super) is_answered: bool,
-    /// Whether the store has something to keep of it.
-    changed: bool,
-}
-
-impl FiltersBegun {
-    /// Whether it may go on later here: a packet with few filters does not, unless they are long.
-    pub(super) fn may_stop(&self) -> bool {
-        let is_much = self.bytes - self.bytes_before >= FILTERS_BYTES_AT_ONCE;
-        !self.reasons.is_empty() && (is_much || self.reasons.len().is_multiple_of(FILTERS_AT_ONCE))
-    }
-}
-
-impl Delivery {
-    /// Whether the packet that comes next was begun.
-    #[inline]
-    pub(in crate::logic) fn has_begun_filters(&mut self, slot: ConnectionSlot) -> bool {
-        let connection = self.connection(slot);
-        let rare = connection.and_then(|connection| connection.rare.as_ref());
-        rare.is_some_and(|rare| rare.filters_begun.is_some())
-    }
-}
 
 impl Handler<'_> {
     /// Continues the packet that was begun; false if its end is not reached.
     pub(in crate::logic) fn continue_filters(&mut self, frame: &Frame<'_>, version: ProtocolVersion) -> bool {
-        let connection = self.shard.delivery.connection(self.slot);
+        let connection = self.shard.delivery.clients.connection(self.slot);
         let rare = connection.and_then(|connection| connection.rare.as_mut());
         let Some(mut begun) = rare.and_then(|rare| rare.filters_begun.take()) else {
             unreachable_state("a packet that was not begun");
@@ -72,7 +36,7 @@ impl Handler<'_> {
     /// Whether the client takes a SUBACK or UNSUBACK for so many filters; if not, its connection ends, as such a packet
     /// cannot be answered and nothing of it is to be done.
     pub(super) fn answer_fits(&mut self, filters: usize) -> bool {
-        let Some(connection) = self.shard.delivery.connection(self.slot) else {
+        let Some(connection) = self.shard.delivery.clients.connection(self.slot) else {
             unreachable_state("a packet of a connection that is gone");
             return false;
         };
@@ -91,7 +55,7 @@ impl Handler<'_> {
     /// The share of work is used up: keeps what was done until [`Self::continue_filters`].
     pub(super) fn keep_unfinished(&mut self, mut begun: FiltersBegun) -> bool {
         begun.changed = self.shard.delivery.journal.has_changed();
-        if let Some(connection) = self.shard.delivery.connection(self.slot) {
+        if let Some(connection) = self.shard.delivery.clients.connection(self.slot) {
             connection.rare().filters_begun = Some(Box::new(begun));
         }
         false
@@ -105,12 +69,6 @@ pub(super) fn filter_work(filter: &str, shards: u16) -> u64 {
 
 /// Bytes of a SUBACK or UNSUBACK behind its fixed header, beside its reason codes.
 const ANSWER_BYTES: usize = 3;
-
-/// Filters of a packet that are handled together.
-pub(super) const FILTERS_AT_ONCE: usize = 8;
-
-/// Bytes of filters that are handled together.
-const FILTERS_BYTES_AT_ONCE: usize = 1024;
 
 const FILTER_WORK: u64 = 24;
 

@@ -8,6 +8,8 @@
 //! Packets of a client are handled in their order [MQTT-4.6.0-6]. What waits is bounded for each client, which is not
 //! read from above that, and in all.
 
+use std::collections::VecDeque;
+
 use mqtt::packet::Publish;
 use mqtt::property::Properties;
 use mqtt::{ProtocolVersion, QoS, ReasonCode};
@@ -16,21 +18,101 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{Connection, ConnectionId, Stage};
 use crate::logic::counters::DropReason;
+use crate::logic::delivery::Delivery;
 use crate::logic::flow::Reason;
 use crate::logic::handle::Handler;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::RawPacket;
+use crate::logic::outbox::Outboxes;
 use crate::logic::retained::is_own_to_broker;
+use crate::logic::routing::Routing;
 use crate::logic::routing::route::RouteSlot;
-use crate::logic::timer::Timer;
+use crate::logic::timer::{Timer, Timers};
 use crate::time::Timestamp;
 
 /// A PUBLISH at QoS 1 or 2 that waits for space.
 #[derive(Debug)]
-pub(in crate::logic) struct Unstored {
+struct Unstored {
     id: ConnectionId,
     came: Timestamp,
     packet: Vec<u8>,
+}
+
+/// The packets that wait for space, in the order in which they came.
+#[derive(Debug, Default)]
+pub(in crate::logic) struct UnstoredPackets(VecDeque<Unstored>);
+
+impl UnstoredPackets {
+    pub(in crate::logic) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A packet came; the first one of all sets the timer.
+    fn push(&mut self, timers: &mut Timers, unstored: Unstored) {
+        if self.0.is_empty() {
+            timers.set(unstored.came.plus_ns(limits::UNSTORED_RETRY_NS), Timer::Unstored);
+        }
+        self.0.push_back(unstored);
+    }
+
+    /// Takes all out, to be handled one after the other.
+    fn take(&mut self) -> VecDeque<Unstored> {
+        std::mem::take(&mut self.0)
+    }
+
+    /// What is left waits on, behind what had no space after all.
+    fn keep(&mut self, now: Timestamp, timers: &mut Timers, mut left: VecDeque<Unstored>) {
+        self.0.append(&mut left);
+        if !self.0.is_empty() {
+            timers.set(now.plus_ns(limits::UNSTORED_RETRY_NS), Timer::Unstored);
+        }
+    }
+}
+
+/// Whether there is no space for a message that would have to be stored.
+#[inline]
+pub(in crate::logic) fn lacks_space(
+    delivery: &Delivery,
+    routing: &Routing,
+    route: RouteSlot,
+    publish: &Publish<'_>,
+    topic: &str,
+) -> bool {
+    delivery.journal.is_full() && is_to_be_stored(delivery, routing, route, publish, topic)
+}
+
+#[cold]
+fn is_to_be_stored(
+    delivery: &Delivery,
+    routing: &Routing,
+    route: RouteSlot,
+    publish: &Publish<'_>,
+    topic: &str,
+) -> bool {
+    let settings = delivery.settings();
+    let is_retained = publish.retain && settings.retained_persistence && !is_own_to_broker(topic);
+    if is_retained && !publish.payload.is_empty() {
+        return true;
+    }
+    let Some(route) = routing.route(route) else {
+        unreachable_state("a route that is gone while its message is handled");
+        return false;
+    };
+    let is_stored = |session| {
+        let session = delivery.clients.session(session);
+        session.is_some_and(|session| session.is_stored())
+    };
+    (publish.qos > QoS::AtMostOnce || settings.upgrade_outgoing_qos)
+        && (!route.shards.is_empty()
+            || !route.groups.is_empty()
+            || route
+                .targets
+                .iter()
+                .any(|target| target.qos > QoS::AtMostOnce && is_stored(target.session)))
 }
 
 impl Handler<'_> {
@@ -42,7 +124,7 @@ impl Handler<'_> {
 
     #[cold]
     fn waits_behind_own(&mut self, publish: &Publish<'_>) -> bool {
-        let connection = self.shard.delivery.connection(self.slot);
+        let connection = self.shard.delivery.clients.connection(self.slot);
         let rare = connection.and_then(|connection| connection.rare.as_deref());
         let waits = publish.qos > QoS::AtMostOnce && rare.is_some_and(|rare| rare.unstored_bytes > 0);
         if waits {
@@ -51,55 +133,24 @@ impl Handler<'_> {
         waits
     }
 
-    /// Whether there is no space for a message that would have to be stored.
-    #[inline]
-    pub(super) fn lacks_space(&self, route: RouteSlot, publish: &Publish<'_>, topic: &str) -> bool {
-        self.shard.delivery.journal.is_full() && self.is_to_be_stored(route, publish, topic)
-    }
-
-    #[cold]
-    fn is_to_be_stored(&self, route: RouteSlot, publish: &Publish<'_>, topic: &str) -> bool {
-        let delivery = &self.shard.delivery;
-        let is_retained =
-            publish.retain && delivery.settings().retained_persistence && !is_own_to_broker(topic);
-        if is_retained && !publish.payload.is_empty() {
-            return true;
-        }
-        let Some(route) = self.shard.routing.route(route) else {
-            unreachable_state("a route that is gone while its message is handled");
-            return false;
-        };
-        let is_stored = |session| {
-            delivery
-                .session(session)
-                .is_some_and(|session| session.is_stored())
-        };
-        let upgrades_qos = delivery.settings().upgrade_outgoing_qos;
-        (publish.qos > QoS::AtMostOnce || upgrades_qos)
-            && (!route.shards.is_empty()
-                || !route.groups.is_empty()
-                || route
-                    .targets
-                    .iter()
-                    .any(|target| target.qos > QoS::AtMostOnce && is_stored(target.session)))
-    }
-
     /// Refuses a message that there is no space for, or defers it.
     #[cold]
     pub(super) fn refuse_or_defer_without_space(&mut self, publish: &Publish<'_>) {
-        let connection = self.shard.delivery.connection(self.slot);
+        let connection = self.shard.delivery.clients.connection(self.slot);
         let version = connection.map(|connection| connection.version);
         if publish.qos > QoS::AtMostOnce && version != Some(ProtocolVersion::V5) {
             return self.wait_for_space(publish);
         }
-        self.shard.delivery.count_dropped(DropReason::NoSpace);
+        self.shard
+            .delivery
+            .drop_for(self.session, publish.topic, DropReason::NoSpace);
         self.acknowledge(publish, ReasonCode::QuotaExceeded);
     }
 
     fn wait_for_space(&mut self, publish: &Publish<'_>) {
         let shard = &mut *self.shard;
         let slot = self.slot;
-        let Some(connection) = shard.delivery.connection(slot) else {
+        let Some(connection) = shard.delivery.clients.connection(slot) else {
             // It ended by what stands before this packet.
             return;
         };
@@ -112,12 +163,10 @@ impl Handler<'_> {
         let own = &mut connection.rare().unstored_bytes;
         *own = own.saturating_add(bytes);
         let is_over = *own > limits::UNSTORED_BYTES_MAX;
-        if shard.unstored.is_empty() {
-            let next = shard.now.plus_ns(limits::UNSTORED_RETRY_NS);
-            shard.timers.set(next, Timer::Unstored);
-        }
         let came = shard.now;
-        shard.unstored.push_back(Unstored { id, came, packet });
+        shard
+            .unstored
+            .push(&mut shard.timers, Unstored { id, came, packet });
         if is_over || shard.unstored.len() > limits::UNSTORED_PACKETS_MAX {
             shard.delivery.flow.note_reason(Reason::Space { slot });
         }
@@ -143,29 +192,20 @@ impl Handler<'_> {
 impl Shard {
     /// Packets wait for space: they are handled if there is some.
     pub(in crate::logic) fn unstored_timer_due(&mut self) {
-        let mut waiting = std::mem::take(&mut self.unstored);
+        let mut waiting = self.unstored.take();
         // What had no space after all stands before the others again.
         while self.unstored.is_empty()
             && !self.work.is_spent()
             && let Some(first) = waiting.pop_front()
         {
             if self.publish_unstored(&first) {
-                self.unstored_removed(&first);
+                stop_waiting(&mut self.delivery, &mut self.outboxes, &first);
             } else {
                 waiting.push_front(first);
                 break;
             }
         }
-        self.unstored.append(&mut waiting);
-        if !self.unstored.is_empty() {
-            let next = self.now.plus_ns(limits::UNSTORED_RETRY_NS);
-            self.timers.set(next, Timer::Unstored);
-        }
-    }
-
-    /// Packets that wait for space.
-    pub(in crate::logic) fn unstored(&self) -> usize {
-        self.unstored.len()
+        self.unstored.keep(self.now, &mut self.timers, waiting);
     }
 
     /// Handles a packet that has waited; false if it is to wait on.
@@ -178,7 +218,7 @@ impl Shard {
             session: Some(session),
             version,
             ..
-        }) = self.delivery.by_id(id)
+        }) = self.delivery.clients.by_id(id)
         else {
             // Its client is gone.
             return true;
@@ -199,19 +239,20 @@ impl Shard {
         self.pause_publisher(id);
         done
     }
+}
 
-    /// A deferred packet was removed; its client may have been waiting for it.
-    fn unstored_removed(&mut self, unstored: &Unstored) {
-        let slot = unstored.id.slot;
-        let Some(connection) = self.delivery.by_id(unstored.id) else {
-            // Its client is gone.
-            return;
-        };
-        let bytes = u32::try_from(unstored.packet.len()).unwrap_or(u32::MAX);
-        let rare = connection.rare();
-        rare.unstored_bytes = rare.unstored_bytes.saturating_sub(bytes);
-        if rare.unstored_bytes == 0 {
-            self.end_reason(Reason::Space { slot });
-        }
+/// A packet waits no more; its client may have been waiting for that.
+fn stop_waiting(delivery: &mut Delivery, outboxes: &mut Outboxes, unstored: &Unstored) {
+    let Delivery { flow, clients, .. } = delivery;
+    let slot = unstored.id.slot;
+    let Some(connection) = clients.by_id(unstored.id) else {
+        // Its client is gone.
+        return;
+    };
+    let bytes = u32::try_from(unstored.packet.len()).unwrap_or(u32::MAX);
+    let rare = connection.rare();
+    rare.unstored_bytes = rare.unstored_bytes.saturating_sub(bytes);
+    if rare.unstored_bytes == 0 {
+        flow.end_reason(clients, outboxes, Reason::Space { slot });
     }
 }

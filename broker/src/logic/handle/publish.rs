@@ -15,12 +15,16 @@ use crate::auth::acl;
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::counters::{Denied, DropReason};
-use crate::logic::delivery::fan_out::message_of;
+use crate::logic::delivery::Delivery;
+use crate::logic::delivery::fan_out::{message_of, packets_of};
 use crate::logic::delivery::flight::ExactlyOnceArrival;
 use crate::logic::handle::Handler;
 use crate::logic::handle::alias::without_alias;
+use crate::logic::handle::no_space::lacks_space;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, RawPacket, Run};
+use crate::logic::mount_point::mounted_topic;
+use crate::logic::retained::RetainedMessages;
 use crate::logic::routing::route::{RouteSlot, TopicAccess};
 
 impl Handler<'_> {
@@ -31,16 +35,27 @@ impl Handler<'_> {
         let Some(route) = self.resolve(topic) else {
             return false;
         };
+        if self.is_too_much(route, run.count, run.packets.len()) {
+            return false;
+        }
         let counters = self.shard.delivery.counters();
         counters.publishes_received.add(u64::from(run.count));
         counters.publish_bytes_received.add(run.payload_bytes);
         match self.access_to(route, topic) {
             TopicAccess::Allowed => self.shard.publish_run(route, run, self.session),
-            // At QoS 0 nobody is to be answered.
-            TopicAccess::Denied => {}
+            TopicAccess::Denied => self.deny_run(topic, run),
             TopicAccess::TooDeep => self.refuse_levels(),
         }
         true
+    }
+
+    /// At QoS 0 nobody is to be answered: what is denied is counted, remembered and logged.
+    #[cold]
+    fn deny_run(&mut self, topic: &str, run: &Run<'_>) {
+        self.shard.work.spend(u64::from(run.count) * limits::DENIAL_WORK);
+        for (publish, _) in packets_of(run) {
+            self.deny(&publish, topic);
+        }
     }
 
     /// A PUBLISH that is more than a QoS 0 message to be passed on. False as from [`Self::handle_run`].
@@ -92,7 +107,9 @@ impl Handler<'_> {
         properties: Properties<'_>,
         raw: Option<RawPacket<'_>>,
     ) -> bool {
-        let Some(whole) = self.shard.delivery.mounted_topic(self.slot, topic) else {
+        let delivery = &self.shard.delivery;
+        let whole = mounted_topic(&delivery.clients, delivery.settings(), self.slot, topic);
+        let Some(whole) = whole else {
             self.refuse_levels();
             return true;
         };
@@ -102,6 +119,9 @@ impl Handler<'_> {
         let Some(route) = self.resolve(topic) else {
             return false;
         };
+        if self.is_too_much(route, 1, publish.payload.len()) {
+            return false;
+        }
         self.publish_to_route(route, publish, topic, properties, raw);
         true
     }
@@ -121,15 +141,22 @@ impl Handler<'_> {
             TopicAccess::Denied => return self.deny(publish, topic),
             TopicAccess::TooDeep => return self.refuse_levels(),
         }
-        let refused = self.check_content(publish, topic, properties);
+        let (delivery, retained) = (&self.shard.delivery, &self.shard.retained);
+        let refused = check_content(delivery, retained, publish, topic, properties);
         if let Err(reason) = refused
             && !self.is_repeated(publish)
         {
             // Acknowledged, which notifies 5.0 of it, and dropped.
-            self.shard.delivery.count_dropped(DropReason::Refused);
+            let why = match reason {
+                ReasonCode::QuotaExceeded if self.shard.delivery.is_memory_full() => DropReason::MemoryFull,
+                ReasonCode::QuotaExceeded => DropReason::Quota,
+                _ => DropReason::Refused,
+            };
+            self.shard.delivery.drop_for(self.session, topic, why);
             return self.acknowledge(publish, reason);
         }
-        if self.lacks_space(route, publish, topic) && !self.is_repeated(publish) {
+        let (delivery, routing) = (&self.shard.delivery, &self.shard.routing);
+        if lacks_space(delivery, routing, route, publish, topic) && !self.is_repeated(publish) {
             return self.refuse_or_defer_without_space(publish);
         }
         if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(publish) {
@@ -141,7 +168,7 @@ impl Handler<'_> {
             ..message_of(publish, Some(self.session))
         };
         let source = if publish.retain {
-            self.shard.delivery.access_of(self.session)
+            self.shard.delivery.clients.access_of(self.session)
         } else {
             acl::Access::default()
         };
@@ -158,7 +185,8 @@ impl Handler<'_> {
             work,
             ..
         } = &mut *self.shard;
-        let Some((connection, sessions)) = delivery.connection_and_sessions(self.slot) else {
+        let (connections, sessions) = delivery.clients.both();
+        let Some(connection) = connections.get_mut(self.slot) else {
             unreachable_state("a client whose connection is gone");
             return None;
         };
@@ -167,15 +195,26 @@ impl Handler<'_> {
         Some(route)
     }
 
+    /// Whether messages, with so many bytes together, cost more than the little that a client may use although the turn
+    /// is over: they have their turn later.
+    #[inline]
+    fn is_too_much(&self, route: RouteSlot, messages: u32, bytes: usize) -> bool {
+        let work = &self.shard.work;
+        work.is_meager() && {
+            let route = self.shard.routing.route(route);
+            route.is_some_and(|route| route.work_with_groups(messages, bytes) > work.left())
+        }
+    }
+
     /// Whether the client may publish to the topic of a route.
     #[inline]
     fn access_to(&mut self, route: RouteSlot, topic: &str) -> TopicAccess {
         let route = self.shard.routing.route(route);
         let access = route.map_or(TopicAccess::Denied, |route| route.access);
         let delivery = &mut self.shard.delivery;
-        let connection = delivery.connection(self.slot);
+        let connection = delivery.clients.connection(self.slot);
         let restricted = connection.is_none_or(|connection| connection.restricted);
-        if restricted && access == TopicAccess::Allowed && !delivery.may_write(self.session, topic) {
+        if restricted && access == TopicAccess::Allowed && !delivery.clients.may_write(self.session, topic) {
             return TopicAccess::Denied;
         }
         access
@@ -184,7 +223,7 @@ impl Handler<'_> {
     /// What a client may not publish at all ends its connection.
     fn may_publish(&mut self, publish: &Publish<'_>) -> bool {
         let settings = self.shard.settings();
-        let Some(listener) = self.shard.delivery.listener_of(self.slot) else {
+        let Some(listener) = self.shard.delivery.clients.listener_of(self.slot) else {
             unreachable_state("a client whose connection is gone");
             return false;
         };
@@ -204,47 +243,26 @@ impl Handler<'_> {
         true
     }
 
-    /// Why the broker does not take a message, though its client may publish there.
-    fn check_content(
-        &self,
-        publish: &Publish<'_>,
-        topic: &str,
-        properties: Properties<'_>,
-    ) -> Result<(), ReasonCode> {
-        let settings = self.shard.settings();
-        if publish.payload.len() > settings.payload_bytes_max as usize {
-            return Err(ReasonCode::ImplementationSpecificError);
-        }
-        if settings.check_payload_format && !is_as_indicated(properties, publish.payload) {
-            return Err(ReasonCode::PayloadFormatInvalid);
-        }
-        if publish.retain && self.shard.refuses_retained(topic, publish.payload) {
-            return Err(ReasonCode::QuotaExceeded);
-        }
-        Ok(())
-    }
-
     /// Logs, counts and acknowledges a PUBLISH whose topic is not for this client.
     #[cold]
     fn deny(&mut self, publish: &Publish<'_>, topic: &str) {
-        let delivery = &self.shard.delivery;
-        if let Some(client) = delivery.note_denied(self.session, Denied::Publish, topic) {
-            tracing::debug!(
-                "Denied PUBLISH from {client} (d{}, q{}, r{}, m{}, '{topic}', ... ({} bytes))",
-                u8::from(publish.dup),
-                publish.qos as u8,
-                u8::from(publish.retain),
-                publish.packet_identifier.map_or(0, PacketIdentifier::get),
-                publish.payload.len(),
-            );
-        }
+        let what = format_args!(
+            "(d{}, q{}, r{}, m{}, '{topic}', ... ({} bytes))",
+            u8::from(publish.dup),
+            publish.qos as u8,
+            u8::from(publish.retain),
+            publish.packet_identifier.map_or(0, PacketIdentifier::get),
+            publish.payload.len(),
+        );
+        let delivery = &mut self.shard.delivery;
+        delivery.note_denied(self.session, Denied::Publish, topic, what);
         self.acknowledge(publish, ReasonCode::NotAuthorized);
     }
 
     /// Whether a QoS 2 message was accepted already: a check that fails now passed then.
     #[cold]
     fn is_repeated(&self, publish: &Publish<'_>) -> bool {
-        let session = self.shard.delivery.session(Some(self.session));
+        let session = self.shard.delivery.clients.session(Some(self.session));
         let identifier = publish.packet_identifier.map(PacketIdentifier::get);
         publish.qos == QoS::ExactlyOnce
             && session
@@ -262,13 +280,19 @@ impl Handler<'_> {
         };
         let delivery = &mut self.shard.delivery;
         let version = delivery
+            .clients
             .connection(self.slot)
             .map(|connection| connection.version);
         let receive_max = match version {
             Some(ProtocolVersion::V5) => delivery.settings().inflight_messages_max,
             _ => limits::PACKET_IDENTIFIERS,
         };
-        match delivery.receive_exactly_once(self.session, identifier, receive_max) {
+        match delivery.clients.receive_exactly_once(
+            &mut delivery.journal,
+            self.session,
+            identifier,
+            receive_max,
+        ) {
             ExactlyOnceArrival::New => true,
             ExactlyOnceArrival::Again => {
                 self.acknowledge(publish, ReasonCode::Success);
@@ -305,6 +329,28 @@ impl Handler<'_> {
     fn refuse_levels(&mut self) {
         self.protocol_error(ReasonCode::TopicNameInvalid, "too many topic levels");
     }
+}
+
+/// Why the broker does not take a message of a client or an operator, though they may publish there.
+#[inline]
+pub(in crate::logic) fn check_content(
+    delivery: &Delivery,
+    retained: &RetainedMessages,
+    publish: &Publish<'_>,
+    topic: &str,
+    properties: Properties<'_>,
+) -> Result<(), ReasonCode> {
+    let settings = delivery.settings();
+    if publish.payload.len() > settings.payload_bytes_max as usize {
+        return Err(ReasonCode::ImplementationSpecificError);
+    }
+    if settings.check_payload_format && !is_as_indicated(properties, publish.payload) {
+        return Err(ReasonCode::PayloadFormatInvalid);
+    }
+    if publish.retain && retained.refuses(delivery, topic, publish.payload) {
+        return Err(ReasonCode::QuotaExceeded);
+    }
+    Ok(())
 }
 
 fn puback_reason(anybody: bool) -> ReasonCode {

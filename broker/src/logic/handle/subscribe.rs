@@ -13,15 +13,19 @@ use mqtt::property::Property;
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::log;
+use crate::logic::Shard;
 use crate::logic::counters::Denied;
+use crate::logic::delivery::Delivery;
+use crate::logic::filters_begun::{FILTERS_AT_ONCE, FiltersBegun};
 use crate::logic::handle::Handler;
-use crate::logic::handle::filters::{FILTERS_AT_ONCE, FiltersBegun, filter_work};
+use crate::logic::handle::filters::filter_work;
+use crate::logic::mount_point::mounted_filter;
 use crate::logic::reason_string;
-use crate::logic::retained::RetainedRequest;
-use crate::logic::routing::subscription::via::Via;
+use crate::logic::retained_note::RetainedRequest;
 use crate::logic::routing::subscription::{SessionPosition, Subscriber};
 use crate::logic::session::Session;
 use crate::logic::store::Record;
+use crate::logic::via::Via;
 
 /// One filter of a SUBSCRIBE with its options.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +62,8 @@ impl Handler<'_> {
                 return self.keep_unfinished(begun);
             }
             begun.bytes += SubscribeFilters::bytes_of(named);
-            let filter = self.shard.delivery.mounted_filter(self.slot, named);
+            let delivery = &self.shard.delivery;
+            let filter = mounted_filter(&delivery.clients, delivery.settings(), self.slot, named);
             let mut options = options;
             // As mosquitto does for what its own bridges subscribe to.
             options.no_local |= is_bridge;
@@ -89,12 +94,25 @@ impl Handler<'_> {
         }
         while let Some(request) = begun.requests.pop() {
             self.shard.work.spend(REQUEST_WORK);
-            self.shard.request_retained(self.session, request);
+            let Shard {
+                delivery,
+                retained,
+                outboxes,
+                ..
+            } = &mut *self.shard;
+            retained.request_retained(delivery, outboxes, self.session, request);
             if begun.requests.len() > FILTERS_AT_ONCE && self.shard.work.is_spent() {
                 return self.keep_unfinished(begun);
             }
         }
-        self.shard.walk_retained();
+        let Shard {
+            delivery,
+            routing,
+            retained,
+            outboxes,
+            ..
+        } = &mut *self.shard;
+        retained.walk(delivery, routing, outboxes);
         true
     }
 
@@ -109,13 +127,13 @@ impl Handler<'_> {
 
     /// Whether the client is a bridge of another broker.
     fn is_bridge(&mut self) -> bool {
-        let connection = self.shard.delivery.connection(self.slot);
+        let connection = self.shard.delivery.clients.connection(self.slot);
         let rare = connection.and_then(|connection| connection.rare.as_deref());
         rare.is_some_and(|rare| rare.is_bridge)
     }
 
     fn log_subscribed(&self, asked: &Asked<'_>) {
-        if let Some(session) = self.shard.delivery.session(self.session) {
+        if let Some(session) = self.shard.delivery.clients.session(self.session) {
             let client = &*session.client_identifier;
             tracing::info!(target: log::SUBSCRIBE, "{client} {} {}", asked.options.qos as u8, asked.filter);
         }
@@ -140,10 +158,11 @@ impl Handler<'_> {
     fn subscribe_alone(&mut self, asked: &Asked<'_>) -> Result<SubscribeOutcome, ReasonCode> {
         let session = self.session;
         let filter = self.shard.routing.find_or_insert(asked.filter);
-        let listed = self.shard.subscription_of(session, filter);
-        if listed.is_none()
-            && (self.is_full() || !self.shard.delivery.has_room_for_branches(session, asked.filter))
-        {
+        let listed = self
+            .shard
+            .routing
+            .subscription_of(&self.shard.delivery.clients, session, filter);
+        if listed.is_none() && !self.has_room_for(asked.filter) {
             self.shard.routing.drop_unused(filter);
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -155,10 +174,16 @@ impl Handler<'_> {
                 SubscribeOutcome::Replaced
             }
             None => {
-                let listed = self.shard.delivery.session(session);
+                let listed = self.shard.delivery.clients.session(session);
                 let listed_at = listed.map_or(0, |session| session.subscriptions.len());
                 let subscriber = subscriber(SessionPosition::from_index(listed_at));
-                self.shard.add_subscription(filter, asked.filter, subscriber);
+                let Shard {
+                    delivery,
+                    routing,
+                    outboxes,
+                    ..
+                } = &mut *self.shard;
+                routing.add_subscription(delivery, outboxes, filter, asked.filter, subscriber);
                 SubscribeOutcome::New
             }
         };
@@ -168,10 +193,11 @@ impl Handler<'_> {
     fn subscribe_shared(&mut self, asked: &Asked<'_>) -> Result<SubscribeOutcome, ReasonCode> {
         let session = self.session;
         let group = self.shard.routing.find_or_insert_group(asked.filter);
-        let listed_at = self.shard.share_of(session, group);
-        if listed_at.is_none()
-            && (self.is_full() || !self.shard.delivery.has_room_for_branches(session, asked.filter))
-        {
+        let listed_at = self
+            .shard
+            .routing
+            .share_of(&self.shard.delivery.clients, session, group);
+        if listed_at.is_none() && !self.has_room_for(asked.filter) {
             self.shard.routing.drop_unused_group(group);
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -183,18 +209,37 @@ impl Handler<'_> {
             .group(group)
             .map(|group| Arc::clone(&group.name));
         let via = Rc::new(via(asked, name));
+        let Shard {
+            delivery,
+            routing,
+            outboxes,
+            ..
+        } = &mut *self.shard;
         match listed_at {
-            Some(_) => self.shard.replace_member(group, subscriber, via),
-            None => self.shard.join_group(group, subscriber, via),
+            Some(_) => routing.replace_member(&delivery.clients, group, subscriber, via),
+            None => routing.join_group(delivery, outboxes, group, subscriber, via),
         }
         Ok(SubscribeOutcome::Shared)
+    }
+
+    /// Whether the session may have another subscription, to that filter.
+    fn has_room_for(&mut self, filter: &str) -> bool {
+        !self.is_full() && {
+            let clients = &mut self.shard.delivery.clients;
+            clients.has_room_for_branches(self.session, filter)
+        }
     }
 
     /// Whether the session has as many subscriptions as it may have, or the store no space for another one.
     fn is_full(&self) -> bool {
         let delivery = &self.shard.delivery;
-        let is_stored = || delivery.session(self.session).is_some_and(Session::is_stored);
-        delivery.subscriptions_of(self.session) >= self.shard.settings().subscriptions_max
+        let is_stored = || {
+            delivery
+                .clients
+                .session(self.session)
+                .is_some_and(Session::is_stored)
+        };
+        delivery.clients.subscriptions_of(self.session) >= self.shard.settings().subscriptions_max
             || (delivery.journal.is_full() && is_stored())
     }
 
@@ -204,32 +249,27 @@ impl Handler<'_> {
             options,
             identifier,
         } = asked;
-        self.shard
-            .delivery
-            .record(self.session, |session| Record::Subscribed {
-                session,
-                filter,
-                options: options.to_byte(ProtocolVersion::V5),
-                identifier: identifier.unwrap_or(0),
-            });
+        let Delivery { clients, journal, .. } = &mut self.shard.delivery;
+        clients.record(journal, self.session, |session| Record::Subscribed {
+            session,
+            filter,
+            options: options.to_byte(ProtocolVersion::V5),
+            identifier: identifier.unwrap_or(0),
+        });
     }
 
     /// Logs and counts a Topic Filter that access rules deny.
     #[cold]
-    fn note_denied(&self, asked: &Asked<'_>) {
-        let delivery = &self.shard.delivery;
-        if let Some(client) = delivery.note_denied(self.session, Denied::Subscribe, asked.filter) {
-            tracing::debug!(
-                "Denied SUBSCRIBE from {client} (q{}, '{}')",
-                asked.options.qos as u8,
-                asked.filter,
-            );
-        }
+    fn note_denied(&mut self, asked: &Asked<'_>) {
+        let (filter, qos) = (asked.filter, asked.options.qos as u8);
+        let delivery = &mut self.shard.delivery;
+        let what = format_args!("(q{qos}, '{filter}')");
+        delivery.note_denied(self.session, Denied::Subscribe, filter, what);
     }
 
     /// A filter under which the client may not read anything is not worth a subscription.
     fn check_rights(&self, filter: &str) -> Result<(), ReasonCode> {
-        let session = self.shard.delivery.session(self.session);
+        let session = self.shard.delivery.clients.session(self.session);
         let rights = session.and_then(|session| session.rights());
         match rights {
             Some(rights) if !rights.access().may_subscribe(filter) => Err(ReasonCode::NotAuthorized),

@@ -10,8 +10,11 @@ use mqtt::frame::PacketType;
 use mqtt::packet::{Unsubscribe, UnsubscribeFilters};
 
 use crate::log;
+use crate::logic::Shard;
+use crate::logic::filters_begun::FiltersBegun;
 use crate::logic::handle::Handler;
-use crate::logic::handle::filters::{FiltersBegun, filter_work};
+use crate::logic::handle::filters::filter_work;
+use crate::logic::mount_point::mounted_filter;
 use crate::logic::reason_string;
 use crate::logic::store::Record;
 
@@ -32,7 +35,8 @@ impl Handler<'_> {
                 return self.keep_unfinished(begun);
             }
             begun.bytes += UnsubscribeFilters::bytes_of(named);
-            let filter = self.shard.delivery.mounted_filter(self.slot, named);
+            let delivery = &self.shard.delivery;
+            let filter = mounted_filter(&delivery.clients, delivery.settings(), self.slot, named);
             self.shard
                 .work
                 .spend(filter_work(&filter, self.shard.outboxes.shards()));
@@ -55,25 +59,36 @@ impl Handler<'_> {
             return ReasonCode::NoSubscriptionExisted;
         }
         let delivery = &mut self.shard.delivery;
-        if let Some(session) = delivery.session(self.session) {
+        if let Some(session) = delivery.clients.session(self.session) {
             tracing::info!(target: log::UNSUBSCRIBE, "{} {filter}", session.client_identifier);
         }
-        delivery.record(self.session, |session| Record::Unsubscribed { session, filter });
+        delivery
+            .clients
+            .record(&mut delivery.journal, self.session, |session| {
+                Record::Unsubscribed { session, filter }
+            });
         ReasonCode::Success
     }
 
     /// Whether there was a subscription of that whole text.
     fn drop_named(&mut self, filter: &str) -> bool {
-        if let Some(group) = self.shard.routing.find_group(filter) {
-            let at = self.shard.share_of(self.session, group);
+        let Shard {
+            delivery,
+            routing,
+            outboxes,
+            ..
+        } = &mut *self.shard;
+        if let Some(group) = routing.find_group(filter) {
+            let at = routing.share_of(&delivery.clients, self.session, group);
             return at
-                .inspect(|&at| self.shard.leave_group(self.session, at))
+                .inspect(|&at| routing.leave_group(delivery, outboxes, self.session, at))
                 .is_some();
         }
-        let filter = self.shard.routing.find(filter);
-        let listed = filter.and_then(|filter| self.shard.subscription_of(self.session, filter));
+        let filter = routing.find(filter);
+        let listed =
+            filter.and_then(|filter| routing.subscription_of(&delivery.clients, self.session, filter));
         listed
-            .inspect(|&(at, _)| self.shard.drop_subscription(self.session, at))
+            .inspect(|&(at, _)| routing.drop_subscription(delivery, outboxes, self.session, at))
             .is_some()
     }
 }

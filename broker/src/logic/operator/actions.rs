@@ -1,61 +1,114 @@
 //! What an operator has done to clients and messages.
 //!
-//! Invariants: an action that finds nothing changes nothing. A message of an operator is under no access rules; the
-//! broker's own topics are not for it.
+//! Invariants: an action that finds nothing changes nothing. A message of an operator is under no access rules, and
+//! else passes what one of a client passes; the broker's own topics are not for it.
 
+use mqtt::packet::Publish;
 use mqtt::property::Properties;
 use mqtt::{QoS, ReasonCode};
 
 use crate::auth::acl;
 use crate::logic::Shard;
+use crate::logic::counters::DisconnectCause;
+use crate::logic::delivery::fan_out::message_of;
+use crate::logic::handle::no_space::lacks_space;
+use crate::logic::handle::publish::check_content;
 use crate::logic::message::{Message, Publisher};
+use crate::logic::operator::NotPublished;
 use crate::logic::retained::is_own_to_broker;
+use crate::logic::routing::route::TopicAccess;
 
 impl Shard {
     /// Whether there was a connection to be ended.
-    pub(super) fn disconnect_client(&mut self, client: &str, reason: ReasonCode) -> bool {
-        let session = self.delivery.sessions().find(client);
-        let connection = session.and_then(|session| self.delivery.link(session));
+    pub(super) fn disconnect_client(&mut self, client: &str, reason: ReasonCode, operator: &str) -> bool {
+        let session = self.delivery.clients.sessions().find(client);
+        let connection = session.and_then(|session| self.delivery.clients.link(session));
         let Some(connection) = connection else {
             return false;
         };
-        self.disconnect(connection, reason, "an operator disconnected it");
+        // Who it was is for operators, and not for the client.
+        let detail = format!("{operator}, with reason code {} ({reason})", reason as u8);
+        let why = "an operator disconnected it";
+        self.disconnect_with(connection, reason, why, DisconnectCause::Operator, &detail);
         true
     }
 
     /// Whether there was a session to be ended.
-    pub(super) fn end_session_of(&mut self, client: &str) -> bool {
-        let Some(session) = self.delivery.sessions().find(client) else {
+    pub(super) fn end_session_of(&mut self, client: &str, operator: &str) -> bool {
+        let Some(session) = self.delivery.clients.sessions().find(client) else {
             return false;
         };
-        if self.delivery.link(session).is_some() {
-            self.delivery.set_expiry(session, 0);
-            return self.disconnect_client(client, ReasonCode::AdministrativeAction);
+        if self.delivery.clients.link(session).is_some() {
+            self.delivery
+                .clients
+                .set_expiry(&mut self.delivery.journal, session, 0);
+            return self.disconnect_client(client, ReasonCode::AdministrativeAction, operator);
         }
         self.end_session(session);
         true
     }
 
-    /// Whether the message was published: not to the broker's own topics, and not if there is no room to retain it.
+    /// Whether there was a retained message to be deleted.
+    pub(super) fn delete_retained(&mut self, topic: &str) -> bool {
+        self.retained.get(topic).is_some()
+            && self
+                .publish_checked(&published(topic, &[], QoS::AtMostOnce, true))
+                .is_ok()
+    }
+
+    /// Publishes a message of the operator, which passes the checks that one of a client passes.
     pub(super) fn publish_for_operator(
         &mut self,
         topic: &str,
         payload: &[u8],
         qos: QoS,
         retain: bool,
-    ) -> bool {
-        if is_own_to_broker(topic) || retain && self.refuses_retained(topic, payload) {
-            return false;
+    ) -> Result<(), NotPublished> {
+        if retain && !self.settings().retain_available {
+            return Err(NotPublished::NoRetained);
+        }
+        self.publish_checked(&published(topic, payload, qos, retain))
+    }
+
+    fn publish_checked(&mut self, publish: &Publish<'_>) -> Result<(), NotPublished> {
+        let topic = publish.topic;
+        if is_own_to_broker(topic) {
+            return Err(NotPublished::OwnToBroker);
+        }
+        let sessions = self.delivery.clients.sessions();
+        let route = self.routing.resolve_whole(topic, sessions, &mut self.work);
+        match self.routing.route(route).map(|route| route.access) {
+            Some(TopicAccess::Allowed) => {}
+            Some(TopicAccess::TooDeep) => return Err(NotPublished::TooDeep),
+            Some(TopicAccess::Denied) | None => return Err(NotPublished::OwnToBroker),
+        }
+        check_content(&self.delivery, &self.retained, publish, topic, Properties::EMPTY).map_err(
+            |reason| match reason {
+                ReasonCode::ImplementationSpecificError => NotPublished::TooLarge,
+                _ => NotPublished::NoRoom,
+            },
+        )?;
+        if lacks_space(&self.delivery, &self.routing, route, publish, topic) {
+            return Err(NotPublished::NoRoom);
         }
         let message = Message {
-            topic,
-            qos,
-            retain,
-            properties: Properties::EMPTY,
-            payload,
             publisher: Publisher::REMOTE,
+            ..message_of(publish, None)
         };
-        self.publish(&message, &acl::Access::default());
-        true
+        self.publish_to_route(route, message, None, &acl::Access::default());
+        Ok(())
+    }
+}
+
+/// The packet that a client would have sent.
+fn published<'a>(topic: &'a str, payload: &'a [u8], qos: QoS, retain: bool) -> Publish<'a> {
+    Publish {
+        dup: false,
+        qos,
+        retain,
+        topic,
+        packet_identifier: None,
+        properties: Properties::EMPTY,
+        payload,
     }
 }

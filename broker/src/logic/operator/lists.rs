@@ -6,41 +6,52 @@ use mqtt::ProtocolVersion;
 
 use super::{ConnectionEntry, ListPart, ListPlace, Listed, RetainedEntry, SessionEntry, SubscriptionEntry};
 use crate::limits;
-use crate::logic::Shard;
-use crate::logic::flow::client::State;
+use crate::logic::clients::Clients;
+use crate::logic::consumer::State;
+use crate::logic::retained::RetainedMessages;
+use crate::logic::routing::Routing;
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::slots::Slot;
+use crate::time::Timestamp;
+use crate::turn::WorkBudget;
 
-impl Shard {
-    pub(super) fn list_sessions(&mut self, part: ListPart) -> Listed<SessionEntry> {
+impl Clients {
+    /// The sessions of a part.
+    pub(super) fn list_sessions(
+        &self,
+        now: Timestamp,
+        work: &mut WorkBudget,
+        part: ListPart,
+    ) -> Listed<SessionEntry> {
         let mut listed = Listed {
             entries: Vec::new(),
             next: None,
         };
         let mut looked_at = 0;
-        for (slot, session) in self.delivery.sessions().iter_from(part.from.slot) {
+        for (slot, session) in self.sessions().iter_from(part.from.slot) {
             if listed.entries.len() >= part.entries_max || looked_at >= limits::LIST_PLACES_MAX {
                 listed.next = Some(place(slot, 0));
                 break;
             }
             looked_at += 1;
-            listed.entries.push(self.session_entry(slot, session));
+            listed.entries.push(self.session_entry(slot, session, now));
         }
-        self.work.spend(looked_at as u64);
+        work.spend(looked_at as u64);
         listed
     }
 
-    pub(super) fn list_session(&self, client_identifier: &str) -> Listed<SessionEntry> {
-        let slot = self.delivery.sessions().find(client_identifier);
-        let entry = slot.and_then(|slot| Some(self.session_entry(slot, self.delivery.session(slot)?)));
+    /// The session of that client alone.
+    pub(super) fn list_session(&self, now: Timestamp, client_identifier: &str) -> Listed<SessionEntry> {
+        let slot = self.sessions().find(client_identifier);
+        let entry = slot.and_then(|slot| Some(self.session_entry(slot, self.session(slot)?, now)));
         Listed {
             entries: entry.into_iter().collect(),
             next: None,
         }
     }
 
-    fn session_entry(&self, slot: SessionSlot, session: &Session) -> SessionEntry {
-        let connection = self.delivery.connections().get(self.delivery.link(slot));
+    fn session_entry(&self, slot: SessionSlot, session: &Session, now: Timestamp) -> SessionEntry {
+        let connection = self.connections().get(self.link(slot));
         let connection = connection.map(|connection| ConnectionEntry {
             protocol_level: match connection.version {
                 ProtocolVersion::V3_1 => 3,
@@ -56,9 +67,7 @@ impl Shard {
         SessionEntry {
             client_identifier: session.client_identifier.clone(),
             user: session.user().map(Into::into),
-            away_s: connection
-                .is_none()
-                .then(|| self.now.since_s(session.disconnected_at)),
+            away_s: connection.is_none().then(|| now.since_s(session.disconnected_at)),
             connection,
             expiry_s: session.expiry_s,
             subscriptions: session.subscriptions.len() + session.shares().len(),
@@ -67,9 +76,14 @@ impl Shard {
             inflight: session.inflight.outstanding(),
         }
     }
+}
 
+impl Routing {
+    /// The subscriptions of a part, or of that client alone.
     pub(super) fn list_subscriptions(
-        &mut self,
+        &self,
+        clients: &Clients,
+        work: &mut WorkBudget,
         part: ListPart,
         client: Option<&str>,
     ) -> Listed<SubscriptionEntry> {
@@ -77,7 +91,7 @@ impl Shard {
             entries: Vec::new(),
             next: None,
         };
-        let sessions = self.delivery.sessions();
+        let sessions = clients.sessions();
         let only = client.map(|client| sessions.find(client));
         let from = match only {
             Some(None) => return listed,
@@ -108,7 +122,7 @@ impl Shard {
                 break;
             }
         }
-        self.work.spend(looked_at as u64);
+        work.spend(looked_at as u64);
         listed
     }
 
@@ -121,17 +135,14 @@ impl Shard {
     ) -> Option<SubscriptionEntry> {
         let (filter, qos) = match session.subscriptions.get(at) {
             Some(listed) => {
-                let subscribers = self.routing.subscribers(listed.filter);
+                let subscribers = self.subscribers(listed.filter);
                 let own = subscribers.get(listed.position.index());
                 let own = own.filter(|subscriber| subscriber.session == slot);
-                (
-                    self.routing.name(listed.filter)?,
-                    own.map(|subscriber| subscriber.qos()),
-                )
+                (self.name(listed.filter)?, own.map(|subscriber| subscriber.qos()))
             }
             None => {
                 let listed = session.shares().get(at - session.subscriptions.len())?;
-                (&*self.routing.group(listed.group)?.name, None)
+                (&*self.group(listed.group)?.name, None)
             }
         };
         Some(SubscriptionEntry {
@@ -140,30 +151,48 @@ impl Shard {
             qos,
         })
     }
+}
 
-    pub(super) fn list_retained(&mut self, part: ListPart) -> Listed<RetainedEntry> {
+impl RetainedMessages {
+    /// The messages of a part, with their payloads if these are wanted.
+    pub(super) fn list(
+        &self,
+        work: &mut WorkBudget,
+        part: ListPart,
+        payloads: bool,
+    ) -> Listed<RetainedEntry> {
         let mut listed = Listed {
             entries: Vec::new(),
             next: None,
         };
-        let mut looked_at = 0;
-        for (slot, message) in self.retained.messages_from(part.from.slot) {
-            if listed.entries.len() >= part.entries_max || looked_at >= limits::LIST_PLACES_MAX {
+        let (mut looked_at, mut bytes) = (0, 0);
+        for (slot, message) in self.messages_from(part.from.slot) {
+            if listed.entries.len() >= part.entries_max
+                || looked_at >= limits::LIST_PLACES_MAX
+                || bytes >= limits::LIST_PAYLOAD_BYTES_MAX
+            {
                 listed.next = Some(ListPlace { slot, entry: 0 });
                 break;
             }
             looked_at += 1;
+            if payloads {
+                bytes += message.map_or(0, |message| message.payload().len());
+            }
             let entry = message.map(|message| RetainedEntry {
+                payload: payloads.then(|| message.payload().into()),
                 topic: message.topic().into(),
                 qos: message.qos(),
                 payload_bytes: message.payload().len(),
             });
             listed.entries.extend(entry);
         }
-        self.work.spend(looked_at as u64);
+        work.spend(looked_at as u64 + bytes as u64 / LISTED_BYTES);
         listed
     }
 }
+
+/// Payload bytes that are copied for about one unit of work.
+const LISTED_BYTES: u64 = 1024;
 
 fn place(slot: SessionSlot, entry: u32) -> ListPlace {
     ListPlace {

@@ -1,18 +1,23 @@
 //! What an operator asks of a shard while it serves clients: lists, and a few actions.
 //!
-//! `lists.rs` makes the lists, `actions.rs` does the rest.
+//! `lists.rs` makes the lists, `client_times.rs` knows who costs the most, `actions.rs` does the rest.
 //!
 //! Invariants: one question costs a bounded amount of work. A list is given in parts: each looks at a bounded number of
 //! places and says where the next part begins, so a shard is never held up by a long list. What is there from the
-//! first part to the last one is in the list once; what comes or goes meanwhile may be missing. No payload, password or
-//! property is in an answer.
+//! first part to the last one is in the list once; what comes or goes meanwhile may be missing. No password or property
+//! is in an answer, and no payload that was not asked for.
 
 mod actions;
+mod client_times;
 mod lists;
+
+use std::ops::Range;
 
 use mqtt::{QoS, ReasonCode};
 
-use crate::logic::Shard;
+pub use self::client_times::ClientTimes;
+
+use crate::logic::{Shard, SysFigures};
 use crate::time::Timestamp;
 
 /// A question, or something to be done.
@@ -30,16 +35,32 @@ pub enum Question {
         client: Option<Box<str>>,
     },
     /// Retained messages that the shard owns.
-    Retained(ListPart),
+    Retained {
+        /// Which part of the list.
+        part: ListPart,
+        /// Whether the payloads are wanted too.
+        payloads: bool,
+    },
+    /// So many clients that cost the most CPU time in these seconds.
+    Busiest(usize, MeasuredSeconds),
+    /// The figures of `$SYS`, which shard 0 has.
+    System,
     /// End the connection of a client.
     Disconnect {
-        /// The identifier of the client.
+        /// What the client calls itself.
         client: Box<str>,
         /// What a client of 5.0 is notified of.
         reason: ReasonCode,
+        /// Who asks for it.
+        operator: Box<str>,
     },
     /// End the session of a client, and its connection.
-    EndSession(Box<str>),
+    EndSession {
+        /// What the client calls itself.
+        client: Box<str>,
+        /// Who asks for it.
+        operator: Box<str>,
+    },
     /// Publish a message of the operator.
     Publish {
         /// A Topic Name that is not the broker's own.
@@ -51,6 +72,8 @@ pub enum Question {
         /// It is retained; without payload the retained message is deleted.
         retain: bool,
     },
+    /// Delete the retained message of a topic that the shard owns.
+    DeleteRetained(Box<str>),
 }
 
 /// A part of a list: where it begins, and how many entries it has at most.
@@ -80,8 +103,34 @@ pub enum Answer {
     Subscriptions(Listed<SubscriptionEntry>),
     /// The answer to [`Question::Retained`].
     Retained(Listed<RetainedEntry>),
+    /// The answer to [`Question::Busiest`].
+    Busiest(BusyClients),
+    /// The answer to [`Question::System`].
+    System(SysFigures),
+    /// The answer to [`Question::Publish`].
+    Published(Result<(), NotPublished>),
     /// Whether there was what something was to be done with.
     Done(bool),
+}
+
+/// Why a message of an operator was not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPublished {
+    /// Nobody else may publish there.
+    #[error("the topic is the broker's own: nobody else may change it")]
+    OwnToBroker,
+    /// The topic has more slashes than `topic_levels_max`.
+    #[error("topic: too many topic levels: a shorter one is needed, or a higher topic_levels_max")]
+    TooDeep,
+    /// It is to be retained, and `retain_available` is false.
+    #[error("retain: retained messages are not available: retain_available is false")]
+    NoRetained,
+    /// The payload is above `message_size_limit`.
+    #[error("payload: more bytes than message_size_limit allows")]
+    TooLarge,
+    /// A limit of memory, of the disk or of retained messages is reached.
+    #[error("the message was not published: there is no room to keep it")]
+    NoRoom,
 }
 
 /// A part of a list.
@@ -144,7 +193,7 @@ pub struct SubscriptionEntry {
     pub qos: Option<QoS>,
 }
 
-/// A retained message, without its payload.
+/// A retained message, with its payload if that is wanted.
 #[derive(Clone, Debug)]
 pub struct RetainedEntry {
     /// The topic that it is retained for.
@@ -153,6 +202,66 @@ pub struct RetainedEntry {
     pub qos: QoS,
     /// How long its payload is.
     pub payload_bytes: usize,
+    /// The payload, if it is wanted.
+    pub payload: Option<Box<[u8]>>,
+}
+
+/// Seconds of a measurement that are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeasuredSeconds {
+    /// When the measurement began.
+    pub since: Timestamp,
+    /// The number of the first one.
+    pub first: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl MeasuredSeconds {
+    /// The last `most` of those that are over.
+    #[must_use]
+    pub fn last(since: Timestamp, now: Timestamp, most: u64) -> Self {
+        let over = now.since_s(since);
+        let count = over.min(most);
+        let first = over - count;
+        Self { since, first, count }
+    }
+
+    /// When the first one began.
+    #[must_use]
+    pub fn begin(self) -> Timestamp {
+        self.since.plus_s(self.first)
+    }
+
+    /// When the last one ended.
+    #[must_use]
+    pub fn end(self) -> Timestamp {
+        self.since.plus_s(self.first + self.count)
+    }
+
+    fn numbers(self) -> Range<u64> {
+        self.first..self.first + self.count
+    }
+}
+
+/// Clients that cost the most, the most first; nothing if it is not measured.
+#[derive(Clone, Debug, Default)]
+pub struct BusyClients {
+    /// The clients that are still connected.
+    pub clients: Vec<BusyClient>,
+    /// CPU time that all clients of the shard cost together.
+    pub cpu_ns: u64,
+}
+
+/// A client, and what it costs.
+#[derive(Clone, Debug)]
+pub struct BusyClient {
+    /// What the client calls itself.
+    pub client_identifier: Box<str>,
+    /// The user, where it was proved.
+    pub user: Option<Box<str>>,
+    /// Its CPU time in those seconds.
+    pub cpu_ns: u64,
 }
 
 impl Shard {
@@ -160,21 +269,34 @@ impl Shard {
     pub fn operate(&mut self, now: Timestamp, question: &Question) -> Answer {
         self.begin(now);
         self.delivery.journal.begin_packet();
+        let (clients, work) = (&self.delivery.clients, &mut self.work);
         match question {
-            Question::Sessions(part) => Answer::Sessions(self.list_sessions(*part)),
-            Question::Session(client) => Answer::Sessions(self.list_session(client)),
-            Question::Subscriptions { part, client } => {
-                Answer::Subscriptions(self.list_subscriptions(*part, client.as_deref()))
+            Question::Sessions(part) => Answer::Sessions(clients.list_sessions(now, work, *part)),
+            Question::Session(client) => Answer::Sessions(clients.list_session(now, client)),
+            Question::Subscriptions { part, client } => Answer::Subscriptions(
+                self.routing
+                    .list_subscriptions(clients, work, *part, client.as_deref()),
+            ),
+            Question::Retained { part, payloads } => {
+                Answer::Retained(self.retained.list(work, *part, *payloads))
             }
-            Question::Retained(part) => Answer::Retained(self.list_retained(*part)),
-            Question::Disconnect { client, reason } => Answer::Done(self.disconnect_client(client, *reason)),
-            Question::EndSession(client) => Answer::Done(self.end_session_of(client)),
+            Question::Busiest(count, asked) => {
+                Answer::Busiest(self.client_times.busiest(clients, work, *count, *asked))
+            }
+            Question::System => Answer::System(self.sys.figures(self.delivery.all_counters())),
+            Question::Disconnect {
+                client,
+                reason,
+                operator,
+            } => Answer::Done(self.disconnect_client(client, *reason, operator)),
+            Question::EndSession { client, operator } => Answer::Done(self.end_session_of(client, operator)),
             Question::Publish {
                 topic,
                 payload,
                 qos,
                 retain,
-            } => Answer::Done(self.publish_for_operator(topic, payload, *qos, *retain)),
+            } => Answer::Published(self.publish_for_operator(topic, payload, *qos, *retain)),
+            Question::DeleteRetained(topic) => Answer::Done(self.delete_retained(topic)),
         }
     }
 }

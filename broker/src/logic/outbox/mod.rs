@@ -21,13 +21,13 @@ use crate::auth::acl;
 use crate::limits;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, RawPacket};
-use crate::logic::retained::{RetainedChange, RetainedNote};
+use crate::logic::retained_note::{RetainedChange, RetainedNote};
 use crate::logic::routing::subscription::group::MemberCounts;
 use crate::logic::store::PublicationId;
 
 /// The outboxes of a shard, in the order of the shards; its own stays empty.
 #[derive(Debug)]
-pub(super) struct Outboxes {
+pub struct Outboxes {
     index: u16,
     outboxes: Vec<Outbox>,
     spare: Vec<Batch>,
@@ -91,7 +91,7 @@ impl Outboxes {
 
     /// From now on a batch for that shard counts as `cost` for each [`COST_BASE`] units of what it is known to cost:
     /// how many subscribers a message has there is known there alone. The more it costs, the less is in a batch.
-    pub(super) fn set_cost(&mut self, shard: u16, cost: u64) {
+    pub fn set_cost(&mut self, shard: u16, cost: u64) {
         if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
             outbox.cost = cost.clamp(COST_BASE, COST_MAX);
         }
@@ -222,9 +222,15 @@ impl Outboxes {
     }
 
     /// Whether there is a batch for a shard.
-    pub(super) fn has_batch(&self, shard: u16) -> bool {
+    #[must_use]
+    pub fn has_batch(&self, shard: u16) -> bool {
         let outbox = self.outboxes.get(usize::from(shard));
         outbox.is_some_and(|outbox| outbox.len() > 0)
+    }
+
+    /// The shard whose outboxes these are.
+    pub(super) fn index(&self) -> u16 {
+        self.index
     }
 
     /// The number of shards, this one included.
@@ -232,8 +238,8 @@ impl Outboxes {
         u16::try_from(self.outboxes.len()).unwrap_or(u16::MAX)
     }
 
-    /// Takes a batch to be used again.
-    pub(super) fn recycle(&mut self, mut batch: Batch) {
+    /// Gives back a batch, whoever filled it: its memory is used again.
+    pub fn recycle(&mut self, mut batch: Batch) {
         if self.spare.len() < limits::BATCHES_SPARE_MAX {
             batch.clear();
             self.spare.push(batch);

@@ -5,42 +5,46 @@
 
 use super::{Owners, RequestId, RetainedChange, RetainedMessages, RetainedNote, is_own_to_broker};
 use crate::auth::acl;
-use crate::logic::Shard;
+use crate::logic::counters::ShardCounters;
+use crate::logic::delivery::Delivery;
 use crate::logic::delivery::journal::StoredPublication;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::outbox::Outboxes;
-use crate::logic::routing::route::RouteSlot;
+use crate::logic::routing::Routing;
+use crate::logic::timer::Timers;
+use crate::turn::WorkBudget;
 
-impl Shard {
+impl RetainedMessages {
     /// A message with RETAIN: to the owner of its topic, and to the other shards with interest. Returns it, to be
     /// given to the subscribers here, with its number.
     pub(in crate::logic) fn retain(
         &mut self,
-        route: RouteSlot,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        timers: &mut Timers,
+        interested: &[u16],
         message: &Message<'_>,
         source: &acl::Access,
     ) -> StoredPublication {
-        self.delivery.begin_message();
-        let stored = self.delivery.stored_copy(message);
-        let ticket = self.retained.draw_ticket(&stored, self.delivery.all_counters());
-        let persists = self.delivery.journal.is_open() && self.delivery.settings().retained_persistence;
-        if persists && !is_own_to_broker(message.topic) {
-            self.delivery.journal.append_retained(&stored, ticket);
+        delivery.begin_message();
+        let stored = delivery.stored_copy(message);
+        let ticket = self.draw_ticket(&stored, delivery.all_counters());
+        if delivery.journal.is_open() && !is_own_to_broker(message.topic) {
+            let outlives = delivery.settings().retained_persistence;
+            delivery.journal.append_retained(&stored, ticket, outlives);
         }
-        let owner = self.retained.owner(message.topic);
-        let interested = self.routing.route(route).map_or(&[][..], |route| &route.shards);
-        let publication = self.delivery.record_publication(interested, &stored);
+        let owner = self.owner(message.topic);
+        let publication = delivery.journal.record_publication(interested, &stored);
         let change = RetainedChange {
             message: &stored,
             ticket,
             publication,
             source,
         };
-        self.take_change(owner, change);
-        let interested = self.routing.route(route).map_or(&[][..], |route| &route.shards);
-        let sent = self.outboxes.send_retained(interested, owner, change);
-        self.delivery.counters().batch_records_sent.add(sent);
+        self.take_change(delivery.counters(), timers, owner, change);
+        let sent = outboxes.send_retained(interested, owner, change);
+        delivery.counters().batch_records_sent.add(sent);
         StoredPublication {
             message: Some(stored),
             publication,
@@ -48,67 +52,78 @@ impl Shard {
     }
 
     /// Another shard published a message with RETAIN.
-    pub(in crate::logic) fn receive_retained(&mut self, change: RetainedChange<'_>) {
+    pub(in crate::logic) fn receive(
+        &mut self,
+        delivery: &mut Delivery,
+        routing: &mut Routing,
+        work: &mut WorkBudget,
+        timers: &mut Timers,
+        change: RetainedChange<'_>,
+    ) {
         let stored = change.message;
-        self.take_change(self.retained.owner(stored.topic()), change);
-        if self.delivery.counters().subscriptions.get() == 0 {
-            // What most shards only own is not worth a route.
-            self.delivery.begin_stored(stored);
-            self.delivery.begin_publication(change.publication);
-            self.delivery.note_delivered_to_all();
-            return;
-        }
+        self.take_change(delivery.counters(), timers, self.owner(stored.topic()), change);
+        // What most shards only own is not worth a route.
+        let has_subscriptions = delivery.counters().subscriptions.get() > 0;
         let mut properties = std::mem::take(&mut self.properties);
-        if let Some(message) = stored.at(self.now, &mut properties) {
-            let sessions = self.delivery.sessions();
-            let route = self
-                .routing
-                .resolve_whole(message.topic, sessions, &mut self.work);
-            if let Some(route) = self.routing.route(route) {
+        let now = delivery.now();
+        let message = if has_subscriptions {
+            stored.at(now, &mut properties)
+        } else {
+            None
+        };
+        if let Some(message) = message {
+            let sessions = delivery.clients.sessions();
+            let route = routing.resolve_whole(message.topic, sessions, work);
+            if let Some(route) = routing.route(route) {
                 let kept = StoredPublication {
                     message: Some(stored.clone()),
                     publication: change.publication,
                 };
-                self.delivery.fan_out(route, &message, kept);
+                delivery.fan_out(route, &message, kept);
             }
         } else {
-            self.delivery.begin_stored(stored);
-            self.delivery.begin_publication(change.publication);
-            self.delivery.note_delivered_to_all();
+            delivery.begin_stored(stored);
+            delivery.journal.begin(change.publication);
+            delivery.note_delivered_to_all();
         }
         self.properties = properties;
     }
 
     /// Another shard's part in a request or a barrier.
-    pub(in crate::logic) fn receive_retained_note(&mut self, from: u16, note: &RetainedNote) {
-        let Self {
-            retained, outboxes, ..
-        } = self;
+    pub(in crate::logic) fn receive_note(
+        &mut self,
+        delivery: &mut Delivery,
+        routing: &Routing,
+        outboxes: &mut Outboxes,
+        from: u16,
+        note: &RetainedNote,
+    ) {
         match note {
-            RetainedNote::Barrier { number, to } => retained.pass_barrier_on(from, *number, *to, outboxes),
-            RetainedNote::Reached { of, number } => retained.barriers.reach(*of, from, *number),
+            RetainedNote::Barrier { number, to } => self.pass_barrier_on(from, *number, *to, outboxes),
+            RetainedNote::Reached { of, number } => self.barriers.reach(*of, from, *number),
             RetainedNote::Request { id, barrier, filter } => {
-                retained.walks.await_barrier(from, *barrier, *id, filter.clone());
+                self.walks.await_barrier(from, *barrier, *id, filter.clone());
             }
-            RetainedNote::Cancel(id) => retained.walks.cancel(from, *id),
+            RetainedNote::Cancel(id) => self.walks.cancel(from, *id),
             RetainedNote::Found { id, messages, done } => {
-                self.receive_matches(*id, messages.iter().cloned(), *done);
+                let messages = messages.iter().cloned();
+                self.receive_matches(delivery, routing, outboxes, *id, messages, *done);
             }
         }
     }
 
     /// Applies a change if this shard is the owner, and else remembers how new it is.
-    fn take_change(&mut self, owner: u16, change: RetainedChange<'_>) {
-        let Self {
-            retained,
-            delivery,
-            timers,
-            ..
-        } = self;
-        if owner != retained.me {
-            return retained.requests.published(change.message.topic(), change.ticket);
+    fn take_change(
+        &mut self,
+        counters: &ShardCounters,
+        timers: &mut Timers,
+        owner: u16,
+        change: RetainedChange<'_>,
+    ) {
+        if owner != self.me {
+            return self.requests.published(change.message.topic(), change.ticket);
         }
-        retained.apply(change, delivery.counters(), timers);
+        self.apply(change, counters, timers);
     }
 }
 

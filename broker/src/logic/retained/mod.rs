@@ -6,7 +6,7 @@
 //! *Which of two changes wins.* The owner takes its queues one after the other, so it may see a change before
 //! another one that it follows: by a client that had the PUBACK, or the message itself from a shard whose queue was
 //! faster. So the publisher's shard draws a ticket for each change from the owner's counter, which all shards share
-//! (`quota.rs`), and the latest ticket wins (`owned.rs`). Of a topic without a message the ticket is kept until
+//! ([`RetainedQuota`]), and the latest ticket wins (`owned.rs`). Of a topic without a message the ticket is kept until
 //! nothing older can come (`removed.rs`). No clock is asked, nobody else learns of a change, and nothing of it lives
 //! longer than a round between shards.
 //!
@@ -43,113 +43,33 @@ mod at_subscribe;
 mod barriers;
 mod exchange;
 mod owned;
-pub(in crate::logic) mod quota;
 mod removed;
 mod requests;
 mod walks;
 
-use std::sync::Arc;
+use mqtt::property::PropertiesBuf;
 
 use self::barriers::Barriers;
 use self::owned::OwnedMessages;
-pub(super) use self::quota::RetainedBounds;
-pub use self::quota::RetainedQuota;
-pub use self::requests::RequestId;
 use self::requests::Requests;
-pub(super) use self::requests::RetainedRequest;
 use self::walks::Walks;
 use super::counters::ShardCounters;
+use super::delivery::Delivery;
 use super::message::StoredMessage;
 use super::owner::owner_shard;
+use super::retained_note::{FoundMessage, RequestId, RetainedChange, RetainedNote};
+use super::retained_quota::{RetainedBounds, RetainedQuota, Ticket};
 use super::session::SessionSlot;
-use super::store::PublicationId;
 use super::timer::Timers;
 use super::topic_tree::NodeSlot;
 use crate::auth::acl::Access;
 use crate::time::Timestamp;
-
-/// Orders the changes of a topic: the later change has the higher one. All are equal where there is one shard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(u64);
-
-impl Ticket {
-    pub(super) fn to_u64(self) -> u64 {
-        self.0
-    }
-}
-
-/// A retained message that an owner found.
-#[derive(Clone, Debug)]
-pub struct FoundMessage {
-    ticket: Ticket,
-    message: StoredMessage,
-}
-
-/// A retained message is set, or deleted by one without payload.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RetainedChange<'a> {
-    pub(super) message: &'a StoredMessage,
-    pub(super) ticket: Ticket,
-    /// Its number, if the store keeps it for subscribers.
-    pub(super) publication: Option<PublicationId>,
-    /// What the publisher may do, for `check_retain_source`.
-    pub(super) source: &'a Access,
-}
 
 /// The shards that own the topics of a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owners {
     One(u16),
     All,
-}
-
-/// What shards send one another for requests.
-#[derive(Debug)]
-pub enum RetainedNote {
-    /// Asks the receiver to send [`Self::Reached`] behind all that it has sent until now.
-    Barrier {
-        /// The number among the sender's barriers.
-        number: u64,
-        /// To whom; to all but the sender if none.
-        to: Option<u16>,
-    },
-    /// The sender has got that barrier.
-    Reached {
-        /// The shard that set the barrier.
-        of: u16,
-        /// The number of the barrier among those of that shard.
-        number: u64,
-    },
-    /// Asks for the messages that match a filter.
-    Request {
-        /// The number of the request, which each answer repeats.
-        id: RequestId,
-        /// The sender's barrier that all others are to reach before.
-        barrier: u64,
-        /// The Topic Filter of the subscription, shared with the shard that asks.
-        filter: Arc<str>,
-    },
-    /// Nobody waits for the answer any more.
-    Cancel(RequestId),
-    /// A part of the answer to a request.
-    Found {
-        /// The request that is answered.
-        id: RequestId,
-        /// The messages that were found, in the order of the walk.
-        messages: Vec<FoundMessage>,
-        /// Whether this is the last part.
-        done: bool,
-    },
-}
-
-impl RetainedNote {
-    /// Messages that it carries: they count in a batch's room.
-    pub(super) fn found(&self) -> usize {
-        match self {
-            Self::Found { messages, .. } => messages.len(),
-            _ => 0,
-        }
-    }
 }
 
 /// What a shard has to do with retained messages: those that it owns, and its part in finding others'.
@@ -164,6 +84,8 @@ pub(super) struct RetainedMessages {
     barriers: Barriers,
     /// Whom the requests of this turn ask: a barrier is to be set behind them.
     asked: Option<Owners>,
+    /// Memory for the properties of a message that came.
+    properties: PropertiesBuf,
 }
 
 impl RetainedMessages {
@@ -177,6 +99,7 @@ impl RetainedMessages {
             walks: Walks::new(shards),
             barriers: Barriers::new(me, shards),
             asked: None,
+            properties: PropertiesBuf::new(),
         }
     }
 
@@ -206,8 +129,14 @@ impl RetainedMessages {
         })
     }
 
+    /// Whether there is no room for one more message.
+    pub(super) fn refuses(&self, delivery: &Delivery, topic: &str, payload: &[u8]) -> bool {
+        let counters = delivery.all_counters();
+        !payload.is_empty() && (delivery.is_memory_full() || self.is_full_for(topic, payload.len(), counters))
+    }
+
     /// Whether a message of so many payload bytes is one too many.
-    pub(super) fn is_full_for(&self, topic: &str, payload_bytes: usize, all: &[ShardCounters]) -> bool {
+    fn is_full_for(&self, topic: &str, payload_bytes: usize, all: &[ShardCounters]) -> bool {
         if !self.bounds.are_set() {
             return false;
         }
@@ -238,6 +167,27 @@ impl RetainedMessages {
         let applied = self.owned.apply(change, quota, timers);
         self.count(counters);
         applied
+    }
+
+    /// Takes what this shard owns of the messages that a store kept.
+    pub(super) fn restore(
+        &mut self,
+        messages: &[StoredMessage],
+        counters: &ShardCounters,
+        timers: &mut Timers,
+    ) {
+        let source = Access::default();
+        for message in messages {
+            if self.owner(message.topic()) == self.me {
+                let change = RetainedChange {
+                    message,
+                    ticket: Ticket::default(),
+                    publication: None,
+                    source: &source,
+                };
+                self.apply(change, counters, timers);
+            }
+        }
     }
 
     /// The timer of a node came up.
@@ -306,7 +256,8 @@ impl RetainedMessages {
 }
 
 /// Whether a topic is one of the broker's own, or a filter matches such ones alone.
-pub(in crate::logic) fn is_own_to_broker(topic: &str) -> bool {
+#[must_use]
+pub fn is_own_to_broker(topic: &str) -> bool {
     let rest = topic.strip_prefix("$SYS");
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
-use super::quota::RetainedQuota;
+use super::RetainedQuota;
 use super::removed::RemovedTopics;
 use super::{FoundMessage, RetainedChange, Ticket};
 use crate::auth::Policy;

@@ -11,32 +11,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
-use std::rc::Rc;
-use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use mqtt::QoS;
 
-use super::{FoundMessage, Owners, Ticket};
+use super::{FoundMessage, Owners, RequestId, Ticket};
 use crate::limits;
 use crate::logic::ids::SessionSlot;
-use crate::logic::routing::subscription::via::Via;
-
-/// Names a request among those of the shard that asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId {
-    pub(super) session: SessionSlot,
-    pub(super) number: u64,
-}
-
-/// A subscription whose retained messages are to be sent.
-#[derive(Clone, Debug)]
-pub(in crate::logic) struct RetainedRequest {
-    pub(in crate::logic) filter: Arc<str>,
-    pub(in crate::logic) qos: QoS,
-    pub(in crate::logic) no_local: bool,
-    pub(in crate::logic) via: Option<Rc<Via>>,
-}
+use crate::logic::retained_note::RetainedRequest;
 
 impl RetainedRequest {
     fn bytes(&self) -> usize {
@@ -185,6 +166,8 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
+    use mqtt::QoS;
+
     use super::*;
     use crate::logic::retained::tests::message;
 

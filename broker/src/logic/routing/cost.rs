@@ -3,7 +3,8 @@
 //! Invariants: none.
 
 use crate::limits;
-use crate::logic::routing::route::Route;
+use crate::logic::routing::Routing;
+use crate::logic::routing::route::{Route, RouteSlot};
 
 impl Route {
     /// About what a message of so many bytes on it costs this shard, in units of work.
@@ -13,15 +14,49 @@ impl Route {
         copies + copies.saturating_mul(bytes as u64) / limits::COPIED_BYTES
     }
 
+    /// About what messages with so many bytes together cost that this shard gives to its sessions and to groups.
+    #[inline]
+    pub(in crate::logic) fn work_with_groups(&self, messages: u32, bytes: usize) -> u64 {
+        let shared = self.groups.len() as u64 * u64::from(messages);
+        self.work(bytes) + shared * limits::GROUP_WORK
+    }
+
     /// About what finding it costs another shard.
     #[inline]
     pub(in crate::logic) fn nodes(&self) -> u64 {
         u64::from(self.nodes)
     }
 
-    /// Sessions of this shard that get a message on it; `None` if it is of another topic.
+    /// Sessions of this shard that got the last run packet by packet, as it takes for their form of it.
     #[inline]
-    pub(in crate::logic) fn copies(&self, topic: &str) -> Option<u64> {
-        (*self.topic == *topic).then_some(self.targets.len() as u64)
+    pub(in crate::logic) fn one_by_one(&self) -> u32 {
+        self.one_by_one
+    }
+
+    /// Bytes of messages that may be passed on together for so many units of work; `None` if it is of another topic.
+    #[inline]
+    pub(in crate::logic) fn run_bytes(&self, topic: &str, units: u64) -> Option<usize> {
+        if *self.topic != *topic {
+            return None;
+        }
+        let copies = (self.targets.len() as u64).max(1);
+        let mut bytes = units.saturating_mul(limits::COPIED_BYTES) / copies;
+        // Those that take each message by itself: these sessions, and groups.
+        let singly = u64::from(self.one_by_one) + self.groups.len() as u64;
+        let one_by_one = units
+            .saturating_mul(limits::PUBLISH_BYTES_MIN)
+            .checked_div(singly);
+        bytes = bytes.min(one_by_one.unwrap_or(u64::MAX));
+        Some(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+}
+
+impl Routing {
+    /// Notes how many sessions got a run packet by packet.
+    #[cold]
+    pub(in crate::logic) fn set_one_by_one(&mut self, route: RouteSlot, sessions: u32) {
+        if let Some(route) = self.routes.slots.get_mut(route) {
+            route.one_by_one = sessions;
+        }
     }
 }

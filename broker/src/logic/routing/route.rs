@@ -15,18 +15,14 @@ use mqtt::QoS;
 use mqtt::property::Property;
 
 use crate::limits;
+pub(in crate::logic) use crate::logic::ids::RouteSlot;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::group::GroupSlot;
-use crate::logic::routing::subscription::via::Via;
 use crate::logic::routing::subscription::{FilterSlot, Subscriber, Subscriptions, is_wildcard};
 use crate::logic::session::{SessionSlot, Sessions};
 use crate::logic::slots::{Slot, Slots, slot_type};
+use crate::logic::via::Via;
 use crate::turn::WorkBudget;
-
-slot_type! {
-    /// The place of a route in the cache.
-    pub(in crate::logic) struct RouteSlot
-}
 
 slot_type! {
     /// The place, from 1, of what a target's messages come by in [`Route::via`].
@@ -68,6 +64,8 @@ pub(in crate::logic) struct Route {
     via: Vec<Rc<Via>>,
     /// Nodes that were visited to find it: about what it costs each shard that gets its messages.
     pub(super) nodes: u32,
+    /// Sessions that got the last run packet by packet.
+    pub(super) one_by_one: u32,
 }
 
 impl Route {
@@ -86,7 +84,7 @@ impl Route {
 
 #[derive(Debug)]
 pub(in crate::logic) struct Routes {
-    slots: Slots<RouteSlot, Route>,
+    pub(super) slots: Slots<RouteSlot, Route>,
     by_topic: HashTable<RouteSlot>,
     hasher: FixedState,
     epoch: u64,

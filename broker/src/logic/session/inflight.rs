@@ -12,7 +12,7 @@ use mqtt::{PacketIdentifier, QoS};
 
 use crate::limits;
 use crate::logic::message::StoredMessage;
-use crate::logic::routing::subscription::via::Via;
+use crate::logic::via::Via;
 
 /// What is awaited from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

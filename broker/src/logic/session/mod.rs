@@ -1,14 +1,15 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
-//! `inflight.rs` has the messages in flight, `queue.rs` those that wait, `stored.rs` what a store knows of a session,
-//! `stored_queue.rs` what waits in the store alone, `rights.rs` what the client may do, `will.rs` its Will,
-//! `branches.rs` what its filters cost a walk, `ends.rs` sessions that end over several turns.
+//! `inflight.rs` has the messages in flight, `queue.rs` those that wait (in a `block_queue.rs`), `stored.rs` what a
+//! store knows of a session, `stored_queue.rs` what waits in the store alone, `rights.rs` what the client may do,
+//! `will.rs` its Will, `branches.rs` what its filters cost a walk, `ends.rs` sessions that end over several turns.
 //!
 //! Invariants: a client identifier has one session at most, always in the same shard, so a takeover is local. The link
 //! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for each
 //! filter the session's position in the filter's list, and `shares` the same for groups; the code that moves an entry
 //! there updates the session.
 
+mod block_queue;
 mod branches;
 mod ends;
 pub(super) mod inflight;
@@ -32,8 +33,7 @@ use crate::auth::Policy;
 use crate::auth::acl::Access;
 use crate::logic::ids::ConnectionSlot;
 pub(super) use crate::logic::ids::SessionSlot;
-use crate::logic::routing::subscription::group::GroupSlot;
-use crate::logic::routing::subscription::{FilterSlot, Position, SessionPosition};
+use crate::logic::ids::{FilterSlot, GroupSlot, Position, SessionPosition};
 use crate::logic::slots::{Slot, Slots};
 use crate::time::Timestamp;
 

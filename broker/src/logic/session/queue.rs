@@ -7,7 +7,6 @@
 //! ([`crate::limits::RETAINED_WAITING_MAX`]); they are shared, so each costs its entry only. Both kinds are in one
 //! order. Of a long queue that a store has, only the front is in memory (`stored_queue.rs`).
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use mqtt::QoS;
@@ -15,8 +14,10 @@ use mqtt::property::Properties;
 
 use crate::limits;
 use crate::logic::message::StoredMessage;
-use crate::logic::routing::subscription::via::Via;
+use crate::logic::session::block_queue::BlockQueue;
 use crate::logic::session::stored_queue::{Loaded, StoredQueue};
+use crate::logic::via::Via;
+use crate::settings::Settings;
 
 /// A message that waits, as it is to be delivered.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub(in crate::logic) struct Queued {
 /// The queue of one session.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Queue {
-    pub(super) entries: VecDeque<Queued>,
+    pub(super) entries: BlockQueue<Queued>,
     /// What is in the store alone, before, between and behind the entries.
     pub(super) stored: StoredQueue,
     /// Published messages and their bytes: what the settings bound.
@@ -57,9 +58,20 @@ pub(in crate::logic) struct Bounds {
     pub(in crate::logic) bytes_max: u64,
 }
 
+impl Bounds {
+    /// The bounds of these settings.
+    pub(in crate::logic) fn of(settings: &Settings) -> Self {
+        Self {
+            messages_max: settings.queued_messages_max,
+            bytes_max: settings.queued_bytes_max,
+        }
+    }
+}
+
 impl Queue {
     /// Takes the message in, beyond the bounds as long as that costs no more than `overrun_bytes_max`; false if it
     /// does not fit and is dropped. If a store has it and so much is in memory already, it stays in the store alone.
+    #[inline(always)]
     pub(in crate::logic) fn push(
         &mut self,
         mut queued: Queued,
@@ -121,6 +133,7 @@ impl Queue {
     }
 
     /// The first one that is in memory; others may be in the store before it.
+    #[inline(always)]
     pub(in crate::logic) fn pop(&mut self) -> Option<Queued> {
         let queued = self.entries.pop_front()?;
         if queued.retained {
@@ -144,7 +157,7 @@ impl Queue {
             let via = queued.via.filter(|via| via.group.is_some())?;
             Some((queued.message, via))
         };
-        self.entries.into_iter().filter_map(of_group)
+        self.entries.into_entries().filter_map(of_group)
     }
 
     pub(in crate::logic) fn is_empty(&self) -> bool {

@@ -5,8 +5,10 @@
 //! over; a new connection of the session discards it [MQTT-3.1.3-9].
 
 use crate::auth::acl::Access;
+use crate::limits;
 use crate::logic::message::StoredMessage;
-use crate::logic::session::{Session, SessionSlot, Sessions};
+use crate::logic::session::{Session, Sessions};
+use crate::logic::slots::Slot as _;
 
 /// A Will that may be published.
 #[derive(Debug)]
@@ -38,19 +40,24 @@ impl Session {
 }
 
 impl Sessions {
-    /// The Wills that are due when the broker ends: all, but for those with a delay that the store keeps.
-    pub(in crate::logic) fn take_due_wills(&mut self) -> Vec<Will> {
+    /// The next Will, from that slot on, that is due when the broker ends: all are, but for those with a delay that the
+    /// store keeps. Looks at a bounded number of sessions; also returns the last one, or none if there are no more.
+    pub(in crate::logic) fn take_due_will(&mut self, from: u32) -> (Option<Box<Will>>, Option<u32>) {
         let is_due = |session: &Session| {
             let will = session.will();
             will.is_some_and(|will| {
                 will.delay_s == 0 || !session.outlives_connection() || !session.is_stored()
             })
         };
-        let due = self.slots.iter().filter(|(_, session)| is_due(session));
-        let due: Vec<SessionSlot> = due.map(|(slot, _)| slot).collect();
-        let wills = due
-            .into_iter()
-            .filter_map(|slot| Some(*self.get_mut(slot)?.take_will()?));
-        wills.collect()
+        let (mut last, mut found) = (None, None);
+        for (slot, session) in self.slots.iter_from(from).take(limits::SESSIONS_LOOKED_AT_MAX) {
+            last = Some(slot.number().get());
+            if is_due(session) {
+                found = Some(slot);
+                break;
+            }
+        }
+        let will = self.get_mut(found).and_then(Session::take_will);
+        (will, last)
     }
 }

@@ -1,31 +1,34 @@
 //! Members of groups: how they join and leave, and when they are busy.
 //!
 //! Invariants: a session without a connection is away in all of its groups and never ready. When the reason for which
-//! its groups count it as busy ends, [`Shard::offer_again`] is called. A change of this shard's counts is announced to
-//! the others before anything else leaves the shard in that turn.
+//! its groups count it as busy ends, [`Routing::offer_again`] is called. A change of this shard's counts is announced
+//! to the others before anything else leaves the shard in that turn.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::logic::Shard;
+use crate::logic::clients::Clients;
 use crate::logic::connection::ConnectionSlot;
+use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
+use crate::logic::outbox::Outboxes;
 use crate::logic::routing::Routing;
 use crate::logic::routing::subscription::group::{GroupSlot, Member, MemberCounts, Standing};
-use crate::logic::routing::subscription::via::Via;
 use crate::logic::routing::subscription::{Position, SessionPosition, Subscriber};
 use crate::logic::session::{ListedShare, SessionSlot, Sessions};
 use crate::logic::session_subscriptions::forget_branches;
+use crate::logic::via::Via;
 
-impl Shard {
+impl Routing {
     /// The place of a group in the list of a session: looked for in the shorter of their two lists.
     pub(in crate::logic) fn share_of(
         &self,
+        clients: &Clients,
         session: SessionSlot,
         group: GroupSlot,
     ) -> Option<SessionPosition> {
-        let members = self.routing.group(group)?.members();
-        let shares = self.delivery.session(session)?.shares();
+        let members = self.group(group)?.members();
+        let shares = clients.session(session)?.shares();
         if shares.len() <= members.len() {
             let at = shares.iter().position(|listed| listed.group == group)?;
             return Some(SessionPosition::from_index(at));
@@ -39,13 +42,15 @@ impl Shard {
     /// A session that is connected joins a group that it is not in.
     pub(in crate::logic) fn join_group(
         &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
         group: GroupSlot,
         mut subscriber: Subscriber,
         via: Rc<Via>,
     ) {
         let (Some(session), Some(joined)) = (
-            self.delivery.session_mut(subscriber.session),
-            self.routing.group_mut(group),
+            delivery.clients.session_mut(subscriber.session),
+            self.group_mut(group),
         ) else {
             return unreachable_state("a session or a group that is gone");
         };
@@ -54,24 +59,25 @@ impl Shard {
         let position = joined.add(subscriber, via);
         shares.push(ListedShare { group, position });
         let name = Arc::clone(&joined.name);
-        self.delivery.counters().shared_subscriptions.add(1);
-        self.count_branches(subscriber.session, &name);
-        self.set_standing(group, position, Standing::Ready);
+        delivery.counters().shared_subscriptions.add(1);
+        self.count_branches(delivery, subscriber.session, &name);
+        self.set_standing(delivery, outboxes, group, position, Standing::Ready);
     }
 
     /// A member subscribed again: with other options from now on.
     pub(in crate::logic) fn replace_member(
         &mut self,
+        clients: &Clients,
         group: GroupSlot,
         subscriber: Subscriber,
         via: Rc<Via>,
     ) {
-        let session = self.delivery.session(subscriber.session);
+        let session = clients.session(subscriber.session);
         let Some(listed) = session.and_then(|session| session.shares().get(subscriber.listed_at.index()))
         else {
             return unreachable_state("a member that its session does not know");
         };
-        let group = self.routing.group_mut(group);
+        let group = self.group_mut(group);
         if let Some(member) = group.and_then(|group| group.member_mut(listed.position)) {
             member.subscriber = subscriber;
             member.via = via;
@@ -79,9 +85,15 @@ impl Shard {
     }
 
     /// Takes the Shared Subscription at a place of the session's list away.
-    pub(in crate::logic) fn leave_group(&mut self, session: SessionSlot, at: SessionPosition) {
-        self.offer_all(session);
-        let Some(leaving) = self.delivery.session_mut(session) else {
+    pub(in crate::logic) fn leave_group(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        session: SessionSlot,
+        at: SessionPosition,
+    ) {
+        self.offer_all(delivery, outboxes, session);
+        let Some(leaving) = delivery.clients.session_mut(session) else {
             return unreachable_state("a session that leaves and is gone");
         };
         let shares = &mut leaving.rare().shares;
@@ -90,17 +102,17 @@ impl Shard {
         }
         let ListedShare { group, position } = shares.swap_remove(at.index());
         let moved = shares.get(at.index()).copied();
-        if let Some(group) = self.routing.group(group) {
+        if let Some(group) = self.group(group) {
             forget_branches(leaving, &group.name);
         }
         if let Some(ListedShare { group, position }) = moved
-            && let Some(group) = self.routing.group_mut(group)
+            && let Some(group) = self.group_mut(group)
             && let Some(member) = group.member_mut(position)
         {
             member.subscriber.listed_at = at;
         }
-        if let Some(group) = self.routing.group_mut(group) {
-            let sessions = self.delivery.sessions_mut();
+        if let Some(group) = self.group_mut(group) {
+            let sessions = delivery.clients.sessions_mut();
             // The one that leaves is in the list no more.
             group.remove(position, &mut |member: &Member, position| {
                 if member.subscriber.session != session {
@@ -108,29 +120,44 @@ impl Shard {
                 }
             });
         }
-        self.delivery.counters().shared_subscriptions.sub(1);
-        self.announce_members(group);
-        self.routing.drop_unused_group(group);
+        delivery.counters().shared_subscriptions.sub(1);
+        self.announce_members(outboxes, group);
+        self.drop_unused_group(group);
     }
 
     /// A session has a connection now.
-    pub(in crate::logic) fn member_connected(&mut self, session: SessionSlot) {
-        self.set_all_standings(session, Standing::Ready);
+    pub(in crate::logic) fn member_connected(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        session: SessionSlot,
+    ) {
+        self.set_all_standings(delivery, outboxes, session, Standing::Ready);
     }
 
     /// A session has no connection any more.
-    pub(in crate::logic) fn member_disconnected(&mut self, session: SessionSlot) {
-        if let Some(session) = self.delivery.session_mut(session)
+    pub(in crate::logic) fn member_disconnected(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        session: SessionSlot,
+    ) {
+        if let Some(session) = delivery.clients.session_mut(session)
             && !session.shares().is_empty()
         {
             session.rare().busy_in = Vec::new();
         }
-        self.set_all_standings(session, Standing::Away);
+        self.set_all_standings(delivery, outboxes, session, Standing::Away);
     }
 
     /// A client that groups count as busy may be ready again, with half of its window free.
-    pub(in crate::logic) fn offer_again(&mut self, slot: ConnectionSlot) {
-        let Some(connection) = self.delivery.connection(slot).filter(|c| c.busy_in_group) else {
+    pub(in crate::logic) fn offer_again(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        slot: ConnectionSlot,
+    ) {
+        let Some(connection) = delivery.clients.connection(slot).filter(|c| c.busy_in_group) else {
             // It may be gone by now, and no group counts it as busy then.
             return;
         };
@@ -138,87 +165,107 @@ impl Shard {
             // It closes: its session has been away since then.
             return;
         };
-        let Some(member) = self.delivery.session(session) else {
+        let Some(member) = delivery.clients.session(session) else {
             return unreachable_state("a connection of a session that is gone");
         };
         let free = member.inflight.outstanding() <= member.window / 2;
-        if free && self.delivery.takes_at_once(session) {
-            self.offer_all(session);
+        if free && delivery.takes_at_once(session) {
+            self.offer_all(delivery, outboxes, session);
         }
     }
 
     /// In no group does the session count as busy.
-    fn offer_all(&mut self, session: SessionSlot) {
-        let Some(offered) = self.delivery.session_mut(session) else {
+    fn offer_all(&mut self, delivery: &mut Delivery, outboxes: &mut Outboxes, session: SessionSlot) {
+        let Some(offered) = delivery.clients.session_mut(session) else {
             return unreachable_state("a member that is gone");
         };
         if offered.shares().is_empty() {
             return;
         }
         for listed_at in std::mem::take(&mut offered.rare().busy_in) {
-            let session = self.delivery.session(session);
+            let session = delivery.clients.session(session);
             let listed = session
                 .and_then(|session| session.shares().get(listed_at.index()))
                 .copied();
             if let Some(ListedShare { group, position }) = listed {
-                self.set_standing(group, position, Standing::Ready);
+                self.set_standing(delivery, outboxes, group, position, Standing::Ready);
             }
         }
-        let slot = self.delivery.link(session);
-        if let Some(connection) = self.delivery.connection(slot) {
+        let slot = delivery.clients.link(session);
+        if let Some(connection) = delivery.clients.connection(slot) {
             connection.busy_in_group = false;
         }
     }
 
     /// A member was to be ready and is not.
-    pub(super) fn mark_busy(&mut self, group: GroupSlot, position: Position) {
-        let counted = self.routing.group(group);
+    pub(super) fn mark_busy(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        group: GroupSlot,
+        position: Position,
+    ) {
+        let counted = self.group(group);
         let Some(member) = counted.and_then(|group| group.member(position)) else {
             return unreachable_state("a position without a member");
         };
         let Subscriber {
             session, listed_at, ..
         } = member.subscriber;
-        if let Some(session) = self.delivery.session_mut(session) {
+        if let Some(session) = delivery.clients.session_mut(session) {
             session.rare().busy_in.push(listed_at);
         }
-        let slot = self.delivery.link(session);
-        if let Some(connection) = self.delivery.connection(slot) {
+        let slot = delivery.clients.link(session);
+        if let Some(connection) = delivery.clients.connection(slot) {
             connection.busy_in_group = true;
         }
-        self.set_standing(group, position, Standing::Busy);
+        self.set_standing(delivery, outboxes, group, position, Standing::Busy);
     }
 
-    fn set_all_standings(&mut self, session: SessionSlot, standing: Standing) {
+    fn set_all_standings(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        session: SessionSlot,
+        standing: Standing,
+    ) {
         let mut at = 0;
-        while let Some(member) = self.delivery.session(session)
+        while let Some(member) = delivery.clients.session(session)
             && let Some(&ListedShare { group, position }) = member.shares().get(at)
         {
             at += 1;
-            self.set_standing(group, position, standing);
+            self.set_standing(delivery, outboxes, group, position, standing);
         }
     }
 
-    fn set_standing(&mut self, group: GroupSlot, position: Position, standing: Standing) {
-        if let Some(group) = self.routing.group_mut(group) {
-            let sessions = self.delivery.sessions_mut();
-            group.set_standing(self.now, position, standing, &mut |member: &Member, position| {
+    fn set_standing(
+        &mut self,
+        delivery: &mut Delivery,
+        outboxes: &mut Outboxes,
+        group: GroupSlot,
+        position: Position,
+        standing: Standing,
+    ) {
+        if let Some(group) = self.group_mut(group) {
+            let now = delivery.now();
+            let sessions = delivery.clients.sessions_mut();
+            group.set_standing(now, position, standing, &mut |member: &Member, position| {
                 notify_position(sessions, member, position);
             });
         }
-        self.announce_members(group);
+        self.announce_members(outboxes, group);
     }
 
     /// Notifies the other shards, if there is something new.
-    fn announce_members(&mut self, group: GroupSlot) {
-        let Some(group) = self.routing.group_mut(group) else {
+    fn announce_members(&mut self, outboxes: &mut Outboxes, group: GroupSlot) {
+        let Some(group) = self.group_mut(group) else {
             return unreachable_state("a group that is gone");
         };
         let Some(counts) = group.take_changed_counts() else {
             // The others know.
             return;
         };
-        self.outboxes.announce_members(&group.name, counts);
+        outboxes.announce_members(&group.name, counts);
     }
 }
 

@@ -6,7 +6,7 @@
 //! of its own members. If that shard has none any more, it passes the message on by the counts that it knows.
 //!
 //! `members.rs` has the members of groups and when they are busy, `choice.rs` chooses a shard, `placing.rs` gives a
-//! message to a member.
+//! message to a member. `unclaimed.rs` keeps the messages that found no member.
 //!
 //! Invariants: a message that is published once is held once: by one session, as unclaimed, or by one record on its
 //! way, until a member has it or a bound drops it. A shard that knows of no member keeps the message for one more turn
@@ -17,33 +17,29 @@
 mod choice;
 mod members;
 mod placing;
+mod unclaimed;
 
 use std::sync::Arc;
 
+use mqtt::property::PropertiesBuf;
 use mqtt::{ProtocolVersion, QoS};
 
 use self::placing::GroupMessage;
+pub(super) use self::unclaimed::UnclaimedMessages;
 use crate::limits;
-use crate::logic::Shard;
-use crate::logic::counters::DropReason;
+use crate::logic::delivery::Delivery;
 use crate::logic::delivery::fan_out::{message_of, packets_of};
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::first_publish;
 use crate::logic::message::{Message, RawPacket, Run, StoredMessage};
+use crate::logic::outbox::Outboxes;
+use crate::logic::routing::Routing;
 use crate::logic::routing::route::RouteSlot;
 use crate::logic::routing::subscription::group::GroupSlot;
 use crate::logic::session::Session;
 use crate::logic::store::PublicationId;
-use crate::logic::timer::Timer;
-
-/// A message of a group that had no member.
-#[derive(Debug)]
-pub(super) struct Unclaimed {
-    group: Arc<str>,
-    message: StoredMessage,
-    /// Its number, if the store keeps it.
-    publication: Option<PublicationId>,
-}
+use crate::logic::timer::Timers;
+use crate::turn::WorkBudget;
 
 /// A message for one member of a group, as it comes from another shard.
 #[derive(Clone, Copy, Debug)]
@@ -65,29 +61,31 @@ struct SharedMessage<'a> {
     hops: u32,
 }
 
-impl Shard {
+/// Messages on their way to members of groups: what each of their steps needs.
+#[derive(Debug)]
+pub(super) struct Sharing<'s> {
+    pub(super) delivery: &'s mut Delivery,
+    pub(super) routing: &'s mut Routing,
+    pub(super) outboxes: &'s mut Outboxes,
+    pub(super) timers: &'s mut Timers,
+    pub(super) work: &'s mut WorkBudget,
+    pub(super) unclaimed: &'s mut UnclaimedMessages,
+}
+
+impl<'s> Sharing<'s> {
     /// Gives a message that was published here to the groups of its route; the fan-out of the message is begun.
-    #[inline]
     pub(super) fn share_message(
         &mut self,
         route: RouteSlot,
         message: &Message<'_>,
         raw: Option<RawPacket<'_>>,
     ) {
-        let groups = self.routing.route(route).map_or(0, |route| route.groups.len());
-        if groups > 0 {
-            let hops = 0;
-            self.share_among(route, groups, &SharedMessage { message, raw, hops });
-        }
+        let hops = 0;
+        self.share_among(route, &SharedMessage { message, raw, hops });
     }
 
     /// The same of a run, packet by packet.
-    #[inline]
     pub(super) fn share_run(&mut self, route: RouteSlot, run: &Run<'_>) {
-        let groups = self.routing.route(route).map_or(0, |route| route.groups.len());
-        if groups == 0 {
-            return;
-        }
         for (publish, bytes) in packets_of(run) {
             let message = message_of(&publish, None);
             self.delivery.begin_message();
@@ -99,12 +97,12 @@ impl Shard {
                 }),
                 hops: 0,
             };
-            self.share_among(route, groups, &shared);
+            self.share_among(route, &shared);
         }
     }
 
     /// Takes in a message that another shard chose this one for.
-    pub(super) fn receive_shared(&mut self, name: &str, received: ReceivedShare<'_>) {
+    pub(super) fn receive(&mut self, name: &str, received: ReceivedShare<'_>) {
         let ReceivedShare {
             version,
             hops,
@@ -116,7 +114,7 @@ impl Shard {
         };
         let message = message_of(&publish, None);
         self.delivery.begin_message();
-        self.delivery.begin_publication(publication);
+        self.delivery.journal.begin(publication);
         let shared = SharedMessage {
             message: &message,
             raw: Some(RawPacket {
@@ -125,19 +123,16 @@ impl Shard {
             }),
             hops,
         };
-        self.counting_copies(message.payload.len(), |shard| {
-            match shard.routing.find_group(name) {
-                Some(group) => shard.placing(group, &shared).here(),
-                None => shard.keep_unclaimed(name.into(), &message),
+        self.counting_copies(message.payload.len(), |sharing| {
+            match sharing.routing.find_group(name) {
+                Some(group) => sharing.placing(group, &shared).here(),
+                None => sharing.keep_unclaimed(name.into(), &message),
             }
         });
     }
 
     /// What a session that has ended held for groups goes to other members. Returns what is left of it.
     pub(super) fn redistribute_messages(&mut self, mut session: Session) -> Session {
-        if self.shuts_down {
-            return session;
-        }
         let inflight = std::mem::take(&mut session.inflight);
         let queued = session
             .queue
@@ -152,61 +147,51 @@ impl Shard {
         session
     }
 
-    /// Messages that found no member have waited: those for whom nobody has come are dropped.
-    pub(super) fn place_unclaimed(&mut self) {
-        for unclaimed in std::mem::take(&mut self.unclaimed) {
-            let Unclaimed {
-                group,
-                message,
-                publication,
-            } = unclaimed;
-            if self.routing.find_group(&group).is_some() {
-                self.place_stored(&group, &message, publication);
-            } else {
-                self.delivery.begin_stored(&message);
-                self.delivery.begin_publication(publication);
-                self.delivery.note_delivered_to_all();
-            }
-        }
-    }
-
-    fn share_among(&mut self, route: RouteSlot, groups: usize, shared: &SharedMessage<'_>) {
-        self.counting_copies(shared.message.payload.len(), |shard| {
+    fn share_among(&mut self, route: RouteSlot, shared: &SharedMessage<'_>) {
+        let groups = self.routing.route(route).map_or(0, |route| route.groups.len());
+        self.work.spend(groups as u64 * limits::GROUP_WORK);
+        self.counting_copies(shared.message.payload.len(), |sharing| {
             for at in 0..groups {
-                let route = shard.routing.route(route);
+                let route = sharing.routing.route(route);
                 let Some(&group) = route.and_then(|route| route.groups.get(at)) else {
                     return unreachable_state("a route that has changed");
                 };
-                shard.placing(group, shared).on_any_shard();
+                let name = sharing.routing.group(group).map(|group| &group.name);
+                match name.filter(|name| sharing.unclaimed.wait_for(name)) {
+                    Some(name) if shared.message.qos != QoS::AtMostOnce => {
+                        sharing.keep_unclaimed(Arc::clone(name), shared.message);
+                    }
+                    _ => sharing.placing(group, shared).on_any_shard(),
+                }
             }
         });
     }
 
+    /// Gives a message that is kept already to a member of a group.
     pub(super) fn place_stored(
         &mut self,
         name: &Arc<str>,
         stored: &StoredMessage,
         publication: Option<PublicationId>,
     ) {
-        let mut properties = std::mem::take(&mut self.properties);
+        let mut properties = PropertiesBuf::new();
         self.delivery.begin_stored(stored);
-        self.delivery.begin_publication(publication);
-        if let Some(message) = stored.at(self.now, &mut properties) {
+        self.delivery.journal.begin(publication);
+        if let Some(message) = stored.at(self.delivery.now(), &mut properties) {
             let shared = SharedMessage {
                 message: &message,
                 raw: None,
                 hops: 0,
             };
-            self.counting_copies(message.payload.len(), |shard| {
-                match shard.routing.find_group(name) {
-                    Some(group) => shard.placing(group, &shared).on_any_shard(),
-                    None => shard.keep_unclaimed(Arc::clone(name), &message),
+            self.counting_copies(message.payload.len(), |sharing| {
+                match sharing.routing.find_group(name) {
+                    Some(group) => sharing.placing(group, &shared).on_any_shard(),
+                    None => sharing.keep_unclaimed(Arc::clone(name), &message),
                 }
             });
         } else {
             self.delivery.note_delivered_to_all();
         }
-        self.properties = properties;
     }
 
     /// Runs `share` and counts the copies that it sends and drops.
@@ -216,33 +201,12 @@ impl Shard {
         self.delivery.count_copies(payload_bytes);
     }
 
-    fn placing<'a>(&'a mut self, group: GroupSlot, shared: &'a SharedMessage<'a>) -> GroupMessage<'a> {
+    fn placing<'a>(&'a mut self, group: GroupSlot, shared: &'a SharedMessage<'a>) -> GroupMessage<'a, 's> {
         GroupMessage {
-            shard: self,
+            sharing: self,
             group,
             shared,
             emptied: None,
         }
-    }
-
-    /// No shard has a member: one may come by what is on its way.
-    fn keep_unclaimed(&mut self, group: Arc<str>, message: &Message<'_>) {
-        if message.qos == QoS::AtMostOnce {
-            return;
-        }
-        if self.unclaimed.len() >= limits::UNCLAIMED_MAX {
-            self.delivery.count_dropped(DropReason::NoMember);
-            return;
-        }
-        if self.unclaimed.is_empty() {
-            self.timers.set(self.now.plus_ns(1), Timer::Unclaimed);
-        }
-        let publication = self.delivery.publish_for_member(self.index, &group, message);
-        let message = self.delivery.stored_copy(message);
-        self.unclaimed.push(Unclaimed {
-            group,
-            message,
-            publication,
-        });
     }
 }

@@ -8,33 +8,31 @@ use std::sync::Arc;
 use mqtt::QoS;
 
 use crate::limits;
-use crate::logic::Shard;
-use crate::logic::counters::DropReason;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::route::Target;
 use crate::logic::routing::subscription::group::{Group, GroupSlot, MemberCounts, Part, Standing};
 use crate::logic::routing::subscription::{Position, Subscriber};
-use crate::logic::share::SharedMessage;
 use crate::logic::share::choice::{Choice, choose, shard_in_turn};
+use crate::logic::share::{SharedMessage, Sharing};
 use crate::settings::SharedSubscriptionStrategy;
 
 /// A message that is to be given to a member of a group.
 #[derive(Debug)]
-pub(super) struct GroupMessage<'a> {
-    pub(super) shard: &'a mut Shard,
+pub(super) struct GroupMessage<'a, 's> {
+    pub(super) sharing: &'a mut Sharing<'s>,
     pub(super) group: GroupSlot,
     pub(super) shared: &'a SharedMessage<'a>,
     /// The text of the group, once its last member was found to have ended.
     pub(super) emptied: Option<Arc<str>>,
 }
 
-impl GroupMessage<'_> {
+impl GroupMessage<'_, '_> {
     /// To a member of any shard.
     pub(super) fn on_any_shard(&mut self) {
-        let index = self.shard.index;
+        let index = self.sharing.outboxes.index();
         let strategy = self.strategy();
-        let waits_away = self.shard.delivery.is_queued_offline(self.shared.message.qos);
-        let Some(group) = self.shard.routing.group_mut(self.group) else {
+        let waits_away = self.sharing.delivery.is_queued_offline(self.shared.message.qos);
+        let Some(group) = self.sharing.routing.group_mut(self.group) else {
             return unreachable_state("a group that is gone");
         };
         match choose(group, index, strategy, waits_away) {
@@ -65,7 +63,7 @@ impl GroupMessage<'_> {
         if here.all > 0 {
             // A member that is away gets no QoS 0 messages, so a drop is not counted.
             if here.connected > 0 || self.shared.message.qos != QoS::AtMostOnce {
-                self.shard.delivery.count_dropped(DropReason::NoMember);
+                self.sharing.delivery.drop_for_group(self.shared.message.topic);
             }
         } else if let Some(to) = self.other_shard(Part::All) {
             self.pass_on_to(to);
@@ -74,7 +72,7 @@ impl GroupMessage<'_> {
             .map(|group| Arc::clone(&group.name))
             .or(self.emptied.take())
         {
-            self.shard.keep_unclaimed(name, self.shared.message);
+            self.sharing.keep_unclaimed(name, self.shared.message);
         }
     }
 
@@ -92,10 +90,10 @@ impl GroupMessage<'_> {
         {
             left -= 1;
             if !self.takes_at_once(position) {
-                self.shard.mark_busy(self.group, position);
+                self.mark_busy(position);
             } else if self.give(position) {
                 if !self.takes_at_once(position) {
-                    self.shard.mark_busy(self.group, position);
+                    self.mark_busy(position);
                 }
                 return true;
             }
@@ -115,13 +113,13 @@ impl GroupMessage<'_> {
     /// Whether that member took it, at the QoS that was granted to it [MQTT-4.8.2-3].
     fn give(&mut self, position: Position) -> bool {
         let message = self.shared.message;
-        let group = self.shard.routing.group(self.group);
+        let group = self.sharing.routing.group(self.group);
         let Some(member) = group.and_then(|group| group.member(position)) else {
             unreachable_state("a position without a member");
             return false;
         };
         let subscriber = member.subscriber;
-        let sessions = self.shard.delivery.sessions();
+        let sessions = self.sharing.delivery.clients.sessions();
         if !sessions.may_read(subscriber.session, message.topic) {
             return false;
         }
@@ -132,21 +130,21 @@ impl GroupMessage<'_> {
             no_local: false,
             retain_as_published: subscriber.retain_as_published(),
         };
-        self.shard
+        self.sharing
             .delivery
             .try_deliver(&target, Some(&member.via), message)
     }
 
     fn pass_on_to(&mut self, to: u16) {
-        let Some(group) = self.shard.routing.group(self.group) else {
+        let Some(group) = self.sharing.routing.group(self.group) else {
             return unreachable_state("a group that is gone");
         };
         let hops = self.shared.hops + 1;
         let SharedMessage { message, raw, .. } = *self.shared;
-        let publication = self.shard.delivery.publish_for_member(to, &group.name, message);
-        let outboxes = &mut self.shard.outboxes;
+        let publication = self.sharing.delivery.publish_for_member(to, &group.name, message);
+        let outboxes = &mut *self.sharing.outboxes;
         let sent = outboxes.send_shared(to, &group.name, hops, message, raw, publication);
-        self.shard.delivery.counters().batch_records_sent.add(sent);
+        self.sharing.delivery.counters().batch_records_sent.add(sent);
     }
 
     /// Another shard that has members in that part of the group, if the message may be passed on once more.
@@ -154,21 +152,32 @@ impl GroupMessage<'_> {
         if self.shared.hops >= limits::GROUP_HOPS_MAX {
             return None;
         }
-        let index = self.shard.index;
-        let group = self.shard.routing.group_mut(self.group)?;
+        let index = self.sharing.outboxes.index();
+        let group = self.sharing.routing.group_mut(self.group)?;
         shard_in_turn(group, index, part, false)
     }
 
     fn takes_at_once(&self, position: Position) -> bool {
         let member = self.group().and_then(|group| group.member(position));
-        let delivery = &self.shard.delivery;
+        let delivery = &*self.sharing.delivery;
         member.is_some_and(|member| delivery.takes_at_once(member.subscriber.session))
+    }
+
+    /// A member was to be ready and is not.
+    fn mark_busy(&mut self, position: Position) {
+        let Sharing {
+            delivery,
+            routing,
+            outboxes,
+            ..
+        } = &mut *self.sharing;
+        routing.mark_busy(delivery, outboxes, self.group, position);
     }
 
     /// The member whose turn it is. One whose session has ended leaves.
     fn next_of(&mut self, standing: Standing) -> Option<Position> {
         loop {
-            let position = self.shard.routing.group_mut(self.group)?.next(standing)?;
+            let position = self.sharing.routing.group_mut(self.group)?.next(standing)?;
             if !self.leaves(position) {
                 return Some(position);
             }
@@ -177,7 +186,7 @@ impl GroupMessage<'_> {
 
     /// Takes a member out whose session has ended; whether it was one.
     fn leaves(&mut self, position: Position) -> bool {
-        let Some(group) = self.shard.routing.group(self.group) else {
+        let Some(group) = self.sharing.routing.group(self.group) else {
             // It went with its last member.
             return false;
         };
@@ -188,11 +197,17 @@ impl GroupMessage<'_> {
         let Subscriber {
             session, listed_at, ..
         } = member.subscriber;
-        if !self.shard.delivery.sessions().ends(session) {
+        if !self.sharing.delivery.clients.sessions().ends(session) {
             return false;
         }
         let name = Arc::clone(&group.name);
-        self.shard.leave_group(session, listed_at);
+        let Sharing {
+            delivery,
+            routing,
+            outboxes,
+            ..
+        } = &mut *self.sharing;
+        routing.leave_group(delivery, outboxes, session, listed_at);
         self.emptied = self.group().is_none().then_some(name);
         true
     }
@@ -200,8 +215,11 @@ impl GroupMessage<'_> {
     fn position_of_oldest(&mut self) -> Option<Position> {
         loop {
             let oldest = self.group()?.oldest()?;
-            let listed_at = self.shard.share_of(oldest, self.group)?;
-            let session = self.shard.delivery.session(oldest)?;
+            let listed_at =
+                self.sharing
+                    .routing
+                    .share_of(&self.sharing.delivery.clients, oldest, self.group)?;
+            let session = self.sharing.delivery.clients.session(oldest)?;
             let position = session.shares().get(listed_at.index())?.position;
             if !self.leaves(position) {
                 return Some(position);
@@ -210,10 +228,10 @@ impl GroupMessage<'_> {
     }
 
     fn group(&self) -> Option<&Group> {
-        self.shard.routing.group(self.group)
+        self.sharing.routing.group(self.group)
     }
 
     fn strategy(&self) -> SharedSubscriptionStrategy {
-        self.shard.settings().shared_subscription_strategy
+        self.sharing.delivery.settings().shared_subscription_strategy
     }
 }

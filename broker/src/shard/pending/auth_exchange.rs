@@ -11,6 +11,7 @@ use crate::auth::Authentication;
 use crate::auth::enhanced::{Authenticated, Exchange, Nonces, Refusal, encode_auth};
 use crate::limits;
 use crate::logic::ConnectRequest;
+use crate::shard::tracer::{ShownConnect, Tracer};
 use crate::time::Timestamp;
 
 /// A CONNECT whose client has to prove who it is.
@@ -19,6 +20,8 @@ pub(super) struct ChallengedConnect {
     /// Until the client's AUTH has come.
     exchange: Option<Exchange>,
     nonces: Nonces,
+    /// Where its packets are shown, if they are.
+    pub(super) shown: Option<ShownConnect>,
 }
 
 impl PendingConnection {
@@ -42,6 +45,7 @@ impl PendingConnection {
             connect,
             exchange: Some(exchange),
             nonces,
+            shown: None,
         }));
         let mut sealed = Vec::new();
         self.stream.seal(&packet, &mut sealed);
@@ -76,6 +80,30 @@ impl PendingConnection {
             });
         }
         Ok((exchange, packet))
+    }
+
+    /// Shows the CONNECT and the challenge, if there is one.
+    pub(super) fn show_challenge(&mut self, tracer: &Tracer) {
+        if let Phase::Challenged(challenge) = &mut self.phase
+            && tracer.is_on()
+        {
+            challenge.shown = Some(tracer.show_challenge(self.address, &challenge.connect));
+        }
+    }
+
+    /// Shows the AUTH packet at the front of the received bytes, where the CONNECT was shown.
+    pub(super) fn show_answer(&self, tracer: &Tracer, auth_bytes: usize) {
+        if let Some(shown) = self.shown() {
+            tracer.show_answer(shown, self.plain.get(..auth_bytes).unwrap_or_default());
+        }
+    }
+
+    /// Where the CONNECT was shown, if it was.
+    pub(super) fn shown(&self) -> Option<&ShownConnect> {
+        match &self.phase {
+            Phase::Challenged(challenge) => challenge.shown.as_ref(),
+            _ => None,
+        }
     }
 
     /// Ends the exchange with the AUTH packet at the front of the received bytes, and returns the identity of the

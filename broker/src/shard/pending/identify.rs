@@ -12,10 +12,11 @@ use transport::ring::ReceiveBuffer;
 use transport::socket::Socket;
 use transport::websocket::handshake::Page;
 
-use super::{DOES_NOT_READ, Next, PendingConnection, PendingId, Phase, TOO_MUCH_PENDING};
+use super::refused::{Ended, RefusedAtAccept, TOO_MUCH_PENDING};
+use super::{Next, PendingConnection, PendingId, Phase};
 use crate::auth::enhanced::Authenticated;
 use crate::auth::{Check, Credentials, Verdict};
-use crate::logic::{Handshake, owner_shard};
+use crate::logic::{ClientEvent, ShardCounters, owner_shard};
 use crate::shard::ShardLoop;
 use crate::shard::token::Subject;
 use crate::shard::transfer::ConnectionTransfer;
@@ -25,10 +26,17 @@ impl ShardLoop {
     pub(in crate::shard) fn begin_pending(&mut self, listener: usize, socket: Socket) {
         let in_effect = &self.configured.in_effect;
         let listening = self.acceptor.listening(listener);
-        let pending = listening.and_then(|it| PendingConnection::new(it, in_effect, socket));
-        if let Some(pending) = pending {
-            let id = self.pending.insert(self.now, pending);
-            self.receive_pending(id);
+        let pending = listening.map(|it| PendingConnection::new(it, in_effect, socket));
+        match pending {
+            Some(Ok(pending)) => {
+                let id = self.pending.insert(self.now, pending);
+                self.receive_pending(id);
+            }
+            Some(Err(Some(RefusedAtAccept { address, reason }))) => {
+                let event = ClientEvent::refused(self.now, reason, "", Some(address.ip()), None);
+                self.logic.counters().events.add(event);
+            }
+            Some(Err(None)) | None => {}
         }
     }
 
@@ -41,20 +49,41 @@ impl ShardLoop {
     pub(in crate::shard) fn pending_received(&mut self, id: PendingId, buffer: ReceiveBuffer) {
         let pending = self.pending.get(id);
         let counters = self.logic.counters();
-        let next = pending.map(|pending| {
-            let was_securing = pending.stream.is_securing();
-            let next = pending.receive(self.ring.bytes(&buffer));
-            if was_securing && let Some(handshake) = pending.handshake(&next) {
-                counters.handshakes.add(handshake, 1);
-            }
-            next
-        });
+        let next = pending.map(|pending| receive(pending, self.ring.bytes(&buffer), counters));
         self.ring.recycle(buffer);
+        self.pending_advanced(id, next);
+    }
+
+    /// The same of bytes that the turn in which they came had no time for.
+    pub(in crate::shard) fn pending_received_before(&mut self, id: PendingId, bytes: &[u8]) {
+        let pending = self.pending.get(id);
+        let next = pending.map(|pending| {
+            pending.postponed_bytes -= bytes.len() as u32;
+            receive(pending, bytes, self.logic.counters())
+        });
+        self.pending_advanced(id, next);
+    }
+
+    /// A turn has no time for bytes of a pending connection: they count as kept until then. False if it is gone.
+    pub(in crate::shard) fn pending_postponed(&mut self, id: PendingId, bytes: usize) -> bool {
+        if let Some(pending) = self.pending.get(id) {
+            pending.postponed_bytes += bytes as u32;
+            self.bound_pending(id);
+        }
+        self.pending.get(id).is_some()
+    }
+
+    fn pending_advanced(&mut self, id: PendingId, next: Option<Next>) {
         if let Some(next) = next {
-            for excess in self.pending.count_bytes(self.now, id) {
-                self.close_pending(excess, Some(TOO_MUCH_PENDING));
-            }
+            self.bound_pending(id);
             self.advance_pending(id, next);
+        }
+    }
+
+    /// Counts what a pending connection keeps now, and ends those that are too much.
+    fn bound_pending(&mut self, id: PendingId) {
+        for excess in self.pending.count_bytes(self.now, id) {
+            self.close_pending(excess, Ended::For(TOO_MUCH_PENDING));
         }
     }
 
@@ -70,8 +99,9 @@ impl ShardLoop {
             Next::Refuse(refusal) => self.transfer(id, Verdict::Failed(refusal), None),
             Next::AnswerMalformed => self.answer_without_session(id),
             Next::Serve(page, folder) => self.serve_page(id, page, folder),
-            Next::Close(why) => self.close_pending(id, Some(why)),
-            Next::CloseLogged => self.close_pending(id, None),
+            Next::Close(why) => self.close_pending(id, Ended::For(why)),
+            Next::CloseFailed(why) => self.close_pending(id, Ended::Failed(&why)),
+            Next::CloseLogged => self.close_pending(id, Ended::ByBroker),
         }
     }
 
@@ -89,6 +119,7 @@ impl ShardLoop {
         };
         if connect.authentication.is_some() {
             let next = pending.begin_exchange(&self.access.authentication);
+            pending.show_challenge(&self.connections.tracer);
             return self.advance_pending(id, next);
         }
         if self.logic.settings().listener(pending.listener).scram_required {
@@ -117,24 +148,30 @@ impl ShardLoop {
             // The caller has just read from it.
             return;
         };
+        pending.show_answer(&self.connections.tracer, auth_bytes);
         match pending.finish_exchange(self.now, &self.access.authentication, auth_bytes) {
             Ok(authenticated) => self.transfer(id, Verdict::Proved, Some(Box::new(authenticated))),
             Err(refusal) => self.transfer(id, Verdict::Failed(refusal), None),
         }
     }
 
-    /// Something outside the shards is ready: answers, or other rules.
-    pub(in crate::shard) fn woken(&mut self) {
+    /// Takes the answers of those who check passwords, as far as the turn goes; whether there may be more.
+    pub(in crate::shard) fn take_answers(&mut self) -> bool {
         let shard = self.exchange.shard();
-        while let Some(answer) = self.access.authentication.next_answer(shard) {
+        while !self.logic.work().turn_is_over() {
+            let Some(answer) = self.access.authentication.next_answer(shard) else {
+                // Nobody has answered since.
+                return false;
+            };
             let id = id_of(answer.ticket);
             match answer.verdict {
                 Some(verdict) => self.transfer(id, verdict, None),
                 // The rules have changed since it was asked.
                 None => self.identify(id),
             }
+            self.charge_time();
         }
-        self.take_policy();
+        true
     }
 
     /// The logic answers here, and touches no session: the CONNECT is malformed, or the broker shuts down.
@@ -205,39 +242,16 @@ impl ShardLoop {
             tracing::info!("A request for a page was not answered: there are too many at the moment.");
         }
     }
-
-    /// Ends a pending connection; `why` is for the log, which may know already.
-    pub(in crate::shard) fn close_pending(&mut self, id: PendingId, why: Option<&str>) {
-        let Some(pending) = self.pending.remove(id) else {
-            // It was closed already, for another reason.
-            return;
-        };
-        self.count_without_connect(&pending);
-        match why {
-            Some(DOES_NOT_READ) => {
-                if let Some(others) = self.pending.count_not_reading(self.now) {
-                    let address = pending.address;
-                    tracing::info!(
-                        "Client {address} refused: {DOES_NOT_READ}; {others} others since this was last logged."
-                    );
-                }
-            }
-            Some(why) => tracing::info!("Client {} refused: {why}.", pending.address),
-            None => {}
-        }
-        pending.close();
-    }
 }
 
-impl ShardLoop {
-    /// Counts a pending connection that ends without a CONNECT.
-    pub(in crate::shard) fn count_without_connect(&self, pending: &PendingConnection) {
-        let counters = self.logic.counters();
-        counters.connections_without_connect.add(1);
-        if pending.stream.is_securing() && !pending.has_failed() {
-            counters.handshakes.add(Handshake::Unfinished, 1);
-        }
+/// Hands bytes to a pending connection, and counts how its TLS handshake ends.
+fn receive(pending: &mut PendingConnection, wire: &[u8], counters: &ShardCounters) -> Next {
+    let was_securing = pending.stream.is_securing();
+    let next = pending.receive(wire);
+    if was_securing && let Some(handshake) = pending.handshake(&next) {
+        counters.handshakes.add(handshake, 1);
     }
+    next
 }
 
 /// A client identifier that nobody can guess, written as mosquitto does: `auto-` and a UUID.

@@ -3,8 +3,8 @@
 //! A [`PendingConnection`] goes from one [`Phase`] to the next as its bytes come. It does no more than to answer what
 //! its stream asks for; the shard does what [`Next`] says.
 //!
-//! The phases: `proxy.rs`, `upgrade.rs` and `auth_exchange.rs`; `identify.rs` is what the shard does then, `table.rs`
-//! has all of a shard.
+//! The phases: `proxy.rs`, `upgrade.rs` and `auth_exchange.rs`; `identify.rs` is what the shard does then, `refused.rs`
+//! ends what comes to nothing, `table.rs` has all of a shard.
 //!
 //! Invariants: [`PendingConnection::advance`] is the one place where bytes lead from a phase to the next; one receive
 //! at most is in flight, and none once the client has to be identified, so the descriptor can move to another shard; at
@@ -15,6 +15,7 @@
 mod auth_exchange;
 mod identify;
 mod proxy;
+mod refused;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use transport::tls::{self, IdentityKind};
 use transport::websocket::handshake::Page;
 
 pub use self::proxy::proxy_header_bytes;
+use self::refused::RefusedAtAccept;
 pub(super) use self::table::{PendingConnections, PendingId};
 use crate::admission::Admission;
 use crate::auth::Verdict;
@@ -59,6 +61,8 @@ pub(super) struct PendingConnection {
     upgrade: Option<Arc<Upgrade>>,
     /// Plain bytes that belong to no phase that is over.
     plain: Vec<u8>,
+    /// Bytes that it brought and that wait for a turn with time for them.
+    pub(super) postponed_bytes: u32,
 }
 
 /// What a pending connection waits for.
@@ -96,6 +100,8 @@ pub(super) enum Next {
     Serve(Page, Arc<Path>),
     /// Close the connection, and log the reason.
     Close(&'static str),
+    /// Close the connection, as its stream cannot go on; why is logged already.
+    CloseFailed(Box<str>),
     /// Close it: why is logged already.
     CloseLogged,
 }
@@ -115,28 +121,37 @@ impl Phase {
 }
 
 impl PendingConnection {
-    /// A connection that was just accepted; `None` if it is over already.
-    pub(super) fn new(listening: &Listening, in_effect: &InEffect, socket: Socket) -> Option<Self> {
+    /// A connection that was just accepted.
+    ///
+    /// # Errors
+    /// It is over already; who is refused by the listener is named.
+    fn new(
+        listening: &Listening,
+        in_effect: &InEffect,
+        socket: Socket,
+    ) -> Result<Self, Option<RefusedAtAccept>> {
         // A peer that is gone already has no address.
-        let address: SocketAddr = socket::peer_address(socket.as_fd()).ok()?;
+        let address: SocketAddr = socket::peer_address(socket.as_fd()).map_err(|_| None)?;
+        let refused = |reason| Some(RefusedAtAccept { address, reason });
         let connections_max = in_effect.settings.listener(listening.listener).connections_max;
         let Some(admission) = Admission::enter(&listening.connections, connections_max) else {
             tracing::warn!("Client connection from {address} denied: max_connections exceeded.");
-            return None;
+            return Err(refused("max_connections"));
         };
-        let kind = in_effect.listeners.get(usize::from(listening.listener.0))?;
+        let kind = in_effect.listeners.get(usize::from(listening.listener.0));
+        let kind = kind.ok_or(None)?;
         if !kind.trusts(address.ip()) {
             tracing::warn!("Client connection from {address} denied: it is not in proxy_protocol_trusted.");
-            return None;
+            return Err(refused("proxy_not_trusted"));
         }
         let stream = SecureStream::server(kind.tls.as_ref())
             .inspect_err(|error| tracing::error!("{error}"))
-            .ok()?;
+            .map_err(|_| None)?;
         let phase = match kind.proxy {
             Some(wanted) => Phase::ProxyHeader(wanted),
             None => Phase::TlsHandshake,
         };
-        Some(Self {
+        Ok(Self {
             socket,
             stream,
             admission,
@@ -147,6 +162,7 @@ impl PendingConnection {
             proxied_identity: None,
             upgrade: kind.upgrade.clone(),
             plain: Vec::new(),
+            postponed_bytes: 0,
         })
     }
 
@@ -163,7 +179,7 @@ impl PendingConnection {
         };
         let sent = answer.is_empty() || self.send(&answer);
         match next {
-            Next::Close(_) | Next::CloseLogged => next,
+            Next::Close(_) | Next::CloseFailed(_) | Next::CloseLogged => next,
             _ if !sent => Next::Close(DOES_NOT_READ),
             next => next,
         }
@@ -177,7 +193,7 @@ impl PendingConnection {
                 // In TLS 1.3 a client that is refused believes at first that it is connected: this line is where it
                 // shows.
                 tracing::warn!("Client {} refused: {error}.", self.address);
-                return Next::CloseLogged;
+                return Next::CloseFailed(error.to_string().into());
             }
         };
         if let Some(warning) = &opened.warning {
@@ -223,7 +239,7 @@ impl PendingConnection {
 
     /// How its TLS handshake has ended, if it has; `next` is what its last bytes led to.
     fn handshake(&self, next: &Next) -> Option<Handshake> {
-        if matches!(next, Next::CloseLogged) {
+        if matches!(next, Next::CloseFailed(_)) {
             return Some(Handshake::Failed);
         }
         let is_tls13 = self.stream.is_tls13().filter(|_| !self.stream.is_securing())?;
@@ -262,13 +278,13 @@ impl PendingConnection {
     }
 
     /// Bytes of a CONNECT that it keeps, whole or not.
-    fn kept_bytes(&self) -> usize {
+    pub(super) fn kept_bytes(&self) -> usize {
         let connect = match &self.phase {
             Phase::CheckingCredentials(connect) => connect.wire_bytes,
             Phase::Challenged(challenge) => challenge.connect.wire_bytes,
             _ => 0,
         };
-        self.plain.capacity() + connect as usize
+        self.plain.capacity() + (connect + self.postponed_bytes) as usize
     }
 
     fn take_connect(&mut self, connect: Box<ConnectRequest>) {
@@ -292,9 +308,13 @@ impl PendingConnection {
     ) -> Option<ConnectionTransfer> {
         let certificate_identity = self.certificate_identity();
         self.stream.forget_certificate();
+        let mut shown = None;
         let mut connect = match self.phase {
             Phase::CheckingCredentials(connect) => Ok(connect),
-            Phase::Challenged(challenge) => Ok(challenge.connect),
+            Phase::Challenged(challenge) => {
+                shown = challenge.shown;
+                Ok(challenge.connect)
+            }
             Phase::Malformed(malformed) => Err(malformed),
             Phase::ProxyHeader(_) | Phase::TlsHandshake | Phase::Upgrade | Phase::Connect => {
                 debug_assert!(false, "only a connection with a CONNECT has an owner");
@@ -319,6 +339,7 @@ impl PendingConnection {
             peer,
             connect,
             unread: self.plain,
+            shown,
         })
     }
 
@@ -347,8 +368,6 @@ impl PendingConnection {
 }
 
 const DOES_NOT_READ: &str = "it does not read";
-const TOO_MUCH_PENDING: &str = "connections without a whole CONNECT keep too much memory, and this one the most for \
-                                its age";
 
 const _: () = assert!(
     size_of::<PendingConnection>() <= 136,

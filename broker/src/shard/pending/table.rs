@@ -10,6 +10,7 @@ use slab::Slab;
 
 use super::{PendingConnection, Phase};
 use crate::limits;
+use crate::log::SeldomLogged;
 use crate::shard::token::same_generation;
 use crate::time::Timestamp;
 
@@ -29,9 +30,9 @@ pub(in crate::shard) struct PendingConnections {
     generation: u32,
     /// The bytes that all pending connections keep.
     bytes: usize,
-    /// When it was last logged that one does not read, and how many were closed for that since.
-    not_reading_logged: Option<Timestamp>,
-    not_reading_unlogged: u64,
+    /// Those that are closed because they do not read: one costs its client next to nothing, so not each may have a
+    /// line.
+    pub(super) not_reading_logged: SeldomLogged,
 }
 
 struct Place {
@@ -43,18 +44,6 @@ struct Place {
 }
 
 impl PendingConnections {
-    /// A connection is closed because it does not read: how many were since the last line about that, if a line is due
-    /// again. One connection costs its client next to nothing, so not each may have a line.
-    pub(super) fn count_not_reading(&mut self, now: Timestamp) -> Option<u64> {
-        let logged = self.not_reading_logged;
-        if logged.is_some_and(|at| now.since_ns(at) < limits::ACCEPT_QUIET_NS) {
-            self.not_reading_unlogged += 1;
-            return None;
-        }
-        self.not_reading_logged = Some(now);
-        Some(std::mem::take(&mut self.not_reading_unlogged))
-    }
-
     pub(in crate::shard) fn insert(&mut self, now: Timestamp, pending: PendingConnection) -> PendingId {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;

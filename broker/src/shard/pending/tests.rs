@@ -22,6 +22,7 @@ use crate::auth::{AccessFiles, Authentication, Policy};
 use crate::certs;
 use crate::in_effect::ListenerInEffect;
 use crate::limits;
+use crate::named_paths::NamedPaths;
 use crate::settings::{ListenerSettings, Settings};
 use crate::time::Timestamp;
 
@@ -55,6 +56,7 @@ fn in_effect(listener: ListenerInEffect, connections_max: u64) -> InEffect {
     InEffect {
         settings: Arc::new(settings),
         listeners: vec![listener],
+        named: NamedPaths::default(),
     }
 }
 
@@ -95,7 +97,7 @@ fn accept(
     server: TcpStream,
     connections: &Arc<ListenerCounts>,
     in_effect: &InEffect,
-) -> Option<PendingConnection> {
+) -> Result<PendingConnection, Option<RefusedAtAccept>> {
     let socket = Socket::from(OwnedFd::from(server));
     let listening = Listening {
         socket: socket.clone(),
@@ -271,7 +273,7 @@ fn tls_comes_before_the_connect_and_ends_in_order() {
 
     // Plain bytes get an alert, and the log has why.
     let mut pair = Pair::new(listener);
-    assert!(matches!(pair.pending.receive(&connect()), Next::CloseLogged));
+    assert!(matches!(pair.pending.receive(&connect()), Next::CloseFailed(_)));
     assert_eq!(pair.answered().first(), Some(&21), "an alert");
 }
 
@@ -294,7 +296,7 @@ fn who_leaves_before_the_connect_is_closed() {
 fn web_sockets(pages: Option<&Path>) -> ListenerInEffect {
     let wanted = Wanted {
         header_bytes_max: 2048,
-        origins: Vec::new(),
+        ..Wanted::default()
     };
     let pages = pages.map(Arc::from);
     ListenerInEffect {
@@ -358,21 +360,6 @@ fn a_client_that_does_not_read_is_closed() {
     assert!(matches!(pair.pending.receive(&request), Next::Close(why) if why == DOES_NOT_READ));
 }
 
-/// Each costs its client next to nothing, so the log has a line a second and shard for all of them.
-#[test]
-fn clients_that_do_not_read_are_logged_once_a_second() {
-    let mut pending = PendingConnections::default();
-    let second = limits::ACCEPT_QUIET_NS;
-    let mut count = |at: u64| pending.count_not_reading(Timestamp(second * 5 + at));
-    assert_eq!(count(0), Some(0), "the first one has a line");
-    let lines: Vec<_> = (1..1000)
-        .filter_map(|number| count(number * second / 1000))
-        .collect();
-    assert!(lines.is_empty(), "{lines:?}");
-    assert_eq!(count(second), Some(999), "the line says how many had none");
-    assert_eq!((count(second + 1), count(second * 2)), (None, Some(1)));
-}
-
 #[test]
 fn a_full_listener_takes_nobody_and_the_count_stays() {
     let connections = Arc::default();
@@ -380,14 +367,16 @@ fn a_full_listener_takes_nobody_and_the_count_stays() {
     let (_first_client, server) = socket_pair();
     let first = accept(server, &connections, &full).unwrap();
     let (mut client, server) = socket_pair();
-    assert!(accept(server, &connections, &full).is_none());
+    let refused = accept(server, &connections, &full).err().flatten().unwrap();
+    assert_eq!(refused.reason, "max_connections");
+    assert_eq!(refused.address, client.local_addr().unwrap());
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "the client is closed");
     assert_eq!(connections.open(), 1);
     first.close();
     assert_eq!(connections.open(), 0);
     let (mut client, server) = socket_pair();
     client.write_all(b"x").unwrap();
-    assert!(accept(server, &connections, &full).is_some());
+    assert!(accept(server, &connections, &full).is_ok());
 }
 
 /// A listener with one user of SCRAM-SHA-256.

@@ -130,7 +130,10 @@ impl Shown<'_> {
                 with_filters(ack.packet_identifier.get(), codes)
             }
             Packet::Disconnect(disconnect) => reason(disconnect.reason),
-            Packet::Auth(auth) => reason(auth.reason),
+            Packet::Auth(auth) => exchange(
+                auth.reason,
+                auth.properties.authentication_method().unwrap_or_default(),
+            ),
             Packet::PingReq | Packet::PingResp => String::new(),
             Packet::Connect(_) | Packet::Publish(_) => return None,
         })
@@ -142,6 +145,14 @@ fn acknowledgement(ack: &Ack<'_>, direction: Direction) -> String {
     match direction {
         Direction::Received => format!(" (Mid: {identifier}, RC:{code})"),
         Direction::Sent => format!(" (m{identifier}, rc{code})"),
+    }
+}
+
+/// What an AUTH packet with this Authentication Method is shown by.
+pub(super) fn exchange(reason: ReasonCode, method: &str) -> String {
+    match method {
+        "" => self::reason(reason),
+        method => format!(" (rc{}, {method})", reason as u8),
     }
 }
 

@@ -14,10 +14,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use mqtt::{ProtocolVersion, ReasonCode};
+
 use self::line::Shown;
 use crate::limits;
 use crate::log::PACKET;
 use crate::logic::{ConnectRequest, ConnectionId, Peer, Shard, TracedClient};
+use crate::shard::connection::ClientConnections;
 use crate::shard::transfer::described;
 use crate::traces::{Trace, Traces};
 
@@ -42,6 +45,13 @@ struct Incoming {
     /// So many bytes were shown and not taken by the logic: they come again.
     shown_bytes: usize,
     /// The traces that it belongs to.
+    traces: Vec<Arc<Trace>>,
+}
+
+/// A CONNECT that was shown, and where.
+pub(super) struct ShownConnect {
+    client: String,
+    address: SocketAddr,
     traces: Vec<Arc<Trace>>,
 }
 
@@ -73,26 +83,135 @@ impl Tracer {
         self.shows_all || !self.traces.is_empty()
     }
 
-    /// Shows a CONNECT, whatever becomes of it.
+    /// Whether somebody is traced.
+    pub(super) fn has_traces(&self) -> bool {
+        !self.traces.is_empty()
+    }
+
+    /// Shows a CONNECT, whatever becomes of it, where it was not shown before.
     #[cold]
-    pub(super) fn show_connect(&self, address: SocketAddr, connect: &ConnectRequest, peer: &Peer) {
-        let client = &connect.client_identifier;
-        let description = described(connect, peer);
-        let user = peer.user(connect);
-        let traces = self.traces.iter();
-        let traces: Vec<_> = traces
-            .filter(|trace| trace.is_of(client, user, address.ip()))
-            .collect();
+    pub(super) fn show_connect(
+        &self,
+        address: SocketAddr,
+        connect: &ConnectRequest,
+        peer: &Peer,
+        before: Option<ShownConnect>,
+    ) -> ShownConnect {
+        self.show_connect_of(address, connect, peer.user(connect), before)
+    }
+
+    /// Shows a CONNECT that is answered by AUTH, and that AUTH.
+    #[cold]
+    pub(super) fn show_challenge(&self, address: SocketAddr, connect: &ConnectRequest) -> ShownConnect {
+        let shown = self.show_connect_of(address, connect, connect.user_name.as_deref(), None);
+        let authentication = connect.authentication.as_deref();
+        let method = authentication.map(|asked| &*asked.method).unwrap_or_default();
+        let text = line::exchange(ReasonCode::ContinueAuthentication, method);
         self.show(
-            traces.into_iter(),
-            format_args!("Received CONNECT from {client} at {address} ({description})"),
+            shown.traces.iter(),
+            format_args!("Sending AUTH to {}{text}", shown.client),
         );
+        shown
+    }
+
+    fn show_connect_of(
+        &self,
+        address: SocketAddr,
+        connect: &ConnectRequest,
+        user: Option<&str>,
+        before: Option<ShownConnect>,
+    ) -> ShownConnect {
+        let client = &connect.client_identifier;
+        let text = format!(
+            "Received CONNECT from {client} at {address} ({})",
+            described(connect, user)
+        );
+        let is_logged = before.is_none();
+        let mut traces = before.map(|before| before.traces).unwrap_or_default();
+        for trace in &self.traces {
+            let is_new = !traces.iter().any(|other| other.number == trace.number);
+            if is_new && trace.is_of(client, user, address.ip()) {
+                trace.show(format_args!("{text}"));
+                traces.push(Arc::clone(trace));
+            }
+        }
+        if is_logged && self.shows_all {
+            tracing::debug!(target: PACKET, "{text}");
+        }
+        ShownConnect {
+            client: client.to_string(),
+            address,
+            traces,
+        }
+    }
+
+    /// Shows the packet by which a client answers a challenge.
+    #[cold]
+    pub(super) fn show_answer(&self, shown: &ShownConnect, packet: &[u8]) {
+        let client = &shown.client;
+        Incoming::default().take(packet, &mut |packet| {
+            let (kind, text) = (
+                packet.kind(),
+                packet.text(ProtocolVersion::V5, Direction::Received),
+            );
+            self.show(
+                shown.traces.iter(),
+                format_args!("Received {kind} from {client}{text}"),
+            );
+        });
+    }
+
+    /// The logic has taken a CONNECT. One that it refused has no session by which its traces would be found.
+    #[cold]
+    pub(super) fn opened(&mut self, logic: &Shard, id: ConnectionId, shown: ShownConnect) {
+        let Some(why) = logic
+            .clients()
+            .why_closing(id)
+            .filter(|_| !shown.traces.is_empty())
+        else {
+            // It was accepted, or nobody traces it.
+            return;
+        };
+        shown.refused(why);
+        let incoming = Incoming {
+            traces: shown.traces,
+            ..Incoming::default()
+        };
+        self.connections.insert(id, incoming);
+    }
+
+    fn ended(&self, logic: &Shard, id: ConnectionId, address: SocketAddr, why: &str) {
+        if let Some(client) = logic.clients().client_identifier(id) {
+            let known = self
+                .connections
+                .get(&id)
+                .map(|incoming| incoming.traces.as_slice());
+            let is_of = |trace: &&Arc<Trace>| match known {
+                Some(traces) => traces.iter().any(|known| known.number == trace.number),
+                None => trace.is_of(client, None, address.ip()),
+            };
+            for trace in self.traces.iter().filter(is_of) {
+                trace.show(format_args!("Ended {client} at {address}: {why}"));
+            }
+        }
+    }
+
+    /// Shows what access rules denied, where it is traced.
+    #[cold]
+    pub(super) fn denied(&self, denials: Vec<(ConnectionId, String)>) {
+        for (id, text) in denials {
+            let traces = self.connections.get(&id).map(|incoming| &incoming.traces);
+            traces
+                .into_iter()
+                .flatten()
+                .for_each(|trace| trace.show(format_args!("{text}")));
+        }
     }
 
     /// Shows the packets that end in these bytes; the logic gets them next.
     #[cold]
     pub(super) fn received(&mut self, logic: &Shard, id: ConnectionId, address: SocketAddr, bytes: &[u8]) {
-        let Some(client) = logic.traced_client(id) else {
+        let Some(client) = logic.clients().traced_client(id) else {
             // It closes: nothing more of it is handled.
             return;
         };
@@ -123,7 +242,7 @@ impl Tracer {
     /// Shows whole packets that are about to be sent.
     #[cold]
     pub(super) fn sent(&mut self, logic: &Shard, id: ConnectionId, address: SocketAddr, out: &[u8]) {
-        if let Some(client) = logic.traced_client(id) {
+        if let Some(client) = logic.clients().traced_client(id) {
             let incoming = self.take(id, &client, address);
             self.connections.insert(id, incoming);
         }
@@ -132,8 +251,10 @@ impl Tracer {
         if !self.shows_all && traces.is_empty() {
             return;
         }
-        let name = logic.client_identifier(id).unwrap_or_default();
-        let version = logic.protocol_version(id);
+        let name = logic.clients().client_identifier(id).map(str::to_owned);
+        // As in mosquitto, one without a session goes by its address.
+        let name = name.unwrap_or_else(|| address.to_string());
+        let version = logic.clients().protocol_version(id);
         Incoming::default().take(out, &mut |shown| {
             let (kind, text) = (shown.kind(), shown.text(version, Direction::Sent));
             self.show(traces.iter(), format_args!("Sending {kind} to {name}{text}"));
@@ -166,6 +287,27 @@ impl Tracer {
     pub(super) fn forget(&mut self, id: ConnectionId) {
         if !self.connections.is_empty() {
             self.connections.remove(&id);
+        }
+    }
+}
+
+impl ClientConnections {
+    /// Shows that a connection is over, and why, where its client is traced.
+    pub(super) fn show_end(&mut self, logic: &Shard, id: ConnectionId, why: &str) {
+        if self.tracer.has_traces()
+            && let Some(address) = self.get(id).map(|connection| connection.address)
+        {
+            self.tracer.ended(logic, id, address, why);
+        }
+    }
+}
+
+impl ShownConnect {
+    /// Shows that the client was refused.
+    pub(super) fn refused(&self, why: &str) {
+        let (client, address) = (&self.client, self.address);
+        for trace in &self.traces {
+            trace.show(format_args!("Refused CONNECT from {client} at {address}: {why}"));
         }
     }
 }

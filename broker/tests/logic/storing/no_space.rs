@@ -20,7 +20,7 @@ fn on_a_full_disk_new_sessions_and_subscriptions_are_refused() {
         };
         asked.encode(&mut bytes).unwrap();
         let refused = test_support::open(&mut stored.shard, stored.now, test_support::peer(), &bytes);
-        assert!(!stored.shard.connected(refused));
+        assert!(!stored.shard.clients().connected(refused));
         let packets = stored.packets(refused);
         assert_eq!((packets[0][0] >> 4, packets[0][3]), (CONNACK, full));
     }
@@ -37,10 +37,10 @@ fn on_a_full_disk_new_sessions_and_subscriptions_are_refused() {
         stored.send(subscriber, &subscribes_to(filter, QoS::AtMostOnce));
     }
     assert!(stored.store.take().is_empty());
-    stored.shard.closed(stored.now, subscriber);
+    stored.shard.lost(stored.now, subscriber);
     stored.store.take();
     let subscriber = stored.join("s", 200);
-    assert!(stored.shard.connected(subscriber));
+    assert!(stored.shard.clients().connected(subscriber));
     stored.store.set_full(false);
     stored.join("new", 100);
 }

@@ -60,7 +60,7 @@ fn stored_will(delay_s: u32) -> (Stored, Vec<u8>) {
     };
     asked.encode(&mut bytes).unwrap();
     let id = test_support::open(&mut stored.shard, stored.now, test_support::peer(), &bytes);
-    assert!(stored.shard.connected(id));
+    assert!(stored.shard.clients().connected(id));
     stored.store.take();
     let will = stored.store.0.lock().unwrap().will.clone();
     (stored, will.expect("the store has the Will"))

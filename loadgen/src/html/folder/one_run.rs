@@ -6,7 +6,7 @@ use std::io;
 
 use super::{MIB, facts, memory, over_time, plot, quantiles};
 use crate::html::plots::{Axis, LATENCY, Line, PERCENTILES, Scale, TIME, Unit, lines};
-use crate::html::{LastColumn, Level, Notice, Page, Plot, Table};
+use crate::html::{Badge, Card, LastColumn, Level, Notice, Page, Plot, Table};
 use crate::measure::latency::Summary;
 use crate::measure::numbers::{digits, duration};
 use crate::outcome::Outcome;
@@ -27,6 +27,8 @@ pub(super) fn page(run: &Outcome) -> io::Result<Page> {
     Ok(Page {
         title: origin.map_or_else(|| "One load".to_owned(), |origin| origin.name.clone()),
         lead: lead(run),
+        badge: Some(badge(run)),
+        cards: cards(run),
         notices: verdict(run),
         tables: vec![latencies(run), ledger(run)],
         plots,
@@ -51,18 +53,60 @@ fn lead(run: &Outcome) -> String {
         format!("Scale {}{length}. ", origin.scale)
     });
     format!(
-        "{origin}{} publishers, {} subscribers, QoS {}, payloads of {} B, {rate}; {} s measured after {} s of warm-up; \
+        "{origin}{} publishers, {} subscribers, QoS {}, payloads of {}, {rate}; {} s measured after {} s of warm-up; \
          MQTT {}, {}; {}.",
         digits(f64::from(scenario.publishers)),
         digits(f64::from(scenario.subscribers)),
         scenario.qos as u8,
-        digits(scenario.payload_bytes as f64),
+        scenario.sizes(),
         digits(scenario.duration.as_secs_f64()),
         digits(scenario.warmup.as_secs_f64()),
         version_name(scenario.version),
         security(run.broker.web_socket, run.broker.tls.as_deref()),
         run.broker.name,
     )
+}
+
+fn badge(run: &Outcome) -> Badge {
+    let text = run.verdict.word();
+    let level = match text {
+        "valid" => Level::Good,
+        "warning" | "saturated" => Level::Warning,
+        _ => Level::Bad,
+    };
+    Badge { level, text }
+}
+
+/// The five figures that matter. Where the generator limited the run, those that it made are marked.
+fn cards(run: &Outcome) -> Vec<Card> {
+    let latency = |ns: fn(&Summary) -> u64| run.latency.map(|summary| duration(ns(&summary) as f64));
+    let totals = &run.ledger.totals;
+    let cpu_ns = run.broker.usage.and_then(|usage| usage.cpu_ns_per_delivery);
+    let figures = [
+        ("p50", latency(|summary| summary.p50_ns), true),
+        ("p99", latency(|summary| summary.p99_ns), true),
+        (
+            "delivered per second",
+            Some(digits(run.rates.delivered_per_s)),
+            true,
+        ),
+        (
+            "lost",
+            Some(format!(
+                "{} of {}",
+                digits(totals.lost as f64),
+                digits(totals.expected as f64)
+            )),
+            false,
+        ),
+        ("broker CPU per delivery", cpu_ns.map(duration), false),
+    ];
+    let card = |(name, value, is_generators): (&'static str, Option<String>, bool)| Card {
+        name,
+        value: value.unwrap_or_else(|| "not known".to_owned()),
+        is_marked: is_generators && !run.verdict.valid,
+    };
+    figures.map(card).to_vec()
 }
 
 /// The verdict in one sentence, and its findings.

@@ -5,7 +5,7 @@
 use std::fmt::{self, Write};
 
 use crate::measure::latency::Summary;
-use crate::measure::numbers::grouped;
+use crate::measure::numbers::{duration, grouped};
 use crate::outcome::validity::{Gravity, LimitedBy, Verdict};
 use crate::outcome::{BrokerUse, NeverCame, Outcome, SlowReport};
 use crate::scenario::json::version_name;
@@ -18,7 +18,7 @@ pub fn text(outcome: &Outcome) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_all(&mut text, outcome);
-    text
+    fit(&text)
 }
 
 fn write_all(out: &mut String, outcome: &Outcome) -> fmt::Result {
@@ -35,7 +35,6 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
         publishers,
         subscribers,
         qos,
-        payload_bytes,
         version,
         ..
     } = outcome.scenario;
@@ -65,8 +64,9 @@ fn write_head(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let security = security(outcome.broker.web_socket, outcome.broker.tls.as_deref());
     writeln!(
         out,
-        "{publishers} publishers, {subscribers} subscribers ({shape}), QoS {}, {payload_bytes} B, {rate}",
-        qos as u8
+        "{publishers} publishers, {subscribers} subscribers ({shape}), QoS {}, {}, {rate}",
+        qos as u8,
+        outcome.scenario.sizes()
     )?;
     writeln!(
         out,
@@ -93,7 +93,7 @@ fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
         ("schedule lag", outcome.lag),
         ("arrival to read", outcome.read_delay),
     ];
-    write_table(out, "latency, ms", &rows)?;
+    write_table(out, "latency", &rows)?;
     write_doubts(out, outcome)?;
     if let Some(never_came) = outcome.never_came {
         let NeverCame {
@@ -103,7 +103,7 @@ fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
         } = never_came;
         writeln!(
             out,
-            "{:>24} {} of the measured deliveries ({percent:.3} %); they count as {:.1} s, the wait for them\n",
+            "{:>21} {} of the measured deliveries ({percent:.3} %); they count as {:.1} s, the wait for them\n",
             "never came",
             grouped(deliveries),
             counted_as_ns as f64 / 1e9
@@ -126,11 +126,11 @@ fn write_doubts(out: &mut String, outcome: &Outcome) -> fmt::Result {
         let marked = marked.join(", ");
         writeln!(
             out,
-            "{:>24} {marked}: mostly the generator's own lag\n",
+            "{:>21} {marked}: mostly the generator's own lag\n",
             "not the broker's"
         )?;
     } else if !outcome.verdict.valid && outcome.latency.is_some() {
-        writeln!(out, "{:>24} all of them: see the verdict\n", "not the broker's")?;
+        writeln!(out, "{:>21} all of them: see the verdict\n", "not the broker's")?;
     }
     Ok(())
 }
@@ -143,11 +143,11 @@ fn write_connect(out: &mut String, outcome: &Outcome) -> fmt::Result {
         ("WebSocket upgrade", connect.web_socket),
         ("CONNECT to CONNACK", connect.connack),
     ];
-    write_table(out, "connecting, ms", &rows)?;
+    write_table(out, "connecting", &rows)?;
     let seconds = connect.wall_ns as f64 / 1e9;
     writeln!(
         out,
-        "{:>24} {} in {seconds:.2} s, {} at a time\n",
+        "{:>21} {} in {seconds:.2} s, {} at a time\n",
         "connections",
         grouped(connect.connections),
         outcome.scenario.connect_concurrency
@@ -158,18 +158,26 @@ fn write_connect(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let p50_ms = churn.whole.map_or(0.0, |whole| whole.p50_ns as f64 / 1e6);
     writeln!(
         out,
-        "{:>24} {} came and went beside the load, {} failed; {p50_ms:.3} ms to CONNACK in the median\n",
+        "{:>21} {} came and went beside the load, {} failed; {p50_ms:.3} ms to CONNACK in the median\n",
         "churn",
         grouped(churn.made),
         grouped(churn.failed)
     )
 }
 
+/// The same text in lines of at most 80 columns: what is longer goes on below the second column.
+pub(crate) fn fit(text: &str) -> String {
+    let indent = " ".repeat(22);
+    let options = textwrap::Options::new(80).subsequent_indent(&indent);
+    let lines = text.lines().map(|line| textwrap::fill(line, &options) + "\n");
+    lines.collect()
+}
+
 pub(crate) fn write_table(out: &mut String, title: &str, rows: &[(&str, Option<Summary>)]) -> fmt::Result {
-    let heads = ["p50", "p90", "p99", "p99.9", "max", "mean"];
-    write!(out, "{title:>24}")?;
-    heads.iter().try_for_each(|head| write!(out, "{head:>10}"))?;
-    writeln!(out, "{:>12}", "count")?;
+    let heads = ["p50", "p90", "p99", "p99.9", "max"];
+    write!(out, "{title:>21}")?;
+    heads.iter().try_for_each(|head| write!(out, "{head:>9}"))?;
+    writeln!(out, "{:>13}", "count")?;
     for (name, summary) in rows {
         let Some(summary) = summary else { continue };
         let Summary {
@@ -178,22 +186,14 @@ pub(crate) fn write_table(out: &mut String, title: &str, rows: &[(&str, Option<S
             p99_ns,
             p99_9_ns,
             max_ns,
-            mean_ns,
             count,
             ..
         } = *summary;
-        write!(out, "{name:>24}")?;
-        for value_ns in [
-            p50_ns as f64,
-            p90_ns as f64,
-            p99_ns as f64,
-            p99_9_ns as f64,
-            max_ns as f64,
-            mean_ns,
-        ] {
-            write!(out, "{:>10.3}", value_ns / 1e6)?;
+        write!(out, "{name:>21}")?;
+        for value_ns in [p50_ns, p90_ns, p99_ns, p99_9_ns, max_ns] {
+            write!(out, "{:>9}", duration(value_ns as f64))?;
         }
-        writeln!(out, "{:>12}", grouped(count))?;
+        writeln!(out, "{:>13}", grouped(count))?;
     }
     writeln!(out)
 }
@@ -203,7 +203,7 @@ fn write_ledger(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let totals = &ledger.totals;
     writeln!(
         out,
-        "{:>24} {} messages sent, {} of them measured; {} unsent",
+        "{:>21} {} messages sent, {} of them measured; {} unsent",
         "ledger",
         grouped(ledger.sent),
         grouped(ledger.sent_measured),
@@ -211,10 +211,11 @@ fn write_ledger(out: &mut String, outcome: &Outcome) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "{:>24} {} expected, {} received, {} lost, {} duplicate, {} reordered",
+        "{:>21} {} expected, {} received\n{:>21} {} lost, {} duplicate, {} reordered",
         "deliveries",
         grouped(totals.expected),
         grouped(totals.received),
+        "",
         grouped(totals.lost),
         grouped(totals.duplicate),
         grouped(totals.reordered)
@@ -226,7 +227,7 @@ fn write_ledger(out: &mut String, outcome: &Outcome) -> fmt::Result {
     if outcome.scenario.load == Load::Flood || drain.wall_ns > DRAIN_NS_NOTABLE {
         writeln!(
             out,
-            "{:>24} {} deliveries outstanding when the load ended, the last of them came {:.2} s later",
+            "{:>21} {} deliveries outstanding when the load ended, the last of them came {:.2} s later",
             "backlog",
             grouped(drain.backlog),
             drain.wall_ns as f64 / 1e9
@@ -238,7 +239,7 @@ fn write_ledger(out: &mut String, outcome: &Outcome) -> fmt::Result {
         .map_or(String::new(), |rate| format!("{rate:.0} offered, "));
     writeln!(
         out,
-        "{:>24} {offered}{:.0} sent, {:.0} delivered, over {:.1} s\n",
+        "{:>21} {offered}{:.0} sent, {:.0} delivered, over {:.1} s\n",
         "messages per second", rates.sent_per_s, rates.delivered_per_s, rates.measured_s
     )
 }
@@ -249,10 +250,11 @@ fn write_slow(out: &mut String, slow: &SlowReport) -> fmt::Result {
     });
     writeln!(
         out,
-        "{:>24} {} expected, {} received, {} lost, {} duplicate, {} reordered; {} of {} disconnected{ratio}",
+        "{:>21} {} expected, {} received\n{:>21} {} lost, {} duplicate, {} reordered; {} of {} disconnected{ratio}",
         "to slow subscribers",
         grouped(slow.ledger.expected),
         grouped(slow.ledger.received),
+        "",
         grouped(slow.ledger.lost),
         grouped(slow.ledger.duplicate),
         grouped(slow.ledger.reordered),
@@ -276,7 +278,7 @@ fn write_costs(out: &mut String, outcome: &Outcome) -> fmt::Result {
     });
     writeln!(
         out,
-        "{:>24} {} of a core{each}; steal {:.1} %\n",
+        "{:>21} {} of a core{each}; steal {:.1} %\n",
         "generator",
         threads.join(" + "),
         outcome.generator.steal_percent
@@ -288,12 +290,12 @@ fn write_broker_use(out: &mut String, outcome: &Outcome, usage: &BrokerUse) -> f
     let each = usage.cpu_ns_per_delivery.map_or(String::new(), |ns| {
         format!("{:.3} µs CPU for each delivery, ", ns / 1e3)
     });
-    writeln!(out, "{:>24} {each}{:.1} % of a core", "broker", 100.0 * cores)?;
+    writeln!(out, "{:>21} {each}{:.1} % of a core", "broker", 100.0 * cores)?;
     let connections = outcome.connect.connections.max(1) as f64;
     if let Some(cpu_ns) = usage.connect_cpu_ns {
         writeln!(
             out,
-            "{:>24} {:.1} µs CPU for each connection made",
+            "{:>21} {:.1} µs CPU for each connection made",
             "",
             cpu_ns as f64 / connections / 1e3
         )?;
@@ -305,7 +307,7 @@ fn write_broker_use(out: &mut String, outcome: &Outcome, usage: &BrokerUse) -> f
     };
     write!(
         out,
-        "{:>24} RSS {} MiB before, {} MiB connected, {} MiB loaded, {} MiB at most, {} MiB drained",
+        "{:>21} RSS {} MiB before, {} MiB connected, {} MiB loaded, {} MiB at most, {} MiB drained",
         "",
         mib(usage.rss_bytes_before),
         mib(usage.rss_bytes_connected),
@@ -341,14 +343,14 @@ pub(crate) fn write_findings(out: &mut String, verdict: &Verdict) -> fmt::Result
         (LimitedBy::Nothing, 0) => "valid",
         (LimitedBy::Nothing, _) => "FAILED",
     };
-    writeln!(out, "{:>24} {headline}", "verdict")?;
+    writeln!(out, "{:>21} {headline}", "verdict")?;
     for finding in &verdict.findings {
         let gravity = match finding.gravity {
             Gravity::Fault => "fault",
             Gravity::Warning => "warning",
             Gravity::Note => "note",
         };
-        writeln!(out, "{gravity:>24} {}", finding.text)?;
+        writeln!(out, "{gravity:>21} {}", finding.text)?;
     }
     Ok(())
 }

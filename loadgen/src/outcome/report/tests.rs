@@ -77,25 +77,33 @@ fn outcome() -> Outcome {
     }
 }
 
+/// The words with one space between them.
+fn joined(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn every_part_is_in_the_text() {
     let text = text(&outcome());
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let text = joined(&text);
     for part in [
-        "2 publishers, 3 subscribers (pairs), QoS 1, 64 B, 1,500 msg/s\n",
-        "127.0.0.1:1883 (a broker), MQTT 3.1.1, no TLS\n",
-        "intended to receive     1.500",
+        "2 publishers, 3 subscribers (pairs), QoS 1, 64 B, 1,500 msg/s 127.0.0.1:1883",
+        "127.0.0.1:1883 (a broker), MQTT 3.1.1, no TLS latency p50",
+        "intended to receive 1.50 ms 1.50 ms 1.50 ms 1.50 ms 1.50 ms 1",
         "connections 5 in 0.25 s, 32 at a time",
         "15,000 messages sent, 10,000 of them measured; 3 unsent",
         "1500 offered, 0 sent",
         "7,000 deliveries outstanding when the load ended, the last of them came 1.25 s later",
         "1,234 lost, 0 duplicate, 0 reordered; 1 of 2 disconnected; p99 of the others times 1.50",
-        "slow ones stalled     1.500",
+        "slow ones stalled 1.50 ms",
         "5.000 µs CPU for each delivery, 50.0 % of a core",
         "10.0 µs CPU for each connection made",
         "RSS 1.0 MiB before, 1.0 MiB connected, ? MiB loaded, 3.0 MiB at most, ? MiB drained \
          (2.0 KiB for each connection)",
-        "verdict FAILED\n",
-        "fault seven were lost\n",
+        "verdict FAILED fault seven were lost",
     ] {
         assert!(text.contains(part), "{part:?} in\n{text}");
     }
@@ -120,7 +128,7 @@ fn percentiles_that_are_not_the_brokers_are_marked_where_they_stand() {
         percent,
     };
     outcome.generator.own_shares = vec![share(50.0, 20.0), share(99.0, 51.0), share(99.9, 95.0)];
-    let text = text(&outcome);
+    let text = joined(&text(&outcome));
     assert!(
         text.contains("not the broker's p99 (51 %), p99.9 (95 %): mostly"),
         "{text}"

@@ -144,6 +144,23 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
 }
 
+impl Verdict {
+    /// The verdict in one of [`VERDICT_WORDS`].
+    pub fn word(&self) -> &'static str {
+        let warns = |finding: &Finding| finding.gravity >= Gravity::Warning;
+        match self.exit_code {
+            EXIT_OK if self.findings.iter().any(warns) => "warning",
+            EXIT_OK => "valid",
+            EXIT_SATURATED => "saturated",
+            EXIT_GENERATOR => "invalid",
+            _ => "failed",
+        }
+    }
+}
+
+/// The words of verdicts, the best first.
+pub const VERDICT_WORDS: [&str; 5] = ["valid", "warning", "saturated", "failed", "invalid"];
+
 /// The verdict on a run.
 pub fn assess(evidence: &Evidence) -> Verdict {
     let limited_by = evidence.limited_by();

@@ -12,16 +12,12 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::via::Via;
 use super::{FilterSlot, Position, Subscriber};
+pub(in crate::logic) use crate::logic::ids::GroupSlot;
 use crate::logic::ids::SessionSlot;
-use crate::logic::slots::{Slots, slot_type};
+use crate::logic::slots::Slots;
+use crate::logic::via::Via;
 use crate::time::Timestamp;
-
-slot_type! {
-    /// The place of a group in its shard.
-    pub(in crate::logic) struct GroupSlot
-}
 
 /// How many members of a group a shard has, as it announces it to the others. Each number counts those before it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The subscriptions of this shard's sessions and the interest of the other shards.
 //!
 //! `filter_index.rs` finds a filter by its text; `matching.rs` finds those that match a Topic Name, over several turns
-//! if necessary; `via.rs` records through which of a session's subscriptions a message comes.
+//! if necessary.
 //!
 //! Invariants: a filter is kept while a session subscribes to it or a group shares it; a filter with wildcards also
 //! while another shard is interested in it. Of other filters that only other shards want, marks are kept (`remote.rs`).
@@ -16,7 +16,6 @@ mod filter_index;
 pub(in crate::logic) mod group;
 mod matching;
 mod remote;
-pub(in crate::logic) mod via;
 mod wildcards;
 
 use std::hash::BuildHasher;
@@ -32,22 +31,10 @@ use self::matching::Matches;
 use self::remote::RemoteInterests;
 use self::wildcards::Wildcards;
 use crate::logic::ids::SessionSlot;
+pub(in crate::logic) use crate::logic::ids::{FilterSlot, Position, SessionPosition};
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::slots::{Slots, slot_type};
+use crate::logic::slots::Slots;
 use crate::turn::WorkBudget;
-
-slot_type! {
-    /// The place of a Topic TopicFilter in its shard.
-    pub(in crate::logic) struct FilterSlot
-}
-
-/// Where a session stands in the list of a filter or a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::logic) struct Position(u32);
-
-/// Where a session holds a filter or a group in its own list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::logic) struct SessionPosition(u32);
 
 /// One session in the list of a filter, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,28 +49,6 @@ const IDENTIFIER_BITS: u32 = 0x0FFF_FFFF;
 const QOS_SHIFT: u32 = 28;
 const NO_LOCAL: u32 = 1 << 30;
 const RETAIN_AS_PUBLISHED: u32 = 1 << 31;
-
-impl Position {
-    /// Lists are far shorter than 2^32.
-    pub(in crate::logic) fn from_index(index: usize) -> Self {
-        Self(u32::try_from(index).unwrap_or(u32::MAX))
-    }
-
-    pub(in crate::logic) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl SessionPosition {
-    /// A session has far fewer than 2^32 subscriptions.
-    pub(in crate::logic) fn from_index(index: usize) -> Self {
-        Self(u32::try_from(index).unwrap_or(u32::MAX))
-    }
-
-    pub(in crate::logic) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 impl Subscriber {
     pub(in crate::logic) fn new(

@@ -19,8 +19,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use std::collections::HashMap;
 
-use super::Ticket;
+use crate::logic::slots::shrink_map;
 use crate::settings::{Settings, UNLIMITED};
+
+/// Orders the changes of a topic: the later change has the higher one. All are equal where there is one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub(super) u64);
+
+impl Ticket {
+    pub(super) fn to_u64(self) -> u64 {
+        self.0
+    }
+}
 
 /// Of one owner; on cache lines of its own, as all shards draw tickets.
 #[derive(Debug, Default)]
@@ -43,8 +53,8 @@ struct QuotaEntry {
 /// What the retained messages of all shards may take.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::logic) struct RetainedBounds {
-    pub(super) messages_max: u64,
-    pub(super) bytes_max: u64,
+    pub(in crate::logic) messages_max: u64,
+    pub(in crate::logic) bytes_max: u64,
 }
 
 impl RetainedBounds {
@@ -56,13 +66,13 @@ impl RetainedBounds {
     }
 
     /// Whether any bound is configured.
-    pub(super) fn are_set(self) -> bool {
+    pub(in crate::logic) fn are_set(self) -> bool {
         self.messages_max != UNLIMITED || self.bytes_max != UNLIMITED
     }
 
     /// Whether a message of `new` bytes exceeds a bound, where `messages` have `bytes`, among them the topic's present
     /// message of `before` bytes.
-    pub(super) fn refuse(self, messages: u64, bytes: u64, before: Option<u64>, new: u64) -> bool {
+    pub(in crate::logic) fn refuse(self, messages: u64, bytes: u64, before: Option<u64>, new: u64) -> bool {
         let all = bytes.saturating_sub(before.unwrap_or(0)).saturating_add(new);
         (before.is_none() && messages >= self.messages_max) || all > self.bytes_max
     }
@@ -71,12 +81,12 @@ impl RetainedBounds {
 impl RetainedQuota {
     /// Draws the ticket of a change.
     #[inline]
-    pub(super) fn draw(&self) -> Ticket {
+    pub(in crate::logic) fn draw(&self) -> Ticket {
         Ticket(self.tickets.fetch_add(1, Relaxed) + 1)
     }
 
     /// As [`Self::draw`], and enters what the change leaves of the topic: so many bytes, none if it deletes.
-    pub(super) fn draw_for(&self, hash: u64, bytes: Option<u64>) -> Ticket {
+    pub(in crate::logic) fn draw_for(&self, hash: u64, bytes: Option<u64>) -> Ticket {
         let mut entries = self.entries();
         // With the lock, so that entries are made in the order of their tickets.
         let ticket = self.draw();
@@ -87,17 +97,17 @@ impl RetainedQuota {
     }
 
     /// Messages and bytes that are entered.
-    pub(super) fn totals(&self) -> (u64, u64) {
+    pub(in crate::logic) fn totals(&self) -> (u64, u64) {
         (self.messages.load(Relaxed), self.bytes.load(Relaxed))
     }
 
     /// The bytes of a topic that is entered.
-    pub(super) fn bytes_of(&self, hash: u64) -> Option<u64> {
+    pub(in crate::logic) fn bytes_of(&self, hash: u64) -> Option<u64> {
         Some(self.entries().as_ref()?.get(&hash)?.bytes)
     }
 
     /// The owner has applied a change: it is entered if it was not, being made before a bound was set.
-    pub(super) fn applied(&self, hash: u64, bytes: Option<u64>, ticket: Ticket) {
+    pub(in crate::logic) fn applied(&self, hash: u64, bytes: Option<u64>, ticket: Ticket) {
         if let Some(entries) = self.entries().as_mut()
             && entries.get(&hash).is_none_or(|entry| entry.ticket < ticket)
         {
@@ -106,7 +116,7 @@ impl RetainedQuota {
     }
 
     /// The owner's message of that ticket has expired.
-    pub(super) fn expired(&self, hash: u64, ticket: Ticket) {
+    pub(in crate::logic) fn expired(&self, hash: u64, ticket: Ticket) {
         if let Some(entries) = self.entries().as_mut()
             && entries.get(&hash).is_some_and(|entry| entry.ticket <= ticket)
         {
@@ -115,7 +125,11 @@ impl RetainedQuota {
     }
 
     /// The owner has other bounds: with the first one its topics are entered, without one they are forgotten.
-    pub(super) fn set_bounds(&self, bounds: RetainedBounds, owned: impl Iterator<Item = (u64, u64, Ticket)>) {
+    pub(in crate::logic) fn set_bounds(
+        &self,
+        bounds: RetainedBounds,
+        owned: impl Iterator<Item = (u64, u64, Ticket)>,
+    ) {
         let mut entries = self.entries();
         if bounds.are_set() == entries.is_some() {
             return;
@@ -134,7 +148,11 @@ impl RetainedQuota {
     fn enter(&self, entries: &mut HashMap<u64, QuotaEntry>, hash: u64, bytes: Option<u64>, ticket: Ticket) {
         let before = match bytes {
             Some(bytes) => entries.insert(hash, QuotaEntry { bytes, ticket }),
-            None => entries.remove(&hash),
+            None => {
+                let removed = entries.remove(&hash);
+                shrink_map(entries);
+                removed
+            }
         };
         // Only with the lock: a plain load and store is exact.
         let change = |total: &AtomicU64, less: u64, more: u64| {

@@ -1,0 +1,360 @@
+//! The actions of `broker ctl`, and the requests that they are.
+//!
+//! Invariants: none.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use crate::limits::MEASURED_SECONDS_MAX;
+
+/// What the broker is asked for, or is to do.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub(super) enum CtlAction {
+    /// List the clients that are connected
+    Clients(SearchArgs),
+    /// List the sessions, with or without a connection
+    Sessions(SearchArgs),
+    /// Show the session of one client
+    Session {
+        /// Identifier of the client
+        #[arg(value_name = "ID")]
+        client: String,
+    },
+    /// List the subscriptions of clients
+    Subscriptions {
+        /// Those of this client identifier
+        #[arg(long, value_name = "ID")]
+        client: Option<String>,
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// List the retained messages
+    Retained {
+        /// Show the payloads of the messages too
+        #[arg(long)]
+        payloads: bool,
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// List what was refused, dropped and ended last
+    Events {
+        /// One kind alone: refused, denied, dropped or disconnected
+        #[arg(long, value_name = "KIND")]
+        kind: Option<String>,
+        /// Those of this client identifier
+        #[arg(long, value_name = "ID")]
+        client: Option<String>,
+    },
+    /// List the clients that cost the most CPU time, after measuring for some seconds
+    Top {
+        /// How long it is measured
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=MEASURED_SECONDS_MAX))]
+        seconds: u64,
+        /// How many clients are listed at most
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        limit: u64,
+    },
+    /// End the connection of a client
+    Disconnect {
+        /// Identifier of the client
+        #[arg(value_name = "ID")]
+        client: String,
+        /// The reason code of the DISCONNECT
+        #[arg(long, value_name = "CODE", default_value_t = 152)]
+        reason: u8,
+    },
+    /// End the session of a client, and its connection
+    EndSession {
+        /// Identifier of the client
+        #[arg(value_name = "ID")]
+        client: String,
+    },
+    /// Delete the retained message of a topic, or those whose topics a filter matches
+    #[command(group = clap::ArgGroup::new("which").required(true).args(["topic", "filter"]))]
+    DeleteRetained {
+        /// Topic Name of the message
+        #[arg(value_name = "TOPIC")]
+        topic: Option<String>,
+        /// Topic Filter that matches the topics of the messages
+        #[arg(long, value_name = "FILTER")]
+        filter: Option<String>,
+    },
+    /// Publish a message to its subscribers
+    Publish {
+        /// Topic Name of the message
+        #[arg(value_name = "TOPIC")]
+        topic: String,
+        /// Content of the message
+        #[arg(value_name = "TEXT", default_value = "")]
+        payload: String,
+        /// The content is in base64
+        #[arg(long)]
+        base64: bool,
+        /// QoS of the message
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+        qos: u8,
+        /// Keep it as the retained message
+        #[arg(long)]
+        retain: bool,
+    },
+    /// Show the packets of clients, in the log or in a file
+    Trace(TraceArgs),
+    /// List the traces that are switched on
+    Traces,
+    /// Switch a trace off again
+    StopTrace {
+        /// The number of the trace
+        #[arg(value_name = "NUMBER")]
+        number: u64,
+    },
+    /// Read the configuration again, and show what was taken and what was kept
+    Reload,
+    /// List the listeners, with what they speak
+    Listeners,
+    /// Print the figures of `$SYS`
+    Sys,
+    /// Print the version of the broker that runs
+    Version,
+    /// Ask whether the broker is ready for clients
+    Health,
+    /// Print the metrics of Prometheus
+    Metrics,
+}
+
+/// Which clients are listed; as an argument or as an option.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct SearchArgs {
+    /// Text that is part of the client identifier
+    #[arg(value_name = "TEXT", conflicts_with = "search")]
+    text: Option<String>,
+    /// The same, as an option
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+}
+
+/// Which topics a list is about; as an argument or as an option.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct FilterArgs {
+    /// Topic Filter: that of the subscriptions, or one that matches the topics of the messages
+    #[arg(id = "only", value_name = "FILTER", conflicts_with = "filter")]
+    only: Option<String>,
+    /// The same, as an option
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
+}
+
+/// Whose packets are shown, and where.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("whose").required(true).args(["client", "user", "address"]))]
+pub(super) struct TraceArgs {
+    /// Those of this client identifier
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
+    /// Those of this proved user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Those that connect from this address
+    #[arg(long, value_name = "IP")]
+    address: Option<String>,
+    /// Write them to this file, in place of the log
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+}
+
+/// A request: method, path with its query, and body.
+pub(super) struct CtlRequest {
+    pub(super) method: &'static str,
+    pub(super) target: String,
+    pub(super) body: Option<Value>,
+}
+
+impl CtlRequest {
+    fn get(target: String) -> Self {
+        Self {
+            method: "GET",
+            target,
+            body: None,
+        }
+    }
+
+    fn post(target: &str, body: Value) -> Self {
+        Self {
+            method: "POST",
+            target: format!("/api/v1/{target}"),
+            body: Some(body),
+        }
+    }
+
+    fn delete(target: &str) -> Self {
+        Self {
+            method: "DELETE",
+            target: format!("/api/v1/{target}"),
+            body: None,
+        }
+    }
+
+    /// Lists with these parameters, those that are given.
+    fn list(name: &str, parameters: &[(&str, &Option<String>)]) -> Self {
+        let mut target = format!("/api/v1/{name}?limit=1000");
+        for (name, value) in parameters {
+            if let Some(value) = value {
+                // Writing to a string does not fail.
+                let _written = write!(target, "&{name}={}", encoded(value));
+            }
+        }
+        Self::get(target)
+    }
+
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            method: self.method,
+            target: self.target.clone(),
+            body: self.body.clone(),
+        }
+    }
+}
+
+impl CtlAction {
+    /// The columns of the answer if that is a list, which comes page by page. A column that no entry has is left out.
+    pub(super) fn columns(&self) -> Option<&'static [&'static str]> {
+        Some(match self {
+            Self::Clients(_) | Self::Sessions(_) => &[
+                "client_id",
+                "user",
+                "connected",
+                "protocol",
+                "listener",
+                "keep_alive_s",
+                "expiry_s",
+                "away_s",
+                "subscriptions",
+                "queued_messages",
+                "inflight",
+            ],
+            Self::Subscriptions { .. } => &["client_id", "filter", "qos"],
+            Self::Events { .. } => &[
+                "time",
+                "kind",
+                "reason",
+                "client_id",
+                "topic",
+                "address",
+                "count",
+                "detail",
+            ],
+            Self::Traces => &["trace", "client_id", "user", "address", "file"],
+            Self::Top { .. } => &["client_id", "user", "cpu_s", "cores"],
+            Self::Retained { payloads: true, .. } => {
+                &["topic", "qos", "payload_bytes", "payload", "payload_base64"]
+            }
+            Self::Retained { .. } => &["topic", "qos", "payload_bytes"],
+            Self::DeleteRetained { filter: Some(_), .. } => &["topic"],
+            Self::Listeners => &["port", "protocol", "tls", "mtls", "allow_anonymous"],
+            _ => return None,
+        })
+    }
+
+    /// What the broker is asked.
+    pub(super) fn request(&self) -> CtlRequest {
+        match self {
+            Self::Clients(search) => CtlRequest::list("clients", &[("search", search.given())]),
+            Self::Sessions(search) => CtlRequest::list("sessions", &[("search", search.given())]),
+            Self::Session { client } => CtlRequest::get(format!("/api/v1/sessions/{}", encoded(client))),
+            Self::Subscriptions { client, filter } => {
+                CtlRequest::list("subscriptions", &[("client", client), ("filter", filter.given())])
+            }
+            Self::Retained { payloads, filter } => {
+                let payloads = payloads.then(|| "true".to_owned());
+                CtlRequest::list("retained", &[("filter", filter.given()), ("payloads", &payloads)])
+            }
+            Self::Events { kind, client } => {
+                CtlRequest::list("events", &[("kind", kind), ("client", client)])
+            }
+            Self::Top { seconds, limit } => {
+                CtlRequest::get(format!("/api/v1/cpu?seconds={seconds}&limit={limit}"))
+            }
+            Self::Disconnect { client, reason } => CtlRequest::post(
+                &format!("clients/{}/disconnect", encoded(client)),
+                json!({ "reason": reason }),
+            ),
+            Self::EndSession { client } => CtlRequest::delete(&format!("sessions/{}", encoded(client))),
+            Self::DeleteRetained {
+                topic: Some(topic), ..
+            } => CtlRequest::delete(&format!("retained?topic={}", encoded(topic))),
+            Self::DeleteRetained { filter, .. } => CtlRequest {
+                method: "DELETE",
+                ..CtlRequest::list("retained", &[("filter", filter)])
+            },
+            Self::Publish {
+                topic,
+                payload,
+                base64,
+                qos,
+                retain,
+            } => {
+                let content = if *base64 { "payload_base64" } else { "payload" };
+                CtlRequest::post(
+                    "publish",
+                    json!({ "topic": topic, content: payload, "qos": qos, "retain": retain }),
+                )
+            }
+            Self::Trace(trace) => CtlRequest::post("traces", trace.body()),
+            Self::Traces => CtlRequest::list("traces", &[]),
+            Self::StopTrace { number } => CtlRequest::delete(&format!("traces/{number}")),
+            Self::Reload => CtlRequest::post("reload", json!({})),
+            Self::Listeners => CtlRequest::get("/api/v1/listeners".to_owned()),
+            Self::Sys => CtlRequest::get("/api/v1/systree".to_owned()),
+            Self::Version => CtlRequest::get("/api/v1/version".to_owned()),
+            Self::Health => CtlRequest::get("/readyz".to_owned()),
+            Self::Metrics => CtlRequest::get("/metrics".to_owned()),
+        }
+    }
+}
+
+impl SearchArgs {
+    fn given(&self) -> &Option<String> {
+        either(&self.text, &self.search)
+    }
+}
+
+impl FilterArgs {
+    fn given(&self) -> &Option<String> {
+        either(&self.only, &self.filter)
+    }
+}
+
+/// What was given as an argument, or else as an option.
+fn either<'a>(argument: &'a Option<String>, option: &'a Option<String>) -> &'a Option<String> {
+    if argument.is_some() { argument } else { option }
+}
+
+impl TraceArgs {
+    fn body(&self) -> Value {
+        let mut body = json!({});
+        let file = self.file.as_ref().map(|path| {
+            // The broker has another working directory.
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            path.display().to_string()
+        });
+        let members = [
+            ("client_id", &self.client),
+            ("user", &self.user),
+            ("address", &self.address),
+            ("file", &file),
+        ];
+        for (name, value) in members {
+            if let (Some(value), Some(body)) = (value, body.as_object_mut()) {
+                body.insert(name.to_owned(), Value::from(value.as_str()));
+            }
+        }
+        body
+    }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,39 @@
+//! What listeners of `http_api` count: TLS handshakes, and requests for which there was no room.
+//!
+//! Invariants: any thread may count.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::logic::{CounterLabel, Handshake};
+
+/// The counts of all listeners of `http_api` together, and of the control socket.
+#[derive(Debug, Default)]
+pub(crate) struct ApiCounts {
+    /// By the place of [`Handshake`].
+    handshakes: [AtomicU64; Handshake::LABELS.len()],
+    turned_away: AtomicU64,
+}
+
+impl ApiCounts {
+    /// A TLS handshake is over.
+    pub(super) fn count_handshake(&self, ended: Handshake) {
+        if let Some(count) = self.handshakes.get(ended.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A request was answered with 503, for want of room.
+    pub(super) fn count_turned_away(&self) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The handshakes, in the order of the labels.
+    pub(super) fn handshakes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.handshakes.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// The requests that were answered with 503.
+    pub(super) fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,205 @@
+//! A connection of a listener of `http_api`, from accept until its request has come whole.
+//!
+//! Invariants: nothing here waits. Of a client that may not ask, no more is read than the header of its request and
+//! what has come with that; a body is read when its client may send one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use transport::websocket::handshake::{Page, Wanted};
+
+use super::answer::ApiAnswer;
+use super::api::ApiRequest;
+use super::client::{HttpClient, RequestState};
+use super::origin::now;
+use super::request_log;
+use super::state::ApiState;
+use crate::admission::Admission;
+use crate::limits;
+use crate::logic::{ClientEvent, Handshake};
+use crate::settings::ListenerId;
+
+/// A connection whose request has not come whole.
+pub(super) struct Arriving {
+    coming: Coming,
+    /// Whether it has sent something.
+    has_begun: bool,
+    /// Over: it is closed.
+    until: Instant,
+}
+
+/// What of the request has come.
+pub(super) enum Coming {
+    /// Its header has not, or not whole.
+    Header(Accepted),
+    /// Its header has, and it is let in; its body has not come whole.
+    Body(Box<ApiRequest>),
+}
+
+/// A connection that a listener has let in.
+pub(super) struct Accepted {
+    pub(super) client: HttpClient,
+    pub(super) address: SocketAddr,
+    pub(super) listener: ListenerId,
+    /// Its place among the listener's connections.
+    pub(super) admission: Admission,
+}
+
+/// What has come of a request.
+pub(super) enum Progress {
+    /// More is to come.
+    Incomplete,
+    /// Its header has come.
+    Header(Page),
+    /// All of it has come.
+    Whole,
+    /// Nothing more will come of it.
+    Over,
+}
+
+impl Arriving {
+    /// A connection that was just accepted.
+    pub(super) fn accepted(accepted: Accepted) -> Self {
+        Self {
+            coming: Coming::Header(accepted),
+            has_begun: false,
+            until: after(limits::API_NS_MAX),
+        }
+    }
+
+    /// A connection whose body may come.
+    pub(super) fn of_body(request: Box<ApiRequest>) -> Self {
+        Self {
+            coming: Coming::Body(request),
+            has_begun: true,
+            until: after(limits::API_NS_MAX),
+        }
+    }
+
+    /// Takes some of what has come.
+    pub(super) fn receive(&mut self, state: &ApiState) -> Progress {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.until = after(limits::API_REQUEST_NS_MAX);
+        }
+        let was_securing = self.client().is_securing();
+        let received = self.receive_some();
+        let client = self.client();
+        if was_securing && let Some(ended) = client.handshake(received.as_ref().err()) {
+            state.counts.count_handshake(ended);
+        }
+        received.unwrap_or_else(|error| {
+            let address = self.address();
+            tracing::debug!("Client {address} of the http_api: {error}.");
+            if self.client().is_securing() {
+                state.refuse("tls_handshake", address, Some(&error.to_string()));
+            }
+            Progress::Over
+        })
+    }
+
+    fn receive_some(&mut self) -> io::Result<Progress> {
+        self.client_mut().receive()?;
+        match &mut self.coming {
+            Coming::Header(accepted) => Ok(match accepted.client.parse(&WANTED)? {
+                RequestState::Incomplete => Progress::Incomplete,
+                RequestState::Over => Progress::Over,
+                RequestState::Page(page) => Progress::Header(page),
+            }),
+            Coming::Body(request) if request.client.has_body(&request.page) => Ok(Progress::Whole),
+            Coming::Body(_) => Ok(Progress::Incomplete),
+        }
+    }
+
+    /// Whether its time is over.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.until <= now
+    }
+
+    /// Ends one whose time is over.
+    pub(super) fn expire(mut self, state: &ApiState) {
+        let address = self.address();
+        if self.client().is_securing() {
+            state.counts.count_handshake(Handshake::Unfinished);
+        } else if self.has_begun {
+            let answer = ApiAnswer::too_slow();
+            let status = self.client_mut().answer_now(&answer.to_bytes());
+            request_log::log_unfinished(address, &status.map(|()| answer.status()));
+        }
+    }
+
+    /// Answers one for whom there is no room.
+    pub(super) fn turn_away(self, state: &ApiState) {
+        if self.client().is_securing() {
+            state.counts.count_handshake(Handshake::Unfinished);
+        }
+        match self.coming {
+            Coming::Header(accepted) => turn_away(state, accepted.client, None, accepted.address),
+            Coming::Body(request) => request.turn_away(state),
+        }
+    }
+
+    /// What of it has come.
+    pub(super) fn into_coming(self) -> Coming {
+        self.coming
+    }
+
+    /// Where more of it comes from.
+    pub(super) fn client(&self) -> &HttpClient {
+        match &self.coming {
+            Coming::Header(accepted) => &accepted.client,
+            Coming::Body(request) => &request.client,
+        }
+    }
+
+    fn client_mut(&mut self) -> &mut HttpClient {
+        match &mut self.coming {
+            Coming::Header(accepted) => &mut accepted.client,
+            Coming::Body(request) => &mut request.client,
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        match &self.coming {
+            Coming::Header(accepted) => accepted.address,
+            Coming::Body(request) => request.origin.address,
+        }
+    }
+}
+
+/// Answers one for whom there is no room, if its request has come so far that it can be answered.
+pub(super) fn turn_away(state: &ApiState, mut client: HttpClient, page: Option<&Page>, address: SocketAddr) {
+    let answer = ApiAnswer::no_room();
+    let status = client.answer_now(&answer.to_bytes());
+    let status = status.map(|()| answer.status());
+    match page {
+        Some(page) => request_log::log(address, page, &status),
+        None => request_log::log_unfinished(address, &status),
+    }
+    state.counts.count_turned_away();
+    state.refuse(
+        "api_is_busy",
+        address,
+        Some("more requests than are answered at once"),
+    );
+}
+
+impl ApiState {
+    /// Remembers somebody whom a listener of `http_api` does not let in.
+    pub(super) fn refuse(&self, reason: &'static str, address: SocketAddr, detail: Option<&str>) {
+        let address = Some(address.ip());
+        self.refused
+            .add(ClientEvent::refused(now(), reason, "", address, detail));
+    }
+}
+
+fn after(ns: u64) -> Instant {
+    Instant::now() + Duration::from_nanos(ns)
+}
+
+/// The limits of a request: a bound for its header, and any Origin; there is nothing to upgrade to.
+pub(super) const WANTED: Wanted = Wanted {
+    header_bytes_max: 8192,
+    origins: Vec::new(),
+    pages_alone: true,
+};

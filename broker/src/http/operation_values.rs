@@ -1,0 +1,215 @@
+//! What may stand in a member of a query or a body of an operation.
+//!
+//! Invariants: a value that is taken is right; one that is not says what may stand there.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use mqtt::frame::PacketType;
+use mqtt::topic::{self, TopicError};
+use mqtt::{QoS, ReasonCode};
+use serde::Deserialize;
+
+use crate::limits;
+use crate::logic::EventKind;
+use crate::logic::operator::ListPlace;
+
+/// How many entries a page has at most.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Limit(pub(super) usize);
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl TryFrom<String> for Limit {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let most = limits::API_PAGE_ENTRIES_MAX;
+        let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+        number
+            .map(Self)
+            .ok_or_else(|| format!("must be a number from 1 to {most}"))
+    }
+}
+
+/// How many seconds of a measurement are asked for.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Seconds(pub(super) u64);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self(5)
+    }
+}
+
+impl TryFrom<String> for Seconds {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let most = limits::MEASURED_SECONDS_MAX;
+        let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+        number
+            .map(Self)
+            .ok_or_else(|| format!("must be a number from 1 to {most}"))
+    }
+}
+
+/// Where a page begins: the shard, and the place in its list.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Cursor {
+    pub(super) shard: u16,
+    pub(super) from: ListPlace,
+}
+
+impl TryFrom<String> for Cursor {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let parse = || {
+            let mut numbers = text.split('.');
+            let shard = numbers.next()?.parse().ok()?;
+            let slot = numbers.next()?.parse().ok()?;
+            let entry = numbers.next()?.parse().ok()?;
+            let from = ListPlace { slot, entry };
+            numbers.next().is_none().then_some(Self { shard, from })
+        };
+        parse().ok_or("must be the `next` of another page")
+    }
+}
+
+/// The topic of a message.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct TopicName(pub(super) String);
+
+impl TryFrom<String> for TopicName {
+    type Error = TopicError;
+
+    fn try_from(text: String) -> Result<Self, TopicError> {
+        topic::check_name(&text)?;
+        Ok(Self(text))
+    }
+}
+
+/// A Topic Filter that topics are compared with.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct AskedFilter(pub(super) String);
+
+impl Default for AskedFilter {
+    fn default() -> Self {
+        Self("#".to_owned())
+    }
+}
+
+impl TryFrom<String> for AskedFilter {
+    type Error = TopicError;
+
+    fn try_from(text: String) -> Result<Self, TopicError> {
+        topic::check_filter(&text)?;
+        Ok(Self(text))
+    }
+}
+
+/// A Topic Filter of a SUBSCRIBE, which may be shared.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct SubscribedFilter(pub(super) String);
+
+impl TryFrom<String> for SubscribedFilter {
+    type Error = TopicError;
+
+    fn try_from(text: String) -> Result<Self, TopicError> {
+        if topic::shared(&text)?.is_none() {
+            topic::check_filter(&text)?;
+        }
+        Ok(Self(text))
+    }
+}
+
+/// A kind of events, by its name.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct KindOfEvent(pub(super) EventKind);
+
+impl TryFrom<String> for KindOfEvent {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let found = EventKind::ALL.into_iter().find(|kind| kind.name() == text);
+        found.map(Self).ok_or_else(|| {
+            let names = EventKind::ALL.map(EventKind::name);
+            format!("must be one of {}", names.join(", "))
+        })
+    }
+}
+
+/// Why a client is disconnected, by the number of the code: one below 0x80 is for clients alone (MQTT 5.0, 3.14.2.1).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u64")]
+pub(super) struct DisconnectReason(pub(super) ReasonCode);
+
+impl Default for DisconnectReason {
+    fn default() -> Self {
+        Self(ReasonCode::AdministrativeAction)
+    }
+}
+
+impl TryFrom<u64> for DisconnectReason {
+    type Error = &'static str;
+
+    fn try_from(code: u64) -> Result<Self, Self::Error> {
+        let reason = u8::try_from(code).ok().and_then(ReasonCode::from_u8);
+        let reason =
+            reason.filter(|reason| reason.belongs_to(PacketType::Disconnect) && *reason as u8 >= 0x80);
+        reason
+            .map(Self)
+            .ok_or("must be the number of a reason code that a server may send in DISCONNECT, such as 152")
+    }
+}
+
+/// A QoS, by its number.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u64")]
+pub(super) struct AskedQos(pub(super) QoS);
+
+impl Default for AskedQos {
+    fn default() -> Self {
+        Self(QoS::AtMostOnce)
+    }
+}
+
+impl TryFrom<u64> for AskedQos {
+    type Error = &'static str;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        match number {
+            0 => Ok(Self(QoS::AtMostOnce)),
+            1 => Ok(Self(QoS::AtLeastOnce)),
+            2 => Ok(Self(QoS::ExactlyOnce)),
+            _ => Err("must be 0, 1 or 2"),
+        }
+    }
+}
+
+/// Bytes that are written in base64.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Base64(pub(super) Vec<u8>);
+
+impl TryFrom<String> for Base64 {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let bytes = BASE64_STANDARD.decode(text);
+        bytes
+            .map(Self)
+            .map_err(|error| format!("must be a text in base64, with its padding: {error}"))
+    }
+}

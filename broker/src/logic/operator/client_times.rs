@@ -1,0 +1,236 @@
+//! How long the shard has worked for each client, second by second, while that is measured.
+//!
+//! Invariants: the shell measures, and reports nothing while it is not asked to. The seconds of all shards begin at the
+//! same moments. In each so many connections as [`limits::CLIENTS_MEASURED_MAX`] are measured one by one, the others
+//! and those that have ended together; of seconds as many are kept as may be asked for, and some more.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{BusyClient, BusyClients, MeasuredSeconds};
+use crate::limits;
+use crate::logic::clients::Clients;
+use crate::logic::connection::ConnectionId;
+use crate::time::Timestamp;
+use crate::turn::WorkBudget;
+
+/// What was measured of the connections of a shard, while that is asked for.
+#[derive(Debug, Default)]
+pub struct ClientTimes(Option<Box<Measured>>);
+
+/// What was measured since it was asked for.
+#[derive(Debug)]
+struct Measured {
+    /// When the measuring began, in all shards.
+    since: Timestamp,
+    /// The second that it is.
+    number: u64,
+    /// The last ones in which there was work.
+    seconds: VecDeque<OneSecond>,
+}
+
+/// What was measured in one second.
+#[derive(Debug, Default)]
+struct OneSecond {
+    number: u64,
+    ns: HashMap<ConnectionId, u64>,
+    /// Of those beyond the bound, and of those that have ended.
+    others_ns: u64,
+}
+
+impl Measured {
+    fn new(since: Timestamp) -> Self {
+        Self {
+            since,
+            number: 0,
+            seconds: VecDeque::new(),
+        }
+    }
+
+    /// A turn begins, perhaps in another second.
+    fn begin_turn(&mut self, now: Timestamp) {
+        self.number = now.since_s(self.since);
+        let first = self
+            .number
+            .saturating_sub(limits::MEASURED_SECONDS_MAX + SECONDS_LATE_MAX);
+        while self.seconds.front().is_some_and(|second| second.number < first) {
+            self.seconds.pop_front();
+        }
+    }
+
+    /// Adds to the second that it is; no single client had the time if there is no `id`.
+    fn add(&mut self, id: Option<ConnectionId>, took_ns: u64) {
+        let number = self.number;
+        if self.seconds.back().is_none_or(|second| second.number != number) {
+            self.seconds.push_back(OneSecond {
+                number,
+                ..OneSecond::default()
+            });
+        }
+        if let Some(second) = self.seconds.back_mut() {
+            second.add(id, took_ns);
+        }
+    }
+
+    /// The sums of these seconds: of each connection, and of all together.
+    fn sums(&self, asked: MeasuredSeconds) -> (HashMap<ConnectionId, u64>, u64) {
+        let (mut sums, mut all_ns) = (HashMap::new(), 0);
+        let is_asked =
+            |second: &&OneSecond| asked.since == self.since && asked.numbers().contains(&second.number);
+        for second in self.seconds.iter().filter(is_asked) {
+            all_ns += second.others_ns;
+            for (id, ns) in &second.ns {
+                all_ns += ns;
+                *sums.entry(*id).or_default() += ns;
+            }
+        }
+        (sums, all_ns)
+    }
+}
+
+impl OneSecond {
+    fn add(&mut self, id: Option<ConnectionId>, took_ns: u64) {
+        let Some(id) = id else {
+            // Its connection has ended.
+            self.others_ns += took_ns;
+            return;
+        };
+        let is_full = self.ns.len() >= limits::CLIENTS_MEASURED_MAX;
+        match self.ns.get_mut(&id) {
+            Some(ns) => *ns += took_ns,
+            None if is_full => self.others_ns += took_ns,
+            None => drop(self.ns.insert(id, took_ns)),
+        }
+    }
+}
+
+impl ClientTimes {
+    /// It is measured how long the shard works for each client, since then; or it is not.
+    #[inline]
+    pub fn measure(&mut self, now: Timestamp, since: Option<Timestamp>) {
+        if since.is_some() || self.is_measured() {
+            self.begin_turn(now, since);
+        }
+    }
+
+    #[cold]
+    fn begin_turn(&mut self, now: Timestamp, since: Option<Timestamp>) {
+        let known = self.0.take().filter(|times| Some(times.since) == since);
+        self.0 = since.map(|since| {
+            let mut times = known.unwrap_or_else(|| Box::new(Measured::new(since)));
+            times.begin_turn(now);
+            times
+        });
+    }
+
+    /// Whether the shell is to measure.
+    #[inline]
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The shell worked so long for a connection, which may have ended by that.
+    #[cold]
+    pub(in crate::logic) fn add(&mut self, clients: &Clients, id: ConnectionId, took_ns: u64) {
+        let is_there = clients.connection_by_id(id).is_some();
+        if let Some(times) = &mut self.0 {
+            times.add(is_there.then_some(id), took_ns);
+        }
+    }
+
+    /// A connection is gone: what it cost is among that of the others.
+    pub(in crate::logic) fn forget(&mut self, id: ConnectionId) {
+        let times = self.0.as_mut();
+        for second in times.into_iter().flat_map(|times| &mut times.seconds) {
+            second.others_ns += second.ns.remove(&id).unwrap_or(0);
+        }
+    }
+
+    /// The clients that cost the most in these seconds, the most first.
+    pub(super) fn busiest(
+        &self,
+        clients: &Clients,
+        work: &mut WorkBudget,
+        count: usize,
+        asked: MeasuredSeconds,
+    ) -> BusyClients {
+        let Some(times) = &self.0 else {
+            // Nothing is measured.
+            return BusyClients::default();
+        };
+        let (sums, cpu_ns) = times.sums(asked);
+        work.spend(sums.len() as u64 * asked.count / CONNECTIONS_PER_UNIT);
+        let mut all: Vec<_> = sums.into_iter().map(|(id, ns)| (ns, id)).collect();
+        let count = count.min(all.len());
+        if count < all.len() {
+            all.select_nth_unstable_by(count, |one, other| other.0.cmp(&one.0));
+        }
+        let mut first: Vec<_> = all.into_iter().take(count).collect();
+        first.sort_unstable_by_key(|(ns, _)| std::cmp::Reverse(*ns));
+        let clients = first.into_iter().filter_map(|(cpu_ns, id)| {
+            let connection = clients.connection_by_id(id)?;
+            let session = clients.session(connection.session?)?;
+            Some(BusyClient {
+                client_identifier: session.client_identifier.clone(),
+                user: session.user().map(Into::into),
+                cpu_ns,
+            })
+        });
+        BusyClients {
+            clients: clients.collect(),
+            cpu_ns,
+        }
+    }
+}
+
+/// How much later than the end of its seconds a question may come.
+const SECONDS_LATE_MAX: u64 = 8;
+/// How many connections of one second are looked at for about one unit of work.
+const CONNECTIONS_PER_UNIT: u64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::ids::ConnectionSlot;
+
+    fn id(slot: u32) -> ConnectionId {
+        ConnectionId {
+            slot: ConnectionSlot::from_u32(slot),
+            generation: 0,
+        }
+    }
+
+    /// What is measured now is in no answer, and what was measured does not change.
+    #[test]
+    fn seconds_are_summed_up_when_they_are_over() {
+        let since = Timestamp(500);
+        let mut times = Measured::new(since);
+        let at = |second: u64| since.plus_s(second).plus_ns(7);
+        for second in 0..5 {
+            times.begin_turn(at(second));
+            times.add(Some(id(1)), 10);
+            times.add(None, 1);
+        }
+        let asked = |first, count| MeasuredSeconds { since, first, count };
+        let sums = |times: &Measured, asked| {
+            let (sums, all) = times.sums(asked);
+            (sums.get(&id(1)).copied().unwrap_or(0), all)
+        };
+        assert_eq!(sums(&times, asked(1, 3)), (30, 33));
+        times.add(Some(id(1)), 1000);
+        assert_eq!(
+            sums(&times, asked(1, 3)),
+            (30, 33),
+            "the running second is not in it"
+        );
+        assert_eq!(sums(&times, asked(0, 0)), (0, 0));
+        let others = MeasuredSeconds {
+            since: Timestamp(0),
+            first: 0,
+            count: 5,
+        };
+        assert_eq!(sums(&times, others), (0, 0), "of another measurement");
+        times.begin_turn(at(1000));
+        assert!(times.seconds.is_empty(), "old ones go");
+    }
+}

@@ -1,0 +1,120 @@
+//! Pending connections that come to nothing: they are counted, remembered for operators and closed.
+//!
+//! Invariants: each that ends without a CONNECT is remembered once, with its address and the reason; how many are, and
+//! how often that is logged, is bounded.
+
+use std::net::SocketAddr;
+
+use super::{DOES_NOT_READ, PendingConnection, PendingId, Phase};
+use crate::logic::{ClientEvent, Handshake};
+use crate::shard::ShardLoop;
+use crate::time::Timestamp;
+
+/// Somebody whom the listener does not let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefusedAtAccept {
+    pub(super) address: SocketAddr,
+    /// The reason, as lists name it.
+    pub(super) reason: &'static str,
+}
+
+/// Why a pending connection ends.
+#[derive(Clone, Copy)]
+pub(super) enum Ended<'a> {
+    /// For this, which is to be logged.
+    For(&'static str),
+    /// Its stream cannot go on; that is logged already.
+    Failed(&'a str),
+    /// The broker cannot go on with it; that is logged already.
+    ByBroker,
+}
+
+impl ShardLoop {
+    /// Ends a pending connection, and remembers why.
+    pub(super) fn close_pending(&mut self, id: PendingId, ended: Ended<'_>) {
+        let Some(pending) = self.pending.remove(id) else {
+            // It was closed already, for another reason.
+            return;
+        };
+        self.count_without_connect(&pending);
+        let (reason, detail) = match ended {
+            Ended::For(DOES_NOT_READ) => ("does_not_read", None),
+            Ended::For(TOO_MUCH_PENDING) => ("pending_memory", None),
+            Ended::For(why) => (pending.label(), Some(why)),
+            Ended::Failed(why) => (pending.label(), Some(why)),
+            Ended::ByBroker => ("broker_error", None),
+        };
+        let events = &self.logic.counters().events;
+        events.add(pending.refusal(self.now, reason, detail));
+        if let Some(shown) = pending.shown() {
+            shown.refused(detail.unwrap_or(reason));
+        }
+        match ended {
+            Ended::For(DOES_NOT_READ) => {
+                if let Some(others) = self.pending.not_reading_logged.due(self.now) {
+                    let address = pending.address;
+                    tracing::info!(
+                        "Client {address} refused: {DOES_NOT_READ}; {others} others since this was last logged."
+                    );
+                }
+            }
+            Ended::For(why) => tracing::info!("Client {} refused: {why}.", pending.address),
+            Ended::Failed(_) | Ended::ByBroker => {}
+        }
+        pending.close();
+    }
+
+    /// Counts a pending connection that ends without a CONNECT.
+    pub(in crate::shard) fn count_without_connect(&self, pending: &PendingConnection) {
+        let counters = self.logic.counters();
+        counters.connections_without_connect.add(1);
+        if pending.stream.is_securing() && !pending.has_failed() {
+            counters.handshakes.add(Handshake::Unfinished, 1);
+        }
+    }
+
+    /// The time of a pending connection is over.
+    pub(in crate::shard) fn end_expired(&self, pending: PendingConnection) {
+        self.count_without_connect(&pending);
+        let event = pending.refusal(self.now, "connect_timeout", Some(pending.missing()));
+        self.logic.counters().events.add(event);
+        if let Some(shown) = pending.shown() {
+            shown.refused(&format!("{} in time", pending.missing()));
+        }
+        pending.close();
+    }
+}
+
+impl PendingConnection {
+    /// That it is refused, for the lists of operators.
+    fn refusal(&self, at: Timestamp, reason: &'static str, detail: Option<&str>) -> ClientEvent {
+        ClientEvent::refused(at, reason, "", Some(self.address.ip()), detail)
+    }
+
+    /// The name of what it fails at.
+    fn label(&self) -> &'static str {
+        match &self.phase {
+            // The first bytes, of a listener without TLS.
+            Phase::TlsHandshake if self.stream.is_plain() => self.after_handshake().label(),
+            phase => phase.label(),
+        }
+    }
+}
+
+impl Phase {
+    /// The name of what a connection fails at, in the lists of operators.
+    fn label(&self) -> &'static str {
+        match self {
+            Phase::ProxyHeader(_) => "proxy_header",
+            Phase::TlsHandshake => "tls_handshake",
+            Phase::Upgrade => "websocket_upgrade",
+            Phase::Connect => "no_connect",
+            Phase::Malformed(_) => "malformed_connect",
+            Phase::CheckingCredentials(_) => "password_check",
+            Phase::Challenged(_) => "auth_exchange",
+        }
+    }
+}
+
+pub(super) const TOO_MUCH_PENDING: &str = "connections without a whole CONNECT keep too much memory, and this one the \
+                                           most for its age";

@@ -1,0 +1,71 @@
+//! What is done while the receive buffers are scarce.
+//!
+//! The kernel gives a receive as many buffers as it has bytes for. A few clients that send as fast as they can take all
+//! of them, and a client with two bytes to send finds none. So for some turns behind that, those who have used much of
+//! the shard's work get one buffer at a time, and ask for it behind the others.
+//!
+//! Invariants: a connection that asks later is asked for in the same turn, if nothing else keeps it from being read.
+
+use super::ShardLoop;
+use super::connection::ClientConnections;
+use super::token::Subject;
+use crate::limits;
+use crate::logic::ConnectionId;
+
+/// Whether receive buffers are scarce, and who is to ask for one behind the others.
+#[derive(Default)]
+pub(super) struct Scarcity {
+    until_turn: u64,
+    later: Vec<ConnectionId>,
+}
+
+impl ClientConnections {
+    fn buffers_are_scarce(&self) -> bool {
+        self.turn < self.scarcity.until_turn
+    }
+
+    /// Whether it has used more than `quiet` units of work in each of the last turns.
+    fn is_in_debt(&mut self, id: ConnectionId, quiet: u64) -> bool {
+        let turn = self.turn;
+        self.get(id)
+            .is_some_and(|connection| connection.unread.is_in_debt(turn, quiet))
+    }
+}
+
+impl ShardLoop {
+    /// A receive found no buffer, as others have all of them.
+    pub(super) fn found_no_buffer(&mut self, id: ConnectionId) {
+        self.connections.scarcity.until_turn = self.connections.turn + limits::SCARCITY_TURNS;
+        let quiet = self.logic.settings().work.quiet;
+        if !self.connections.is_in_debt(id, quiet) {
+            return self.receive_again(id);
+        }
+        if let Some(connection) = self.connections.get(id) {
+            connection.receiving = false;
+            self.connections.scarcity.later.push(id);
+        }
+    }
+
+    /// Those ask for a buffer who had to let others go first.
+    pub(super) fn receive_later(&mut self) {
+        for id in std::mem::take(&mut self.connections.scarcity.later) {
+            self.resume_receiving(id);
+        }
+    }
+
+    /// Receives until that is cancelled; one buffer alone while they are scarce and the client has used much.
+    pub(super) fn start_receive(&mut self, id: ConnectionId) {
+        let quiet = self.logic.settings().work.quiet;
+        let one_by_one = self.connections.buffers_are_scarce() && self.connections.is_in_debt(id, quiet);
+        let Some(connection) = self.connections.get(id) else {
+            // The caller has just looked at it.
+            return;
+        };
+        let token = Subject::Connection(id).token();
+        if one_by_one {
+            self.ring.receive(&connection.socket, token);
+        } else {
+            self.ring.receive_multishot(&connection.socket, token);
+        }
+    }
+}

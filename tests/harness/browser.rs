@@ -1,0 +1,207 @@
+//! A real Chromium that a test drives: WebDriver over plain HTTP, with chromedriver between.
+//!
+//! Invariant: browser and driver are gone when the [`Browser`] is dropped.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{eventually, free_port};
+
+/// A browser with one window.
+pub(crate) struct Browser {
+    driver: Child,
+    port: u16,
+    session: String,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts a browser without a screen; `None` where Chromium and its driver are not installed.
+    pub(crate) fn start() -> Option<Self> {
+        let is_there = |program: &str| {
+            let version = Command::new(program).arg("--version").output();
+            version.is_ok_and(|output| output.status.success())
+        };
+        if !is_there("chromium") || !is_there("chromedriver") {
+            return None;
+        }
+        let port = free_port();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let profile = tempfile::tempdir().unwrap();
+        let mut browser = Self {
+            driver,
+            port,
+            session: String::new(),
+            _profile: profile,
+        };
+        eventually("chromedriver listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        let folder = browser._profile.path().display();
+        let arguments = [
+            "--headless=new",
+            // Whoever tests as root has no sandbox for it.
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            &format!("--user-data-dir={folder}"),
+        ];
+        let wanted = json!({
+            "browserName": "chrome",
+            "goog:loggingPrefs": { "browser": "ALL" },
+            "goog:chromeOptions": { "binary": chromium(), "args": arguments },
+        });
+        let wanted = json!({ "capabilities": { "alwaysMatch": wanted } });
+        let session = browser.request("POST", "/session", &wanted);
+        session["sessionId"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut browser.session);
+        Some(browser)
+    }
+
+    /// Opens a page and waits until it is loaded.
+    pub(crate) fn open(&self, url: &str) {
+        self.post("url", &json!({ "url": url }));
+    }
+
+    /// What a script returns.
+    pub(crate) fn run(&self, script: &str) -> Value {
+        self.post("execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Waits until an expression is true.
+    pub(crate) fn wait_for(&self, expression: &str) {
+        let script = format!("return Boolean({expression})");
+        eventually(expression, || self.run(&script) == json!(true));
+    }
+
+    /// Clicks on what a selector finds first, as a mouse would.
+    pub(crate) fn click(&self, selector: &str) {
+        let element = self.element(selector);
+        self.post(&format!("element/{element}/click"), &json!({}));
+    }
+
+    /// Types into what a selector finds first, in place of what is there.
+    pub(crate) fn type_into(&self, selector: &str, text: &str) {
+        let element = self.element(selector);
+        self.post(&format!("element/{element}/clear"), &json!({}));
+        self.post(&format!("element/{element}/value"), &json!({ "text": text }));
+    }
+
+    /// Types keys, one after the other; Tab and the like are WebDriver's code points.
+    pub(crate) fn type_keys(&self, keys: &[char]) {
+        let actions: Vec<Value> = keys
+            .iter()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|action| json!({ "type": action, "value": key })))
+            .collect();
+        let actions = json!([{ "type": "key", "id": "keyboard", "actions": actions }]);
+        self.post("actions", &json!({ "actions": actions }));
+    }
+
+    /// A window of this width, light or dark.
+    pub(crate) fn show(&self, width: u32, scheme: &str) {
+        let size = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", &size);
+        let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.devtools("Emulation.setEmulatedMedia", &scheme);
+    }
+
+    /// What the console has of errors, violations of the policy among them, since it was last asked.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        let entries = self.post("se/log", &json!({ "type": "browser" }));
+        let entries = entries.as_array().unwrap().iter();
+        entries
+            .filter(|entry| entry["level"] == "SEVERE")
+            .map(|entry| entry["message"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn devtools(&self, command: &str, parameters: &Value) {
+        self.post(
+            "goog/cdp/execute",
+            &json!({ "cmd": command, "params": parameters }),
+        );
+    }
+
+    fn element(&self, selector: &str) -> String {
+        let found = self.post("element", &json!({ "using": "css selector", "value": selector }));
+        let reference = found.as_object().unwrap().values().next().unwrap();
+        reference.as_str().unwrap().to_owned()
+    }
+
+    fn post(&self, command: &str, body: &Value) -> Value {
+        self.request("POST", &format!("/session/{}/{command}", self.session), body)
+    }
+
+    /// The `value` of the driver's answer.
+    fn request(&self, method: &str, target: &str, body: &Value) -> Value {
+        let answer = self.exchange(method, target, body).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{target}: {body}");
+        let mut answer: Value = serde_json::from_str(body).unwrap();
+        answer["value"].take()
+    }
+
+    fn exchange(&self, method: &str, target: &str, body: &Value) -> std::io::Result<String> {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port))?;
+        socket.set_read_timeout(Some(COMMAND_TIMEOUT))?;
+        let body = body.to_string();
+        let length = body.len();
+        write!(
+            socket,
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
+        )?;
+        let mut answer = Vec::new();
+        while !is_whole(&answer) {
+            let mut more = [0; 4096];
+            let read = socket.read(&mut more)?;
+            if read == 0 {
+                break;
+            }
+            answer.extend_from_slice(&more[..read]);
+        }
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if !self.session.is_empty() {
+            let _ended = self.exchange("DELETE", &format!("/session/{}", self.session), &json!({}));
+        }
+        let _gone = self.driver.kill();
+        let _reaped = self.driver.wait();
+    }
+}
+
+/// Whether an answer has come with all of its body.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, _)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = length.and_then(|(_, length)| length.trim().parse::<usize>().ok());
+    length.is_some_and(|length| answer.len() >= head.len() + 4 + length)
+}
+
+fn chromium() -> String {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut paths = std::env::split_paths(&folders).map(|folder| folder.join("chromium"));
+    let path = paths.find(|path| path.is_file()).unwrap();
+    path.display().to_string()
+}
+
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
