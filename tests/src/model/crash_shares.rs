@@ -4,8 +4,6 @@
 //! What was written at QoS 1 may come again, to any member; what was written at QoS 2 stays with its session. Where a
 //! member may have got the same message by another subscription too, nothing shows which was which, so it is not said.
 
-use std::rc::Rc;
-
 use mqtt::QoS;
 
 use super::assign::Delivery;
@@ -28,8 +26,7 @@ impl Model {
         let unclear: Vec<bool> = self.shares.iter().map(is_unclear).collect();
         let mut again: Vec<usize> = Vec::new();
         for (share, is_unclear) in self.shares.iter_mut().zip(unclear) {
-            let is_it = |message| Rc::ptr_eq(message, &share.message);
-            let published = self.publishes.iter().find(|published| is_it(&published.message));
+            let published = self.publishes.get(share.publication);
             let is_acknowledged = published.is_some_and(|published| published.acknowledged);
             share.unclear |= is_unclear || !is_acknowledged;
             let delivery = share.delivery.map(|delivery| &self.deliveries[delivery]);

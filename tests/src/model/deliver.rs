@@ -83,7 +83,7 @@ impl Model {
             },
             at.now,
         );
-        self.share(message, at);
+        self.share(published, message, at);
         for to in (0..self.shards).filter(|&to| to != shard) {
             let message = Rc::clone(message);
             self.on_the_way[shard][to].push_back(Passing {
@@ -242,6 +242,9 @@ impl Model {
         let queue_high = self.bounds.queued_messages_max / 2;
         if self.sessions[session].waiting.len() >= queue_high || self.sessions[session].shares() {
             self.was_above[self.sessions[session].shard] = true;
+            if let Some(connection) = self.sessions[session].connection {
+                self.connections[connection].flow.queue_grew_above();
+            }
         }
         if entry.qos != QoS::AtMostOnce {
             self.sessions[session].obligations.push(number);

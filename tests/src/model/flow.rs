@@ -35,6 +35,9 @@ pub(super) struct Flow {
     /// When it was read last although it is paused, for a newer connection's sake: what came of that may be one reason
     /// more.
     read_while_paused: u64,
+    /// Since it was paused its own queue may have been above the high-water mark: then it is to acknowledge, and is
+    /// read from for that.
+    queue_was_above: bool,
     keep_alive_suspended: bool,
     /// When its keep alive was looked at, and whether it was paused then.
     looked_at: u64,
@@ -55,6 +58,7 @@ impl Flow {
             pending: 0,
             paused: None,
             read_while_paused: 0,
+            queue_was_above: false,
             keep_alive_suspended: false,
             looked_at: NEVER,
             paused_at_look: false,
@@ -74,6 +78,11 @@ impl Flow {
         if self.paused.is_some() {
             self.read_while_paused = now;
         }
+    }
+
+    /// More waits in its session's queue than the high-water mark.
+    pub(super) fn queue_grew_above(&mut self) {
+        self.queue_was_above = true;
     }
 
     fn suspend_keep_alive(&mut self, marks: &Marks) {
@@ -154,11 +163,14 @@ impl Model {
         match flow.paused {
             Some(_) if paused => return Err(format!("{client} is paused twice")),
             None if !paused => return Err(format!("{client} is resumed twice")),
-            Some(since) if shards == 1 && since == (now, drained) && !acknowledges => {
+            Some(since)
+                if shards == 1 && since == (now, drained) && !acknowledges && !flow.queue_was_above =>
+            {
                 return Err(format!("{client} is resumed, and nothing has drained"));
             }
             _ => {}
         }
+        flow.queue_was_above = acknowledges;
         flow.paused = paused.then_some((now, drained));
         flow.ambiguous |= flow.paused_at_look && flow.looked_at == now;
         flow.paused_at_look = false;

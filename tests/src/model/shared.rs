@@ -33,6 +33,8 @@ pub(super) struct Share {
     pub(super) message: Rc<Message>,
     /// The whole text of the filter, with `$share`.
     pub(super) filter: &'static str,
+    /// Which message it is of all that were published: a publisher that sends one again publishes another.
+    pub(super) publication: usize,
     /// Which change of the model published it.
     published: u64,
     cause: u64,
@@ -170,7 +172,7 @@ impl Model {
     }
 
     /// A message is published: it is one for each group.
-    pub(super) fn share(&mut self, message: &Rc<Message>, at: Moment) {
+    pub(super) fn share(&mut self, publication: usize, message: &Rc<Message>, at: Moment) {
         self.changes += 1;
         let memberships = self.sessions.iter().flat_map(|session| &session.memberships);
         let groups: BTreeSet<&'static str> = memberships
@@ -186,6 +188,7 @@ impl Model {
             self.shares.push(Share {
                 message: Rc::clone(message),
                 filter,
+                publication,
                 published: self.changes,
                 cause: at.cause,
                 expires_at,
