@@ -26,6 +26,9 @@ pub(super) struct ApiAnswer {
     fields: Vec<(&'static str, Cow<'static, str>)>,
 }
 
+/// The answer, or the one that refuses.
+pub(super) type Operated = Result<ApiAnswer, ApiAnswer>;
+
 impl ApiAnswer {
     /// A text that is JSON.
     pub(super) fn json(body: String) -> Self {

@@ -12,7 +12,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,17 +20,18 @@ use transport::stream::SecureStream;
 use transport::websocket::handshake::Page;
 
 use super::answer::{ApiAnswer, JSON, answer, health, send};
-use super::arriving::{Accepted, Arriving, Coming, Progress, WANTED, turn_away};
+use super::api_request::ApiRequest;
+use super::arriving::{Accepted, Arriving, Coming, Progress, WANTED};
 use super::byte_stream::ByteStream;
 use super::client::HttpClient;
+use super::clocks::now;
 use super::operation_forms::Nothing;
 use super::operation_request::query;
-use super::origin::{ClientCertificate, ListenerOrigin, Origin, now};
+use super::origin::{ClientCertificate, ListenerOrigin, Origin};
 use super::pool::Pool;
 use super::reception::{Returned, receive_all};
 use super::state::ApiState;
 use super::{dashboard, files, operations, request_log};
-use crate::admission::Admission;
 use crate::config::{ListenerSocket, ListenerTls, Protocol};
 use crate::limits;
 use crate::settings::{ListenerId, ListenerSettings};
@@ -129,38 +129,6 @@ fn start_listener(socket: OwnedFd, listener: ListenerId, state: &Arc<ApiState>) 
 enum ApiJob {
     Page(Box<ApiRequest>),
     Control(UnixStream),
-}
-
-/// A request whose header has come, and who asks.
-pub(super) struct ApiRequest<O = ListenerOrigin> {
-    pub(super) client: HttpClient,
-    pub(super) page: Page,
-    pub(super) origin: O,
-    folder: Option<Arc<Path>>,
-    /// Its place among the listener's connections, kept until it is answered; none at the control socket.
-    _admission: Option<Admission>,
-}
-
-impl ApiRequest {
-    fn of_any_origin(self) -> ApiRequest<Origin> {
-        ApiRequest {
-            client: self.client,
-            page: self.page,
-            origin: Origin::Listener(self.origin),
-            folder: self.folder,
-            _admission: self._admission,
-        }
-    }
-
-    /// There is no room for it.
-    pub(super) fn turn_away(self, state: &ApiState) {
-        turn_away(state, self.client, Some(&self.page), self.origin.address);
-    }
-
-    /// Whether a body has to come before it can be answered.
-    fn waits_for_body(&self) -> bool {
-        operations::is_operation(&self.page) && !self.client.has_body(&self.page)
-    }
 }
 
 /// Where requests of a listener go to when it is known who asks.

@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 use transport::websocket::handshake::{Page, Wanted};
 
 use super::answer::ApiAnswer;
-use super::api::ApiRequest;
+use super::api_request::{ApiRequest, turn_away};
 use super::client::{HttpClient, RequestState};
-use super::origin::now;
 use super::request_log;
 use super::state::ApiState;
 use crate::admission::Admission;
 use crate::limits;
-use crate::logic::{ClientEvent, Handshake};
+use crate::logic::Handshake;
 use crate::settings::ListenerId;
 
 /// A connection whose request has not come whole.
@@ -164,32 +163,6 @@ impl Arriving {
             Coming::Header(accepted) => accepted.address,
             Coming::Body(request) => request.origin.address,
         }
-    }
-}
-
-/// Answers one for whom there is no room, if its request has come so far that it can be answered.
-pub(super) fn turn_away(state: &ApiState, mut client: HttpClient, page: Option<&Page>, address: SocketAddr) {
-    let answer = ApiAnswer::no_room();
-    let status = client.answer_now(&answer.to_bytes());
-    let status = status.map(|()| answer.status());
-    match page {
-        Some(page) => request_log::log(address, page, &status),
-        None => request_log::log_unfinished(address, &status),
-    }
-    state.counts.count_turned_away();
-    state.refuse(
-        "api_is_busy",
-        address,
-        Some("more requests than are answered at once"),
-    );
-}
-
-impl ApiState {
-    /// Remembers somebody whom a listener of `http_api` does not let in.
-    pub(super) fn refuse(&self, reason: &'static str, address: SocketAddr, detail: Option<&str>) {
-        let address = Some(address.ip());
-        self.refused
-            .add(ClientEvent::refused(now(), reason, "", address, detail));
     }
 }
 

@@ -5,12 +5,10 @@
 
 use serde_json::json;
 
-use super::answer::ApiAnswer;
+use super::answer::{ApiAnswer, Operated};
+use super::clocks::{TwoClocks, now};
 use super::operation_forms::BusiestQuery;
-use super::operations::Operated;
-use super::origin::now;
 use super::state::ApiState;
-use super::wall_clock::TwoClocks;
 use crate::logic::operator::{Answer, BusyClients, MeasuredSeconds, Question};
 
 /// The clients that cost the most in the last seconds; none before the first second is over.

@@ -9,14 +9,7 @@
 use transport::websocket::handshake::Page;
 
 use super::answer::ApiAnswer;
-use super::state::ApiState;
-
-/// A WebSocket listener that the page may connect to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WebSocketPort {
-    pub(crate) port: u16,
-    pub(crate) is_tls: bool,
-}
+use super::state::{ApiState, WebSocketPort};
 
 /// Name, media type and text of a file.
 type Asset = (&'static str, &'static str, &'static str);

@@ -7,10 +7,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::answer::ApiAnswer;
+use super::answer::{ApiAnswer, Operated};
+use super::list_pages::{list, list_part};
 use super::operation_forms::{DeletedQuery, PublishBody, RetainedQuery};
 use super::operation_values::AskedFilter;
-use super::operations::{Operated, list, list_part};
 use super::state::ApiState;
 use crate::logic::operator::{Answer, ListPart, Listed, NotPublished, Question, RetainedEntry};
 use crate::logic::{is_own_to_broker, owner_shard};

@@ -1,12 +1,12 @@
 //! HTTP beside MQTT: the files of `http_dir`, and the operators' `protocol http_api`.
 //!
 //! `client.rs` reads a request, `pool.rs` has the threads, `files.rs` serves a folder, `api.rs` has the operators'
-//! threads, `reception.rs` and `arriving.rs` their connections, which `api_counts.rs` counts; `state.rs` and
+//! threads, `reception.rs` and `arriving.rs` their connections, which `api_counts.rs` counts, `api_request.rs` their requests; `state.rs` and
 //! `answer.rs` answer them with the figures of `metrics.rs` (and `by_label.rs`, `by_shard.rs`, `by_listener.rs`);
-//! `operations.rs` (with `message_operations.rs`, `trace_operations.rs`, `client_times.rs`) are lists and actions, for
+//! `operations.rs` (with `list_pages.rs`, `message_operations.rs`, `trace_operations.rs`, `client_times.rs`) are lists and actions, for
 //! whom `origin.rs` lets; `operation_request.rs`, `operation_forms.rs` and `operation_values.rs` take requests apart;
 //! `dashboard.rs` is their page in a browser; `control.rs` is the control socket, `byte_stream.rs` a socket of either
-//! kind; `request_log.rs` writes the log line, `wall_clock.rs` has the time for people.
+//! kind; `request_log.rs` writes the log line, `clocks.rs` has the time.
 //!
 //! Invariants: a shard never waits and never touches a file for a page, it hands the socket over and is done with it;
 //! the threads here read what shards count, and ask them by bounded questions ([`crate::questions`]). Requests
@@ -16,6 +16,7 @@
 mod answer;
 mod api;
 mod api_counts;
+mod api_request;
 mod arriving;
 mod by_label;
 mod by_listener;
@@ -23,9 +24,11 @@ mod by_shard;
 mod byte_stream;
 mod client;
 mod client_times;
+mod clocks;
 mod control;
 mod dashboard;
 mod files;
+mod list_pages;
 mod message_operations;
 mod metrics;
 mod operation_forms;
@@ -38,7 +41,6 @@ mod reception;
 mod request_log;
 mod state;
 mod trace_operations;
-mod wall_clock;
 
 use std::io;
 use std::net::SocketAddr;
@@ -58,9 +60,8 @@ pub(crate) use by_listener::counted;
 use byte_stream::ByteStream;
 use client::HttpClient;
 pub(crate) use control::ControlSocket;
-pub(crate) use dashboard::WebSocketPort;
 use pool::Pool;
-pub(crate) use state::{ApiState, WatchedStore};
+pub(crate) use state::{ApiState, WatchedStore, WebSocketPort};
 
 /// A client of a WebSocket listener that asks for a page; nothing is in flight on its socket.
 pub(crate) struct PageRequest {

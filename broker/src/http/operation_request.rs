@@ -8,9 +8,8 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use transport::websocket::handshake::Page;
 
-use super::answer::ApiAnswer;
+use super::answer::{ApiAnswer, Operated};
 use super::operation_forms::Form;
-use super::operations::Operated;
 use super::origin::Operator;
 use crate::log::NOTICE;
 

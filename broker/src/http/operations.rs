@@ -9,19 +9,18 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use transport::websocket::handshake::Page;
 
-use super::answer::ApiAnswer;
+use super::answer::{ApiAnswer, Operated};
+use super::clocks::TwoClocks;
+use super::list_pages::list;
 use super::operation_forms::{
-    AskedPage, DisconnectBody, EventsQuery, LimitQuery, Nothing, SessionsQuery, SubscriptionsQuery,
+    DisconnectBody, EventsQuery, LimitQuery, Nothing, SessionsQuery, SubscriptionsQuery,
 };
 use super::operation_request::{OperationRequest, levels};
 use super::origin::Operator;
 use super::state::ApiState;
-use super::wall_clock::TwoClocks;
 use super::{client_times, message_operations, trace_operations};
 use crate::limits;
-use crate::logic::operator::{
-    Answer, ListPart, ListPlace, Listed, Question, SessionEntry, SubscriptionEntry,
-};
+use crate::logic::operator::{Answer, Question, SessionEntry, SubscriptionEntry};
 use crate::logic::{Events, owner_shard};
 use crate::reload_requests::ReloadReport;
 
@@ -112,9 +111,6 @@ fn answer(state: &ApiState, request: &OperationRequest<'_>) -> Operated {
     }
 }
 
-/// The answer, or the one that refuses.
-pub(super) type Operated = Result<ApiAnswer, ApiAnswer>;
-
 fn sessions(state: &ApiState, query: &SessionsQuery, connected_only: bool) -> Operated {
     let wanted = |entry: &SessionEntry| {
         let connection = entry.connection.as_ref();
@@ -151,44 +147,6 @@ fn subscriptions(state: &ApiState, query: &SubscriptionsQuery) -> Operated {
         })
     };
     list(state, query.page(), ask, take, show)
-}
-
-/// The answer that is a page of a list.
-pub(super) fn list<T>(
-    state: &ApiState,
-    asked: AskedPage,
-    ask: impl Fn(ListPart) -> Question,
-    take: impl Fn(Answer) -> Option<Listed<T>>,
-    show: impl Fn(&T) -> Option<Value>,
-) -> Operated {
-    let (items, next) = list_part(state, asked, ask, take, show)?;
-    Ok(ApiAnswer::of(&json!({ "items": items, "next": next })))
-}
-
-/// A page of a list: asks one shard after the other for one part after the other, from the cursor on.
-pub(super) fn list_part<T, S>(
-    state: &ApiState,
-    asked: AskedPage,
-    ask: impl Fn(ListPart) -> Question,
-    take: impl Fn(Answer) -> Option<Listed<T>>,
-    show: impl Fn(&T) -> Option<S>,
-) -> Result<(Vec<S>, Option<String>), ApiAnswer> {
-    let (limit, mut shard, mut from) = (asked.limit.0, asked.cursor.shard, asked.cursor.from);
-    let until = Instant::now() + Duration::from_nanos(limits::QUESTION_NS_MAX);
-    let mut items = Vec::new();
-    while shard < state.questions.shards() && items.len() < limit && Instant::now() < until {
-        let entries_max = limit - items.len();
-        let answer = state.questions.ask(shard, ask(ListPart { from, entries_max }));
-        let listed = answer.and_then(&take).ok_or_else(ApiAnswer::no_answer)?;
-        items.extend(listed.entries.iter().filter_map(&show));
-        (shard, from) = match listed.next {
-            Some(next) => (shard, next),
-            None => (shard + 1, ListPlace::default()),
-        };
-    }
-    let has_more = shard < state.questions.shards();
-    let next = has_more.then(|| format!("{shard}.{}.{}", from.slot, from.entry));
-    Ok((items, next))
 }
 
 fn disconnect(state: &ApiState, operator: &Operator, client: &str, body: &DisconnectBody) -> Operated {

@@ -11,16 +11,15 @@ use std::net::{IpAddr, SocketAddr};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::percent_decode_str;
-use transport::clock::monotonic_ns;
 use transport::websocket::handshake::Page;
 
 use super::answer::ApiAnswer;
 use super::client::HttpClient;
+use super::clocks::now;
 use super::state::ApiState;
 use crate::auth::Login;
 use crate::in_effect::ListenerInEffect;
 use crate::settings::ListenerId;
-use crate::time::Timestamp;
 
 /// Where a request comes from.
 #[derive(Clone, Debug)]
@@ -250,10 +249,6 @@ fn path(page: &Page) -> &str {
 
 fn forbidden(what: &str) -> ApiAnswer {
     ApiAnswer::refused("403 Forbidden", what)
-}
-
-pub(super) fn now() -> Timestamp {
-    Timestamp(monotonic_ns())
 }
 
 /// User and password of the scheme Basic (RFC 7617).

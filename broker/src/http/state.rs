@@ -2,6 +2,7 @@
 //!
 //! Invariants: whoever asks whether the shards turn waits for a bounded time.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,14 +15,14 @@ use transport::http::open_metrics::OpenMetricsPage;
 
 use super::api_counts::ApiCounts;
 use super::by_listener::{self, CountedListener};
-use super::dashboard::WebSocketPort;
+use super::clocks::now;
 use super::metrics::{self, Figures, Process};
 use crate::auth::Authentication;
 use crate::client_sampling::ClientSampling;
 use crate::health::Health;
 use crate::in_effect::Current;
 use crate::log::SeldomLogged;
-use crate::logic::{Events, ShardCounters};
+use crate::logic::{ClientEvent, Events, ShardCounters};
 use crate::questions::Questions;
 use crate::reload_requests::ReloadRequests;
 use crate::traces::Traces;
@@ -50,6 +51,13 @@ pub(crate) struct ApiState {
     pub(crate) refused: Events,
     pub(crate) counts: ApiCounts,
     pub(crate) refusals_logged: SeldomLogged,
+}
+
+/// A WebSocket listener that the dashboard may connect to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WebSocketPort {
+    pub(crate) port: u16,
+    pub(crate) is_tls: bool,
 }
 
 /// Messages in the queue from one shard to another.
@@ -117,6 +125,13 @@ impl ApiState {
             return Err("the broker is starting");
         }
         self.is_healthy()
+    }
+
+    /// Remembers somebody whom a listener of `http_api` does not let in.
+    pub(super) fn refuse(&self, reason: &'static str, address: SocketAddr, detail: Option<&str>) {
+        let address = Some(address.ip());
+        self.refused
+            .add(ClientEvent::refused(now(), reason, "", address, detail));
     }
 
     /// The name of a listener, by its number.

@@ -5,9 +5,8 @@
 
 use serde_json::{Value, json};
 
-use super::answer::ApiAnswer;
+use super::answer::{ApiAnswer, Operated};
 use super::operation_forms::TraceBody;
-use super::operations::Operated;
 use super::origin::Operator;
 use super::state::ApiState;
 use crate::traces::{Trace, TraceSubject};

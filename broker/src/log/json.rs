@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::line::TimePrefix;
+use super::time_prefix::TimePrefix;
 use super::types::LogTypes;
 
 /// The object of a line of text, which ends in a newline and may begin with the name of its level.

@@ -5,7 +5,6 @@
 
 use std::fmt::{self, Write as _};
 
-use chrono::format::{Item, StrftimeItems};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -13,52 +12,12 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::json::json_line;
-use super::settings::{LogFormat, LogTimestamp};
+use super::settings::LogFormat;
+use super::time_prefix::TimePrefix;
 use super::types::LogTypes;
 
 /// The form of a line, without the time: syslog has its own.
 pub(super) struct LineFormat;
-
-/// The timestamp at the beginning of a line.
-#[derive(Debug)]
-pub(super) enum TimePrefix {
-    None,
-    EpochSeconds,
-    Format(Vec<Item<'static>>),
-}
-
-impl TimePrefix {
-    /// The prefix of a setting whose format was checked.
-    pub(super) fn new(setting: &LogTimestamp) -> Self {
-        match setting {
-            LogTimestamp::None => Self::None,
-            LogTimestamp::EpochSeconds => Self::EpochSeconds,
-            LogTimestamp::Format(format) => StrftimeItems::new(format)
-                .parse_to_owned()
-                .map_or(Self::EpochSeconds, Self::Format),
-        }
-    }
-
-    /// The present time as a member of a JSON object has it, if lines have it.
-    pub(super) fn text(&self) -> Option<String> {
-        match self {
-            Self::None => None,
-            Self::EpochSeconds => {
-                Some(chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
-            }
-            Self::Format(items) => Some(chrono::Local::now().format_with_items(items.iter()).to_string()),
-        }
-    }
-
-    /// Writes the present time and the separator.
-    pub(super) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        match self {
-            Self::None => Ok(()),
-            Self::EpochSeconds => write!(out, "{}: ", chrono::Utc::now().timestamp()),
-            Self::Format(items) => write!(out, "{}: ", chrono::Local::now().format_with_items(items.iter())),
-        }
-    }
-}
 
 /// The form of the lines of a destination, with their time.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Log lines as mosquitto writes them: `<time>: text`, each on one line.
 //!
-//! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `json.rs` the same as JSON,
+//! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `time_prefix.rs` its time, `json.rs` the same as JSON,
 //! `output.rs`, `syslog.rs` and `topic.rs` where lines go, `sink.rs` the queue of one destination,
 //! `trace_file.rs` the file of a trace, `seldom.rs` logs once in a while what happens often.
 //!
@@ -19,6 +19,7 @@ mod sink;
 mod syslog;
 #[cfg(test)]
 mod tests;
+mod time_prefix;
 mod topic;
 mod trace_file;
 mod types;

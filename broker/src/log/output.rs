@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::line::{LineForm, TimePrefix};
+use super::line::LineForm;
 use super::settings::{LogDestination, LogFormat, LogSettings};
 use super::sink::{STDERR, Sink};
 use super::syslog::Syslog;
+use super::time_prefix::TimePrefix;
 use super::topic::topic_lines;
 use super::types::{LogTypes, type_of};
 use crate::limits;

@@ -170,8 +170,8 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
-    use crate::log::line::TimePrefix;
     use crate::log::settings::LogFormat;
+    use crate::log::time_prefix::TimePrefix;
 
     /// A destination that takes a line each time that it is allowed to, or refuses it.
     struct Slow {

@@ -11,10 +11,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::{OFlags, PROC_SUPER_MAGIC};
 
-use super::line::{Escaped, LineForm, TimePrefix};
+use super::line::{Escaped, LineForm};
 use super::output::LogError;
 use super::settings::LogFormat;
 use super::sink::Sink;
+use super::time_prefix::TimePrefix;
 
 /// An open file of a trace; another one may take its place while shards write.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use transport::clock::monotonic_ns;
 use transport::socket;
 
 use super::ShardLoop;
-use super::connection::ClientConnections;
+use super::client_connections::{ClientConnections, FlushTurn};
 use super::sending::{NextSend, Sent, Unsent};
 use super::times::Delayed;
 use super::token::Subject;
@@ -45,18 +45,6 @@ impl FlushTime {
         }
         self.is_over
     }
-}
-
-/// Whether a connection waits for a later flush.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum FlushTurn {
-    /// It has its turn when it has output.
-    #[default]
-    WithOutput,
-    /// It stands among those that are delayed.
-    Delayed,
-    /// It was among them, and had its turn in this part of a flush.
-    Had { part: u64 },
 }
 
 impl ClientConnections {

@@ -4,7 +4,7 @@
 //! done.
 //!
 //! The way of a connection: [`accept`], [`pending`] (until it is known who the client is), [`transfer`] by [`queues`]
-//! to the shard that owns its session, [`connection`] and [`flush`]. [`exchange`] is this shard's end of the queues,
+//! to the shard that owns its session, [`connection`] and [`flush`] (`client_connections.rs` has all). [`exchange`] is this shard's end of the queues,
 //! [`shut_down`] its end.
 //!
 //! Beside it: `cpus.rs` (where the thread runs), `configured.rs` (what it goes by), `token.rs` (names of requests on
@@ -17,6 +17,7 @@
 //! and no `.await` stands inside a turn.
 
 mod accept;
+mod client_connections;
 mod client_times;
 mod configured;
 mod connection;
@@ -50,8 +51,8 @@ use transport::clock::monotonic_ns;
 use transport::ring::{Completion, ReceiveBuffer, ReceiveEnd, Ring, Token};
 
 use self::accept::Acceptor;
+use self::client_connections::ClientConnections;
 use self::configured::{Configured, ShardAccess};
-use self::connection::ClientConnections;
 pub use self::cpus::allowed_cpus;
 pub(crate) use self::cpus::placement;
 use self::exchange::QueueEnds;

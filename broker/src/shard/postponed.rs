@@ -16,8 +16,7 @@ use std::collections::VecDeque;
 use transport::ring::Completion;
 
 use super::ShardLoop;
-use super::pending::PendingId;
-use super::token::Subject;
+use super::token::{PendingId, Subject};
 use crate::limits;
 
 /// What is to be handled in later turns.

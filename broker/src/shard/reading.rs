@@ -13,7 +13,7 @@
 use transport::ring::{Completion, Ring};
 
 use super::ShardLoop;
-use super::connection::ClientConnections;
+use super::client_connections::ClientConnections;
 use super::token::Subject;
 use super::unread::{Drain, LostCause};
 use crate::limits;

@@ -7,7 +7,6 @@
 //! Invariants: a connection that asks later is asked for in the same turn, if nothing else keeps it from being read.
 
 use super::ShardLoop;
-use super::connection::ClientConnections;
 use super::token::Subject;
 use crate::limits;
 use crate::logic::ConnectionId;
@@ -19,16 +18,10 @@ pub(super) struct Scarcity {
     later: Vec<ConnectionId>,
 }
 
-impl ClientConnections {
-    fn buffers_are_scarce(&self) -> bool {
-        self.turn < self.scarcity.until_turn
-    }
-
-    /// Whether it has used more than `quiet` units of work in each of the last turns.
-    fn is_in_debt(&mut self, id: ConnectionId, quiet: u64) -> bool {
-        let turn = self.turn;
-        self.get(id)
-            .is_some_and(|connection| connection.unread.is_in_debt(turn, quiet))
+impl Scarcity {
+    /// Whether buffers are scarce in that turn.
+    fn is_in(&self, turn: u64) -> bool {
+        turn < self.until_turn
     }
 }
 
@@ -56,7 +49,8 @@ impl ShardLoop {
     /// Receives until that is cancelled; one buffer alone while they are scarce and the client has used much.
     pub(super) fn start_receive(&mut self, id: ConnectionId) {
         let quiet = self.logic.settings().work.quiet;
-        let one_by_one = self.connections.buffers_are_scarce() && self.connections.is_in_debt(id, quiet);
+        let is_scarce = self.connections.scarcity.is_in(self.connections.turn);
+        let one_by_one = is_scarce && self.connections.is_in_debt(id, quiet);
         let Some(connection) = self.connections.get(id) else {
             // The caller has just looked at it.
             return;

@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use transport::socket;
 
 use super::ShardLoop;
-use super::connection::ClientConnection;
+use super::client_connections::ClientConnection;
 use super::token::Subject;
 use super::transfer::ConnectionTransfer;
 use super::unread::{Drain, LostCause};

@@ -5,12 +5,11 @@
 
 use transport::ring::Token;
 
-use super::pending::PendingId;
 use crate::logic::{ConnectionId, ConnectionSlot};
 
 /// The object that a completion belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(super) enum Subject {
     /// A listening socket, by its index.
     Listener(usize),
     /// A connection that has no CONNACK yet.
@@ -19,8 +18,15 @@ pub(crate) enum Subject {
     Connection(ConnectionId),
 }
 
+/// Identifies a pending connection: its slot, and the generation of the connection in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PendingId {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
 impl Subject {
-    pub(crate) fn token(self) -> Token {
+    pub(super) fn token(self) -> Token {
         let (kind, slot, generation) = match self {
             Subject::Listener(index) => (0, index as u32, 0),
             Subject::Pending(id) => (1, id.slot, id.generation),
@@ -29,7 +35,7 @@ impl Subject {
         Token(kind << 54 | u64::from(generation & GENERATION_MASK) << 32 | u64::from(slot))
     }
 
-    pub(crate) fn of(token: Token) -> Subject {
+    pub(super) fn of(token: Token) -> Subject {
         let slot = token.0 as u32;
         let generation = (token.0 >> 32) as u32 & GENERATION_MASK;
         match token.0 >> 54 {
@@ -44,7 +50,7 @@ impl Subject {
 }
 
 /// Whether two generations are the same as far as a token keeps them.
-pub(crate) fn same_generation(one: u32, other: u32) -> bool {
+pub(super) fn same_generation(one: u32, other: u32) -> bool {
     one & GENERATION_MASK == other & GENERATION_MASK
 }
 

@@ -3,11 +3,10 @@
 //! Invariants: no request is in flight on the socket, so another ring may use the descriptor. The CONNECT travels as it
 //! was parsed, and the bytes behind it as they were read.
 
-use mqtt::ProtocolVersion;
 use transport::socket::Socket;
 use transport::stream::SecureStream;
 
-use super::tracer::ShownConnect;
+use super::tracer::{ShownConnect, described};
 use crate::admission::Admission;
 use crate::logic::{ConnectRequest, MalformedConnect, Peer};
 
@@ -31,16 +30,4 @@ impl ConnectionTransfer {
         let connect = self.connect.as_ref().ok()?;
         Some(described(connect, self.peer.user(connect)))
     }
-}
-
-/// What a client asked for, as mosquitto's log has it: protocol, clean session, keep alive, user.
-pub(super) fn described(connect: &ConnectRequest, user: Option<&str>) -> String {
-    let protocol = match connect.version {
-        ProtocolVersion::V3_1 => 1,
-        ProtocolVersion::V3_1_1 => 2,
-        ProtocolVersion::V5 => 5,
-    };
-    let (clean, keep_alive) = (u8::from(connect.clean_start), connect.keep_alive_s);
-    let user = user.map(|user| format!(", u'{user}'")).unwrap_or_default();
-    format!("p{protocol}, c{clean}, k{keep_alive}{user}")
 }

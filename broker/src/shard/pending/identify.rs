@@ -13,12 +13,12 @@ use transport::socket::Socket;
 use transport::websocket::handshake::Page;
 
 use super::refused::{Ended, RefusedAtAccept, TOO_MUCH_PENDING};
-use super::{Next, PendingConnection, PendingId, Phase};
+use super::{Next, PendingConnection, Phase};
 use crate::auth::enhanced::Authenticated;
 use crate::auth::{Check, Credentials, Verdict};
 use crate::logic::{ClientEvent, ShardCounters, owner_shard};
 use crate::shard::ShardLoop;
-use crate::shard::token::Subject;
+use crate::shard::token::{PendingId, Subject};
 use crate::shard::transfer::ConnectionTransfer;
 
 impl ShardLoop {

@@ -33,7 +33,7 @@ use transport::websocket::handshake::Page;
 
 pub use self::proxy::proxy_header_bytes;
 use self::refused::RefusedAtAccept;
-pub(super) use self::table::{PendingConnections, PendingId};
+pub(super) use self::table::PendingConnections;
 use crate::admission::Admission;
 use crate::auth::Verdict;
 use crate::auth::enhanced::{Authenticated, Refusal};

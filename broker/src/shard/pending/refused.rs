@@ -5,9 +5,10 @@
 
 use std::net::SocketAddr;
 
-use super::{DOES_NOT_READ, PendingConnection, PendingId, Phase};
+use super::{DOES_NOT_READ, PendingConnection, Phase};
 use crate::logic::{ClientEvent, Handshake};
 use crate::shard::ShardLoop;
+use crate::shard::token::PendingId;
 use crate::time::Timestamp;
 
 /// Somebody whom the listener does not let in.

@@ -11,15 +11,8 @@ use slab::Slab;
 use super::{PendingConnection, Phase};
 use crate::limits;
 use crate::log::SeldomLogged;
-use crate::shard::token::same_generation;
+use crate::shard::token::{PendingId, same_generation};
 use crate::time::Timestamp;
-
-/// Identifies a pending connection: its slot, and the generation of the connection in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) struct PendingId {
-    pub(in crate::shard) slot: u32,
-    pub(in crate::shard) generation: u32,
-}
 
 /// All pending connections of a shard.
 #[derive(Default)]

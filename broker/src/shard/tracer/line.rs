@@ -8,8 +8,8 @@ use mqtt::frame::{Frame, PacketType, variable_byte_integer};
 use mqtt::packet::{Ack, Packet};
 use mqtt::{ProtocolVersion, ReasonCode};
 
-use super::Direction;
 use crate::limits;
+use crate::logic::ConnectRequest;
 
 /// A packet, or as much of it as is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,13 @@ pub(super) struct Shown<'a> {
     pub(super) head: &'a [u8],
     /// The length of the whole packet, with its fixed header.
     pub(super) packet_bytes: usize,
+}
+
+/// The direction of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Received,
+    Sent,
 }
 
 impl Shown<'_> {
@@ -177,4 +184,16 @@ fn with_filters(identifier: u16, entries: impl Iterator<Item = String>) -> Strin
     }
     text.push(')');
     text
+}
+
+/// What a client asked for, as mosquitto's log has it: protocol, clean session, keep alive, user.
+pub(in crate::shard) fn described(connect: &ConnectRequest, user: Option<&str>) -> String {
+    let protocol = match connect.version {
+        ProtocolVersion::V3_1 => 1,
+        ProtocolVersion::V3_1_1 => 2,
+        ProtocolVersion::V5 => 5,
+    };
+    let (clean, keep_alive) = (u8::from(connect.clean_start), connect.keep_alive_s);
+    let user = user.map(|user| format!(", u'{user}'")).unwrap_or_default();
+    format!("p{protocol}, c{clean}, k{keep_alive}{user}")
 }

@@ -16,12 +16,11 @@ use std::sync::Arc;
 
 use mqtt::{ProtocolVersion, ReasonCode};
 
-use self::line::Shown;
+pub(super) use self::line::described;
+use self::line::{Direction, Shown};
 use crate::limits;
 use crate::log::PACKET;
 use crate::logic::{ConnectRequest, ConnectionId, Peer, Shard, TracedClient};
-use crate::shard::connection::ClientConnections;
-use crate::shard::transfer::described;
 use crate::traces::{Trace, Traces};
 
 /// What of the connections of a shard is shown.
@@ -53,13 +52,6 @@ pub(super) struct ShownConnect {
     client: String,
     address: SocketAddr,
     traces: Vec<Arc<Trace>>,
-}
-
-/// The direction of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    Received,
-    Sent,
 }
 
 impl Tracer {
@@ -180,7 +172,8 @@ impl Tracer {
         self.connections.insert(id, incoming);
     }
 
-    fn ended(&self, logic: &Shard, id: ConnectionId, address: SocketAddr, why: &str) {
+    /// Shows that a connection is over, and why.
+    pub(super) fn ended(&self, logic: &Shard, id: ConnectionId, address: SocketAddr, why: &str) {
         if let Some(client) = logic.clients().client_identifier(id) {
             let known = self
                 .connections
@@ -287,17 +280,6 @@ impl Tracer {
     pub(super) fn forget(&mut self, id: ConnectionId) {
         if !self.connections.is_empty() {
             self.connections.remove(&id);
-        }
-    }
-}
-
-impl ClientConnections {
-    /// Shows that a connection is over, and why, where its client is traced.
-    pub(super) fn show_end(&mut self, logic: &Shard, id: ConnectionId, why: &str) {
-        if self.tracer.has_traces()
-            && let Some(address) = self.get(id).map(|connection| connection.address)
-        {
-            self.tracer.ended(logic, id, address, why);
         }
     }
 }

@@ -1,11 +1,16 @@
-//! When something happened, for people.
+//! The time of the shards, and that for people.
 //!
 //! Invariants: moments of one reading keep their distances, also if the wall clock is set meanwhile.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use transport::clock::monotonic_ns;
 
-use super::origin;
 use crate::time::Timestamp;
+
+/// The present time, by the clock of the shards.
+pub(super) fn now() -> Timestamp {
+    Timestamp(monotonic_ns())
+}
 
 /// A reading of the monotonic and of the wall clock.
 pub(super) struct TwoClocks {
@@ -17,7 +22,7 @@ impl TwoClocks {
     /// Reads both at once.
     pub(super) fn now() -> Self {
         Self {
-            now: origin::now(),
+            now: now(),
             wall: Utc::now(),
         }
     }
