@@ -46,14 +46,14 @@ impl Clients {
     #[inline]
     pub(super) fn by_id(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.slot)?;
-        Some(connection).filter(|connection| connection.generation == id.generation)
+        Some(connection).filter(|connection| connection.is_of(id))
     }
 
     /// As [`Self::by_id`], to be looked at.
     #[inline]
     pub(super) fn connection_by_id(&self, id: ConnectionId) -> Option<&Connection> {
         let connection = self.connections.get(id.slot)?;
-        Some(connection).filter(|connection| connection.generation == id.generation)
+        Some(connection).filter(|connection| connection.is_of(id))
     }
 
     /// Connections and sessions, which are borrowed separately.
@@ -83,21 +83,20 @@ impl Clients {
 
     /// The listener that a connection came by.
     pub(super) fn listener_of(&self, slot: ConnectionSlot) -> Option<ListenerId> {
-        Some(self.connections.get(slot)?.listener)
+        Some(self.connections.get(slot)?.listener())
     }
 
     /// Whether its listener has a mount point.
     pub(super) fn is_mounted(&self, slot: ConnectionSlot) -> bool {
         let connection = self.connections.get(slot);
-        connection.is_some_and(|connection| connection.mounted)
+        connection.is_some_and(Connection::is_mounted)
     }
 
     /// Whether a packet with filters was begun, which goes on with what comes next.
     #[inline]
     pub(super) fn has_begun_filters(&self, slot: ConnectionSlot) -> bool {
         let connection = self.connections.get(slot);
-        let rare = connection.and_then(|connection| connection.rare.as_ref());
-        rare.is_some_and(|rare| rare.filters_begun.is_some())
+        connection.is_some_and(Connection::has_begun_filters)
     }
 
     /// All sessions, to be looked at.
@@ -135,10 +134,7 @@ impl Clients {
         else {
             return unreachable_state("a session or a connection that is gone");
         };
-        connection.session = Some(session_slot);
-        connection.restricted = session.rights().is_some();
-        connection.waits = !session.queue_is_empty() || session.inflight.resends();
-        connection.qos0_waits = session.queue.as_ref().is_some_and(|queue| queue.has_qos0());
+        connection.attach(session_slot, session);
     }
 
     /// A session has no connection any more.
@@ -168,8 +164,7 @@ impl Clients {
         let Some(connection) = self.connection(slot) else {
             return unreachable_state("a keep alive of no connection");
         };
-        connection.watched_until = connection.keep_alive_deadline();
-        timers.set(connection.watched_until, Timer::KeepAlive { slot });
+        timers.set(connection.watch_keep_alive(), Timer::KeepAlive { slot });
     }
 
     /// Keeps a Will back for its Will Delay Interval.

@@ -282,7 +282,7 @@ impl Shard {
     #[inline]
     fn run_bytes_max(&self, slot: ConnectionSlot, topic: &str) -> usize {
         let connection = self.delivery.clients.connections().get(slot);
-        let last = connection.and_then(|connection| self.routing.route(connection.route?));
+        let last = connection.and_then(|connection| self.routing.route(connection.last_route()?));
         let bytes = last.and_then(|route| route.run_bytes(topic, self.work.left()));
         bytes.unwrap_or(0)
     }

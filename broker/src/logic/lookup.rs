@@ -5,7 +5,7 @@
 use mqtt::ProtocolVersion;
 
 use crate::logic::clients::Clients;
-use crate::logic::connection::{Connection, ConnectionId, Deferring, Output, Stage};
+use crate::logic::connection::{Connection, ConnectionId};
 use crate::logic::partial::is_whole;
 
 /// A client whose packets are shown.
@@ -34,21 +34,21 @@ impl Clients {
     #[must_use]
     pub fn closing(&self, id: ConnectionId) -> bool {
         let connection = self.connection_by_id(id);
-        connection.is_none_or(|connection| connection.stage == Stage::Closing)
+        connection.is_none_or(Connection::is_closing)
     }
 
     /// Why the broker closes the connection, for the log.
     #[must_use]
     pub fn why_closing(&self, id: ConnectionId) -> Option<&str> {
-        self.connection_by_id(id)?.rare.as_ref()?.why_closing.as_deref()
+        self.connection_by_id(id)?.why_closing()
     }
 
     /// The client identifier of a connection whose CONNECT was accepted, for the log; also while it is closing.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
         let connection = self.connection_by_id(id)?;
-        let session = self.session(connection.session);
-        let before = || connection.rare.as_ref()?.client_identifier.as_deref();
+        let session = self.session(connection.session());
+        let before = || connection.former_client_identifier();
         session.map(|session| &*session.client_identifier).or_else(before)
     }
 
@@ -56,12 +56,12 @@ impl Clients {
     #[must_use]
     pub fn traced_client(&self, id: ConnectionId) -> Option<TracedClient<'_>> {
         let connection = self.connection_by_id(id)?;
-        let session = self.session(connection.session)?;
+        let session = self.session(connection.session())?;
         Some(TracedClient {
             client_identifier: &session.client_identifier,
             user: session.user(),
-            version: connection.version,
-            incomplete: &connection.partial,
+            version: connection.version(),
+            incomplete: connection.partial(),
         })
     }
 
@@ -69,14 +69,14 @@ impl Clients {
     #[must_use]
     pub fn protocol_version(&self, id: ConnectionId) -> ProtocolVersion {
         let connection = self.connection_by_id(id);
-        connection.map_or(ProtocolVersion::V3_1_1, |connection| connection.version)
+        connection.map_or(ProtocolVersion::V3_1_1, Connection::version)
     }
 
     /// Whether CONNECT was accepted and the connection is not closing.
     #[must_use]
     pub fn connected(&self, id: ConnectionId) -> bool {
         let connection = self.connection_by_id(id);
-        connection.is_some_and(|connection| connection.stage == Stage::Connected)
+        connection.is_some_and(Connection::is_connected)
     }
 
     /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
@@ -91,7 +91,7 @@ impl Clients {
     #[must_use]
     pub fn is_unfinished(&self, id: ConnectionId) -> bool {
         let connection = self.connection_by_id(id);
-        connection.is_some_and(|connection| is_whole(&connection.partial))
+        connection.is_some_and(|connection| is_whole(connection.partial()))
     }
 
     /// Whether what waits for a connection may depend on batches that were not pushed when a list for the shell was
@@ -99,7 +99,7 @@ impl Clients {
     #[must_use]
     pub fn output_depends_on_batches(&self, id: ConnectionId) -> bool {
         let connection = self.connection_by_id(id);
-        connection.is_some_and(|connection| connection.output == Output::Dependent)
+        connection.is_some_and(Connection::depends_on_batches)
     }
 
     /// Whether a packet of the connection waits until the store has what it promises, or a message of its session's
@@ -108,9 +108,9 @@ impl Clients {
     pub fn waits_for_store(&self, id: ConnectionId) -> bool {
         let connection = self.connection_by_id(id);
         connection.is_some_and(|connection| {
-            let session = self.session(connection.session);
+            let session = self.session(connection.session());
             let queue = session.and_then(|session| session.queue.as_ref());
-            connection.deferring != Deferring::Nothing || queue.is_some_and(|queue| queue.is_being_read())
+            connection.is_deferring() || queue.is_some_and(|queue| queue.is_being_read())
         })
     }
 
@@ -119,7 +119,7 @@ impl Clients {
     pub fn partial_bytes(&self) -> usize {
         let connections = self.connections().iter();
         connections
-            .map(|(_, connection)| connection.partial.capacity())
+            .map(|(_, connection)| connection.partial_capacity())
             .sum()
     }
 

@@ -262,11 +262,11 @@ impl Shard {
             // What was sent last was taken when it was gone.
             return;
         };
-        let busy_in_group = connection.busy_in_group;
+        let busy_in_group = connection.is_busy_in_group();
         let mut is_watched = connection.is_watched();
-        if connection.waits
+        if connection.waits()
             && connection.waiting_bytes() < pour_bytes
-            && let Some(session) = connection.session
+            && let Some(session) = connection.session()
         {
             self.delivery.send_waiting(session);
             is_watched = true;

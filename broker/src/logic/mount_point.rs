@@ -16,10 +16,10 @@ const TOPIC_BYTES_MAX: usize = 65_535;
 /// The mount point of a connection's listener: a look at a flag for those that have none.
 #[inline]
 pub(super) fn mount_point<'a>(connection: &Connection, settings: &'a Settings) -> Option<&'a str> {
-    if !connection.mounted {
+    if !connection.is_mounted() {
         return None;
     }
-    settings.listener(connection.listener).mount_point.as_deref()
+    settings.listener(connection.listener()).mount_point.as_deref()
 }
 
 /// The topic without the mount point, as the client sees it; `None` if it lies outside.

@@ -28,7 +28,7 @@ impl PartialPackets {
     /// Takes the beginning of a packet out of its connection.
     #[inline]
     pub(super) fn take(&mut self, connection: &mut Connection) -> Vec<u8> {
-        let partial = std::mem::take(&mut connection.partial);
+        let partial = connection.take_partial();
         self.bytes -= partial.capacity();
         partial
     }
@@ -36,7 +36,7 @@ impl PartialPackets {
     /// The connection has the beginning of a packet, or memory for one, until that is taken.
     #[inline]
     pub(super) fn keep(&mut self, connection: &Connection) {
-        self.bytes += connection.partial.capacity();
+        self.bytes += connection.partial_capacity();
     }
 
     /// The connection keeps no beginning of a packet any more.
@@ -50,8 +50,8 @@ impl PartialPackets {
     /// the most times the time since they last brought some of it.
     fn heaviest(clients: &Clients, now: Timestamp) -> Vec<ConnectionSlot> {
         let weight = |connection: &Connection| {
-            let age_ns = now.since_ns(connection.last_received).max(1);
-            connection.partial.capacity() as u128 * u128::from(age_ns)
+            let age_ns = now.since_ns(connection.last_received()).max(1);
+            connection.partial_capacity() as u128 * u128::from(age_ns)
         };
         let connections = clients.connections().iter();
         let mut keep: Vec<_> = connections

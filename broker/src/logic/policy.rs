@@ -11,7 +11,7 @@ use mqtt::ReasonCode;
 use crate::auth::Policy;
 use crate::logic::Shard;
 use crate::logic::clients::Clients;
-use crate::logic::connection::{Connection, ConnectionSlot, Stage};
+use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
@@ -34,11 +34,11 @@ impl Clients {
     /// Connected clients that the policy lets in no more.
     fn without_access(&self, settings: &Settings, before: &Policy, policy: &Policy) -> Vec<ConnectionSlot> {
         let has_lost_access = |connection: &Connection| {
-            let by_certificate = settings.listener(connection.listener).certificate_names_user;
-            let session = self.session(connection.session);
+            let by_certificate = settings.listener(connection.listener()).certificate_names_user;
+            let session = self.session(connection.session());
             let user = session.and_then(|session| session.user());
-            let keeps = |user| by_certificate || policy.keeps(before, connection.listener, user);
-            connection.stage == Stage::Connected && user.is_some_and(|user| !keeps(user))
+            let keeps = |user| by_certificate || policy.keeps(before, connection.listener(), user);
+            connection.is_connected() && user.is_some_and(|user| !keeps(user))
         };
         self.slots_where(has_lost_access)
     }

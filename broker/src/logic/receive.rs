@@ -9,9 +9,8 @@
 use mqtt::frame::{Frame, PacketType};
 use mqtt::{DecodeError, Packet, ProtocolVersion, ReasonCode};
 
-use crate::limits;
 use crate::logic::Shard;
-use crate::logic::connection::{ConnectionId, ConnectionSlot, Stage};
+use crate::logic::connection::{ConnectionId, ConnectionSlot};
 use crate::logic::consume::PacketContext;
 use crate::logic::delivery::Delivery;
 use crate::logic::filters_begun::FiltersBegun;
@@ -34,7 +33,7 @@ impl Shard {
             // Its last bytes came when it was gone.
             return bytes.len();
         };
-        if connection.stage == Stage::Closing {
+        if connection.is_closing() {
             return bytes.len();
         }
         self.begin_flow();
@@ -58,21 +57,15 @@ impl Shard {
             unreachable_state("a connection that was just there");
             return bytes.len();
         };
-        let is_open = connection.stage != Stage::Closing;
+        let is_open = !connection.is_closing();
         if is_open {
-            connection.partial = partial;
+            connection.keep_partial(partial);
         }
         if is_open && !stopped {
-            connection
-                .partial
-                .extend_from_slice(bytes.get(taken..).unwrap_or_default());
-            if connection.partial.is_empty() && connection.partial.capacity() > limits::PARTIAL_KEPT_BYTES_MAX
-            {
-                connection.partial = Vec::new();
-            }
+            connection.extend_partial(bytes.get(taken..).unwrap_or_default());
         }
-        if is_alive || has_moved(before, connection.partial.len()) {
-            connection.last_received = now;
+        if is_alive || has_moved(before, connection.partial().len()) {
+            connection.note_received(now);
         }
         self.partials.keep(connection);
         if !is_open || !stopped {
@@ -207,9 +200,9 @@ impl Delivery {
     pub(super) fn reading(&mut self, slot: ConnectionSlot) -> Option<PacketContext> {
         let packet_bytes_max = self.settings().packet_bytes_max;
         let connection = self.clients.connection(slot)?;
-        (connection.stage != Stage::Closing).then_some(PacketContext {
-            version: connection.version,
-            session: connection.session?,
+        (!connection.is_closing()).then_some(PacketContext {
+            version: connection.version(),
+            session: connection.session()?,
             packet_bytes_max,
         })
     }

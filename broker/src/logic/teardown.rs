@@ -11,7 +11,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::limits;
 use crate::logic::Shard;
-use crate::logic::connection::{ConnectionId, ConnectionSlot, Stage};
+use crate::logic::connection::{ConnectionId, ConnectionSlot};
 use crate::logic::counters::DisconnectCause;
 use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
@@ -69,7 +69,7 @@ impl Shard {
         let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a connection to be ended that is gone");
         };
-        if connection.stage == Stage::Connected && connection.version == ProtocolVersion::V5 {
+        if connection.is_connected() && connection.version() == ProtocolVersion::V5 {
             self.delivery
                 .send_explained(slot, Some(why), |out, version, properties| {
                     Disconnect { reason, properties }.encode(version, out);
@@ -95,19 +95,17 @@ impl Shard {
         let Some(connection) = connections.get_mut(slot) else {
             return unreachable_state("a connection to be closed that is gone");
         };
-        if connection.stage == Stage::Closing {
+        if connection.is_closing() {
             return;
         }
-        let session = sessions.get(connection.session);
+        let session = sessions.get(connection.session());
         let client_identifier = session.map(|session| session.client_identifier.clone());
-        let rare = connection.rare();
-        rare.client_identifier = client_identifier;
-        rare.why_closing = Some(why.into());
+        connection.remember_end(why, client_identifier);
         self.partials.forget(&mut self.delivery.clients, slot);
         let client = self.delivery.count_disconnect(slot, cause, detail);
         self.detach(slot, with_will);
         if let Some(connection) = self.delivery.clients.connection(slot) {
-            connection.stage = Stage::Closing;
+            connection.begin_closing();
         }
         self.publish_disconnected(client, cause, Some(why));
         self.delivery.mark_dirty(slot);
@@ -120,15 +118,9 @@ impl Shard {
         let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a connection to be detached that is gone");
         };
-        let session_slot = connection.session.take();
-        if let Some(rare) = &mut connection.rare {
-            rare.aliases = Vec::new();
-            rare.enhanced = None;
-            rare.outbound_aliases = None;
-            rare.filters_begun = None;
-        }
+        let session_slot = connection.detach();
         self.timers
-            .cancel(connection.watched_until, Timer::KeepAlive { slot });
+            .cancel(connection.watched_until(), Timer::KeepAlive { slot });
         let Delivery { flow, clients, .. } = &mut self.delivery;
         flow.consumer_detached(clients, &mut self.timers, &mut self.outboxes, slot);
         let Some(session_slot) = session_slot else {

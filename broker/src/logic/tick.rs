@@ -6,7 +6,7 @@
 use mqtt::ReasonCode;
 
 use crate::logic::Shard;
-use crate::logic::connection::{ConnectionSlot, Stage};
+use crate::logic::connection::ConnectionSlot;
 use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::{count_found, unreachable_state};
 use crate::logic::session::SessionSlot;
@@ -87,12 +87,10 @@ impl Shard {
         let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a keep alive of no connection");
         };
-        if connection.stage != Stage::Connected {
+        if !connection.is_connected() {
             return;
         }
-        if connection.take_suspended(high) {
-            connection.last_received = self.now;
-        }
+        connection.look_at_keep_alive(self.now, high);
         if connection.keep_alive_deadline() > self.now {
             self.delivery.clients.watch_keep_alive(&mut self.timers, slot);
         } else {

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use mqtt::{ProtocolVersion, QoS};
 
 use crate::logic::clients::Clients;
-use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring, Stage};
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring};
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::journal::Journal;
 use crate::logic::delivery::outputs::Outputs;
@@ -76,9 +76,9 @@ impl Deferred {
             return false;
         };
         let start = batch.bytes.len();
-        write(&mut batch.bytes, connection.version);
+        write(&mut batch.bytes, connection.version());
         let length = batch.bytes.len() - start;
-        if length > connection.packet_bytes_max as usize {
+        if length > connection.packet_bytes_max() as usize {
             batch.bytes.truncate(start);
             return false;
         }
@@ -125,9 +125,9 @@ impl Deferred {
                     continue;
                 }
                 connection.end_deferring();
-                if connection.stage != Stage::Closing {
+                if !connection.is_closing() {
                     outputs.open(connection);
-                    connection.out.extend_from_slice(first);
+                    connection.out().extend_from_slice(first);
                     outputs.mark_dirty(slot, connection);
                     flow.output_filled(first.len());
                 }
@@ -149,7 +149,7 @@ impl Delivery {
     /// Whether a packet of that connection that promises something has to wait.
     #[inline]
     pub(super) fn defers(&self, connection: &Connection) -> bool {
-        connection.deferring != Deferring::Nothing || self.journal.has_changed()
+        connection.is_deferring() || self.journal.has_changed()
     }
 
     /// As [`Deferred::push`], of a packet that promises what is appended already. One that promises nothing new waits

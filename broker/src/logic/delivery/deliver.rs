@@ -15,7 +15,6 @@ use mqtt::{ProtocolVersion, QoS};
 
 use crate::logic::aliases::Outgoing;
 use crate::logic::connection::Connection;
-use crate::logic::consumer::State;
 use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::encodings::Encodings;
@@ -41,15 +40,15 @@ impl Delivery {
             // The client is away.
             return !self.settings.queue_qos0_messages;
         };
-        let same_form = (connection.version == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
+        let same_form = (connection.version() == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
         let at_qos0 = target.qos == QoS::AtMostOnce || !self.upgrade;
         let plain = same_form
-            && !connection.mounted
-            && !connection.aliased
+            && !connection.is_mounted()
+            && !connection.is_aliased()
             && at_qos0
             && target.via.is_none()
-            && !connection.qos0_waits;
-        if !plain || run.packet_bytes_max > connection.packet_bytes_max {
+            && !connection.qos0_waits();
+        if !plain || run.packet_bytes_max > connection.packet_bytes_max() {
             return false;
         }
         if !self.flow.has_room(connection, run.packets.len()) {
@@ -150,7 +149,7 @@ impl Delivery {
         let Some(connection) = self.clients.connections().get(self.clients.link(session)) else {
             return false;
         };
-        let keeps_up = connection.flow == State::Flowing && !connection.waits;
+        let keeps_up = connection.keeps_up() && !connection.waits();
         let session = self.clients.session(session).filter(|_| keeps_up);
         session.is_some_and(|session| {
             session.queue_is_empty() && session.window_is_open(self.inflight_bytes_max)
@@ -174,7 +173,7 @@ impl Delivery {
                 Delivered::NotQueued
             };
         };
-        if connection.qos0_waits {
+        if connection.qos0_waits() {
             return Delivered::Waits;
         }
         let template = encoded(
@@ -311,7 +310,7 @@ fn encoded<'a>(
     via: Option<&Rc<Via>>,
 ) -> Option<&'a PublishTemplate> {
     let mount_point = mount_point(connection, settings);
-    let bytes_max = connection.packet_bytes_max;
+    let bytes_max = connection.packet_bytes_max();
     let identifiers = via.map(|via| &via.identifiers);
     if let Some(aliases) = connection.outbound_aliases() {
         let outgoing = Outgoing {
@@ -340,7 +339,7 @@ fn encoded_whole<'a>(
     retain: bool,
     via: Option<&Rc<Via>>,
 ) -> Option<&'a PublishTemplate> {
-    let (version, mount_point) = (connection.version, mount_point(connection, settings));
+    let (version, mount_point) = (connection.version(), mount_point(connection, settings));
     let identifiers = via.map(|via| &via.identifiers);
     encodings.template(message, version, qos, retain, identifiers, mount_point)
 }
@@ -348,5 +347,5 @@ fn encoded_whole<'a>(
 /// Whether the client takes a packet of that size [MQTT-3.1.2-24].
 #[inline]
 pub(in crate::logic) fn is_within_packet_size(connection: &Connection, template: &PublishTemplate) -> bool {
-    template.bytes() <= connection.packet_bytes_max as usize
+    template.bytes() <= connection.packet_bytes_max() as usize
 }

@@ -5,7 +5,7 @@
 //! and the copies are in the counters. An `out` that was emptied has no memory until something is appended again.
 
 use crate::limits;
-use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, Deferring, Output};
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
 use crate::logic::counters::{DropReason, EventKind};
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::fan_out::packets_of;
@@ -88,10 +88,11 @@ impl Outputs {
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         self.open(connection);
-        if connection.out.capacity() - connection.out.len() < appended.bytes {
-            grow(slot, connection, appended.bytes);
+        let out = connection.out();
+        if out.capacity() - out.len() < appended.bytes {
+            grow(slot, out, appended.bytes);
         }
-        write(&mut connection.out);
+        write(out);
         if let Some(aliases) = connection.outbound_aliases() {
             aliases.commit();
         }
@@ -107,8 +108,7 @@ impl Outputs {
     /// Puts the connection into the shell's list.
     #[inline]
     pub(super) fn mark_dirty(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
-        if connection.output != Output::Dependent {
-            connection.output = Output::Dependent;
+        if connection.become_dependent() {
             self.dirty.push(connection.id(slot));
         }
     }
@@ -117,8 +117,7 @@ impl Outputs {
     /// output already.
     #[inline]
     pub(super) fn mark_independent(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
-        if connection.output == Output::Flushed {
-            connection.output = Output::Independent;
+        if connection.become_independent() {
             self.independent.push(connection.id(slot));
         }
     }
@@ -126,10 +125,10 @@ impl Outputs {
     /// Gives an `out` that has no memory one of the spare buffers.
     #[inline]
     pub(super) fn open(&mut self, connection: &mut Connection) {
-        if connection.out.capacity() == 0
+        if connection.out().capacity() == 0
             && let Some(buffer) = self.spare.pop()
         {
-            connection.out = buffer;
+            *connection.out() = buffer;
         }
     }
 }
@@ -138,8 +137,7 @@ impl Outputs {
 /// connections: subscribers of one topic that do not read have outputs of one size, and if all of them doubled in the
 /// same turn, the kernel would have to clear hundreds of megabytes in it.
 #[cold]
-fn grow(slot: ConnectionSlot, connection: &mut Connection, bytes: usize) {
-    let out = &mut connection.out;
+fn grow(slot: ConnectionSlot, out: &mut Vec<u8>, bytes: usize) {
     let length = out.len();
     if length < limits::OUT_BYTES_LARGE {
         out.reserve(bytes);
@@ -168,10 +166,8 @@ impl Delivery {
         taken.clear();
         std::mem::swap(taken, &mut self.outputs.dirty);
         for &id in taken.iter() {
-            if let Some(connection) = self.clients.connection(id.slot)
-                && connection.generation == id.generation
-            {
-                connection.output = Output::Flushed;
+            if let Some(connection) = self.clients.by_id(id) {
+                connection.taken_by_shell();
                 self.flow.count(connection);
             }
         }
@@ -183,11 +179,10 @@ impl Delivery {
     #[inline]
     pub(in crate::logic) fn take_independent(&mut self, taken: &mut Vec<ConnectionId>) {
         for id in self.outputs.independent.drain(..) {
-            if let Some(connection) = self.clients.connection(id.slot)
-                && connection.generation == id.generation
-                && connection.output == Output::Independent
+            if let Some(connection) = self.clients.by_id(id)
+                && connection.is_independent()
             {
-                connection.output = Output::Flushed;
+                connection.taken_by_shell();
                 self.flow.count(connection);
                 taken.push(id);
             }
@@ -202,8 +197,7 @@ impl Delivery {
         id: ConnectionId,
         unsent_bytes: usize,
     ) -> Option<&mut Connection> {
-        let connection = self.clients.connection(id.slot);
-        let connection = connection.filter(|connection| connection.generation == id.generation)?;
+        let connection = self.clients.by_id(id)?;
         connection.set_unsent(self.now, unsent_bytes);
         connection.suspend_keep_alive(self.flow.high());
         self.flow.count(connection);
@@ -220,12 +214,9 @@ impl Delivery {
 
     /// What is to be sent on a connection; nothing that anybody reads if it is gone.
     pub fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
-        let connection = self.clients.connection(id.slot);
-        let is_it = |connection: &&mut Connection| {
-            connection.generation == id.generation && connection.deferring != Deferring::Everything
-        };
-        match connection.filter(is_it) {
-            Some(connection) => &mut connection.out,
+        let connection = self.clients.by_id(id);
+        match connection.filter(|connection| !connection.is_deferring_everything()) {
+            Some(connection) => connection.out(),
             None => {
                 self.outputs.nobodys.clear();
                 &mut self.outputs.nobodys

@@ -37,7 +37,7 @@ impl Shard {
                         unreachable_state("an answer for a client that is away");
                         continue;
                     };
-                    let busy_in_group = connection.busy_in_group;
+                    let busy_in_group = connection.is_busy_in_group();
                     self.drained(slot, true, busy_in_group);
                 }
             }

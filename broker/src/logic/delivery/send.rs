@@ -8,7 +8,7 @@ use mqtt::packet::Ack;
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{PacketIdentifier, ProtocolVersion, ReasonCode};
 
-use crate::logic::connection::{Connection, ConnectionSlot, Stage};
+use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::outputs::Outputs;
 use crate::logic::inconsistency::unreachable_state;
@@ -63,17 +63,19 @@ impl Delivery {
             unreachable_state("a packet for a connection that is gone");
             return false;
         };
-        if connection.stage == Stage::Closing {
+        if connection.is_closing() {
             return false;
         }
         self.outputs.open(connection);
-        let start = connection.out.len();
-        write(&mut connection.out, connection.version);
-        if connection.out.len() - start > connection.packet_bytes_max as usize {
-            connection.out.truncate(start);
+        let (version, bytes_max) = (connection.version(), connection.packet_bytes_max() as usize);
+        let out = connection.out();
+        let start = out.len();
+        write(out, version);
+        if out.len() - start > bytes_max {
+            out.truncate(start);
             return false;
         }
-        let first_byte = connection.out.get(start).copied().unwrap_or_default();
+        let first_byte = out.get(start).copied().unwrap_or_default();
         mark(&mut self.outputs, slot, connection);
         self.counters().count_sent(first_byte);
         true
@@ -91,7 +93,7 @@ impl Delivery {
         };
         if !self.defers(connection) {
             self.send(slot, write);
-        } else if connection.stage != Stage::Closing {
+        } else if !connection.is_closing() {
             let mut first_byte = 0;
             let written = self.defer(slot, |out, version| {
                 let start = out.len();
@@ -183,9 +185,8 @@ fn explained<W>(
 where
     W: Fn(&mut Vec<u8>, ProtocolVersion, Properties<'_>),
 {
-    let bytes_max = connection.packet_bytes_max as usize;
-    let rare = connection.rare.as_ref();
-    let explains = connection.version == ProtocolVersion::V5 && rare.is_none_or(|rare| !rare.without_reasons);
+    let bytes_max = connection.packet_bytes_max() as usize;
+    let explains = connection.version() == ProtocolVersion::V5 && !connection.is_without_reasons();
     let mut reason = PropertiesBuf::new();
     if let Some(why) = why.filter(|_| explains) {
         // Ours are shorter than what a string may have.

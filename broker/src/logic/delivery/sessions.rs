@@ -119,7 +119,7 @@ impl Delivery {
         detail: Option<&str>,
     ) -> Option<Box<str>> {
         let connection = self.clients.connections().get(slot)?;
-        let session = self.clients.session(connection.session)?;
+        let session = self.clients.session(connection.session())?;
         let (counters, client) = (self.counters(), &session.client_identifier);
         counters.disconnects.add(cause, 1);
         let event = ClientEvent::new(self.now, EventKind::Disconnected, cause.label(), client);

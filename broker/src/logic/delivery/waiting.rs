@@ -63,8 +63,7 @@ impl Delivery {
             return Err(DropReason::QueueFull);
         }
         if let (Some(slot), Some(connection)) = (link, connections.get_mut(link)) {
-            connection.waits = true;
-            connection.qos0_waits |= qos == QoS::AtMostOnce;
+            connection.begin_waiting(qos);
             self.flow.queued(slot, connection, queue);
         }
         if keeps {
@@ -128,8 +127,7 @@ impl Delivery {
             .is_some_and(|session| session.inflight.resends());
         if let Some(connection) = self.clients.connection(slot) {
             // More may be in flight than the window of this connection takes at once.
-            connection.waits = resends;
-            connection.qos0_waits = false;
+            connection.end_waiting(resends);
         }
     }
 
@@ -270,8 +268,8 @@ impl Delivery {
             return Err(DropReason::NotAllowed);
         };
         // The rules may have changed while it waited.
-        if connection.restricted
-            && let Some(session) = connection.session
+        if connection.is_restricted()
+            && let Some(session) = connection.session()
             && !sessions.may_read(session, queued.message.topic())
         {
             return Err(DropReason::NotAllowed);
@@ -283,7 +281,7 @@ impl Delivery {
             // It lies outside of the mount point.
             return Err(DropReason::NotAllowed);
         };
-        let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
+        let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
         let outgoing = Outgoing {
             qos: queued.qos,
             retain: queued.retain,
@@ -292,7 +290,7 @@ impl Delivery {
             identifiers: queued.identifiers(),
             payload: message.payload,
         };
-        let is_stored = sessions.get(connection.session).is_some_and(Session::is_stored);
+        let is_stored = sessions.get(connection.session()).is_some_and(Session::is_stored);
         let batch = journal.batch_before(queued.qos, is_stored, queued.via.as_ref(), true);
         let batch = batch.filter(|_| !dup && (queued.order > 0 || !is_stored));
         let aliases = connection.outbound_aliases().filter(|_| batch.is_none());

@@ -7,7 +7,7 @@ use super::pauses::{Reason, Waiter};
 use crate::limits;
 use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
-use crate::logic::consumer::{Cause, Event, State};
+use crate::logic::consumer::{Cause, Event};
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::outbox::Outboxes;
 use crate::logic::outbox::batch::Control;
@@ -89,7 +89,7 @@ impl FlowControl {
         let Some(connection) = clients.connections().get(slot) else {
             return unreachable_state("a drained client whose connection is gone");
         };
-        let (state, session) = (connection.flow, connection.session);
+        let (state, session) = (connection.consumer(), connection.session());
         let output_is_low = connection.waiting_bytes() <= self.output.client().low;
         if output_is_low {
             self.end_reason(clients, outboxes, Reason::OwnOutput { slot });
@@ -112,7 +112,7 @@ impl FlowControl {
         slot: ConnectionSlot,
     ) {
         let connection = clients.connections().get(slot);
-        if connection.is_some_and(|connection| connection.flow != State::Slow) {
+        if connection.is_some_and(|connection| !connection.is_slow()) {
             self.change_client(clients, timers, outboxes, slot, Event::Closed);
         }
     }
@@ -146,7 +146,7 @@ impl FlowControl {
         };
         let is_above_low = |session| clients.sessions().queue_is_above_low(session, self.bounds);
         let drained =
-            connection.waiting_bytes() <= self.output.client().low && !is_above_low(connection.session);
+            connection.waiting_bytes() <= self.output.client().low && !is_above_low(connection.session());
         self.change_client(clients, timers, outboxes, slot, Event::TimerDue { drained });
     }
 
@@ -162,9 +162,8 @@ impl FlowControl {
         let since = Timestamp(until.0.saturating_sub(limits::GRACE_NS));
         if !self.output.is_below_low() {
             let share = self.output.share(clients.connections().len());
-            let has_too_much = |connection: &Connection| {
-                connection.flow != State::Slow && connection.waiting_bytes() > share
-            };
+            let has_too_much =
+                |connection: &Connection| !connection.is_slow() && connection.waiting_bytes() > share;
             for slot in clients.slots_where(has_too_much) {
                 self.change_client(clients, timers, outboxes, slot, Event::Overdrawn);
             }
@@ -194,9 +193,9 @@ impl FlowControl {
         }
         let counted = |slot: ConnectionSlot| {
             let connection = clients.connections().get(slot);
-            connection.map_or(0, |connection| connection.counted_bytes as usize)
+            connection.map_or(0, |connection| connection.counted_bytes() as usize)
         };
-        let mut slots = clients.slots_where(|connection| connection.flow == State::Slow);
+        let mut slots = clients.slots_where(Connection::is_slow);
         slots.sort_by_cached_key(|&slot| std::cmp::Reverse(counted(slot)));
         let in_excess = slots.into_iter().take_while(|&slot| {
             let is_over = excess > 0;
@@ -209,7 +208,7 @@ impl FlowControl {
     /// Drops the output of a connection that closes. Bytes of a send in the ring end with the socket.
     pub(super) fn discard_output(&mut self, clients: &mut Clients, slot: ConnectionSlot) {
         if let Some(connection) = clients.connection(slot) {
-            connection.out = Vec::new();
+            *connection.out() = Vec::new();
             self.output.count(connection);
         }
     }

@@ -152,7 +152,7 @@ impl FlowControl {
     /// Bytes that a session's queue takes beyond its bounds: what was on its way when its publishers were paused.
     pub(super) fn queue_overrun(&self, connection: Option<&Connection>) -> u64 {
         match connection {
-            Some(connection) if connection.flow != State::Slow => limits::QUEUE_OVERRUN_BYTES,
+            Some(connection) if !connection.is_slow() => limits::QUEUE_OVERRUN_BYTES,
             _ => 0,
         }
     }
@@ -161,7 +161,7 @@ impl FlowControl {
     pub(super) fn queued(&mut self, slot: ConnectionSlot, connection: &mut Connection, queue: &Queue) {
         let bounds = self.bounds;
         if queue.len() == 1 {
-            connection.progress_at = self.now;
+            connection.note_progress(self.now);
         }
         if queue.is_above_high(bounds, 1) {
             let times = self.times_high(connection);
@@ -237,15 +237,15 @@ impl FlowControl {
         cause: Cause,
         waits: bool,
     ) {
-        if connection.flow == State::Flowing && self.budget.granted_ns(self.now).is_none() {
+        if connection.keeps_up() && self.budget.granted_ns(self.now).is_none() {
             return;
         }
-        let next = step(connection.flow, Event::Above(cause));
+        let next = step(connection.consumer(), Event::Above(cause));
         if next.state == State::Slow {
             return;
         }
-        let began = !connection.flow.has(cause);
-        connection.flow = next.state;
+        let began = !connection.is_backlogged_by(cause);
+        connection.set_consumer(next.state);
         if next.timer == TimerChange::StartGrace || (began && cause == Cause::Queue) {
             self.begun.push(slot);
         }
@@ -256,7 +256,7 @@ impl FlowControl {
 
     /// How often a client's high-water mark counts: once, and once more the longer it has taken nothing.
     fn times_high(&self, connection: &Connection) -> usize {
-        let steps = self.now.since_ns(connection.progress_at) / limits::STANDSTILL_NS;
+        let steps = self.now.since_ns(connection.progress_at()) / limits::STANDSTILL_NS;
         usize::try_from(steps).unwrap_or(usize::MAX).saturating_add(1)
     }
 
@@ -277,11 +277,11 @@ impl FlowControl {
                 // It ended since it became backlogged.
                 continue;
             };
-            if connection.flow.causes().is_some() && connection.flow_timer == Timestamp::NEVER {
+            if connection.consumer().causes().is_some() && connection.flow_timer() == Timestamp::NEVER {
                 let granted_ns = self.budget.granted_ns(self.now).unwrap_or(0);
                 set_timer(connection, slot, timers, self.now.plus_ns(granted_ns));
             }
-            if connection.flow.has(Cause::Queue) {
+            if connection.is_backlogged_by(Cause::Queue) {
                 let id = connection.id(slot);
                 if self.pauses.end_needing_acknowledgements(Waiter::Publisher(id)) {
                     connection.set_paused(false, self.high());
@@ -311,14 +311,14 @@ impl FlowControl {
         let Some(connection) = clients.connection(slot) else {
             return unreachable_state("an event of a connection that is gone");
         };
-        let next = step(connection.flow, event);
-        let began_at = Timestamp(connection.flow_timer.0.saturating_sub(limits::GRACE_NS));
+        let next = step(connection.consumer(), event);
+        let began_at = Timestamp(connection.flow_timer().0.saturating_sub(limits::GRACE_NS));
         if event.has_passed_grace() && self.is_waited_for(slot) {
             self.budget.charge(began_at.min(self.now), self.now);
         }
         self.output.set_state(connection, next.state);
         if matches!(event, Event::TimerDue { .. }) {
-            connection.flow_timer = Timestamp::NEVER;
+            connection.replace_flow_timer(Timestamp::NEVER);
         }
         match next.timer {
             TimerChange::Keep => {}
@@ -352,7 +352,7 @@ impl FlowControl {
 
 /// Sets the one timer that a connection has here.
 fn set_timer(connection: &mut Connection, slot: ConnectionSlot, timers: &mut Timers, at: Timestamp) {
-    let before = std::mem::replace(&mut connection.flow_timer, at);
+    let before = connection.replace_flow_timer(at);
     let timer = Timer::Flow { slot };
     timers.cancel(before, timer);
     timers.set(at, timer);

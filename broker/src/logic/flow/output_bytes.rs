@@ -70,7 +70,7 @@ impl ShardOutput {
     #[inline(always)]
     pub(super) fn has_room(&self, connection: &Connection, bytes: usize) -> bool {
         let waiting = connection.waiting_bytes();
-        let cap = if connection.flow == State::Slow {
+        let cap = if connection.is_slow() {
             self.slow_cap
         } else {
             self.cap
@@ -120,10 +120,10 @@ impl ShardOutput {
     /// Sets the state of a client and moves its bytes between the sums.
     pub(super) fn set_state(&mut self, connection: &mut Connection, state: State) {
         self.slow_count += u64::from(state == State::Slow);
-        self.slow_count -= u64::from(connection.flow == State::Slow);
-        let counted = std::mem::take(&mut connection.counted_bytes);
-        self.uncount(connection.flow, counted);
-        connection.flow = state;
+        self.slow_count -= u64::from(connection.is_slow());
+        let counted = connection.replace_counted_bytes(0);
+        self.uncount(connection.consumer(), counted);
+        connection.set_consumer(state);
         self.recount(connection, counted);
     }
 
@@ -196,11 +196,11 @@ impl ShardOutput {
 
     #[inline]
     fn recount(&mut self, connection: &mut Connection, bytes: u32) {
-        let counted = std::mem::replace(&mut connection.counted_bytes, bytes);
+        let counted = connection.replace_counted_bytes(bytes);
         if counted != bytes {
-            self.uncount(connection.flow, counted);
+            self.uncount(connection.consumer(), counted);
             self.total += bytes as usize;
-            if connection.flow == State::Slow {
+            if connection.is_slow() {
                 self.slow_total += bytes as usize;
             }
         }

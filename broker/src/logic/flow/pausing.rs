@@ -34,7 +34,7 @@ impl FlowControl {
         let Some(connection) = clients
             .connections()
             .get(id.slot)
-            .filter(|c| c.generation == id.generation)
+            .filter(|connection| connection.is_of(id))
         else {
             return unreachable_state("a publisher whose connection is gone");
         };
@@ -44,7 +44,7 @@ impl FlowControl {
         if self.met.is_empty() {
             return;
         }
-        let acknowledges = connection.flow.has(Cause::Queue);
+        let acknowledges = connection.is_backlogged_by(Cause::Queue);
         let mut pauses = false;
         for reason in std::mem::take(&mut self.met) {
             let may_wait = !(acknowledges && reason.needs_acknowledgements());
@@ -108,7 +108,7 @@ fn reason_applies(clients: &Clients, reason: Reason) -> bool {
         clients
             .connections()
             .get(slot)
-            .is_some_and(|connection: &Connection| connection.flow.has(cause))
+            .is_some_and(|connection: &Connection| connection.is_backlogged_by(cause))
     };
     match reason {
         Reason::Output { slot } => has(slot, Cause::Output),

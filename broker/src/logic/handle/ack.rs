@@ -92,7 +92,7 @@ impl Handler<'_> {
         let Some(connection) = self.shard.delivery.clients.connection(self.slot) else {
             return unreachable_state("a client whose connection is gone");
         };
-        let (waits, busy_in_group) = (connection.waits, connection.busy_in_group);
+        let (waits, busy_in_group) = (connection.waits(), connection.is_busy_in_group());
         let now = self.shard.now;
         let delivery = &mut self.shard.delivery;
         let Delivery { clients, journal, .. } = &mut *delivery;
@@ -103,8 +103,8 @@ impl Handler<'_> {
         if acknowledged == Acknowledged::Awaited && waits {
             delivery.send_waiting(self.session);
             let queue_is_backlogged = |connection: &mut Connection| {
-                connection.progress_at = now;
-                connection.flow.has(Cause::Queue)
+                connection.note_progress(now);
+                connection.is_backlogged_by(Cause::Queue)
             };
             if delivery
                 .clients

@@ -44,8 +44,12 @@ impl Handler<'_> {
         if !topic.is_empty() {
             return Some(topic.into());
         }
-        let aliases = &mut self.shard.delivery.clients.connection(self.slot)?.rare().aliases;
-        let known = aliases.get_mut(usize::from(alias)).and_then(Option::take);
+        let known = self
+            .shard
+            .delivery
+            .clients
+            .connection(self.slot)?
+            .take_alias(alias);
         if known.is_none() {
             // [MQTT-3.3.2-7] and section 3.3.2.3.4.
             self.protocol_error(ReasonCode::ProtocolError, "a Topic Alias that was not set");
@@ -57,14 +61,7 @@ impl Handler<'_> {
         let Some(connection) = self.shard.delivery.clients.connection(self.slot) else {
             return unreachable_state("a client whose connection is gone");
         };
-        let aliases = &mut connection.rare().aliases;
-        let at = usize::from(alias);
-        if aliases.len() <= at {
-            aliases.resize(at + 1, None);
-        }
-        if let Some(place) = aliases.get_mut(at) {
-            *place = Some(topic);
-        }
+        connection.set_alias(alias, topic);
     }
 }
 

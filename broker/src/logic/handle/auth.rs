@@ -31,12 +31,13 @@ impl Handler<'_> {
         let (policy, connection) = self.shard.delivery.policy_and_connection(self.slot);
         let file = connection
             .as_ref()
-            .and_then(|connection| policy.passwords(connection.listener));
-        let enhanced = connection
-            .and_then(|connection| connection.rare.as_mut()?.enhanced.as_deref_mut())
-            .ok_or(Refusal::protocol_error(
-                "AUTH though CONNECT named no Authentication Method",
-            ))?;
+            .and_then(|connection| policy.passwords(connection.listener()));
+        let enhanced =
+            connection
+                .and_then(|connection| connection.enhanced())
+                .ok_or(Refusal::protocol_error(
+                    "AUTH though CONNECT named no Authentication Method",
+                ))?;
         enhanced.step(file, auth)
     }
 }

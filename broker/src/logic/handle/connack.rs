@@ -11,7 +11,7 @@ use crate::auth::enhanced;
 use crate::logic::Shard;
 use crate::logic::aliases::Aliases;
 use crate::logic::connect_request::{ConnectRequest, MalformedConnect};
-use crate::logic::connection::ConnectionSlot;
+use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::logic::counters::{ConnectRefusal, DisconnectCause};
 use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::inconsistency::unreachable_state;
@@ -31,9 +31,7 @@ impl Shard {
     ) {
         let settings = self.delivery.settings();
         let connection = self.delivery.clients.connections().get(slot);
-        let listener = connection
-            .map(|connection| connection.listener)
-            .unwrap_or_default();
+        let listener = connection.map(Connection::listener).unwrap_or_default();
         let granted = Granted::new(settings, connect);
         let keep_alive_s = granted.keep_alive_s();
         let mut properties = granted.properties(settings.listener(listener), admitted);
@@ -45,13 +43,12 @@ impl Shard {
         let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a CONNACK for a connection that is gone");
         };
-        connection.keep_alive_s = keep_alive_s;
-        let Some(session) = connection.session else {
+        connection.set_keep_alive(keep_alive_s);
+        let Some(session) = connection.session() else {
             return unreachable_state("a CONNACK without a session");
         };
         if let Some(aliases) = Aliases::new(connect.topic_alias_max.min(alias_max_own), seed) {
-            connection.rare().outbound_aliases = Some(aliases);
-            connection.aliased = true;
+            connection.set_outbound_aliases(aliases);
         }
         let is_new = !session_present;
         // The bit is 3.1.1's and later [MQTT-3.2.2-2].
@@ -104,7 +101,7 @@ impl Shard {
         let (Some(version), Some(connection)) = (answered, self.delivery.clients.connection(slot)) else {
             return self.close_malformed(slot, error);
         };
-        connection.version = version;
+        connection.set_version(version);
         let reason = Some(error.reason()).filter(|reason| reason.belongs_to(PacketType::ConnAck));
         self.delivery.counters().protocol_errors.add(1);
         let reason = reason.unwrap_or(ReasonCode::MalformedPacket);

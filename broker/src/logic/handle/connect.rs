@@ -5,7 +5,7 @@
 //! Authentication Method has completed its exchange before it comes here. The logic has no connection that waits for a
 //! CONNECT.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU16;
 
 use mqtt::ReasonCode;
 use mqtt::error::DecodeErrorKind;
@@ -38,8 +38,8 @@ impl Shard {
         self.work.spend(limits::CONNECTION_WORK);
         self.generation = (self.generation + 1) % ConnectionId::GENERATIONS;
         let generation = self.generation;
-        let mut connection = Connection::new(now, generation, peer.listener);
-        connection.mounted = self.settings().listener(peer.listener).mount_point.is_some();
+        let listener = self.settings().listener(peer.listener);
+        let connection = Connection::new(now, generation, peer.listener, listener);
         let slot = self.delivery.clients.insert_connection(connection);
         let id = ConnectionId { slot, generation };
         self.begin_flow();
@@ -77,15 +77,15 @@ impl Shard {
         let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a CONNECT of no connection");
         };
-        connection.version = connect.version;
-        connection.packet_bytes_max = connect
-            .packet_bytes_max
-            .map_or(limits::PACKET_BYTES_MAX, NonZeroU32::get);
+        connection.set_version(connect.version);
+        if let Some(bytes_max) = connect.packet_bytes_max {
+            connection.bound_packets(bytes_max.get());
+        }
         if connect.without_reasons {
-            connection.rare().without_reasons = true;
+            connection.forbid_reasons();
         }
         if connect.is_bridge {
-            connection.rare().is_bridge = true;
+            connection.mark_as_bridge();
         }
         let check = ConnectCheck {
             delivery: &self.delivery,
@@ -119,7 +119,7 @@ impl Shard {
         if let (Some(connection), Some(authenticated)) =
             (self.delivery.clients.connection(slot), peer.authenticated)
         {
-            connection.rare().enhanced = Some(Box::new(Enhanced::new(*authenticated)));
+            connection.set_enhanced(Enhanced::new(*authenticated));
         }
     }
 

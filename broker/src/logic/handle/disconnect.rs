@@ -37,7 +37,7 @@ impl Handler<'_> {
     fn change_expiry(&mut self, expiry_s: u32) -> bool {
         let delivery = &mut self.shard.delivery;
         let connection = delivery.clients.connection(self.slot);
-        if connection.is_none_or(|connection| connection.version != ProtocolVersion::V5) {
+        if connection.is_none_or(|connection| connection.version() != ProtocolVersion::V5) {
             return true;
         }
         let ends = delivery

@@ -7,6 +7,7 @@
 use mqtt::frame::{Frame, variable_byte_integer_bytes};
 use mqtt::{Packet, ProtocolVersion, ReasonCode};
 
+use crate::logic::connection::Connection;
 use crate::logic::filters_begun::FiltersBegun;
 use crate::logic::handle::Handler;
 use crate::logic::inconsistency::unreachable_state;
@@ -15,8 +16,7 @@ impl Handler<'_> {
     /// Continues the packet that was begun; false if its end is not reached.
     pub(in crate::logic) fn continue_filters(&mut self, frame: &Frame<'_>, version: ProtocolVersion) -> bool {
         let connection = self.shard.delivery.clients.connection(self.slot);
-        let rare = connection.and_then(|connection| connection.rare.as_mut());
-        let Some(mut begun) = rare.and_then(|rare| rare.filters_begun.take()) else {
+        let Some(mut begun) = connection.and_then(Connection::take_begun_filters) else {
             unreachable_state("a packet that was not begun");
             return true;
         };
@@ -41,7 +41,7 @@ impl Handler<'_> {
             return false;
         };
         // Type and length, the Packet Identifier, and the length of the properties.
-        let bytes_max = connection.packet_bytes_max as usize;
+        let bytes_max = connection.packet_bytes_max() as usize;
         let length = ANSWER_BYTES + filters;
         let length_bytes = variable_byte_integer_bytes(u32::try_from(length).unwrap_or(u32::MAX));
         let fits = 1 + length_bytes + length <= bytes_max;
@@ -56,7 +56,7 @@ impl Handler<'_> {
     pub(super) fn keep_unfinished(&mut self, mut begun: FiltersBegun) -> bool {
         begun.changed = self.shard.delivery.journal.has_changed();
         if let Some(connection) = self.shard.delivery.clients.connection(self.slot) {
-            connection.rare().filters_begun = Some(Box::new(begun));
+            connection.keep_begun_filters(begun);
         }
         false
     }

@@ -16,7 +16,7 @@ use mqtt::{ProtocolVersion, QoS, ReasonCode};
 
 use crate::limits;
 use crate::logic::Shard;
-use crate::logic::connection::{Connection, ConnectionId, Stage};
+use crate::logic::connection::ConnectionId;
 use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
 use crate::logic::flow::Reason;
@@ -125,8 +125,8 @@ impl Handler<'_> {
     #[cold]
     fn waits_behind_own(&mut self, publish: &Publish<'_>) -> bool {
         let connection = self.shard.delivery.clients.connection(self.slot);
-        let rare = connection.and_then(|connection| connection.rare.as_deref());
-        let waits = publish.qos > QoS::AtMostOnce && rare.is_some_and(|rare| rare.unstored_bytes > 0);
+        let has_unstored = connection.is_some_and(|connection| connection.unstored_bytes() > 0);
+        let waits = publish.qos > QoS::AtMostOnce && has_unstored;
         if waits {
             self.wait_for_space(publish);
         }
@@ -137,7 +137,7 @@ impl Handler<'_> {
     #[cold]
     pub(super) fn refuse_or_defer_without_space(&mut self, publish: &Publish<'_>) {
         let connection = self.shard.delivery.clients.connection(self.slot);
-        let version = connection.map(|connection| connection.version);
+        let version = connection.map(|connection| connection.version());
         if publish.qos > QoS::AtMostOnce && version != Some(ProtocolVersion::V5) {
             return self.wait_for_space(publish);
         }
@@ -155,14 +155,12 @@ impl Handler<'_> {
             return;
         };
         let mut packet = Vec::new();
-        if publish.encode(connection.version, &mut packet).is_err() {
+        if publish.encode(connection.version(), &mut packet).is_err() {
             return unreachable_state("a PUBLISH that was received and cannot be encoded");
         }
         let bytes = u32::try_from(packet.len()).unwrap_or(u32::MAX);
         let id = connection.id(slot);
-        let own = &mut connection.rare().unstored_bytes;
-        *own = own.saturating_add(bytes);
-        let is_over = *own > limits::UNSTORED_BYTES_MAX;
+        let is_over = connection.add_unstored(bytes) > limits::UNSTORED_BYTES_MAX;
         let came = shard.now;
         shard
             .unstored
@@ -213,17 +211,12 @@ impl Shard {
         let id = unstored.id;
         let is_over = self.now >= unstored.came.plus_ns(limits::UNSTORED_WAIT_NS);
         let is_full = self.delivery.journal.is_full();
-        let Some(Connection {
-            stage: Stage::Connected,
-            session: Some(session),
-            version,
-            ..
-        }) = self.delivery.clients.by_id(id)
-        else {
+        let connection = self.delivery.clients.by_id(id);
+        let connection = connection.filter(|connection| connection.is_connected());
+        let Some((session, version)) = connection.and_then(|it| Some((it.session()?, it.version()))) else {
             // Its client is gone.
             return true;
         };
-        let (session, version) = (*session, *version);
         if is_full && is_over {
             let why = "there is no space on the disk for what it publishes";
             self.disconnect(id.slot, ReasonCode::QuotaExceeded, why);
@@ -250,9 +243,7 @@ fn stop_waiting(delivery: &mut Delivery, outboxes: &mut Outboxes, unstored: &Uns
         return;
     };
     let bytes = u32::try_from(unstored.packet.len()).unwrap_or(u32::MAX);
-    let rare = connection.rare();
-    rare.unstored_bytes = rare.unstored_bytes.saturating_sub(bytes);
-    if rare.unstored_bytes == 0 {
+    if connection.sub_unstored(bytes) == 0 {
         flow.end_reason(clients, outboxes, Reason::Space { slot });
     }
 }

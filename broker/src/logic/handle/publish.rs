@@ -190,8 +190,8 @@ impl Handler<'_> {
             unreachable_state("a client whose connection is gone");
             return None;
         };
-        let route = routing.resolve(topic, connection.route, sessions, work)?;
-        connection.route = Some(route);
+        let route = routing.resolve(topic, connection.last_route(), sessions, work)?;
+        connection.set_last_route(route);
         Some(route)
     }
 
@@ -213,7 +213,7 @@ impl Handler<'_> {
         let access = route.map_or(TopicAccess::Denied, |route| route.access);
         let delivery = &mut self.shard.delivery;
         let connection = delivery.clients.connection(self.slot);
-        let restricted = connection.is_none_or(|connection| connection.restricted);
+        let restricted = connection.is_none_or(|connection| connection.is_restricted());
         if restricted && access == TopicAccess::Allowed && !delivery.clients.may_write(self.session, topic) {
             return TopicAccess::Denied;
         }
@@ -282,7 +282,7 @@ impl Handler<'_> {
         let version = delivery
             .clients
             .connection(self.slot)
-            .map(|connection| connection.version);
+            .map(|connection| connection.version());
         let receive_max = match version {
             Some(ProtocolVersion::V5) => delivery.settings().inflight_messages_max,
             _ => limits::PACKET_IDENTIFIERS,

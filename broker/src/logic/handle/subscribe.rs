@@ -128,8 +128,7 @@ impl Handler<'_> {
     /// Whether the client is a bridge of another broker.
     fn is_bridge(&mut self) -> bool {
         let connection = self.shard.delivery.clients.connection(self.slot);
-        let rare = connection.and_then(|connection| connection.rare.as_deref());
-        rare.is_some_and(|rare| rare.is_bridge)
+        connection.is_some_and(|connection| connection.is_bridge())
     }
 
     fn log_subscribed(&self, asked: &Asked<'_>) {

@@ -169,7 +169,7 @@ impl ClientTimes {
         first.sort_unstable_by_key(|(ns, _)| std::cmp::Reverse(*ns));
         let clients = first.into_iter().filter_map(|(cpu_ns, id)| {
             let connection = clients.connection_by_id(id)?;
-            let session = clients.session(connection.session?)?;
+            let session = clients.session(connection.session()?)?;
             Some(BusyClient {
                 client_identifier: session.client_identifier.clone(),
                 user: session.user().map(Into::into),

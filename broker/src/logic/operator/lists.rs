@@ -7,7 +7,6 @@ use mqtt::ProtocolVersion;
 use super::{ConnectionEntry, ListPart, ListPlace, Listed, RetainedEntry, SessionEntry, SubscriptionEntry};
 use crate::limits;
 use crate::logic::clients::Clients;
-use crate::logic::consumer::State;
 use crate::logic::retained::RetainedMessages;
 use crate::logic::routing::Routing;
 use crate::logic::session::{Session, SessionSlot};
@@ -53,15 +52,15 @@ impl Clients {
     fn session_entry(&self, slot: SessionSlot, session: &Session, now: Timestamp) -> SessionEntry {
         let connection = self.connections().get(self.link(slot));
         let connection = connection.map(|connection| ConnectionEntry {
-            protocol_level: match connection.version {
+            protocol_level: match connection.version() {
                 ProtocolVersion::V3_1 => 3,
                 ProtocolVersion::V3_1_1 => 4,
                 ProtocolVersion::V5 => 5,
             },
-            keep_alive_s: connection.keep_alive_s,
-            listener: connection.listener.0,
+            keep_alive_s: connection.keep_alive_s(),
+            listener: connection.listener().0,
             output_bytes: connection.waiting_bytes(),
-            is_slow: connection.flow == State::Slow,
+            is_slow: connection.is_slow(),
             is_paused: connection.is_paused(),
         });
         SessionEntry {

@@ -185,6 +185,16 @@ impl Session {
         self.queue.as_ref().is_none_or(|queue| queue.is_empty())
     }
 
+    /// Whether messages wait for its connection, or were in flight on the one before.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.queue_is_empty() || self.inflight.resends()
+    }
+
+    /// Whether its queue has messages at QoS 0.
+    pub(super) fn queue_has_qos0(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.has_qos0())
+    }
+
     /// Whether a QoS 1 or 2 message may go out now, where payload bytes in flight have this bound.
     ///
     /// [MQTT-3.3.4-9]

@@ -157,11 +157,15 @@ impl Routing {
         outboxes: &mut Outboxes,
         slot: ConnectionSlot,
     ) {
-        let Some(connection) = delivery.clients.connection(slot).filter(|c| c.busy_in_group) else {
+        let Some(connection) = delivery
+            .clients
+            .connection(slot)
+            .filter(|it| it.is_busy_in_group())
+        else {
             // It may be gone by now, and no group counts it as busy then.
             return;
         };
-        let Some(session) = connection.session else {
+        let Some(session) = connection.session() else {
             // It closes: its session has been away since then.
             return;
         };
@@ -193,7 +197,7 @@ impl Routing {
         }
         let slot = delivery.clients.link(session);
         if let Some(connection) = delivery.clients.connection(slot) {
-            connection.busy_in_group = false;
+            connection.set_busy_in_group(false);
         }
     }
 
@@ -217,7 +221,7 @@ impl Routing {
         }
         let slot = delivery.clients.link(session);
         if let Some(connection) = delivery.clients.connection(slot) {
-            connection.busy_in_group = true;
+            connection.set_busy_in_group(true);
         }
         self.set_standing(delivery, outboxes, group, position, Standing::Busy);
     }

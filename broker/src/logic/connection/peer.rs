@@ -1,0 +1,51 @@
+//! Where a connection comes from, and who its client is.
+//!
+//! Invariants: none.
+
+use std::net::SocketAddr;
+
+use crate::auth::Verdict;
+use crate::auth::enhanced::Authenticated;
+use crate::logic::connect_request::ConnectRequest;
+use crate::settings::{ListenerId, ListenerSettings};
+
+/// Where a connection comes from, and what was found out of its client before the session's owner got it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The client's address, or what a PROXY header has.
+    pub address: SocketAddr,
+    /// The listener that accepted it.
+    pub listener: ListenerId,
+    /// The client identifier for a client that sends an empty one.
+    pub assigned_client_identifier: Option<Box<str>>,
+    /// The user that its certificate names, where the listener takes the user from there.
+    pub certificate_identity: Option<Box<str>>,
+    /// What became of its user name and password.
+    pub verdict: Verdict,
+    /// Who it proved to be in an exchange of AUTH packets.
+    pub authenticated: Option<Box<Authenticated>>,
+}
+
+impl Peer {
+    /// The user that the client is, or says it is.
+    #[must_use]
+    pub fn user<'a>(&'a self, connect: &'a ConnectRequest) -> Option<&'a str> {
+        let authenticated = self.authenticated.as_deref();
+        let authenticated = authenticated.map(|authenticated| &*authenticated.user);
+        let proved = self.certificate_identity.as_deref().or(authenticated);
+        proved.or(connect.user_name.as_deref())
+    }
+
+    /// What its session is found by: the user name where the listener has it so, else the client's own identifier, else
+    /// the one that was assigned. Empty if there is none (yet).
+    #[must_use]
+    pub fn session_name<'a>(&'a self, connect: &'a ConnectRequest, listener: &ListenerSettings) -> &'a str {
+        if listener.user_name_is_client_identifier {
+            return self.user(connect).unwrap_or_default();
+        }
+        match &*connect.client_identifier {
+            "" => self.assigned_client_identifier.as_deref().unwrap_or_default(),
+            own => own,
+        }
+    }
+}
