@@ -155,8 +155,7 @@ impl Clients {
 
     /// How many subscriptions a session has, Shared Subscriptions among them.
     pub(super) fn subscriptions_of(&self, session: SessionSlot) -> usize {
-        self.session(session)
-            .map_or(0, |session| session.subscriptions.len() + session.shares().len())
+        self.session(session).map_or(0, Session::subscription_count)
     }
 
     /// Sets the timer of a connection's keep alive, for its present deadline.
@@ -198,7 +197,7 @@ impl Clients {
             },
         );
         if let Some(will) = session.will() {
-            let due = session.disconnected_at.plus_s(u64::from(will.delay_s));
+            let due = session.disconnected_at().plus_s(u64::from(will.delay_s));
             timers.cancel(
                 due,
                 Timer::WillDelay {

@@ -49,7 +49,7 @@ impl Clients {
         let connection = self.connection_by_id(id)?;
         let session = self.session(connection.session());
         let before = || connection.former_client_identifier();
-        session.map(|session| &*session.client_identifier).or_else(before)
+        session.map(|session| session.client_identifier()).or_else(before)
     }
 
     /// What is needed to show the packets of a connection, unless it closes.
@@ -58,7 +58,7 @@ impl Clients {
         let connection = self.connection_by_id(id)?;
         let session = self.session(connection.session())?;
         Some(TracedClient {
-            client_identifier: &session.client_identifier,
+            client_identifier: session.client_identifier(),
             user: session.user(),
             version: connection.version(),
             incomplete: connection.partial(),
@@ -109,7 +109,7 @@ impl Clients {
         let connection = self.connection_by_id(id);
         connection.is_some_and(|connection| {
             let session = self.session(connection.session());
-            let queue = session.and_then(|session| session.queue.as_ref());
+            let queue = session.and_then(|session| session.queue());
             connection.is_deferring() || queue.is_some_and(|queue| queue.is_being_read())
         })
     }

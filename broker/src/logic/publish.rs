@@ -78,7 +78,7 @@ impl Shard {
     ) -> bool {
         let retained = message.retain.then(|| {
             if let Some(session) = self.delivery.clients.session(message.publisher.session) {
-                message.publisher.identity = identity(&session.client_identifier);
+                message.publisher.identity = identity(session.client_identifier());
             }
             let interested = self.routing.route(route).map_or(&[][..], |route| &route.shards);
             let (delivery, outboxes, timers) = (&mut self.delivery, &mut self.outboxes, &mut self.timers);

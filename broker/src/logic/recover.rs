@@ -29,7 +29,7 @@ use crate::logic::routing::subscription::{SessionPosition, Subscriber};
 use crate::logic::session::inflight::{Awaits, InflightEntry};
 use crate::logic::session::queue::{Bounds, Queued};
 use crate::logic::session::will::Will;
-use crate::logic::session::{NEVER_EXPIRES, SessionSlot};
+use crate::logic::session::{NEVER_EXPIRES, Session, SessionSlot};
 use crate::logic::store::Record;
 use crate::logic::timer::Timer;
 use crate::logic::via::Via;
@@ -192,12 +192,12 @@ impl Shard {
         let away_since = Timestamp(self.now.0.saturating_sub(away_ms % 1000 * NS_PER_MS));
         let wall = self.delivery.journal.wall;
         let session = self.delivery.clients.session_mut(slot)?;
-        session.number = recovered.number;
+        session.set_number(recovered.number);
         session.set_order(recovered.next_order.saturating_sub(1));
-        session.disconnected_at = away_since;
+        session.set_disconnected(away_since);
         let never = recovered.expiry_s == NEVER_EXPIRES;
         let left_s = recovered.expiry_s.saturating_sub(away_s);
-        session.expiry_s = if never { NEVER_EXPIRES } else { left_s.max(1) };
+        session.set_expiry(if never { NEVER_EXPIRES } else { left_s.max(1) });
         for &packet_identifier in &recovered.received {
             session.begin_release(packet_identifier);
         }
@@ -258,8 +258,8 @@ impl Routing {
                 return false;
             }
             let listed = delivery.clients.session(session);
-            let listed_at =
-                SessionPosition::from_index(listed.map_or(0, |session| session.subscriptions.len()));
+            let first = SessionPosition::from_index(0);
+            let listed_at = listed.map_or(first, Session::next_listed_at);
             let subscriber = Subscriber::new(session, listed_at, options, identifier);
             self.add_subscription(delivery, outboxes, slot, filter, subscriber);
             return true;
@@ -307,7 +307,7 @@ impl Clients {
         for reference in &recovered.references {
             let message = state.messages.get(&reference.publication);
             if let Some((identifier, entry)) = in_flight(reference, message)
-                && session.inflight.restore(identifier, entry)
+                && session.restore_in_flight(identifier, entry)
             {
                 continue;
             }
@@ -324,7 +324,7 @@ impl Clients {
                 }
                 Some(queued) => {
                     let queued_bytes = queued.message.queue_bytes();
-                    let queue = session.queue.get_or_insert_default();
+                    let queue = session.queue_to_fill();
                     if queue.push(queued, bounds, UNLIMITED, None) {
                         messages += 1;
                         bytes += queued_bytes;
@@ -333,7 +333,7 @@ impl Clients {
             }
         }
         for &range in recovered.rest.iter().chain(&later) {
-            session.queue.get_or_insert_default().restore_range(range);
+            session.queue_to_fill().restore_range(range);
             messages += range.messages;
             bytes += range.bytes;
         }

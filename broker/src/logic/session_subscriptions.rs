@@ -14,7 +14,6 @@ use crate::logic::routing::subscription::{
     Added, FilterSlot, Position, SessionPosition, Subscriber, is_wildcard,
 };
 use crate::logic::session::{Branches, Session, SessionSlot, SessionSubscription};
-use crate::logic::slots::shrink_list;
 
 impl Routing {
     /// Adds a session to the list of a filter that it is not in.
@@ -31,12 +30,7 @@ impl Routing {
         };
         let (Added::First { position } | Added::Another { position }) = added;
         if let Some(session) = delivery.clients.session_mut(subscriber.session) {
-            if session.subscriptions.is_empty() {
-                session.subscriptions.reserve_exact(1);
-            }
-            session
-                .subscriptions
-                .push(SessionSubscription { filter, position });
+            session.list_subscription(SessionSubscription { filter, position });
         }
         delivery.counters().subscriptions.add(1);
         self.count_branches(delivery, subscriber.session, name);
@@ -52,14 +46,13 @@ impl Routing {
         outboxes: &mut Outboxes,
         session: SessionSlot,
     ) {
-        let last = |listed: usize| listed.checked_sub(1).map(SessionPosition::from_index);
         while let Some(session_left) = delivery.clients.session(session)
-            && let Some(at) = last(session_left.subscriptions.len())
+            && let Some(at) = session_left.last_subscription()
         {
             self.drop_subscription(delivery, outboxes, session, at);
         }
         while let Some(session_left) = delivery.clients.session(session)
-            && let Some(at) = last(session_left.shares().len())
+            && let Some(at) = session_left.last_share()
         {
             self.leave_group(delivery, outboxes, session, at);
         }
@@ -76,7 +69,7 @@ impl Routing {
         filter: FilterSlot,
     ) -> Option<(SessionPosition, SessionSubscription)> {
         let subscribers = self.subscribers(filter);
-        let listed = &clients.session(session)?.subscriptions;
+        let listed = clients.session(session)?.subscriptions();
         if listed.len() <= subscribers.len() {
             let (at, listed) = listed
                 .iter()
@@ -101,15 +94,14 @@ impl Routing {
         if let Some(branches) = session.branches() {
             return branches.add(of_subscription(name));
         }
-        session.wildcards += 1;
-        if session.wildcards < limits::BRANCHES_COUNTED_FROM {
+        if session.count_wildcard() < limits::BRANCHES_COUNTED_FROM {
             return;
         }
         let mut branches = Box::new(Branches::new(delivery.settings().hash_seed));
         let Some(session) = delivery.clients.session(slot) else {
             return unreachable_state("a session that subscribes and is gone");
         };
-        let listed = session.subscriptions.iter();
+        let listed = session.subscriptions().iter();
         let names = listed.filter_map(|listed| self.name(listed.filter));
         let shares = session.shares().iter();
         let shared = shares.filter_map(|share| self.group(share.group).map(|group| &*group.name));
@@ -117,7 +109,7 @@ impl Routing {
             branches.add(of_subscription(name));
         }
         if let Some(session) = delivery.clients.session_mut(slot) {
-            session.rare().branches = Some(branches);
+            session.set_branches(branches);
         }
     }
 
@@ -134,12 +126,11 @@ impl Routing {
         let Some(leaving) = delivery.clients.session_mut(session) else {
             return unreachable_state("a session that unsubscribes and is gone");
         };
-        if at.index() >= leaving.subscriptions.len() {
+        let Some((SessionSubscription { filter, position }, moved)) = leaving.take_subscription(at) else {
+            // It is gone already.
             return;
-        }
-        let SessionSubscription { filter, position } = leaving.subscriptions.swap_remove(at.index());
-        shrink_list(&mut leaving.subscriptions);
-        if let Some(moved) = leaving.subscriptions.get(at.index()) {
+        };
+        if let Some(moved) = moved {
             self.set_listed_at(moved.filter, moved.position, at);
         }
         if let Some(name) = self.name(filter) {
@@ -150,9 +141,8 @@ impl Routing {
         };
         if let Some(moved) = removed.moved
             && let Some(session) = delivery.clients.session_mut(moved.session)
-            && let Some(listed) = session.subscriptions.get_mut(moved.listed_at.index())
         {
-            listed.position = position;
+            session.set_position(moved.listed_at, position);
         }
         delivery.counters().subscriptions.sub(1);
         if let Some(name) = removed.last_of {
@@ -176,7 +166,7 @@ pub(super) fn forget_branches(session: &mut Session, name: &str) {
     }
     match session.branches() {
         Some(branches) => branches.remove(of_subscription(name)),
-        None => session.wildcards = session.wildcards.saturating_sub(1),
+        None => session.uncount_wildcard(),
     }
 }
 

@@ -14,7 +14,6 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::retained::RetainedMessages;
 use crate::logic::routing::Routing;
-use crate::logic::routing::subscription::SessionPosition;
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::share::Sharing;
 use crate::logic::via::Via;
@@ -29,9 +28,8 @@ struct Ending {
 
 /// About what the end of a session costs, in units of work.
 pub(super) fn end_work(session: &Session) -> u64 {
-    let listed = session.subscriptions.len() + session.shares().len();
-    let queued = session.queue.as_ref().map_or(0, |queue| queue.len());
-    listed as u64 * SUBSCRIPTION_WORK + queued as u64 * QUEUED_WORK
+    let (queued, _) = session.queued_totals();
+    session.subscription_count() as u64 * SUBSCRIPTION_WORK + queued * QUEUED_WORK
 }
 
 /// The sessions that end over several turns, in the order in which they began to.
@@ -50,7 +48,7 @@ impl Endings {
         let Some(session) = delivery.clients.session_mut(slot) else {
             return unreachable_state("a session to be ended that is gone");
         };
-        let in_flight = std::mem::take(&mut session.inflight).into_shared().collect();
+        let in_flight = session.take_in_flight().into_shared().collect();
         // No route names it from now on.
         routing.rights_changed();
         self.0.push_back(Ending {
@@ -81,7 +79,6 @@ impl Ending {
     /// A piece of the end of a session; true at its end.
     fn go_on(&mut self, retained: &mut RetainedMessages, sharing: &mut Sharing<'_>, inherit: bool) -> bool {
         let slot = self.session;
-        let last = |listed: usize| listed.checked_sub(1).map(SessionPosition::from_index);
         while !sharing.work.is_spent() {
             sharing.work.spend(SUBSCRIPTION_WORK);
             let Sharing {
@@ -98,9 +95,9 @@ impl Ending {
                 unreachable_state("a session that ends and is gone");
                 return true;
             };
-            if let Some(at) = last(session.subscriptions.len()) {
+            if let Some(at) = session.last_subscription() {
                 routing.drop_subscription(delivery, outboxes, slot, at);
-            } else if let Some(at) = last(session.shares().len()) {
+            } else if let Some(at) = session.last_share() {
                 routing.leave_group(delivery, outboxes, slot, at);
             } else if let Some((message, via)) = self.in_flight.pop_front() {
                 hand_to_other_member(sharing, inherit, &message, &via);

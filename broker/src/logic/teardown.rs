@@ -99,7 +99,7 @@ impl Shard {
             return;
         }
         let session = sessions.get(connection.session());
-        let client_identifier = session.map(|session| session.client_identifier.clone());
+        let client_identifier = session.map(|session| session.client_identifier().into());
         connection.remember_end(why, client_identifier);
         self.partials.forget(&mut self.delivery.clients, slot);
         let client = self.delivery.count_disconnect(slot, cause, detail);
@@ -130,8 +130,8 @@ impl Shard {
         let Some(session) = self.delivery.clients.session_mut(session_slot) else {
             return unreachable_state("a connection of a session that is gone");
         };
-        session.disconnected_at = self.now;
-        let (expiry_s, expires_at) = (session.expiry_s, session.expires_at());
+        session.set_disconnected(self.now);
+        let (expiry_s, expires_at) = (session.expiry_s(), session.expires_at());
         let cost = end_work(session);
         let will = session.take_will().filter(|_| with_will);
         self.delivery.clients.detach(session_slot);

@@ -260,7 +260,7 @@ impl Delivery {
         let order = session.next_order();
         let identifier = session.begin_flight(flight, order);
         if is_stored {
-            let taken = SessionDelivery::sent(session.number, order, qos, retain, identifier, via);
+            let taken = SessionDelivery::sent(session.number(), order, qos, retain, identifier, via);
             self.journal.take(taken);
         }
         if let Some(number) = waits_for {

@@ -76,11 +76,11 @@ impl Clients {
             unreachable_state("a client whose session is gone");
             return Acknowledged::Unknown;
         };
-        let acknowledged = session.inflight.release(packet_identifier);
+        let acknowledged = session.release_in_flight(packet_identifier);
         if acknowledged == Acknowledged::Awaited {
             session.record(journal, |number| Record::Released {
                 session: number,
-                order: session.inflight.order_of(packet_identifier),
+                order: session.order_of(packet_identifier),
             });
         }
         acknowledged
@@ -99,11 +99,11 @@ impl Clients {
             return Acknowledged::Unknown;
         };
         let order = if session.is_stored() {
-            session.inflight.order_of(packet_identifier)
+            session.order_of(packet_identifier)
         } else {
             0
         };
-        let finished = session.inflight.finish(packet_identifier, awaited);
+        let finished = session.finish_in_flight(packet_identifier, awaited);
         if finished == Acknowledged::Awaited {
             session.record(journal, |session| Record::Done { session, order });
         }
@@ -138,7 +138,7 @@ impl Session {
     #[inline]
     pub(super) fn record<'a>(&self, journal: &mut Journal, record: impl FnOnce(u64) -> Record<'a>) {
         if self.is_stored() {
-            journal.append(&record(self.number));
+            journal.append(&record(self.number()));
         }
     }
 
@@ -154,6 +154,6 @@ impl Session {
         } = flight;
         let via = if message.is_some() { via.cloned() } else { None };
         let entry = InflightEntry::new(qos, retain, message, via);
-        self.inflight.push(entry.of_bytes(payload_bytes).of_order(order))
+        self.push_in_flight(entry.of_bytes(payload_bytes).of_order(order))
     }
 }

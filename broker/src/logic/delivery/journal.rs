@@ -242,15 +242,15 @@ impl Journal {
 
     /// Gives a session its number, if it outlives its connection and has none.
     pub(super) fn number(&mut self, session: &mut Session) {
-        if session.number == 0 && self.is_open() {
+        if !session.is_stored() && self.is_open() {
             self.sessions += 1;
-            session.number = u64::from(self.shard) << COUNT_BITS | self.sessions;
+            session.set_number(u64::from(self.shard) << COUNT_BITS | self.sessions);
         }
     }
 
     /// A session has ended, once: it has no number any more.
     pub(in crate::logic) fn append_end(&mut self, session: &mut Session) {
-        let number = std::mem::take(&mut session.number);
+        let number = session.take_number();
         if number > 0 {
             self.append(&Record::SessionEnded { number });
         }
@@ -273,10 +273,10 @@ impl Journal {
             }
         });
         self.append(&Record::Session(SessionRecord {
-            number: session.number,
-            client_identifier: &session.client_identifier,
+            number: session.number(),
+            client_identifier: session.client_identifier(),
             user: session.user(),
-            expiry_s: session.expiry_s,
+            expiry_s: session.expiry_s(),
             away_since_ms: away_since.map(|at| wall.wall_ns(at) / 1_000_000),
             will,
         }));

@@ -279,7 +279,7 @@ impl Delivery {
         }
         self.drops_remembered += 1;
         let session = session.and_then(|session| self.clients.session(session));
-        let client = session.map_or("", |session| &session.client_identifier);
+        let client = session.map_or("", |session| session.client_identifier());
         let events = &self.counters().events;
         events.remember(self.now, EventKind::Dropped, reason.label(), client, Some(topic));
     }

@@ -51,9 +51,10 @@ impl Delivery {
     pub(super) fn ask_for_more(&mut self, slot: SessionSlot) {
         let limits = self.settings.loaded_queue;
         if let Some(session) = self.clients.session_mut(slot)
-            && let Some(queue) = &mut session.queue
+            && let number = session.number()
+            && let Some(queue) = session.queue_mut()
             && queue.has_stored()
-            && let Some(request) = queue.ask(session.number, slot.number().get(), limits)
+            && let Some(request) = queue.ask(number, slot.number().get(), limits)
         {
             self.journal.ask(request);
         }
@@ -66,10 +67,8 @@ impl Delivery {
         let wall = self.journal.wall;
         let is_away = self.clients.link(slot).is_none();
         let session = self.clients.session_mut(slot)?;
-        let queue = session
-            .queue
-            .as_mut()
-            .filter(|_| session.number == request.session)?;
+        let number = session.number();
+        let queue = session.queue_mut().filter(|_| number == request.session)?;
         if is_away {
             queue.ignore_answer();
             return None;
@@ -96,8 +95,7 @@ impl Delivery {
             }
         }
         let answered = queue.answered();
-        let number = session.number;
-        session.queue.take_if(|queue| queue.is_empty());
+        session.drop_empty_queue();
         let counters = self.counters();
         counters
             .queued_messages

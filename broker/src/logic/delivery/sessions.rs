@@ -59,7 +59,7 @@ impl Delivery {
 
     /// The next message that waited for a session that ends.
     pub(in crate::logic) fn pop_of_ending(&mut self, slot: SessionSlot) -> Option<Queued> {
-        let queue = self.clients.session_mut(slot)?.queue.as_mut()?;
+        let queue = self.clients.session_mut(slot)?.queue_mut()?;
         let Some(queued) = queue.pop() else {
             let (messages, bytes) = queue.drop_stored();
             let counters = self.counters();
@@ -92,7 +92,7 @@ impl Delivery {
         let Some(client) = self
             .clients
             .session(session)
-            .map(|session| &session.client_identifier)
+            .map(|session| session.client_identifier())
         else {
             return unreachable_state("a denial of a session that is gone");
         };
@@ -120,11 +120,11 @@ impl Delivery {
     ) -> Option<Box<str>> {
         let connection = self.clients.connections().get(slot)?;
         let session = self.clients.session(connection.session())?;
-        let (counters, client) = (self.counters(), &session.client_identifier);
+        let (counters, client) = (self.counters(), session.client_identifier());
         counters.disconnects.add(cause, 1);
         let event = ClientEvent::new(self.now, EventKind::Disconnected, cause.label(), client);
         counters.events.add(event.with_detail(detail));
-        self.settings().client_events.then(|| client.clone())
+        self.settings().client_events.then(|| client.into())
     }
 }
 
@@ -142,7 +142,7 @@ impl Clients {
         if let Some(session) = self.session(slot)
             && session.is_stored()
         {
-            let away_since = is_away.then_some(session.disconnected_at);
+            let away_since = is_away.then_some(session.disconnected_at());
             journal.append_session(session, away_since);
         }
     }
@@ -153,9 +153,8 @@ impl Clients {
         let Some(session) = self.session_mut(slot) else {
             return unreachable_state("an expiry of a session that is gone");
         };
-        session.expiry_s = expiry_s;
-        let has_stored = session.queue.as_ref().is_some_and(|queue| queue.has_stored());
-        if expiry_s > 0 || has_stored {
+        session.set_expiry(expiry_s);
+        if expiry_s > 0 || session.has_stored_queue() {
             journal.number(session);
             journal.append_session(session, None);
         } else {
@@ -172,7 +171,7 @@ impl Clients {
     ) {
         let session = self.session(session);
         if let Some(session) = session.filter(|session| session.is_stored()) {
-            journal.append(&record(session.number));
+            journal.append(&record(session.number()));
         }
     }
 }

@@ -55,10 +55,10 @@ impl Delivery {
         if keeps {
             queued.order = session.next_order();
         }
-        let order = queued.order;
+        let (order, number) = (queued.order, session.number());
         let may_leave = keeps && self.journal.reads_back() && !queued.retained && !of_group(&queued);
         let loaded = may_leave.then(|| Loaded::new(self.settings.loaded_queue, link.is_some()));
-        let queue = session.queue.get_or_insert_default();
+        let queue = session.queue_to_fill();
         if !queue.push(queued, bounds, overrun_bytes, loaded) {
             return Err(DropReason::QueueFull);
         }
@@ -68,7 +68,7 @@ impl Delivery {
         }
         if keeps {
             self.journal.take(SessionDelivery {
-                session: session.number,
+                session: number,
                 order,
                 qos,
                 retain,
@@ -108,7 +108,7 @@ impl Delivery {
             let Some(waiting) = self.clients.session(session) else {
                 return unreachable_state("a queue of a session that is gone");
             };
-            let Some(queue) = waiting.queue.as_ref() else {
+            let Some(queue) = waiting.queue() else {
                 break;
             };
             let Some(next) = queue.front() else {
@@ -121,10 +121,7 @@ impl Delivery {
             }
             self.send_first(session, slot);
         }
-        let resends = self
-            .clients
-            .session(session)
-            .is_some_and(|session| session.inflight.resends());
+        let resends = self.clients.session(session).is_some_and(Session::resends);
         if let Some(connection) = self.clients.connection(slot) {
             // More may be in flight than the window of this connection takes at once.
             connection.end_waiting(resends);
@@ -140,8 +137,7 @@ impl Delivery {
         let has_room = |connection: &Connection| connection.waiting_bytes() < pour_bytes;
         while self.clients.connections().get(slot).is_some_and(has_room)
             && let Some(waiting) = self.clients.session_mut(session)
-            && waiting.inflight.outstanding() < waiting.window
-            && let Some((identifier, entry)) = waiting.inflight.next_resend()
+            && let Some((identifier, entry)) = waiting.next_resend()
         {
             let qos = match entry.awaits {
                 Awaits::PubAck => QoS::AtLeastOnce,
@@ -195,10 +191,9 @@ impl Delivery {
         let Some(session) = self.clients.session_mut(session_slot) else {
             return unreachable_state("a queue of a session that is gone");
         };
-        let Some(queued) = session.queue.as_mut().and_then(|queue| queue.pop()) else {
+        let Some(queued) = session.pop_queued() else {
             return unreachable_state("a queue that is empty after all");
         };
-        session.queue.take_if(|queue| queue.is_empty());
         let outlives = session.keeps_messages();
         let order = queued.order;
         let keeps = session.is_stored() && order > 0;
@@ -317,10 +312,11 @@ impl Delivery {
 
     /// Forgets the queue of a session that ends, in the counters.
     pub(in crate::logic) fn forget_queue(&mut self, session: &Session) {
-        if let Some(queue) = &session.queue {
+        let (messages, bytes) = session.queued_totals();
+        if messages > 0 {
             let counters = self.counters();
-            counters.queued_messages.sub(queue.len() as u64);
-            counters.queued_bytes.sub(queue.bytes_all());
+            counters.queued_messages.sub(messages);
+            counters.queued_bytes.sub(bytes);
         }
     }
 

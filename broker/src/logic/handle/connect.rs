@@ -166,10 +166,9 @@ impl Shard {
             unreachable_state("a session that was just begun or found");
             return false;
         };
-        session.window = window;
         // A Will that was delayed is discarded [MQTT-3.1.3-9].
         session.set_will(will);
-        session.reconnected();
+        session.reconnected(window);
         self.delivery
             .clients
             .set_expiry(&mut self.delivery.journal, session_slot, expiry_s);

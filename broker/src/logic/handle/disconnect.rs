@@ -43,7 +43,7 @@ impl Handler<'_> {
         let ends = delivery
             .clients
             .session(self.session)
-            .is_some_and(|session| session.expiry_s == 0);
+            .is_some_and(|session| session.expiry_s() == 0);
         if ends && expiry_s > 0 {
             return false;
         }

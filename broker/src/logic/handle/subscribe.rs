@@ -133,7 +133,7 @@ impl Handler<'_> {
 
     fn log_subscribed(&self, asked: &Asked<'_>) {
         if let Some(session) = self.shard.delivery.clients.session(self.session) {
-            let client = &*session.client_identifier;
+            let client = session.client_identifier();
             tracing::info!(target: log::SUBSCRIBE, "{client} {} {}", asked.options.qos as u8, asked.filter);
         }
     }
@@ -174,8 +174,8 @@ impl Handler<'_> {
             }
             None => {
                 let listed = self.shard.delivery.clients.session(session);
-                let listed_at = listed.map_or(0, |session| session.subscriptions.len());
-                let subscriber = subscriber(SessionPosition::from_index(listed_at));
+                let first = SessionPosition::from_index(0);
+                let subscriber = subscriber(listed.map_or(first, Session::next_listed_at));
                 let Shard {
                     delivery,
                     routing,

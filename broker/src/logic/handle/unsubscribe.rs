@@ -60,7 +60,7 @@ impl Handler<'_> {
         }
         let delivery = &mut self.shard.delivery;
         if let Some(session) = delivery.clients.session(self.session) {
-            tracing::info!(target: log::UNSUBSCRIBE, "{} {filter}", session.client_identifier);
+            tracing::info!(target: log::UNSUBSCRIBE, "{} {filter}", session.client_identifier());
         }
         delivery
             .clients

@@ -171,7 +171,7 @@ impl ClientTimes {
             let connection = clients.connection_by_id(id)?;
             let session = clients.session(connection.session()?)?;
             Some(BusyClient {
-                client_identifier: session.client_identifier.clone(),
+                client_identifier: session.client_identifier().into(),
                 user: session.user().map(Into::into),
                 cpu_ns,
             })

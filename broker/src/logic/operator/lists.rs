@@ -63,16 +63,19 @@ impl Clients {
             is_slow: connection.is_slow(),
             is_paused: connection.is_paused(),
         });
+        let (queued_messages, queued_bytes) = session.queued_totals();
         SessionEntry {
-            client_identifier: session.client_identifier.clone(),
+            client_identifier: session.client_identifier().into(),
             user: session.user().map(Into::into),
-            away_s: connection.is_none().then(|| now.since_s(session.disconnected_at)),
+            away_s: connection
+                .is_none()
+                .then(|| now.since_s(session.disconnected_at())),
             connection,
-            expiry_s: session.expiry_s,
-            subscriptions: session.subscriptions.len() + session.shares().len(),
-            queued_messages: session.queue.as_ref().map_or(0, |queue| queue.len() as u64),
-            queued_bytes: session.queue.as_ref().map_or(0, |queue| queue.bytes_all()),
-            inflight: session.inflight.outstanding(),
+            expiry_s: session.expiry_s(),
+            subscriptions: session.subscription_count(),
+            queued_messages,
+            queued_bytes,
+            inflight: session.outstanding(),
         }
     }
 }
@@ -108,7 +111,7 @@ impl Routing {
             } else {
                 0
             };
-            let count = session.subscriptions.len() + session.shares().len();
+            let count = session.subscription_count();
             for at in first as usize..count.max(first as usize + 1) {
                 if listed.entries.len() >= entries_max || looked_at >= limits::LIST_PLACES_MAX {
                     listed.next = Some(place(slot, at as u32));
@@ -132,7 +135,7 @@ impl Routing {
         session: &Session,
         at: usize,
     ) -> Option<SubscriptionEntry> {
-        let (filter, qos) = match session.subscriptions.get(at) {
+        let (filter, qos) = match session.subscriptions().get(at) {
             Some(listed) => {
                 let subscribers = self.subscribers(listed.filter);
                 let own = subscribers.get(listed.position.index());
@@ -140,12 +143,12 @@ impl Routing {
                 (self.name(listed.filter)?, own.map(|subscriber| subscriber.qos()))
             }
             None => {
-                let listed = session.shares().get(at - session.subscriptions.len())?;
+                let listed = session.shares().get(at - session.subscriptions().len())?;
                 (&*self.group(listed.group)?.name, None)
             }
         };
         Some(SubscriptionEntry {
-            client_identifier: session.client_identifier.clone(),
+            client_identifier: session.client_identifier().into(),
             filter: filter.into(),
             qos,
         })

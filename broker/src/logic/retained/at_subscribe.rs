@@ -256,7 +256,7 @@ fn is_wanted(
         return false;
     }
     let session = clients.session(session);
-    let queue = session.and_then(|session| session.queue.as_ref());
+    let queue = session.and_then(|session| session.queue());
     let is_full = queue.is_some_and(|queue| queue.is_full_of_retained());
     if is_full {
         delivery.count_dropped(DropReason::QueueFull);
@@ -267,7 +267,7 @@ fn is_wanted(
 /// Whose messages a request does not ask for [MQTT-3.8.3-3].
 fn no_local_publisher(clients: &Clients, session: SessionSlot, request: &RetainedRequest) -> Option<u64> {
     let session = clients.session(session).filter(|_| request.no_local)?;
-    Some(identity(&session.client_identifier))
+    Some(identity(session.client_identifier()))
 }
 
 /// By which what a retained message's publisher may do is checked again, if it is.

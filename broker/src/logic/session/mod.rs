@@ -1,8 +1,9 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
-//! `inflight.rs` has the messages in flight, `queue.rs` those that wait (in a `block_queue.rs`), `stored.rs` what a
+//! `inflight.rs` has the messages in flight, `queue.rs` those that wait (in a `block_queue.rs`), `messages.rs` what is asked of both, `stored.rs` what a
 //! store knows of a session, `stored_queue.rs` what waits in the store alone, `rights.rs` what the client may do,
-//! `will.rs` its Will, `branches.rs` what its filters cost a walk, `ends.rs` sessions that end over several turns.
+//! `will.rs` its Will, `lists.rs` its subscriptions and groups, `branches.rs` what its filters cost a walk, `ends.rs`
+//! sessions that end over several turns.
 //!
 //! Invariants: a client identifier has one session at most, always in the same shard, so a takeover is local. The link
 //! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for each
@@ -13,6 +14,8 @@ mod block_queue;
 mod branches;
 mod ends;
 pub(super) mod inflight;
+mod lists;
+mod messages;
 pub(super) mod queue;
 pub(super) mod rights;
 mod stored;
@@ -56,29 +59,29 @@ pub(super) struct ListedShare {
 
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) inflight: Inflight,
-    pub(super) queue: Option<Box<Queue>>,
+    inflight: Inflight,
+    queue: Option<Box<Queue>>,
     /// Outbound window: the client's Receive Maximum or `max_inflight_messages`, whichever is smaller.
-    pub(super) window: u16,
+    window: u16,
     /// Its filters with wildcards, until [`RareSession::branches`] counts them.
-    pub(super) wildcards: u8,
+    wildcards: u8,
     /// It has ended, and its place is kept until nothing names it, see `sliced_teardown.rs` of the logic.
     ends: bool,
     /// Session Expiry Interval in seconds; 0 ends it with its connection.
-    pub(super) expiry_s: u32,
-    pub(super) subscriptions: Vec<SessionSubscription>,
-    pub(super) client_identifier: Box<str>,
+    expiry_s: u32,
+    subscriptions: Vec<SessionSubscription>,
+    client_identifier: Box<str>,
     rare: Option<Box<RareSession>>,
-    pub(super) disconnected_at: Timestamp,
+    disconnected_at: Timestamp,
     /// Its number with the store; 0 if that does not know it.
-    pub(super) number: u64,
+    number: u64,
     /// How many messages it got since it has a number.
     orders: u64,
 }
 
 /// Fields that most sessions do not need, in an allocation of their own.
 #[derive(Debug, Default)]
-pub(super) struct RareSession {
+struct RareSession {
     /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].
     unreleased: Vec<u16>,
     /// So many in front are of earlier connections: this one's Receive Maximum does not count them.
@@ -89,16 +92,16 @@ pub(super) struct RareSession {
     /// What its client may do, if there are rules.
     rights: Option<Rights>,
     /// The groups that it is in, with its positions there.
-    pub(super) shares: Vec<ListedShare>,
+    shares: Vec<ListedShare>,
     /// Those of them, by their places, whose groups count the session as busy.
-    pub(super) busy_in: Vec<SessionPosition>,
+    busy_in: Vec<SessionPosition>,
     /// What its filters with wildcards add to the branching of a walk, if they are not few.
-    pub(super) branches: Option<Box<Branches>>,
+    branches: Option<Box<Branches>>,
 }
 
 impl Session {
     /// The rare state, made if there is none.
-    pub(super) fn rare(&mut self) -> &mut RareSession {
+    fn rare(&mut self) -> &mut RareSession {
         self.rare.get_or_insert_default()
     }
 
@@ -134,22 +137,39 @@ impl Session {
         self.rare.as_deref().map_or(0, count)
     }
 
-    /// A new connection: in both directions the quota is whole again [MQTT 5.0, 4.9].
-    pub(super) fn reconnected(&mut self) {
+    /// A new connection, with that outbound window: in both directions the quota is whole again [MQTT 5.0, 4.9].
+    pub(super) fn reconnected(&mut self, window: u16) {
+        self.window = window;
         self.inflight.reconnected();
         if let Some(rare) = &mut self.rare {
             rare.unreleased_before = rare.unreleased.len();
         }
     }
 
-    /// The groups that it is in.
-    pub(super) fn shares(&self) -> &[ListedShare] {
-        self.rare.as_ref().map_or(&[], |rare| &rare.shares)
+    /// The identifier of the client whose session it is.
+    #[inline]
+    pub(super) fn client_identifier(&self) -> &str {
+        &self.client_identifier
     }
 
-    /// The place of its Shared Subscription that has this number.
-    pub(super) fn share_mut(&mut self, listed_at: SessionPosition) -> Option<&mut ListedShare> {
-        self.rare.as_mut()?.shares.get_mut(listed_at.index())
+    /// Its Session Expiry Interval in seconds.
+    pub(super) fn expiry_s(&self) -> u32 {
+        self.expiry_s
+    }
+
+    /// It ends so many seconds after its connection from now on.
+    pub(super) fn set_expiry(&mut self, seconds: u32) {
+        self.expiry_s = seconds;
+    }
+
+    /// When its last connection ended.
+    pub(super) fn disconnected_at(&self) -> Timestamp {
+        self.disconnected_at
+    }
+
+    /// Its connection ended at that time.
+    pub(super) fn set_disconnected(&mut self, at: Timestamp) {
+        self.disconnected_at = at;
     }
 
     /// The proved user whose session it is.
@@ -178,32 +198,6 @@ impl Session {
     #[inline]
     pub(super) fn outlives_connection(&self) -> bool {
         self.expiry_s > 0
-    }
-
-    #[inline]
-    pub(super) fn queue_is_empty(&self) -> bool {
-        self.queue.as_ref().is_none_or(|queue| queue.is_empty())
-    }
-
-    /// Whether messages wait for its connection, or were in flight on the one before.
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.queue_is_empty() || self.inflight.resends()
-    }
-
-    /// Whether its queue has messages at QoS 0.
-    pub(super) fn queue_has_qos0(&self) -> bool {
-        self.queue.as_ref().is_some_and(|queue| queue.has_qos0())
-    }
-
-    /// Whether a QoS 1 or 2 message may go out now, where payload bytes in flight have this bound.
-    ///
-    /// [MQTT-3.3.4-9]
-    #[inline]
-    pub(super) fn window_is_open(&self, bytes_max: u64) -> bool {
-        self.inflight.outstanding() < self.window
-            && self.inflight.outstanding_bytes() < bytes_max
-            && self.inflight.has_identifier()
-            && !self.inflight.resends()
     }
 
     /// When it expires if no connection comes.

@@ -12,6 +12,22 @@ impl Session {
         self.number > 0
     }
 
+    /// Its number with the store; 0 if that does not know it.
+    #[inline]
+    pub(in crate::logic) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The store knows it by that number.
+    pub(in crate::logic) fn set_number(&mut self, number: u64) {
+        self.number = number;
+    }
+
+    /// The store is to forget it; the number that it had there.
+    pub(in crate::logic) fn take_number(&mut self) -> u64 {
+        std::mem::take(&mut self.number)
+    }
+
     /// Whether the messages that it gets are kept until they are acknowledged, in memory or in a store.
     #[inline]
     pub(in crate::logic) fn keeps_messages(&self) -> bool {

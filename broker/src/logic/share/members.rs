@@ -54,10 +54,9 @@ impl Routing {
         ) else {
             return unreachable_state("a session or a group that is gone");
         };
-        let shares = &mut session.rare().shares;
-        subscriber.listed_at = SessionPosition::from_index(shares.len());
+        subscriber.listed_at = session.next_share_at();
         let position = joined.add(subscriber, via);
-        shares.push(ListedShare { group, position });
+        session.list_share(ListedShare { group, position });
         let name = Arc::clone(&joined.name);
         delivery.counters().shared_subscriptions.add(1);
         self.count_branches(delivery, subscriber.session, &name);
@@ -96,12 +95,10 @@ impl Routing {
         let Some(leaving) = delivery.clients.session_mut(session) else {
             return unreachable_state("a session that leaves and is gone");
         };
-        let shares = &mut leaving.rare().shares;
-        if at.index() >= shares.len() {
+        let Some((ListedShare { group, position }, moved)) = leaving.take_share(at) else {
+            // It has left already.
             return;
-        }
-        let ListedShare { group, position } = shares.swap_remove(at.index());
-        let moved = shares.get(at.index()).copied();
+        };
         if let Some(group) = self.group(group) {
             forget_branches(leaving, &group.name);
         }
@@ -142,10 +139,8 @@ impl Routing {
         outboxes: &mut Outboxes,
         session: SessionSlot,
     ) {
-        if let Some(session) = delivery.clients.session_mut(session)
-            && !session.shares().is_empty()
-        {
-            session.rare().busy_in = Vec::new();
+        if let Some(session) = delivery.clients.session_mut(session) {
+            session.take_busy();
         }
         self.set_all_standings(delivery, outboxes, session, Standing::Away);
     }
@@ -172,7 +167,7 @@ impl Routing {
         let Some(member) = delivery.clients.session(session) else {
             return unreachable_state("a connection of a session that is gone");
         };
-        let free = member.inflight.outstanding() <= member.window / 2;
+        let free = member.has_half_a_window();
         if free && delivery.takes_at_once(session) {
             self.offer_all(delivery, outboxes, session);
         }
@@ -186,7 +181,7 @@ impl Routing {
         if offered.shares().is_empty() {
             return;
         }
-        for listed_at in std::mem::take(&mut offered.rare().busy_in) {
+        for listed_at in offered.take_busy() {
             let session = delivery.clients.session(session);
             let listed = session
                 .and_then(|session| session.shares().get(listed_at.index()))
@@ -217,7 +212,7 @@ impl Routing {
             session, listed_at, ..
         } = member.subscriber;
         if let Some(session) = delivery.clients.session_mut(session) {
-            session.rare().busy_in.push(listed_at);
+            session.add_busy(listed_at);
         }
         let slot = delivery.clients.link(session);
         if let Some(connection) = delivery.clients.connection(slot) {
@@ -285,9 +280,7 @@ impl Routing {
 }
 
 fn notify_position(sessions: &mut Sessions, member: &Member, position: Position) {
-    let session = sessions.get_mut(member.subscriber.session);
-    let listed = session.and_then(|session| session.share_mut(member.subscriber.listed_at));
-    if let Some(listed) = listed {
-        listed.position = position;
+    if let Some(session) = sessions.get_mut(member.subscriber.session) {
+        session.set_share_position(member.subscriber.listed_at, position);
     }
 }

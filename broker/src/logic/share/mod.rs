@@ -133,10 +133,9 @@ impl<'s> Sharing<'s> {
 
     /// What a session that has ended held for groups goes to other members. Returns what is left of it.
     pub(super) fn redistribute_messages(&mut self, mut session: Session) -> Session {
-        let inflight = std::mem::take(&mut session.inflight);
+        let inflight = session.take_in_flight();
         let queued = session
-            .queue
-            .take()
+            .take_queue()
             .into_iter()
             .flat_map(|queue| queue.into_shared());
         for (message, via) in inflight.into_shared().chain(queued) {
