@@ -1,8 +1,8 @@
 //! Log lines as mosquitto writes them: `<time>: text`, each on one line.
 //!
-//! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `time_prefix.rs` its time, `json.rs` the same as JSON,
-//! `output.rs`, `syslog.rs` and `topic.rs` where lines go, `sink.rs` the queue of one destination,
-//! `trace_file.rs` the file of a trace, `seldom.rs` logs once in a while what happens often.
+//! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `time_prefix.rs` its time,
+//! `json.rs` the same as JSON, `output.rs`, `syslog.rs` and `topic.rs` where lines go, `sink.rs` the queue of one
+//! destination, `trace_file.rs` the file of a trace, `seldom.rs` logs once in a while what happens often.
 //!
 //! Invariants: a line never holds a control character of its own, whatever a client put into its identifier or topic
 //! (test `v29_control_characters_are_escaped`); a destination that cannot be written, or that nobody reads, never

@@ -8,7 +8,6 @@
 use mqtt::ProtocolVersion;
 
 use crate::logic::Shard;
-use crate::logic::delivery::Delivery;
 use crate::logic::delivery::fan_out::message_of;
 use crate::logic::delivery::journal::StoredPublication;
 use crate::logic::flow::Reason;
@@ -56,8 +55,7 @@ impl Shard {
                 }
             }
         }
-        let Delivery { flow, clients, .. } = &mut self.delivery;
-        flow.pause_shard(clients, &mut self.timers, &mut self.outboxes, from);
+        self.flow_events().pause_shard(from);
     }
 
     /// The batches for another shard, in order. Those not taken out of the iterator stay.
@@ -70,8 +68,7 @@ impl Shard {
         let (batch, drained) = self.outboxes.take(to);
         if drained {
             // It was full, and is empty.
-            let Delivery { flow, clients, .. } = &mut self.delivery;
-            flow.end_reason(clients, &mut self.outboxes, Reason::Outbox { shard: to });
+            self.flow_events().end_reason(Reason::Outbox { shard: to });
         }
         batch
     }
@@ -82,10 +79,7 @@ impl Shard {
             Control::InterestAdd(filter) => self.routing.add_interest(from, filter),
             Control::InterestRemove(filter) => self.routing.remove_interest(from, filter),
             Control::Members { group, counts } => self.routing.set_members(from, group, *counts),
-            Control::Pause(paused) => {
-                let Delivery { flow, clients, .. } = &mut self.delivery;
-                flow.set_remote_paused(clients, &mut self.outboxes, from, *paused);
-            }
+            Control::Pause(paused) => self.flow_events().set_remote_paused(from, *paused),
             // They are handled where their records stand in the log.
             Control::Retained(_) | Control::Retain { .. } => {}
         }
@@ -93,15 +87,7 @@ impl Shard {
 
     /// What stands at a record about retained messages.
     fn receive_retained(&mut self, from: u16, control: Option<&Control>) {
-        let Self {
-            delivery,
-            routing,
-            retained,
-            outboxes,
-            work,
-            timers,
-            ..
-        } = self;
+        let (delivery, routing) = (&mut self.delivery, &mut self.routing);
         match control {
             Some(Control::Retain {
                 message,
@@ -115,10 +101,12 @@ impl Shard {
                     publication: *publication,
                     source,
                 };
-                retained.receive(delivery, routing, work, timers, change);
+                self.retained
+                    .receive(delivery, routing, &mut self.work, &mut self.timers, change);
             }
             Some(Control::Retained(note)) => {
-                retained.receive_note(delivery, routing, outboxes, from, note);
+                self.retained
+                    .receive_note(delivery, routing, &mut self.outboxes, from, note);
             }
             _ => unreachable_state("a record of no retained message"),
         }

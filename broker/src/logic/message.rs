@@ -15,7 +15,7 @@ use mqtt::{ProtocolVersion, QoS};
 pub use self::foreign::{ForeignMessage, subscription_identifiers};
 use crate::limits;
 use crate::logic::ids::SessionSlot;
-use crate::logic::owner::identity;
+use crate::logic::owner_shard::identity;
 use crate::logic::store::WallClock;
 use crate::time::Timestamp;
 

@@ -16,16 +16,16 @@
 //! target's output, window or queue); for other shards publish.rs -> outbox/mod.rs -> inbox.rs ->
 //! delivery/fan_out.rs; for groups of Shared Subscriptions publish.rs -> share/mod.rs.
 //!
-//! Beside that way: owners.rs (the owners as the shell sees them), partial.rs (packets that have not come whole),
-//! connect_request.rs (a CONNECT that was parsed), connection.rs, session/ and session_subscriptions.rs (what a client
-//! has), aliases.rs, consumer.rs, filters_begun.rs and reauthentication.rs (parts of a connection), owner.rs (the shard
-//! of a session), lookup.rs (what the shell asks), operator/ (what operators ask), teardown.rs, sliced_teardown.rs and
-//! shut_down.rs (how connections and sessions end), tick.rs and timer.rs (what is due), policy.rs and mount_point.rs
-//! (what a client may do, and where its topics are), message.rs and via.rs (a message, how it is kept, and by what it
-//! comes), retained_note.rs and retained_quota.rs (what shards share of retained messages), store.rs, storing.rs and
-//! recover.rs (what is kept for good, and comes back), counters/, client_events.rs and sys.rs (figures),
-//! reason_string.rs, inconsistency.rs (states that cannot be), resource_counts.rs (what tests compare), ids.rs,
-//! slots.rs and topic_tree/ (names and containers).
+//! Beside that way: shell_access.rs (the owners as the shell sees them), partial.rs (packets that have not come whole),
+//! connect_request.rs (a CONNECT that was parsed), connection/, session/ and session_subscriptions.rs (what a client
+//! has), aliases.rs, consumer_state.rs, filters_begun.rs and reauthentication.rs (parts of a connection),
+//! owner_shard.rs (the shard of a session), lookup.rs (what the shell asks), operator/ (what operators ask),
+//! teardown.rs, sliced_teardown.rs and shut_down.rs (how connections and sessions end), tick.rs and timer.rs (what is
+//! due), policy.rs and mount_point.rs (what a client may do, and where its topics are), message.rs and via.rs (a
+//! message, how it is kept, and by what it comes), retained_note.rs and retained_quota.rs (what shards share of
+//! retained messages), store.rs, storing.rs and recover.rs (what is kept for good, and comes back), counters/,
+//! client_events.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (states that cannot be),
+//! resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
 //!
 //! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
 //! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards
@@ -38,7 +38,7 @@ mod clients;
 mod connect_request;
 mod connection;
 mod consume;
-mod consumer;
+mod consumer_state;
 mod counters;
 mod delivery;
 mod filters_begun;
@@ -52,8 +52,7 @@ mod message;
 mod mount_point;
 pub mod operator;
 mod outbox;
-mod owner;
-mod owners;
+mod owner_shard;
 mod partial;
 mod policy;
 mod publish;
@@ -69,6 +68,7 @@ mod routing;
 mod session;
 mod session_subscriptions;
 mod share;
+mod shell_access;
 mod shut_down;
 mod sliced_teardown;
 mod slots;
@@ -103,7 +103,7 @@ pub use self::operator::ClientTimes;
 pub use self::outbox::Outboxes;
 pub use self::outbox::batch::{Batch, Control};
 pub use self::outbox::{COST_BASE, COST_MAX};
-pub use self::owner::owner_shard;
+pub use self::owner_shard::owner_shard;
 use self::partial::PartialPackets;
 pub use self::resource_counts::ResourceCounts;
 use self::retained::RetainedMessages;
@@ -226,16 +226,14 @@ impl Shard {
     /// Bytes wait to be sent on these, or they are to be closed: each once. `taken` is swapped with the list.
     pub fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
         self.delivery.swap_dirty(taken);
-        let Delivery { flow, clients, .. } = &mut self.delivery;
-        flow.output_counted(clients, &mut self.timers, &mut self.outboxes);
+        self.flow_events().output_counted();
     }
 
     /// As [`Self::swap_dirty`], of those alone whose output may be sent while batches wait for other shards' queues.
     pub fn swap_independent(&mut self, taken: &mut Vec<ConnectionId>) {
         taken.clear();
         self.delivery.take_independent(taken);
-        let Delivery { flow, clients, .. } = &mut self.delivery;
-        flow.output_counted(clients, &mut self.timers, &mut self.outboxes);
+        self.flow_events().output_counted();
     }
 
     /// Whether [`Self::swap_dirty`] has something to give.
@@ -279,10 +277,9 @@ impl Shard {
     /// Less waits for a connection, and somebody may have waited for that.
     #[cold]
     pub(super) fn drained(&mut self, slot: ConnectionSlot, is_watched: bool, busy_in_group: bool) {
-        let Delivery { flow, clients, .. } = &mut self.delivery;
-        flow.output_counted(clients, &mut self.timers, &mut self.outboxes);
+        self.flow_events().output_counted();
         if is_watched {
-            flow.output_drained(clients, &mut self.timers, &mut self.outboxes, slot);
+            self.flow_events().output_drained(slot);
         }
         if busy_in_group {
             self.routing

@@ -12,10 +12,12 @@ use crate::logic::delivery::journal::StoredPublication;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Publisher, RawPacket, Run};
 use crate::logic::outbox::batch::BatchRecord;
-use crate::logic::owner::identity;
+use crate::logic::owner_shard::identity;
+use crate::logic::retained::RetainedMessages;
 use crate::logic::routing::route::{RouteSlot, TopicAccess};
 use crate::logic::session::SessionSlot;
 use crate::logic::share::Sharing;
+use crate::logic::sliced_teardown::Endings;
 
 impl Shard {
     /// Publishes a run of QoS 0 messages of a client.
@@ -115,14 +117,22 @@ impl Shard {
 
     /// What gives messages to members of groups.
     pub(super) fn sharing(&mut self) -> Sharing<'_> {
-        Sharing {
+        let (sharing, ..) = self.sharing_beside_endings();
+        sharing
+    }
+
+    /// As [`Self::sharing`], with what else the end of a session changes.
+    #[inline]
+    pub(super) fn sharing_beside_endings(&mut self) -> (Sharing<'_>, &mut RetainedMessages, &mut Endings) {
+        let sharing = Sharing {
             delivery: &mut self.delivery,
             routing: &mut self.routing,
             outboxes: &mut self.outboxes,
             timers: &mut self.timers,
             work: &mut self.work,
             unclaimed: &mut self.unclaimed,
-        }
+        };
+        (sharing, &mut self.retained, &mut self.endings)
     }
 }
 

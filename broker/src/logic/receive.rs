@@ -162,8 +162,8 @@ impl Shard {
         self.delivery.journal.begin_packet();
         let mut handler = self.handler(slot, session);
         match packet {
-            Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
-                handler.handle_ack(frame.packet_type, &ack);
+            Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => {
+                unreachable_state("an acknowledgement, which is decoded as one");
             }
             Packet::Subscribe(subscribe) => {
                 return handler.handle_subscribe(&subscribe, FiltersBegun::default());

@@ -22,7 +22,7 @@ use crate::logic::delivery::waiting::of_group;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::outbox::Outboxes;
-use crate::logic::owner::owner_shard;
+use crate::logic::owner_shard::owner_shard;
 use crate::logic::routing::Routing;
 use crate::logic::routing::subscription::group::MemberCounts;
 use crate::logic::routing::subscription::{SessionPosition, Subscriber};
@@ -216,9 +216,7 @@ impl Shard {
         let expires_at = session.expires_at();
         if recovered.away_since_ms.is_none() {
             // From now on, over further starts too.
-            self.delivery
-                .clients
-                .note_session(&mut self.delivery.journal, slot);
+            self.delivery.note_session(slot);
         }
         let clients = &mut self.delivery.clients;
         let (messages, bytes) = clients.restore_messages(slot, recovered, state, senseless);

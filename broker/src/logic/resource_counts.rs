@@ -31,6 +31,8 @@ pub struct ResourceCounts {
     pub retained_nodes: usize,
     /// Retained messages that this shard holds.
     pub retained: u64,
+    /// Bytes of those messages with their topics, and of the nodes of their tree.
+    pub retained_bytes: u64,
     /// Requests for retained messages, here and of other shards, and topics whose message went a short while ago.
     pub retained_passing: usize,
     /// Timers that have not come up.
@@ -56,7 +58,7 @@ impl Shard {
     #[must_use]
     pub fn resource_counts(&self) -> ResourceCounts {
         let (filters, filter_nodes) = self.routing.filters();
-        let (retained_nodes, retained, retained_passing) = self.retained.resource_counts();
+        let retained = self.retained.resource_counts();
         ResourceCounts {
             connections: self.delivery.clients.connections().len(),
             dirty: self.delivery.outputs.dirty(),
@@ -68,9 +70,10 @@ impl Shard {
             unclaimed: self.unclaimed.len(),
             unstored: self.unstored.len(),
             filter_nodes,
-            retained_nodes,
-            retained,
-            retained_passing,
+            retained_nodes: retained.nodes,
+            retained: retained.messages,
+            retained_bytes: retained.bytes,
+            retained_passing: retained.passing,
             timers: self.timers.len(),
             paused: self.delivery.flow.paused(),
             batches: self.outboxes.len(),

@@ -81,24 +81,20 @@ impl Ending {
         let slot = self.session;
         while !sharing.work.is_spent() {
             sharing.work.spend(SUBSCRIPTION_WORK);
-            let Sharing {
-                delivery,
-                routing,
-                outboxes,
-                ..
-            } = &mut *sharing;
             if let Some(request) = retained.request_of(slot) {
-                retained.cancel_request(request, outboxes);
+                retained.cancel_request(request, sharing.outboxes);
                 continue;
             }
-            let Some(session) = delivery.clients.session(slot) else {
+            let Some(session) = sharing.delivery.clients.session(slot) else {
                 unreachable_state("a session that ends and is gone");
                 return true;
             };
             if let Some(at) = session.last_subscription() {
-                routing.drop_subscription(delivery, outboxes, slot, at);
+                let routing = &mut *sharing.routing;
+                routing.drop_subscription(sharing.delivery, sharing.outboxes, slot, at);
             } else if let Some(at) = session.last_share() {
-                routing.leave_group(delivery, outboxes, slot, at);
+                let routing = &mut *sharing.routing;
+                routing.leave_group(sharing.delivery, sharing.outboxes, slot, at);
             } else if let Some((message, via)) = self.in_flight.pop_front() {
                 hand_to_other_member(sharing, inherit, &message, &via);
             } else if !self.drop_queued(sharing, inherit) {

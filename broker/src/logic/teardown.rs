@@ -13,7 +13,6 @@ use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{ConnectionId, ConnectionSlot};
 use crate::logic::counters::DisconnectCause;
-use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::session::will::Will;
@@ -36,8 +35,7 @@ impl Shard {
             let client = self.delivery.count_disconnect(id.slot, cause, None);
             self.detach(id.slot, true);
             self.publish_disconnected(client, cause, None);
-            let Delivery { flow, clients, .. } = &mut self.delivery;
-            flow.connection_closed(clients, &mut self.timers, &mut self.outboxes, id);
+            self.flow_events().connection_closed(id);
             self.partials.forget(&mut self.delivery.clients, id.slot);
             self.client_times.forget(id);
             self.delivery.clients.remove_connection(id.slot);
@@ -121,8 +119,7 @@ impl Shard {
         let session_slot = connection.detach();
         self.timers
             .cancel(connection.watched_until(), Timer::KeepAlive { slot });
-        let Delivery { flow, clients, .. } = &mut self.delivery;
-        flow.consumer_detached(clients, &mut self.timers, &mut self.outboxes, slot);
+        self.flow_events().consumer_detached(slot);
         let Some(session_slot) = session_slot else {
             // CONNECT has not come, or it is detached since it began to close.
             return;
@@ -153,9 +150,7 @@ impl Shard {
         if expiry_s == 0 {
             self.end_session(session_slot);
         } else {
-            self.delivery
-                .clients
-                .note_session(&mut self.delivery.journal, session_slot);
+            self.delivery.note_session(session_slot);
             self.timers.set(
                 expires_at,
                 Timer::SessionExpiry {

@@ -7,10 +7,8 @@ use mqtt::ReasonCode;
 
 use crate::logic::Shard;
 use crate::logic::connection::ConnectionSlot;
-use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::{count_found, unreachable_state};
 use crate::logic::session::SessionSlot;
-use crate::logic::share::Sharing;
 use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
@@ -44,8 +42,7 @@ impl Shard {
                 Timer::Output => self.output_timer_due(),
                 Timer::Store => {
                     let is_backlogged = self.delivery.journal.keeps_waiting();
-                    let Delivery { flow, clients, .. } = &mut self.delivery;
-                    flow.store_timer_due(clients, &mut self.timers, &mut self.outboxes, is_backlogged);
+                    self.flow_events().store_timer_due(is_backlogged);
                 }
                 Timer::Unstored => self.unstored_timer_due(),
                 Timer::Sys => self.publish_sys(),
@@ -64,15 +61,8 @@ impl Shard {
             return;
         }
         let inherit = !self.forgets_messages();
-        let mut sharing = Sharing {
-            delivery: &mut self.delivery,
-            routing: &mut self.routing,
-            outboxes: &mut self.outboxes,
-            timers: &mut self.timers,
-            work: &mut self.work,
-            unclaimed: &mut self.unclaimed,
-        };
-        self.endings.go_on(&mut self.retained, &mut sharing, inherit);
+        let (mut sharing, retained, endings) = self.sharing_beside_endings();
+        endings.go_on(retained, &mut sharing, inherit);
     }
 
     /// Whether something goes on in each turn until it is done: retained messages are looked for, or sessions end.
@@ -106,9 +96,7 @@ impl Shard {
             .and_then(|session| session.take_will());
         if let Some(will) = will {
             self.publish_will(&will);
-            self.delivery
-                .clients
-                .note_session(&mut self.delivery.journal, session);
+            self.delivery.note_session(session);
         }
     }
 }

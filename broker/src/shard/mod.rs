@@ -4,8 +4,8 @@
 //! done.
 //!
 //! The way of a connection: [`accept`], [`pending`] (until it is known who the client is), [`transfer`] by [`queues`]
-//! to the shard that owns its session, [`connection`] and [`flush`] (`client_connections.rs` has all). [`exchange`] is this shard's end of the queues,
-//! [`shut_down`] its end.
+//! to the shard that owns its session, [`connection`] and [`flush`] (`client_connections.rs` has all). [`exchange`] is
+//! this shard's end of the queues, [`shut_down`] its end.
 //!
 //! Beside it: `cpus.rs` (where the thread runs), `configured.rs` (what it goes by), `token.rs` (names of requests on
 //! the ring), `sending.rs` (bytes on their way to a socket), `unread.rs` (bytes that wait), `reading.rs` (whose turn it

@@ -104,10 +104,7 @@ impl ShardLoop {
         };
         self.postponed.push(waiting);
         if self.postponed.bytes > limits::PENDING_BYTES_MAX {
-            let Self {
-                postponed, pending, ..
-            } = self;
-            postponed.forget(|id| pending.get(id).is_none());
+            self.postponed.forget(|id| self.pending.get(id).is_none());
         }
     }
 

@@ -315,3 +315,48 @@ fn a_subscriber_gets_a_concurrent_one_live_or_as_retained() {
         assert_eq!(cluster.payloads(subscriber), ["x"], "neither lost nor doubled");
     }
 }
+
+/// Each message is kept by the shard that owns its topic, and by no other; a level that topics share is kept once in
+/// each shard that has one of them. If every shard kept every message, eight would need eight times the memory.
+#[test]
+fn eight_shards_need_at_most_a_tenth_more_memory_than_one() {
+    const TOPICS: usize = 4000;
+    let bytes_of = |shards: u16| {
+        let mut cluster = Cluster::new(shards);
+        let publishers: Vec<_> = (0..shards)
+            .map(|shard| {
+                let is_there = |name: &String| broker::logic::owner_shard(name, shards) == shard;
+                let mut names = (0..).map(|number| format!("publisher-{number}"));
+                cluster.join(V5, &names.find(is_there).unwrap())
+            })
+            .collect();
+        // Somebody on each shard who wants them, and has got them: that is no reason to keep them there.
+        for &publisher in &publishers {
+            cluster.subscribe(publisher, "site/#", QoS::AtMostOnce);
+        }
+        for number in 0..TOPICS {
+            let topic = format!("site/{}/device/{number}/state", number % 10);
+            let payload = "x".repeat(200);
+            let publisher = publishers[number % publishers.len()];
+            cluster.publish_with(publisher, &retained(&topic, QoS::AtMostOnce, &payload));
+        }
+        for &publisher in &publishers {
+            while cluster.got(publisher).is_some() {}
+        }
+        let counts: Vec<_> = (0..usize::from(shards))
+            .map(|shard| cluster.shard(shard).unwrap().resource_counts())
+            .collect();
+        let messages: u64 = counts.iter().map(|counts| counts.retained).sum();
+        assert_eq!(messages, TOPICS as u64, "each is kept once");
+        assert!(
+            counts.iter().all(|counts| counts.retained_passing == 0),
+            "{counts:?}"
+        );
+        counts.iter().map(|counts| counts.retained_bytes).sum::<u64>()
+    };
+    let (one, eight) = (bytes_of(1), bytes_of(8));
+    assert!(
+        eight * 10 <= one * 11,
+        "{eight} bytes in eight shards, {one} in one"
+    );
+}

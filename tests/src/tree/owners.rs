@@ -3,6 +3,8 @@
 //! A coordinator keeps the order of calls. What is about one of its owners alone is a method of that owner, so that it
 //! is found there, and so that its fields stay private.
 //!
+//! An owner has private fields: others ask it by its methods.
+//!
 //! Invariants: what a coordinator offers the shell (`pub`) and a body of one expression, which passes a call on, are
 //! not looked at.
 
@@ -12,7 +14,7 @@ use std::io;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
-use syn::{Expr, ImplItem, ImplItemFn, Item, Member, Pat, Type, Visibility};
+use syn::{Expr, ImplItem, ImplItemFn, Item, ItemStruct, Member, Pat, Type, Visibility};
 
 use super::{File, Rule, Violation, syntax};
 
@@ -56,11 +58,34 @@ const COORDINATORS: [Coordinator; 2] = [
     },
 ];
 
+/// Types of the logic whose fields nobody else may see.
+const PRIVATE: [&str; 14] = [
+    "ClientTimes",
+    "Clients",
+    "Connection",
+    "Endings",
+    "FlowControl",
+    "Outboxes",
+    "Outputs",
+    "PartialPackets",
+    "RetainedMessages",
+    "Routing",
+    "Session",
+    "Sessions",
+    "UnclaimedMessages",
+    "UnstoredPackets",
+];
+
 pub(super) fn check(file: &File, found: &mut Vec<Violation>) -> io::Result<()> {
     if !file.path.starts_with(FOLDER) || file.is_test() {
         return Ok(());
     }
     for item in syntax::parse(file)?.items {
+        if let Item::Struct(item) = &item
+            && PRIVATE.iter().any(|owner| item.ident == owner)
+        {
+            check_fields(file, item, found);
+        }
         if let Item::Impl(item) = item
             && !syntax::is_cfg_test(&item.attrs)
             && let Some(coordinator) = COORDINATORS
@@ -77,6 +102,15 @@ pub(super) fn check(file: &File, found: &mut Vec<Violation>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn check_fields(file: &File, owner: &ItemStruct, found: &mut Vec<Violation>) {
+    for field in &owner.fields {
+        if let (Some(name), false) = (&field.ident, matches!(field.vis, Visibility::Inherited)) {
+            let message = format!("`{name}` of {} can be seen: give it a method", owner.ident);
+            found.push(file.violation(name.span().start().line, Rule::Owner, message));
+        }
+    }
 }
 
 fn check_method(file: &File, coordinator: &Coordinator, method: &ImplItemFn, found: &mut Vec<Violation>) {

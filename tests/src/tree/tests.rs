@@ -109,6 +109,19 @@ fn a_method_about_one_owner_is_that_owners() {
 }
 
 #[test]
+fn an_owner_shows_no_field() {
+    let at = |path: &str, field: &str| {
+        let text = format!("{HEADER}struct Session {{\n    {field}: u32,\n}}\n");
+        found_in(path, &text)
+    };
+    for shown in ["pub window", "pub(super) window", "pub(in crate::logic) window"] {
+        assert_eq!(at("broker/src/logic/a.rs", shown), [(Rule::Owner, 5)], "{shown}");
+    }
+    assert_eq!(at("broker/src/logic/a.rs", "window"), []);
+    assert_eq!(at("broker/src/shard/a.rs", "pub(super) window"), []);
+}
+
+#[test]
 fn a_type_name_is_one_type_in_a_crate_and_may_be_another_in_the_next() {
     let text = format!("{HEADER}struct Same;\n");
     let tests = format!("{text}#[cfg(test)]\nmod tests {{\n    struct Same;\n}}\n");

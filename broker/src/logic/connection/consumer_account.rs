@@ -4,7 +4,7 @@
 //! of the connection, and its timer is set in every state but [`State::Flowing`].
 
 use crate::logic::connection::Connection;
-use crate::logic::consumer::{Cause, State};
+use crate::logic::consumer_state::{Cause, State};
 use crate::time::Timestamp;
 
 impl Connection {

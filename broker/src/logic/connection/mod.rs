@@ -23,7 +23,7 @@ pub use self::peer::Peer;
 use self::rare::RareConnection;
 use self::reading::Reading;
 use crate::limits;
-use crate::logic::consumer::State;
+use crate::logic::consumer_state::State;
 use crate::logic::ids::RouteSlot;
 pub use crate::logic::ids::{ConnectionId, ConnectionSlot};
 use crate::logic::session::{Session, SessionSlot};

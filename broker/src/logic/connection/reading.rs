@@ -4,7 +4,7 @@
 
 use crate::limits;
 use crate::logic::connection::Connection;
-use crate::logic::consumer::State;
+use crate::logic::consumer_state::State;
 use crate::time::Timestamp;
 
 /// Whether the broker reads a client's bytes, and whether its keep alive is suspended: it is if at any time since it

@@ -167,14 +167,8 @@ impl Delivery {
     /// Keeps back all that is sent on a connection until the batch that is being filled is durable; its CONNACK is
     /// the first of it.
     pub(in crate::logic) fn defer_output(&mut self, slot: ConnectionSlot) {
-        let Self {
-            clients,
-            deferred,
-            journal,
-            ..
-        } = self;
-        if let Some(connection) = clients.connection(slot)
-            && let Some(batch) = deferred.last(journal.batch())
+        if let Some(connection) = self.clients.connection(slot)
+            && let Some(batch) = self.deferred.last(self.journal.batch())
         {
             batch.packets.push(DeferredPacket {
                 id: connection.id(slot),
@@ -189,13 +183,8 @@ impl Delivery {
     pub(in crate::logic) fn release_deferred(&mut self) {
         if !self.deferred.is_empty() {
             let durable = self.journal.durable();
-            let Self {
-                clients,
-                outputs,
-                flow,
-                ..
-            } = self;
-            self.deferred.release(durable, clients, outputs, flow);
+            let (clients, outputs) = (&mut self.clients, &mut self.outputs);
+            self.deferred.release(durable, clients, outputs, &mut self.flow);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use mqtt::{PacketIdentifier, QoS};
 
-use crate::logic::clients::Clients;
+use crate::logic::delivery::Delivery;
 use crate::logic::delivery::journal::Journal;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
@@ -17,16 +17,15 @@ use crate::logic::session::{Session, SessionSlot};
 use crate::logic::store::Record;
 use crate::logic::via::Via;
 
-impl Clients {
+impl Delivery {
     /// A QoS 2 message of a client came.
     pub(in crate::logic) fn receive_exactly_once(
         &mut self,
-        journal: &mut Journal,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
         receive_max: u16,
     ) -> ExactlyOnceArrival {
-        let Some(session) = self.session_mut(session) else {
+        let Some(session) = self.clients.session_mut(session) else {
             unreachable_state("a client whose session is gone");
             return ExactlyOnceArrival::Again;
         };
@@ -37,7 +36,7 @@ impl Clients {
             return ExactlyOnceArrival::TooMany;
         }
         session.begin_release(packet_identifier.get());
-        session.record(journal, |session| Record::Received {
+        session.record(&mut self.journal, |session| Record::Received {
             session,
             packet_identifier: packet_identifier.get(),
         });
@@ -47,17 +46,16 @@ impl Clients {
     /// PUBREL came for a QoS 2 message of a client. False if the identifier was not in use.
     pub(in crate::logic) fn release_received(
         &mut self,
-        journal: &mut Journal,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
     ) -> bool {
-        let Some(session) = self.session_mut(session) else {
+        let Some(session) = self.clients.session_mut(session) else {
             unreachable_state("a client whose session is gone");
             return false;
         };
         let known = session.release(packet_identifier.get());
         if known {
-            session.record(journal, |session| Record::ReceivedReleased {
+            session.record(&mut self.journal, |session| Record::ReceivedReleased {
                 session,
                 packet_identifier: packet_identifier.get(),
             });
@@ -68,17 +66,16 @@ impl Clients {
     /// PUBREC came for a message in flight.
     pub(in crate::logic) fn release(
         &mut self,
-        journal: &mut Journal,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
     ) -> Acknowledged {
-        let Some(session) = self.session_mut(session) else {
+        let Some(session) = self.clients.session_mut(session) else {
             unreachable_state("a client whose session is gone");
             return Acknowledged::Unknown;
         };
         let acknowledged = session.release_in_flight(packet_identifier);
         if acknowledged == Acknowledged::Awaited {
-            session.record(journal, |number| Record::Released {
+            session.record(&mut self.journal, |number| Record::Released {
                 session: number,
                 order: session.order_of(packet_identifier),
             });
@@ -89,12 +86,11 @@ impl Clients {
     /// Ends the flight of a message, if that is awaited.
     pub(in crate::logic) fn finish(
         &mut self,
-        journal: &mut Journal,
         session: SessionSlot,
         packet_identifier: PacketIdentifier,
         awaited: Awaits,
     ) -> Acknowledged {
-        let Some(session) = self.session_mut(session) else {
+        let Some(session) = self.clients.session_mut(session) else {
             unreachable_state("a client whose session is gone");
             return Acknowledged::Unknown;
         };
@@ -105,7 +101,7 @@ impl Clients {
         };
         let finished = session.finish_in_flight(packet_identifier, awaited);
         if finished == Acknowledged::Awaited {
-            session.record(journal, |session| Record::Done { session, order });
+            session.record(&mut self.journal, |session| Record::Done { session, order });
         }
         finished
     }

@@ -5,11 +5,9 @@
 
 use std::fmt;
 
-use crate::logic::clients::Clients;
 use crate::logic::connection::ConnectionSlot;
 use crate::logic::counters::{ClientEvent, Denied, DisconnectCause, EventKind};
 use crate::logic::delivery::Delivery;
-use crate::logic::delivery::journal::Journal;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::queue::Queued;
 use crate::logic::session::{Session, SessionSlot};
@@ -53,7 +51,7 @@ impl Delivery {
         }
         self.counters().sessions.sub(1);
         if session.shares().is_empty() {
-            self.clients.record_end(&mut self.journal, slot);
+            self.record_end(slot);
         }
     }
 
@@ -75,7 +73,7 @@ impl Delivery {
 
     /// Nothing names a session that ends any more.
     pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) {
-        self.clients.record_end(&mut self.journal, slot);
+        self.record_end(slot);
         self.clients.sessions_mut().finish_ending(slot);
     }
 
@@ -128,50 +126,48 @@ impl Delivery {
     }
 }
 
-impl Clients {
-    fn record_end(&mut self, journal: &mut Journal, slot: SessionSlot) {
-        match self.session_mut(slot) {
-            Some(session) => journal.append_end(session),
-            None => unreachable_state("a session that ends and is gone"),
+impl Delivery {
+    /// Appends a record, if the store knows the session.
+    pub(in crate::logic) fn record<'a>(
+        &mut self,
+        session: SessionSlot,
+        record: impl FnOnce(u64) -> Record<'a>,
+    ) {
+        if let Some(session) = self.clients.session(session) {
+            session.record(&mut self.journal, record);
         }
     }
 
     /// The Will of a session, or its connection, is another one, or none.
-    pub(in crate::logic) fn note_session(&self, journal: &mut Journal, slot: SessionSlot) {
-        let is_away = self.link(slot).is_none();
-        if let Some(session) = self.session(slot)
+    pub(in crate::logic) fn note_session(&mut self, slot: SessionSlot) {
+        let is_away = self.clients.link(slot).is_none();
+        if let Some(session) = self.clients.session(slot)
             && session.is_stored()
         {
             let away_since = is_away.then_some(session.disconnected_at());
-            journal.append_session(session, away_since);
+            self.journal.append_session(session, away_since);
         }
     }
 
     /// Sets the Session Expiry Interval of a session, and records it in the store. One that is to end with its
     /// connection ends there at once, unless part of its queue is there alone: then a start would end it.
-    pub(in crate::logic) fn set_expiry(&mut self, journal: &mut Journal, slot: SessionSlot, expiry_s: u32) {
-        let Some(session) = self.session_mut(slot) else {
+    pub(in crate::logic) fn set_expiry(&mut self, slot: SessionSlot, expiry_s: u32) {
+        let Some(session) = self.clients.session_mut(slot) else {
             return unreachable_state("an expiry of a session that is gone");
         };
         session.set_expiry(expiry_s);
         if expiry_s > 0 || session.has_stored_queue() {
-            journal.number(session);
-            journal.append_session(session, None);
+            self.journal.number(session);
+            self.journal.append_session(session, None);
         } else {
-            journal.append_end(session);
+            self.journal.append_end(session);
         }
     }
 
-    /// Appends a record, if the store knows the session.
-    pub(in crate::logic) fn record<'a>(
-        &self,
-        journal: &mut Journal,
-        session: SessionSlot,
-        record: impl FnOnce(u64) -> Record<'a>,
-    ) {
-        let session = self.session(session);
-        if let Some(session) = session.filter(|session| session.is_stored()) {
-            journal.append(&record(session.number()));
+    fn record_end(&mut self, slot: SessionSlot) {
+        match self.clients.session_mut(slot) {
+            Some(session) => self.journal.append_end(session),
+            None => unreachable_state("a session that ends and is gone"),
         }
     }
 }

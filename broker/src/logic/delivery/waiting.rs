@@ -176,11 +176,10 @@ impl Delivery {
         awaits: Awaits,
     ) {
         if awaits == Awaits::PubRec {
-            self.clients.release(&mut self.journal, session, identifier);
+            self.release(session, identifier);
             self.send_ack(slot, PacketType::PubRel, identifier, ReasonCode::Success);
         } else {
-            self.clients
-                .finish(&mut self.journal, session, identifier, awaits);
+            self.finish(session, identifier, awaits);
         }
     }
 
@@ -232,8 +231,7 @@ impl Delivery {
                 } else {
                     Awaits::PubAck
                 };
-                self.clients
-                    .finish(&mut self.journal, session_slot, identifier, awaited);
+                self.finish(session_slot, identifier, awaited);
             }
         }
     }
@@ -246,18 +244,8 @@ impl Delivery {
         identifier: Option<PacketIdentifier>,
         dup: bool,
     ) -> Result<(), DropReason> {
-        let Self {
-            clients,
-            template,
-            properties,
-            outputs,
-            settings,
-            flow,
-            deferred,
-            journal,
-            ..
-        } = self;
-        let (connections, sessions) = clients.both();
+        let template = &mut self.template;
+        let (connections, sessions) = self.clients.both();
         let Some(connection) = connections.get_mut(slot) else {
             unreachable_state("a session of a connection that is gone");
             return Err(DropReason::NotAllowed);
@@ -269,10 +257,10 @@ impl Delivery {
         {
             return Err(DropReason::NotAllowed);
         }
-        let Some(message) = message_to_send(queued, dup, self.now, properties) else {
+        let Some(message) = message_to_send(queued, dup, self.now, &mut self.properties) else {
             return Err(DropReason::Expired);
         };
-        let Some(topic) = without_mount_point(message.topic, mount_point(connection, settings)) else {
+        let Some(topic) = without_mount_point(message.topic, mount_point(connection, &self.settings)) else {
             // It lies outside of the mount point.
             return Err(DropReason::NotAllowed);
         };
@@ -286,7 +274,9 @@ impl Delivery {
             payload: message.payload,
         };
         let is_stored = sessions.get(connection.session()).is_some_and(Session::is_stored);
-        let batch = journal.batch_before(queued.qos, is_stored, queued.via.as_ref(), true);
+        let batch = self
+            .journal
+            .batch_before(queued.qos, is_stored, queued.via.as_ref(), true);
         let batch = batch.filter(|_| !dup && (queued.order > 0 || !is_stored));
         let aliases = connection.outbound_aliases().filter(|_| batch.is_none());
         if !encode(&outgoing, version, bytes_max, aliases, template) {
@@ -298,12 +288,13 @@ impl Delivery {
             None => template.append(out),
         };
         if let Some(batch) = batch {
-            deferred.push(batch, slot, connection, |out, _| write(out));
-            outputs.copies_sent += 1;
+            self.deferred.push(batch, slot, connection, |out, _| write(out));
+            self.outputs.copies_sent += 1;
         } else {
             let one = Appended::one(template.bytes());
             let appended = Appended { waited: true, ..one };
-            outputs.append(flow, slot, connection, appended, write);
+            self.outputs
+                .append(&mut self.flow, slot, connection, appended, write);
         }
         self.count_copies(payload_bytes);
         self.counters().count_sent_from_queue(queued.qos);

@@ -5,8 +5,8 @@
 //! makes one grow above its high-water mark is paused: a client is not read from, another shard is asked not to read
 //! from its publishers to this one. A pause keeps its reasons (`pauses.rs`) and ends with the last of them: below the
 //! low-water mark, or when the grace period of the consumer is over. Then it is slow (see
-//! [`consumer`](crate::logic::consumer)), and for its quarantine nobody waits for it. Above the cap QoS 0 is dropped
-//! and counted; QoS 1 and 2 go to the queue, whose bounds are the operator's.
+//! [`consumer_state`](crate::logic::consumer_state)), and for its quarantine nobody waits for it. Above the cap QoS 0
+//! is dropped and counted; QoS 1 and 2 go to the queue, whose bounds are the operator's.
 //!
 //! A consumer that takes nothing at all is no reason to pause publishers that are not fast: its high-water mark counts
 //! once more for each [`limits::STANDSTILL_NS`] in which it took nothing. What such publishers send waits up to the
@@ -16,33 +16,32 @@
 //! ([`limits::CONSUMER_BYTES_MAX`]). What is on its way when publishers are paused finds room below the cap.
 //!
 //! `output_bytes.rs` counts, `grace.rs` says how long a consumer is waited for, `pauses.rs` who is paused and why,
-//! `pausing.rs` pauses and resumes, `consumers.rs` has what happens to consumers; `shard.rs` is what the shard calls
-//! before and after what publishes.
+//! `pausing.rs` pauses and resumes, `events.rs` has what happens to consumers, `steps.rs` what comes of it; `shard.rs`
+//! is what the shard calls before and after what publishes.
 //!
 //! Invariants: a client can delay others for its grace period and no longer; who is paused has a reason, and each
 //! reason ends in a call of this module. A client whose acknowledgements are awaited does not wait for another one's
 //! acknowledgements: two clients that publish to each other would wait for each other.
 
-mod consumers;
+mod events;
 mod grace;
 mod output_bytes;
 mod pauses;
 mod pausing;
 mod shard;
+mod steps;
 
 use std::collections::BTreeSet;
 
+pub(in crate::logic) use self::events::FlowEvents;
 use self::grace::GraceBudget;
 use self::output_bytes::ShardOutput;
+use self::pauses::Pauses;
 pub(in crate::logic) use self::pauses::Reason;
-use self::pauses::{Pauses, Waiter};
-use super::clients::Clients;
 use super::connection::{Connection, ConnectionId, ConnectionSlot};
 use super::session::queue::{Bounds, Queue};
-use super::timer::{Timer, Timers};
 use crate::limits;
-use crate::logic::consumer::{Cause, Causes, Event, State, TimerChange, step};
-use crate::logic::inconsistency::unreachable_state;
+use crate::logic::consumer_state::{Cause, Event, State, TimerChange, step};
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
@@ -213,13 +212,6 @@ impl FlowControl {
         std::mem::take(&mut self.receive_changes)
     }
 
-    /// Something begins that deliveries come of: what others' deliveries met before is not its doing.
-    fn begin(&mut self, clients: &mut Clients, timers: &mut Timers) {
-        self.met.clear();
-        self.output.grew_above_high();
-        self.begin_graces(clients, timers);
-    }
-
     #[cold]
     #[inline(never)]
     fn output_grew(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
@@ -260,85 +252,10 @@ impl FlowControl {
         usize::try_from(steps).unwrap_or(usize::MAX).saturating_add(1)
     }
 
-    /// Begins the grace periods of clients that have become backlogged. Those that are to acknowledge are read from
-    /// again.
+    /// Whether publishers wait for the sum of all output.
     #[inline]
-    fn begin_graces(&mut self, clients: &mut Clients, timers: &mut Timers) {
-        self.pause_for_shard_output(timers);
-        if !self.begun.is_empty() {
-            self.begin_graces_of_consumers(clients, timers);
-        }
-    }
-
-    #[cold]
-    fn begin_graces_of_consumers(&mut self, clients: &mut Clients, timers: &mut Timers) {
-        for slot in std::mem::take(&mut self.begun) {
-            let Some(connection) = clients.connection(slot) else {
-                // It ended since it became backlogged.
-                continue;
-            };
-            if connection.consumer().causes().is_some() && connection.flow_timer() == Timestamp::NEVER {
-                let granted_ns = self.budget.granted_ns(self.now).unwrap_or(0);
-                set_timer(connection, slot, timers, self.now.plus_ns(granted_ns));
-            }
-            if connection.is_backlogged_by(Cause::Queue) {
-                let id = connection.id(slot);
-                if self.pauses.end_needing_acknowledgements(Waiter::Publisher(id)) {
-                    connection.set_paused(false, self.high());
-                    self.receive_changes.push((id, false));
-                }
-            }
-        }
-    }
-
-    /// If the sum of all output is above its high-water mark: whoever made it grow waits for it, for a grace period at
-    /// most.
-    #[inline]
-    fn pause_for_shard_output(&mut self, timers: &mut Timers) {
-        if !self.output.grew_above_high() {
-            return;
-        }
-        if self.output.over_until.is_none() {
-            let until = self.now.plus_ns(limits::GRACE_NS);
-            self.output.over_until = Some(until);
-            timers.set(until, Timer::Output);
-        }
-        self.met.insert(Reason::ShardOutput);
-    }
-
-    /// Something happened to a client: its next state, its timer, and those who need wait no more.
-    fn change(&mut self, clients: &mut Clients, timers: &mut Timers, slot: ConnectionSlot, event: Event) {
-        let Some(connection) = clients.connection(slot) else {
-            return unreachable_state("an event of a connection that is gone");
-        };
-        let next = step(connection.consumer(), event);
-        let began_at = Timestamp(connection.flow_timer().0.saturating_sub(limits::GRACE_NS));
-        if event.has_passed_grace() && self.is_waited_for(slot) {
-            self.budget.charge(began_at.min(self.now), self.now);
-        }
-        self.output.set_state(connection, next.state);
-        if matches!(event, Event::TimerDue { .. }) {
-            connection.replace_flow_timer(Timestamp::NEVER);
-        }
-        match next.timer {
-            TimerChange::Keep => {}
-            TimerChange::Stop => set_timer(connection, slot, timers, Timestamp::NEVER),
-            TimerChange::StartGrace => self.begun.push(slot),
-            TimerChange::StartQuarantine => {
-                set_timer(connection, slot, timers, self.now.plus_ns(limits::QUARANTINE_NS));
-            }
-        }
-        if let Some(ended) = next.ended {
-            self.end_causes(clients, slot, ended);
-        }
-    }
-
-    fn end_causes(&mut self, clients: &mut Clients, slot: ConnectionSlot, ended: Causes) {
-        for cause in [Cause::Output, Cause::Queue] {
-            if ended.contains(cause) {
-                self.end(clients, Reason::of(slot, cause));
-            }
-        }
+    pub(in crate::logic) fn is_output_waited_for(&self) -> bool {
+        self.output.over_until.is_some()
     }
 
     /// Whether anybody waits for the client.
@@ -348,12 +265,4 @@ impl FlowControl {
             .iter()
             .any(|&cause| self.pauses.is_waited_for(Reason::of(slot, cause)))
     }
-}
-
-/// Sets the one timer that a connection has here.
-fn set_timer(connection: &mut Connection, slot: ConnectionSlot, timers: &mut Timers, at: Timestamp) {
-    let before = connection.replace_flow_timer(at);
-    let timer = Timer::Flow { slot };
-    timers.cancel(before, timer);
-    timers.set(at, timer);
 }

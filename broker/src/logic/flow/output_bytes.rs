@@ -8,7 +8,7 @@ use crate::limits::Watermarks;
 use crate::logic::connection::Connection;
 use crate::time::Timestamp;
 
-use crate::logic::consumer::State;
+use crate::logic::consumer_state::State;
 
 /// The sums of all connections of a shard.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::logic::connection::{ConnectionId, ConnectionSlot};
-use crate::logic::consumer::Cause;
+use crate::logic::consumer_state::Cause;
 
 /// The reason for which a publisher is paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

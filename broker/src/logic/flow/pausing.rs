@@ -3,35 +3,30 @@
 //! Invariants: each pause and each resumption is reported in `receive_changes` or `shard_changes`, or the shell would
 //! go on reading from a paused publisher, or never read from a resumed one again.
 
-use super::FlowControl;
+use super::events::FlowEvents;
 use super::pauses::{Reason, Waiter};
 use crate::limits;
 use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionId};
-use crate::logic::consumer::Cause;
+use crate::logic::consumer_state::Cause;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::outbox::{Blocked, Outboxes};
-use crate::logic::timer::{Timer, Timers};
+use crate::logic::outbox::Blocked;
+use crate::logic::timer::Timer;
 
-impl FlowControl {
+impl FlowEvents<'_> {
     /// The publisher was handled: it waits for what it met.
     #[inline]
-    pub(super) fn pause_publisher(
-        &mut self,
-        clients: &mut Clients,
-        timers: &mut Timers,
-        id: ConnectionId,
-        blocked: Vec<Blocked>,
-    ) {
-        self.begin_graces(clients, timers);
+    pub(super) fn pause_publisher(&mut self, id: ConnectionId, blocked: Vec<Blocked>) {
+        self.begin_graces();
         for blocked in blocked {
-            self.met.insert(match blocked {
+            self.flow.met.insert(match blocked {
                 Blocked::Full(shard) => Reason::Outbox { shard },
                 Blocked::Paused(shard) => Reason::Remote { shard },
             });
         }
-        let high = self.high();
-        let Some(connection) = clients
+        let high = self.flow.high();
+        let Some(connection) = self
+            .clients
             .connections()
             .get(id.slot)
             .filter(|connection| connection.is_of(id))
@@ -39,63 +34,58 @@ impl FlowControl {
             return unreachable_state("a publisher whose connection is gone");
         };
         if connection.waiting_bytes() > high {
-            self.met.insert(Reason::OwnOutput { slot: id.slot });
+            self.flow.met.insert(Reason::OwnOutput { slot: id.slot });
         }
-        if self.met.is_empty() {
+        if self.flow.met.is_empty() {
             return;
         }
         let acknowledges = connection.is_backlogged_by(Cause::Queue);
         let mut pauses = false;
-        for reason in std::mem::take(&mut self.met) {
+        for reason in std::mem::take(&mut self.flow.met) {
             let may_wait = !(acknowledges && reason.needs_acknowledgements());
-            if may_wait && reason_applies(clients, reason) {
-                pauses |= self.pauses.add(Waiter::Publisher(id), reason);
+            if may_wait && reason_applies(self.clients, reason) {
+                pauses |= self.flow.pauses.add(Waiter::Publisher(id), reason);
             }
         }
-        if pauses && let Some(connection) = clients.connection(id.slot) {
+        if pauses && let Some(connection) = self.clients.connection(id.slot) {
             connection.set_paused(true, high);
-            self.receive_changes.push((id, true));
+            self.flow.receive_changes.push((id, true));
         }
     }
 
     /// The publisher that is handled has to wait for the store.
-    pub(super) fn wait_for_store(&mut self, timers: &mut Timers) {
-        self.met.insert(Reason::Store);
-        timers.set(self.now.plus_ns(limits::STORE_RETRY_NS), Timer::Store);
+    pub(super) fn wait_for_store(&mut self) {
+        self.flow.met.insert(Reason::Store);
+        self.timers
+            .set(self.flow.now.plus_ns(limits::STORE_RETRY_NS), Timer::Store);
     }
 
     /// A batch of another shard was handled: that shard waits for what it met.
-    pub(in crate::logic) fn pause_shard(
-        &mut self,
-        clients: &mut Clients,
-        timers: &mut Timers,
-        outboxes: &mut Outboxes,
-        from: u16,
-    ) {
-        self.begin_graces(clients, timers);
+    pub(in crate::logic) fn pause_shard(&mut self, from: u16) {
+        self.begin_graces();
         let mut pauses = false;
-        for reason in std::mem::take(&mut self.met) {
-            if reason_applies(clients, reason) {
-                pauses |= self.pauses.add(Waiter::Shard(from), reason);
+        for reason in std::mem::take(&mut self.flow.met) {
+            if reason_applies(self.clients, reason) {
+                pauses |= self.flow.pauses.add(Waiter::Shard(from), reason);
             }
         }
         if pauses {
-            self.shard_changes.push((from, true));
+            self.flow.shard_changes.push((from, true));
         }
-        self.notify_shards(outboxes);
+        self.notify_shards();
     }
 
     /// A reason is over: those of whom it was the last one go on.
-    pub(super) fn end(&mut self, clients: &mut Clients, reason: Reason) {
-        let high = self.high();
-        for waiter in self.pauses.end(reason) {
+    pub(super) fn end(&mut self, reason: Reason) {
+        let high = self.flow.high();
+        for waiter in self.flow.pauses.end(reason) {
             match waiter {
-                Waiter::Shard(shard) => self.shard_changes.push((shard, false)),
+                Waiter::Shard(shard) => self.flow.shard_changes.push((shard, false)),
                 Waiter::Publisher(id) => {
-                    if let Some(connection) = clients.connection(id.slot) {
+                    if let Some(connection) = self.clients.connection(id.slot) {
                         connection.set_paused(false, high);
                     }
-                    self.receive_changes.push((id, false));
+                    self.flow.receive_changes.push((id, false));
                 }
             }
         }

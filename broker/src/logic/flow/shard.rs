@@ -6,37 +6,40 @@ use mqtt::ReasonCode;
 
 use crate::logic::Shard;
 use crate::logic::connection::{ConnectionId, ConnectionSlot};
-use crate::logic::delivery::Delivery;
+use crate::logic::flow::FlowEvents;
 
 impl Shard {
+    /// Flow control, with what its events change.
+    #[inline]
+    pub(in crate::logic) fn flow_events(&mut self) -> FlowEvents<'_> {
+        FlowEvents {
+            flow: &mut self.delivery.flow,
+            clients: &mut self.delivery.clients,
+            timers: &mut self.timers,
+            outboxes: &mut self.outboxes,
+        }
+    }
+
     /// Before the bytes of a client, a batch of another shard or a tick are handled.
     pub(in crate::logic) fn begin_flow(&mut self) {
         self.outboxes.begin();
         self.delivery.journal.begin_publisher();
-        let Delivery { flow, clients, .. } = &mut self.delivery;
-        flow.begin(clients, &mut self.timers);
+        self.flow_events().begin();
     }
 
     /// After a client's bytes: it is paused if it published to a consumer that is backlogged, or is one itself.
     #[inline]
     pub(in crate::logic) fn pause_publisher(&mut self, id: ConnectionId) {
         let blocked = self.outboxes.take_blocked();
-        let Delivery {
-            flow,
-            clients,
-            journal,
-            ..
-        } = &mut self.delivery;
-        if journal.is_to_wait() {
-            flow.wait_for_store(&mut self.timers);
+        if self.delivery.journal.is_to_wait() {
+            self.flow_events().wait_for_store();
         }
-        flow.pause_publisher(clients, &mut self.timers, id, blocked);
+        self.flow_events().pause_publisher(id, blocked);
     }
 
     /// The grace period or the quarantine of a client is over.
     pub(in crate::logic) fn flow_timer_due(&mut self, slot: ConnectionSlot) {
-        let Delivery { flow, clients, .. } = &mut self.delivery;
-        flow.client_timer_due(clients, &mut self.timers, &mut self.outboxes, slot);
+        self.flow_events().client_timer_due(slot);
         self.routing
             .offer_again(&mut self.delivery, &mut self.outboxes, slot);
         self.disconnect_slow();
@@ -44,18 +47,16 @@ impl Shard {
 
     /// Publishers have been paused for the shard's sum for a grace period.
     pub(in crate::logic) fn output_timer_due(&mut self) {
-        let Delivery { flow, clients, .. } = &mut self.delivery;
-        flow.output_timer_due(clients, &mut self.timers, &mut self.outboxes);
+        self.flow_events().output_timer_due();
         self.disconnect_slow();
     }
 
     /// Ends connections of slow clients while they hold too much together, those with the most bytes first.
     fn disconnect_slow(&mut self) {
-        for slot in self.delivery.flow.slow_in_excess(&self.delivery.clients) {
+        for slot in self.flow_events().slow_in_excess() {
             let why = "it does not read, and the memory for output is full";
             self.disconnect(slot, ReasonCode::QuotaExceeded, why);
-            let Delivery { flow, clients, .. } = &mut self.delivery;
-            flow.discard_output(clients, slot);
+            self.flow_events().discard_output(slot);
         }
     }
 }

@@ -8,10 +8,8 @@ use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
 use mqtt::packet::Ack;
 
-use crate::logic::Shard;
 use crate::logic::connection::Connection;
-use crate::logic::consumer::Cause;
-use crate::logic::delivery::Delivery;
+use crate::logic::consumer_state::Cause;
 use crate::logic::handle::Handler;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::inflight::{Acknowledged, Awaits};
@@ -44,8 +42,8 @@ impl Handler<'_> {
         if ack.reason.is_error() {
             return self.complete(ack, Awaits::PubRec);
         }
-        let Delivery { clients, journal, .. } = &mut self.shard.delivery;
-        match clients.release(journal, self.session, ack.packet_identifier) {
+        let delivery = &mut self.shard.delivery;
+        match delivery.release(self.session, ack.packet_identifier) {
             Acknowledged::Mismatched => self.refuse_mismatched(),
             acknowledged => self.answer(PacketType::PubRel, ack, acknowledged == Acknowledged::Awaited),
         }
@@ -55,8 +53,8 @@ impl Handler<'_> {
     ///
     /// [MQTT3-4.3.3-2], [MQTT-4.3.3-13]
     fn handle_pubrel(&mut self, ack: &Ack<'_>) {
-        let Delivery { clients, journal, .. } = &mut self.shard.delivery;
-        let known = clients.release_received(journal, self.session, ack.packet_identifier);
+        let delivery = &mut self.shard.delivery;
+        let known = delivery.release_received(self.session, ack.packet_identifier);
         self.answer(PacketType::PubComp, ack, known);
     }
 
@@ -95,8 +93,7 @@ impl Handler<'_> {
         let (waits, busy_in_group) = (connection.waits(), connection.is_busy_in_group());
         let now = self.shard.now;
         let delivery = &mut self.shard.delivery;
-        let Delivery { clients, journal, .. } = &mut *delivery;
-        let acknowledged = clients.finish(journal, self.session, ack.packet_identifier, awaited);
+        let acknowledged = delivery.finish(self.session, ack.packet_identifier, awaited);
         if acknowledged == Acknowledged::Mismatched {
             return self.refuse_mismatched();
         }
@@ -111,23 +108,14 @@ impl Handler<'_> {
                 .connection(self.slot)
                 .is_some_and(queue_is_backlogged)
             {
-                let Shard {
-                    delivery: Delivery { flow, clients, .. },
-                    timers,
-                    outboxes,
-                    ..
-                } = &mut *self.shard;
-                flow.client_drained(clients, timers, outboxes, self.slot);
+                self.shard.flow_events().client_drained(self.slot);
             }
         }
         if busy_in_group {
-            let Shard {
-                delivery,
-                routing,
-                outboxes,
-                ..
-            } = &mut *self.shard;
-            routing.offer_again(delivery, outboxes, self.slot);
+            let shard = &mut *self.shard;
+            shard
+                .routing
+                .offer_again(&mut shard.delivery, &mut shard.outboxes, self.slot);
         }
     }
 }

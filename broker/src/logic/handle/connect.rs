@@ -21,7 +21,7 @@ use crate::logic::handle::admit::{ConnectCheck, refusal};
 use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Publisher, StoredMessage};
-use crate::logic::owner::identity;
+use crate::logic::owner_shard::identity;
 use crate::logic::reauthentication::Enhanced;
 use crate::logic::session::will::Will;
 use crate::time::Timestamp;
@@ -169,9 +169,7 @@ impl Shard {
         // A Will that was delayed is discarded [MQTT-3.1.3-9].
         session.set_will(will);
         session.reconnected(window);
-        self.delivery
-            .clients
-            .set_expiry(&mut self.delivery.journal, session_slot, expiry_s);
+        self.delivery.set_expiry(session_slot, expiry_s);
         self.delivery.clients.attach(session_slot, slot);
         self.routing
             .member_connected(&mut self.delivery, &mut self.outboxes, session_slot);

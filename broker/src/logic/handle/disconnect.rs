@@ -48,11 +48,7 @@ impl Handler<'_> {
             return false;
         }
         let persistent_s = delivery.settings().persistent_client_expiration_s;
-        delivery.clients.set_expiry(
-            &mut delivery.journal,
-            self.session,
-            bounded_expiry_s(expiry_s, persistent_s),
-        );
+        delivery.set_expiry(self.session, bounded_expiry_s(expiry_s, persistent_s));
         true
     }
 }

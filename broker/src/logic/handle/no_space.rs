@@ -23,7 +23,6 @@ use crate::logic::flow::Reason;
 use crate::logic::handle::Handler;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::RawPacket;
-use crate::logic::outbox::Outboxes;
 use crate::logic::retained::is_own_to_broker;
 use crate::logic::routing::Routing;
 use crate::logic::routing::route::RouteSlot;
@@ -197,7 +196,7 @@ impl Shard {
             && let Some(first) = waiting.pop_front()
         {
             if self.publish_unstored(&first) {
-                stop_waiting(&mut self.delivery, &mut self.outboxes, &first);
+                self.stop_waiting(&first);
             } else {
                 waiting.push_front(first);
                 break;
@@ -232,18 +231,17 @@ impl Shard {
         self.pause_publisher(id);
         done
     }
-}
 
-/// A packet waits no more; its client may have been waiting for that.
-fn stop_waiting(delivery: &mut Delivery, outboxes: &mut Outboxes, unstored: &Unstored) {
-    let Delivery { flow, clients, .. } = delivery;
-    let slot = unstored.id.slot;
-    let Some(connection) = clients.by_id(unstored.id) else {
-        // Its client is gone.
-        return;
-    };
-    let bytes = u32::try_from(unstored.packet.len()).unwrap_or(u32::MAX);
-    if connection.sub_unstored(bytes) == 0 {
-        flow.end_reason(clients, outboxes, Reason::Space { slot });
+    /// A packet waits no more; its client may have been waiting for that.
+    fn stop_waiting(&mut self, unstored: &Unstored) {
+        let slot = unstored.id.slot;
+        let Some(connection) = self.delivery.clients.by_id(unstored.id) else {
+            // Its client is gone.
+            return;
+        };
+        let bytes = u32::try_from(unstored.packet.len()).unwrap_or(u32::MAX);
+        if connection.sub_unstored(bytes) == 0 {
+            self.flow_events().end_reason(Reason::Space { slot });
+        }
     }
 }

@@ -13,7 +13,6 @@ use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
 use crate::auth::acl;
 use crate::limits;
-use crate::logic::Shard;
 use crate::logic::counters::{Denied, DropReason};
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::fan_out::{message_of, packets_of};
@@ -179,18 +178,14 @@ impl Handler<'_> {
     /// The route of a topic; `None` if it takes more work than is left.
     #[inline]
     fn resolve(&mut self, topic: &str) -> Option<RouteSlot> {
-        let Shard {
-            delivery,
-            routing,
-            work,
-            ..
-        } = &mut *self.shard;
-        let (connections, sessions) = delivery.clients.both();
+        let shard = &mut *self.shard;
+        let (connections, sessions) = shard.delivery.clients.both();
         let Some(connection) = connections.get_mut(self.slot) else {
             unreachable_state("a client whose connection is gone");
             return None;
         };
-        let route = routing.resolve(topic, connection.last_route(), sessions, work)?;
+        let last = connection.last_route();
+        let route = shard.routing.resolve(topic, last, sessions, &mut shard.work)?;
         connection.set_last_route(route);
         Some(route)
     }
@@ -287,12 +282,7 @@ impl Handler<'_> {
             Some(ProtocolVersion::V5) => delivery.settings().inflight_messages_max,
             _ => limits::PACKET_IDENTIFIERS,
         };
-        match delivery.clients.receive_exactly_once(
-            &mut delivery.journal,
-            self.session,
-            identifier,
-            receive_max,
-        ) {
+        match delivery.receive_exactly_once(self.session, identifier, receive_max) {
             ExactlyOnceArrival::New => true,
             ExactlyOnceArrival::Again => {
                 self.acknowledge(publish, ReasonCode::Success);

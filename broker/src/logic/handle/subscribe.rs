@@ -13,9 +13,7 @@ use mqtt::property::Property;
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::log;
-use crate::logic::Shard;
 use crate::logic::counters::Denied;
-use crate::logic::delivery::Delivery;
 use crate::logic::filters_begun::{FILTERS_AT_ONCE, FiltersBegun};
 use crate::logic::handle::Handler;
 use crate::logic::handle::filters::filter_work;
@@ -94,25 +92,19 @@ impl Handler<'_> {
         }
         while let Some(request) = begun.requests.pop() {
             self.shard.work.spend(REQUEST_WORK);
-            let Shard {
-                delivery,
-                retained,
-                outboxes,
-                ..
-            } = &mut *self.shard;
-            retained.request_retained(delivery, outboxes, self.session, request);
+            let shard = &mut *self.shard;
+            let (delivery, outboxes) = (&mut shard.delivery, &mut shard.outboxes);
+            shard
+                .retained
+                .request_retained(delivery, outboxes, self.session, request);
             if begun.requests.len() > FILTERS_AT_ONCE && self.shard.work.is_spent() {
                 return self.keep_unfinished(begun);
             }
         }
-        let Shard {
-            delivery,
-            routing,
-            retained,
-            outboxes,
-            ..
-        } = &mut *self.shard;
-        retained.walk(delivery, routing, outboxes);
+        let shard = &mut *self.shard;
+        shard
+            .retained
+            .walk(&mut shard.delivery, &shard.routing, &mut shard.outboxes);
         true
     }
 
@@ -176,13 +168,11 @@ impl Handler<'_> {
                 let listed = self.shard.delivery.clients.session(session);
                 let first = SessionPosition::from_index(0);
                 let subscriber = subscriber(listed.map_or(first, Session::next_listed_at));
-                let Shard {
-                    delivery,
-                    routing,
-                    outboxes,
-                    ..
-                } = &mut *self.shard;
-                routing.add_subscription(delivery, outboxes, filter, asked.filter, subscriber);
+                let shard = &mut *self.shard;
+                let (delivery, outboxes) = (&mut shard.delivery, &mut shard.outboxes);
+                shard
+                    .routing
+                    .add_subscription(delivery, outboxes, filter, asked.filter, subscriber);
                 SubscribeOutcome::New
             }
         };
@@ -208,15 +198,11 @@ impl Handler<'_> {
             .group(group)
             .map(|group| Arc::clone(&group.name));
         let via = Rc::new(via(asked, name));
-        let Shard {
-            delivery,
-            routing,
-            outboxes,
-            ..
-        } = &mut *self.shard;
+        let shard = &mut *self.shard;
+        let (delivery, routing) = (&mut shard.delivery, &mut shard.routing);
         match listed_at {
             Some(_) => routing.replace_member(&delivery.clients, group, subscriber, via),
-            None => routing.join_group(delivery, outboxes, group, subscriber, via),
+            None => routing.join_group(delivery, &mut shard.outboxes, group, subscriber, via),
         }
         Ok(SubscribeOutcome::Shared)
     }
@@ -248,8 +234,8 @@ impl Handler<'_> {
             options,
             identifier,
         } = asked;
-        let Delivery { clients, journal, .. } = &mut self.shard.delivery;
-        clients.record(journal, self.session, |session| Record::Subscribed {
+        let delivery = &mut self.shard.delivery;
+        delivery.record(self.session, |session| Record::Subscribed {
             session,
             filter,
             options: options.to_byte(ProtocolVersion::V5),

@@ -10,7 +10,6 @@ use mqtt::frame::PacketType;
 use mqtt::packet::{Unsubscribe, UnsubscribeFilters};
 
 use crate::log;
-use crate::logic::Shard;
 use crate::logic::filters_begun::FiltersBegun;
 use crate::logic::handle::Handler;
 use crate::logic::handle::filters::filter_work;
@@ -62,22 +61,14 @@ impl Handler<'_> {
         if let Some(session) = delivery.clients.session(self.session) {
             tracing::info!(target: log::UNSUBSCRIBE, "{} {filter}", session.client_identifier());
         }
-        delivery
-            .clients
-            .record(&mut delivery.journal, self.session, |session| {
-                Record::Unsubscribed { session, filter }
-            });
+        delivery.record(self.session, |session| Record::Unsubscribed { session, filter });
         ReasonCode::Success
     }
 
     /// Whether there was a subscription of that whole text.
     fn drop_named(&mut self, filter: &str) -> bool {
-        let Shard {
-            delivery,
-            routing,
-            outboxes,
-            ..
-        } = &mut *self.shard;
+        let shard = &mut *self.shard;
+        let (delivery, routing, outboxes) = (&mut shard.delivery, &mut shard.routing, &mut shard.outboxes);
         if let Some(group) = routing.find_group(filter) {
             let at = routing.share_of(&delivery.clients, self.session, group);
             return at

@@ -6,7 +6,7 @@ use mqtt::QoS;
 use mqtt::property::{Properties, Property};
 
 use super::{EXPIRY_BYTES, Message, Publisher, StoredMessage, are_of_a_publish};
-use crate::logic::owner::identity;
+use crate::logic::owner_shard::identity;
 use crate::logic::store::WallClock;
 use crate::time::Timestamp;
 

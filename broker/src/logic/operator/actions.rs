@@ -39,9 +39,7 @@ impl Shard {
             return false;
         };
         if self.delivery.clients.link(session).is_some() {
-            self.delivery
-                .clients
-                .set_expiry(&mut self.delivery.journal, session, 0);
+            self.delivery.set_expiry(session, 0);
             return self.disconnect_client(client, ReasonCode::AdministrativeAction, operator);
         }
         self.end_session(session);

@@ -13,7 +13,7 @@ use crate::logic::clients::Clients;
 use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
 use crate::logic::outbox::Outboxes;
-use crate::logic::owner::identity;
+use crate::logic::owner_shard::identity;
 use crate::logic::retained_note::RetainedRequest;
 use crate::logic::routing::Routing;
 use crate::logic::session::SessionSlot;

@@ -56,7 +56,7 @@ use self::walks::Walks;
 use super::counters::ShardCounters;
 use super::delivery::Delivery;
 use super::message::StoredMessage;
-use super::owner::owner_shard;
+use super::owner_shard::owner_shard;
 use super::retained_note::{FoundMessage, RequestId, RetainedChange, RetainedNote};
 use super::retained_quota::{RetainedBounds, RetainedQuota, Ticket};
 use super::session::SessionSlot;
@@ -70,6 +70,17 @@ use crate::time::Timestamp;
 enum Owners {
     One(u16),
     All,
+}
+
+/// What a shard has of retained messages, for tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RetainedCounts {
+    pub(super) nodes: usize,
+    pub(super) messages: u64,
+    /// Bytes of the messages and of the nodes.
+    pub(super) bytes: u64,
+    /// Requests, walks, and topics whose message went a short while ago.
+    pub(super) passing: usize,
 }
 
 /// What a shard has to do with retained messages: those that it owns, and its part in finding others'.
@@ -229,9 +240,14 @@ impl RetainedMessages {
     }
 
     /// What is left: nodes, messages, and all that is remembered or waited for.
-    pub(super) fn resource_counts(&self) -> (usize, u64, usize) {
-        let passing = self.requests.len() + self.walks.len() + self.owned.removed.len();
-        (self.owned.nodes(), self.owned.totals().0, passing)
+    pub(super) fn resource_counts(&self) -> RetainedCounts {
+        let (messages, bytes) = self.owned.totals();
+        RetainedCounts {
+            nodes: self.owned.nodes(),
+            messages,
+            bytes: bytes + self.owned.node_bytes(),
+            passing: self.requests.len() + self.walks.len() + self.owned.removed.len(),
+        }
     }
 
     fn owners(&self, filter: &str) -> Owners {

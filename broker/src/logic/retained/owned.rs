@@ -195,6 +195,11 @@ impl OwnedMessages {
         self.topics.nodes()
     }
 
+    /// Bytes of those nodes, each with the place of its message.
+    pub(super) fn node_bytes(&self) -> u64 {
+        self.topics.nodes() as u64 * TopicTree::<OwnedMessage>::NODE_BYTES as u64
+    }
+
     /// How many there are, and their bytes.
     pub(super) fn totals(&self) -> (u64, u64) {
         (self.messages, self.bytes)

@@ -106,17 +106,11 @@ impl Walks {
 
     /// Begins a walk, behind those of the same asker; or puts one back that is not finished.
     pub(super) fn push(&mut self, asker: Asker, walk: RetainedWalk) {
-        let Self {
-            by_asker,
-            turns,
-            turn,
-            ..
-        } = self;
-        let of_asker = by_asker.entry(asker).or_insert_with(|| {
-            *turn += 1;
-            turns.insert(*turn, asker);
+        let of_asker = self.by_asker.entry(asker).or_insert_with(|| {
+            self.turn += 1;
+            self.turns.insert(self.turn, asker);
             AskerWalks {
-                turn: *turn,
+                turn: self.turn,
                 walks: BTreeMap::new(),
             }
         });

@@ -219,13 +219,8 @@ impl Routes {
         } else {
             work.left().max(NODES_MIN)
         };
-        let Self {
-            found,
-            found_shards,
-            epoch,
-            ..
-        } = self;
-        let (nodes, epoch) = subscriptions.matching(topic, nodes_max, *epoch, work, found, found_shards)?;
+        let found = (&mut self.found, &mut self.found_shards);
+        let (nodes, epoch) = subscriptions.matching(topic, nodes_max, self.epoch, work, found.0, found.1)?;
         let slot = match known {
             Some(slot) => slot,
             None if self.was_seen(topic) => self.insert(topic),
@@ -273,14 +268,9 @@ impl Routes {
             ..Route::default()
         };
         let slot = self.slots.insert(route);
-        let Self {
-            slots,
-            by_topic,
-            hasher,
-            ..
-        } = self;
+        let (slots, hasher) = (&self.slots, &self.hasher);
         let hash = |&slot: &RouteSlot| slots.get(slot).map_or(0, |route| hasher.hash_one(&*route.topic));
-        by_topic.insert_unique(hasher.hash_one(topic), slot, hash);
+        self.by_topic.insert_unique(hasher.hash_one(topic), slot, hash);
         slot
     }
 

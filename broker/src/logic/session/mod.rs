@@ -1,9 +1,9 @@
 //! Sessions: what is kept of a client beyond its connection.
 //!
-//! `inflight.rs` has the messages in flight, `queue.rs` those that wait (in a `block_queue.rs`), `messages.rs` what is asked of both, `stored.rs` what a
-//! store knows of a session, `stored_queue.rs` what waits in the store alone, `rights.rs` what the client may do,
-//! `will.rs` its Will, `lists.rs` its subscriptions and groups, `branches.rs` what its filters cost a walk, `ends.rs`
-//! sessions that end over several turns.
+//! `inflight.rs` has the messages in flight, `queue.rs` those that wait (in a `block_queue.rs`), `messages.rs` what is
+//! asked of both, `stored.rs` what a store knows of a session, `stored_queue.rs` what waits in the store alone,
+//! `rights.rs` what the client may do, `will.rs` its Will, `lists.rs` its subscriptions and groups, `branches.rs` what
+//! its filters cost a walk, `ends.rs` sessions that end over several turns.
 //!
 //! Invariants: a client identifier has one session at most, always in the same shard, so a takeover is local. The link
 //! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for each
@@ -361,18 +361,14 @@ impl Sessions {
             self.connection_slots.resize(link_at(slot) + 1, None);
         }
         self.set_link(slot, None);
-        let Self {
-            slots,
-            by_client_identifier,
-            hasher,
-            ..
-        } = self;
+        let (slots, hasher) = (&self.slots, &self.hasher);
         let hash = |&slot: &SessionSlot| {
             slots
                 .get(slot)
                 .map_or(0, |other| hasher.hash_one(&*other.client_identifier))
         };
-        by_client_identifier.insert_unique(hasher.hash_one(client_identifier), slot, hash);
+        self.by_client_identifier
+            .insert_unique(hasher.hash_one(client_identifier), slot, hash);
         slot
     }
 

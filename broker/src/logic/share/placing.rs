@@ -165,13 +165,9 @@ impl GroupMessage<'_, '_> {
 
     /// A member was to be ready and is not.
     fn mark_busy(&mut self, position: Position) {
-        let Sharing {
-            delivery,
-            routing,
-            outboxes,
-            ..
-        } = &mut *self.sharing;
-        routing.mark_busy(delivery, outboxes, self.group, position);
+        let sharing = &mut *self.sharing;
+        let routing = &mut *sharing.routing;
+        routing.mark_busy(sharing.delivery, sharing.outboxes, self.group, position);
     }
 
     /// The member whose turn it is. One whose session has ended leaves.
@@ -201,13 +197,9 @@ impl GroupMessage<'_, '_> {
             return false;
         }
         let name = Arc::clone(&group.name);
-        let Sharing {
-            delivery,
-            routing,
-            outboxes,
-            ..
-        } = &mut *self.sharing;
-        routing.leave_group(delivery, outboxes, session, listed_at);
+        let sharing = &mut *self.sharing;
+        let routing = &mut *sharing.routing;
+        routing.leave_group(sharing.delivery, sharing.outboxes, session, listed_at);
         self.emptied = self.group().is_none().then_some(name);
         true
     }

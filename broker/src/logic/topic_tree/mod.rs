@@ -99,6 +99,9 @@ enum WalkStep {
 }
 
 impl<V> TopicTree<V> {
+    /// Bytes of a node, with the place of its value.
+    pub(in crate::logic) const NODE_BYTES: usize = size_of::<Node<V>>();
+
     pub(in crate::logic) fn new(seed: u64) -> Self {
         let mut nodes = Slots::new();
         nodes.insert(Node::new(None, ""));
@@ -256,14 +259,10 @@ impl<V> TopicTree<V> {
         if let Some(parent) = self.nodes.get_mut(parent) {
             parent.first_child = Some(slot);
         }
-        let Self {
-            nodes,
-            children,
-            hasher,
-            ..
-        } = self;
+        let (nodes, hasher) = (&self.nodes, &self.hasher);
         let hash = child_hash(hasher, Some(parent), level);
-        children.insert_unique(hash, slot, |&slot| hash_of(nodes, hasher, slot));
+        self.children
+            .insert_unique(hash, slot, |&slot| hash_of(nodes, hasher, slot));
         slot
     }
 
@@ -286,13 +285,8 @@ impl<V> TopicTree<V> {
         if let Ok(entry) = self.children.find_entry(hash, |&other| other == slot) {
             entry.remove();
         }
-        let Self {
-            nodes,
-            children,
-            hasher,
-            ..
-        } = self;
-        shrink_table(children, |&slot| hash_of(nodes, hasher, slot));
+        let (nodes, hasher) = (&self.nodes, &self.hasher);
+        shrink_table(&mut self.children, |&slot| hash_of(nodes, hasher, slot));
     }
 }
 

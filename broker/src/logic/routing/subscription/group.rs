@@ -323,13 +323,9 @@ impl Groups {
 
     pub(super) fn insert(&mut self, name: &str, filter: FilterSlot) -> GroupSlot {
         let slot = self.slots.insert(Group::new(name, filter));
-        let Self {
-            slots,
-            by_name,
-            hasher,
-        } = self;
+        let (slots, hasher) = (&self.slots, &self.hasher);
         let hash = |&slot: &GroupSlot| slots.get(slot).map_or(0, |group| hasher.hash_one(&*group.name));
-        by_name.insert_unique(hasher.hash_one(name), slot, hash);
+        self.by_name.insert_unique(hasher.hash_one(name), slot, hash);
         slot
     }
 

@@ -158,13 +158,9 @@ impl Subscriptions {
         if is_wildcard(name) {
             self.wildcards.insert(name, slot);
         }
-        let Self {
-            filters,
-            by_name,
-            hasher,
-            ..
-        } = self;
-        by_name.insert(hash, slot, |slot| hash_of(filters, hasher, slot));
+        let (filters, hasher) = (&self.filters, &self.hasher);
+        self.by_name
+            .insert(hash, slot, |slot| hash_of(filters, hasher, slot));
         slot
     }
 
@@ -259,14 +255,10 @@ impl Subscriptions {
                 .remove(&filter.name, |node| matches.node_removed(node));
             matches.filter_removed(slot);
         }
-        let Self {
-            filters,
-            by_name,
-            hasher,
-            ..
-        } = self;
+        let (filters, hasher) = (&self.filters, &self.hasher);
         let hash = hasher.hash_one(&*filter.name);
-        by_name.remove(hash, slot, |slot| hash_of(filters, hasher, slot));
+        self.by_name
+            .remove(hash, slot, |slot| hash_of(filters, hasher, slot));
     }
 
     pub(super) fn groups(&self) -> &Groups {

@@ -190,13 +190,9 @@ impl Wildcards {
         }
         above.literals += 1;
         let hash = child_hash(&self.hasher, Some(parent), level);
-        let Self {
-            nodes,
-            children,
-            hasher,
-            ..
-        } = self;
-        children.insert_unique(hash, slot, |&slot| hash_of(nodes, hasher, slot));
+        let (nodes, hasher) = (&self.nodes, &self.hasher);
+        self.children
+            .insert_unique(hash, slot, |&slot| hash_of(nodes, hasher, slot));
         slot
     }
 
@@ -218,13 +214,8 @@ impl Wildcards {
         if let Ok(entry) = self.children.find_entry(hash, |&other| other == slot) {
             entry.remove();
         }
-        let Self {
-            nodes,
-            children,
-            hasher,
-            ..
-        } = self;
-        shrink_table(children, |&slot| hash_of(nodes, hasher, slot));
+        let (nodes, hasher) = (&self.nodes, &self.hasher);
+        shrink_table(&mut self.children, |&slot| hash_of(nodes, hasher, slot));
     }
 
     fn set(&mut self, node: FilterNodeSlot, ends: FilterEnd, filter: Option<FilterSlot>) {
