@@ -493,3 +493,31 @@ fn unfinished_packets_are_bounded_in_sum() {
     assert!(moving.iter().all(|&client| !cluster.closed(client)));
     assert!(!cluster.closed(bystander));
 }
+
+/// Whatever is published to it, and at whatever QoS, beside the bytes of its queue that the operator allows.
+#[test]
+fn v35_a_client_that_stops_reading_holds_4_mib_and_one_message_at_most() {
+    const QUEUED_BYTES_MAX: u64 = 1 << 20;
+    for payload_bytes in [500, 60_000, 1_900_000] {
+        let mut cluster = with(1, |settings| settings.queued_bytes_max = QUEUED_BYTES_MAX);
+        let publisher = cluster.join(V5, "publisher");
+        let stalled = cluster.join(V5, "stalled");
+        cluster.subscribe(stalled, "t", QoS::AtLeastOnce);
+        cluster.set_reading(stalled, false);
+        let payload = "x".repeat(payload_bytes);
+        let mut most = 0;
+        for number in 0..(16 << 20) / payload_bytes {
+            let qos = [QoS::AtMostOnce, QoS::AtLeastOnce][number % 2];
+            cluster.publish(publisher, "t", qos, &payload);
+            if cluster.paused(publisher) {
+                cluster.advance_ms(limits::GRACE_NS / 1_000_000);
+            }
+            let queued_bytes = cluster.count(|counters| counters.queued_bytes.get()) as usize;
+            let output_bytes = cluster.shard(0).unwrap().flow().output_bytes();
+            most = most.max(output_bytes + queued_bytes);
+        }
+        let bound = limits::CONSUMER_BYTES_MAX + QUEUED_BYTES_MAX as usize + payload_bytes + 100;
+        assert!(most <= bound, "{most} bytes, of messages of {payload_bytes}");
+        assert!(most >= limits::CLIENT_OUTPUT.cap / 2, "{most} bytes are not many");
+    }
+}

@@ -267,7 +267,7 @@ impl Delivery {
             self.deferred.push(number, slot, connection, |out, _| {
                 template.append_with_identifier(identifier, false, out);
             });
-            self.outputs.copies_sent += 1;
+            self.outputs.count_deferred_copy();
         } else {
             let appended = Appended::one(template.bytes());
             self.outputs

@@ -24,7 +24,7 @@ pub struct Outputs {
     /// Emptied buffers for the next `out` that gets something.
     spare: Vec<Vec<u8>>,
     /// Copies of messages that went out to clients and are not in the counters yet.
-    pub(super) copies_sent: u64,
+    copies_sent: u64,
     /// What is given out for a connection that is gone.
     nobodys: Vec<u8>,
 }
@@ -103,6 +103,12 @@ impl Outputs {
             flow.wrote(slot, connection, appended.bytes);
         }
         self.copies_sent += appended.copies;
+    }
+
+    /// Counts a copy that goes out when the store has what it promises.
+    #[inline]
+    pub(super) fn count_deferred_copy(&mut self) {
+        self.copies_sent += 1;
     }
 
     /// Puts the connection into the shell's list.

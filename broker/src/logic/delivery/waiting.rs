@@ -289,7 +289,7 @@ impl Delivery {
         };
         if let Some(batch) = batch {
             self.deferred.push(batch, slot, connection, |out, _| write(out));
-            self.outputs.copies_sent += 1;
+            self.outputs.count_deferred_copy();
         } else {
             let one = Appended::one(template.bytes());
             let appended = Appended { waited: true, ..one };
