@@ -329,3 +329,40 @@ fn a_key_that_was_read_as_root_serves_a_reload() {
     );
     assert!(is_accepted(&broker, &options(true)));
 }
+
+/// What a start alone can apply is named, key by key, and nothing else is.
+#[test]
+fn what_takes_a_restart_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let persistent = Setup::default()
+        .global("persistence true")
+        .global(&format!("persistence_location {}", folder.path().display()));
+    let broker = persistent.start();
+    let changes = [
+        ("durability interval 100", "durability"),
+        ("store_size_max 1000000000", "store_size_max"),
+        ("persistence_file other.db", "persistence_file"),
+        (&format!("control_socket {}", path("ctl")), "control_socket"),
+        (&format!("pid_file {}", path("pid")), "pid_file"),
+    ];
+    for (line, key) in changes {
+        let before = count(&broker, "has changed: that takes a restart");
+        broker.configure(&persistent.clone().global(line));
+        reload(&broker, DONE);
+        assert!(
+            broker
+                .log()
+                .contains(&format!("{key} has changed: that takes a restart")),
+            "{line}: {}",
+            broker.log()
+        );
+        assert_eq!(
+            count(&broker, "has changed: that takes a restart"),
+            before + 1,
+            "{line}"
+        );
+    }
+    broker.configure(&Setup::default());
+    reload(&broker, "persistence has changed: that takes a restart");
+}

@@ -6,7 +6,6 @@
 //! TLS. Files are read and keys are checked on the caller's thread; a shard does no more than to take a pointer, in its
 //! next turn.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,13 +13,12 @@ use transport::tls::ServerTlsConfig;
 
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, KeptFile, warn_of_world_readable};
-use crate::config::{self, Configuration, ListenerSocket};
+use crate::config::{self, Configuration, FixedAtStart, ListenerSocket};
 use crate::files::FileError;
 use crate::in_effect::{Current, InEffect};
 use crate::listener_tls::tls_of;
 use crate::log::{Log, LogError, NOTICE, PreparedLog};
 use crate::passphrase::Passphrases;
-use crate::privileges::SystemUser;
 use crate::reload_requests::ReloadReport;
 use crate::settings::ListenerSettings;
 use crate::systemd;
@@ -44,8 +42,7 @@ pub(crate) struct Reloader {
     pub(crate) authentication: Arc<Authentication>,
     /// The listeners that were opened at start, in the order of their numbers.
     pub(crate) listeners: Vec<ListenerSocket>,
-    pub(crate) pid_file: Option<PathBuf>,
-    pub(crate) user: Option<SystemUser>,
+    pub(crate) fixed: FixedAtStart,
     /// Their files are opened anew, as those of the log.
     pub(crate) traces: Arc<Traces>,
 }
@@ -98,9 +95,9 @@ impl Reloader {
         let mut report = ReloadReport::default();
         let since = Instant::now();
         let mut read = config::load(&self.args)?;
-        if self.user.is_some() {
+        if self.fixed.user.is_some() {
             // Nobody but root can become somebody else, and the one who was root no longer is.
-            read.user.clone_from(&self.user);
+            read.user.clone_from(&self.fixed.user);
             read.warnings
                 .retain(|warning| !warning.contains("user has no effect"));
         }
@@ -201,11 +198,8 @@ impl Reloader {
         for (_, socket) in offered.iter().flatten() {
             report.keep_until_restart(name(socket), "is new: it will be opened by a restart");
         }
-        if read.user != self.user {
-            report.keep_until_restart("user".to_owned(), "has changed: that takes a restart");
-        }
-        if read.pid_file != self.pid_file {
-            report.keep_until_restart("pid_file".to_owned(), "has changed: that takes a restart");
+        for key in read.fixed_at_start().changed_keys(&self.fixed) {
+            report.keep_until_restart(key.to_owned(), "has changed: that takes a restart");
         }
         read.settings.hash_seed = before.settings.hash_seed;
         read

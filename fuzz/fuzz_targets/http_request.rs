@@ -10,6 +10,7 @@ fuzz_target!(|input: (&[u8], &[u8])| {
     let wanted = Wanted {
         header_bytes_max: 512,
         origins: Vec::new(),
+        pages_alone: false,
     };
     let parsed = parse_request(request, &wanted);
     match &parsed {

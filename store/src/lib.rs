@@ -9,9 +9,9 @@
 //! `record/` has what is kept, `format/` how it lies on the disk, `index/` what of it lives, `engine/` writes and
 //! recovers, `files/` is all that touches the system; `inspect.rs` reads a store that others may write.
 //!
-//! The files beside: `log.rs`, `storage_thread.rs` and `shard_log.rs` are the two ends; `options.rs`, `counters.rs`,
-//! `recovered.rs`, `progress.rs`, `read_back.rs` and `error.rs` have what goes in and comes out, `bytes.rs` and
-//! `block.rs` numbers and memory.
+//! The files beside: `log.rs`, `storage_thread.rs` and `shard_log.rs` are the two ends, `gathering.rs` is the time in
+//! which the thread lets more come; `options.rs`, `counters.rs`, `recovered.rs`, `progress.rs`, `read_back.rs` and
+//! `error.rs` have what goes in and comes out, `bytes.rs` and `block.rs` numbers and memory.
 //!
 //! Invariants: all shards append to one log, so there is one order: when a record is durable, all that was submitted
 //! before it is. A batch is there after a crash as a whole or not at all. What was reported as durable is there after
@@ -24,6 +24,7 @@ mod engine;
 mod error;
 mod files;
 mod format;
+mod gathering;
 mod index;
 mod inspect;
 mod log;
@@ -37,7 +38,7 @@ mod storage_thread;
 
 pub use counters::Statistics;
 pub use error::StoreError;
-pub use files::{FileLayer, StoreFile, simulated};
+pub use files::{FileLayer, StoreFile, WriteWay, simulated};
 pub use inspect::{Inspection, backup, backup_with, check_version, damage, inspect, inspect_with};
 pub use log::{Log, Wake, open, open_reporting, open_with};
 pub use options::{Durability, Options};

@@ -18,10 +18,11 @@ use crate::error::StoreError;
 use crate::files::FileLayer;
 use crate::files::lock::FolderLock;
 use crate::files::real::RealFiles;
+use crate::gathering::Gathering;
 use crate::options::{Durability, Options};
 use crate::progress::Report;
 use crate::recovered::Recovered;
-use crate::shard_log::{Batch, Read, Request, ShardLog, Shared};
+use crate::shard_log::{Batch, Read, Request, ShardLog, Shared, Step};
 use crate::storage_thread::StorageThread;
 
 /// Called with the number of a shard for which something has changed.
@@ -80,6 +81,7 @@ fn open_files(
         has_failed: AtomicBool::new(false),
         counters,
         durability: options.durability,
+        gathering: Gathering::default(),
     };
     let log = Log {
         engine,
@@ -110,14 +112,6 @@ pub struct Log {
     lock: Option<FolderLock>,
 }
 
-/// What a step found to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Idle,
-    Worked,
-    Closed,
-}
-
 impl Log {
     /// A handle that appends for this shard. Each has batches of its own.
     pub fn shard(&self, shard: u16) -> ShardLog {
@@ -129,10 +123,7 @@ impl Log {
     /// # Errors
     /// The store cannot go on, or its disk is full: then it may be tried again.
     pub fn step(&mut self) -> Result<bool, StoreError> {
-        let mut worked = false;
-        while let Ok(request) = self.requests.try_recv() {
-            worked |= self.take(request) != Step::Idle;
-        }
+        let mut worked = self.take_all() != Step::Idle;
         while !self.waiting.is_empty() {
             self.commit()?;
             worked = true;
@@ -175,11 +166,11 @@ impl Log {
 
     fn serve(&mut self) -> Result<(), StoreError> {
         loop {
-            let step = self.wait()?;
-            if step == Step::Worked && self.shared.durability != Durability::Sync {
-                thread::sleep(GATHER);
+            let mut step = self.wait()?;
+            if step == Step::Worked {
+                step = self.gather();
             }
-            let mut closed = self.is_asked_to_close() || step == Step::Closed;
+            let mut closed = step.max(self.take_all()) == Step::Closed;
             while !self.waiting.is_empty() {
                 let committed = self.commit();
                 match committed {
@@ -195,13 +186,23 @@ impl Log {
         }
     }
 
-    /// Takes what has come meanwhile; whether the end is asked for.
-    fn is_asked_to_close(&mut self) -> bool {
-        let mut closed = false;
-        while let Ok(request) = self.requests.try_recv() {
-            closed |= self.take(request) == Step::Closed;
+    /// Lets more come, until somebody waits for what has come.
+    fn gather(&mut self) -> Step {
+        self.shared.gathering.begin();
+        let step = self.take_all();
+        if step < Step::Awaited {
+            self.shared.gathering.wait();
         }
-        closed
+        step
+    }
+
+    /// Takes what has come meanwhile.
+    fn take_all(&mut self) -> Step {
+        let mut step = Step::Idle;
+        while let Ok(request) = self.requests.try_recv() {
+            step = step.max(self.take(request));
+        }
+        step
     }
 
     /// Waits for something to do; what is done when there is nothing is done here.
@@ -252,17 +253,13 @@ impl Log {
     }
 
     fn take(&mut self, request: Request) -> Step {
+        let step = request.step();
         match request {
-            Request::Batch(batch) => {
-                self.waiting.push_back(batch);
-                Step::Worked
-            }
-            Request::Read(read) => {
-                self.reads.push_back(read);
-                Step::Worked
-            }
-            Request::Close => Step::Closed,
+            Request::Batch(batch) => self.waiting.push_back(batch),
+            Request::Read(read) => self.reads.push_back(read),
+            Request::Close => {}
         }
+        step
     }
 
     /// Answers requests for messages whose batches are in the log.
@@ -290,7 +287,7 @@ impl Log {
         if !self.shared.is_full.swap(true, Ordering::Relaxed) {
             tracing::error!("{error}; nothing is acknowledged until there is space");
         }
-        if self.is_asked_to_close() {
+        if self.take_all() == Step::Closed {
             return true;
         }
         // What is read is acknowledged, which frees space.
@@ -382,9 +379,6 @@ impl Debug for Log {
 
 /// After this time without work the log is brought into order.
 const IDLE: Duration = Duration::from_millis(50);
-/// Where no acknowledgement waits for a commit, it gathers for so long: a thread that is woken for each small batch
-/// takes more time from the shards than what it writes.
-const GATHER: Duration = Duration::from_millis(1);
 /// How long the disk is left alone after it was full.
 const FULL_RETRY: Duration = Duration::from_millis(200);
 /// A batch's buffer that is larger is not kept.

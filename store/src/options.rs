@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::files::WriteWay;
+
 /// When what was appended is made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -13,6 +15,16 @@ pub enum Durability {
     Interval(Duration),
     /// When the system wants to; acknowledgements do not wait.
     None,
+}
+
+impl Durability {
+    /// How commits are written: those that are synced later, together, go into the page cache until then.
+    pub(crate) fn write_way(self) -> WriteWay {
+        match self {
+            Self::Sync => WriteWay::Durable,
+            Self::Interval(_) | Self::None => WriteWay::Cached,
+        }
+    }
 }
 
 /// How a store is to behave.

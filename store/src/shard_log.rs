@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::counters::{Counters, Statistics};
 use crate::format::frame;
+use crate::gathering::Gathering;
 use crate::options::Durability;
 use crate::read_back::{ReadBack, ReadRequest};
 use crate::record::{self, Record};
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) has_failed: AtomicBool,
     pub(crate) counters: Arc<Counters>,
     pub(crate) durability: Durability,
+    pub(crate) gathering: Gathering,
 }
 
 /// What the storage thread knows of one handle.
@@ -48,6 +50,27 @@ pub(crate) enum Request {
     Close,
 }
 
+/// What there is to do, the most urgent last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    Idle,
+    Worked,
+    /// Somebody waits for it.
+    Awaited,
+    Closed,
+}
+
+impl Request {
+    /// What it brings to do.
+    pub(crate) fn step(&self) -> Step {
+        match self {
+            Self::Batch(batch) if !batch.is_awaited => Step::Worked,
+            Self::Batch(_) | Self::Read(_) => Step::Awaited,
+            Self::Close => Step::Closed,
+        }
+    }
+}
+
 /// A request for messages.
 #[derive(Debug)]
 pub(crate) struct Read {
@@ -63,6 +86,8 @@ pub(crate) struct Batch {
     pub(crate) lane: Arc<ShardLogState>,
     pub(crate) number: u64,
     pub(crate) bytes: Vec<u8>,
+    /// Somebody waits until it is durable.
+    pub(crate) is_awaited: bool,
 }
 
 /// A shard's end of the log.
@@ -109,8 +134,17 @@ impl ShardLog {
         self.submitted + 1
     }
 
-    /// Hands the batch over; returns its number, or that of the batch before if it is empty.
+    /// Hands the batch over to be written at once; returns its number, or that of the batch before if it is empty.
     pub fn submit(&mut self) -> u64 {
+        self.submit_batch(true)
+    }
+
+    /// As [`Self::submit`], of a batch that nothing waits for: it is written with the next one, or a millisecond later.
+    pub fn submit_unawaited(&mut self) -> u64 {
+        self.submit_batch(false)
+    }
+
+    fn submit_batch(&mut self, is_awaited: bool) -> u64 {
         if self.batch.is_empty() {
             return self.submitted;
         }
@@ -125,9 +159,14 @@ impl ShardLog {
             lane: Arc::clone(&self.lane),
             number: self.submitted,
             bytes,
+            is_awaited: is_awaited && self.shared.durability == Durability::Sync,
         };
+        let is_awaited = batch.is_awaited;
         // Without a storage thread nothing becomes durable: that is what the receiver of an acknowledgement sees.
         let _ended = self.requests.send(Request::Batch(batch));
+        if is_awaited {
+            self.shared.gathering.end();
+        }
         self.submitted
     }
 
@@ -141,6 +180,7 @@ impl ShardLog {
         };
         // Without a storage thread nothing is answered, as nothing becomes durable.
         let _ended = self.requests.send(Request::Read(read));
+        self.shared.gathering.end();
     }
 
     /// The answers that have come.

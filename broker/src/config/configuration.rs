@@ -45,6 +45,49 @@ pub struct Configuration {
     pub(crate) named: NamedPaths,
 }
 
+/// What a start alone can apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FixedAtStart {
+    pub(crate) user: Option<SystemUser>,
+    pid_file: Option<PathBuf>,
+    control_socket: Option<PathBuf>,
+    persistence: Option<Persistence>,
+}
+
+impl FixedAtStart {
+    /// The keys whose values differ from those of another configuration.
+    pub(crate) fn changed_keys(&self, other: &Self) -> Vec<&'static str> {
+        let mut keys = vec![
+            ("user", self.user != other.user),
+            ("pid_file", self.pid_file != other.pid_file),
+            ("control_socket", self.control_socket != other.control_socket),
+        ];
+        match (&self.persistence, &other.persistence) {
+            (Some(own), Some(other)) => keys.extend([
+                ("persistence_location", own.location != other.location),
+                ("persistence_file", own.file != other.file),
+                ("durability", own.durability != other.durability),
+                ("store_size_max", own.size_max != other.size_max),
+            ]),
+            (own, other) => keys.push(("persistence", own.is_some() != other.is_some())),
+        }
+        let changed = keys.into_iter().filter(|(_, has_changed)| *has_changed);
+        changed.map(|(key, _)| key).collect()
+    }
+}
+
+impl Configuration {
+    /// The part that stays as it was when the rest is read again.
+    pub(crate) fn fixed_at_start(&self) -> FixedAtStart {
+        FixedAtStart {
+            user: self.user.clone(),
+            pid_file: self.pid_file.clone(),
+            control_socket: self.control_socket.clone(),
+            persistence: self.persistence.clone(),
+        }
+    }
+}
+
 /// `persistence true`: what outlives the process, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persistence {

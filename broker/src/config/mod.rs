@@ -20,6 +20,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::configuration::FixedAtStart;
 pub use self::configuration::{
     AddressFamily, Configuration, Durability, ListenerSocket, ListenerTls, Persistence, Protocol,
     ProxyProtocol,

@@ -132,10 +132,12 @@ impl<'a> Database<'a> {
             return Err(DatabaseError::Version(version));
         }
         let mut database = Self::default();
+        let mut has_configuration = false;
         while file.at < bytes.len() {
             let (kind, len) = (file.u32()?, file.u32()?);
             let end = file.at.saturating_add(len as usize);
             let chunk = bytes.get(..end).ok_or(DatabaseError::Damaged(file.at))?;
+            has_configuration |= kind == CHUNK_CONFIGURATION;
             database.chunk(
                 kind,
                 ChunkFields {
@@ -145,6 +147,10 @@ impl<'a> Database<'a> {
                 version,
             )?;
             file.at = end;
+        }
+        if !has_configuration {
+            // Every version writes that chunk, before all others.
+            return Err(DatabaseError::Damaged(file.at));
         }
         database.leave_doubtful_users_out();
         Ok(database)

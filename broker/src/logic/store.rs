@@ -48,8 +48,8 @@ pub trait Store: std::fmt::Debug {
     fn append(&mut self, record: &Record<'_>);
 
     /// Submits the batch and returns its number. Batches are numbered from 1. If no record was appended, there is no
-    /// new batch, and the number is that of the batch before.
-    fn submit(&mut self) -> u64;
+    /// new batch, and the number is that of the batch before. What no packet waits for may be written a little later.
+    fn submit(&mut self, is_awaited: bool) -> u64;
 
     /// All batches up to this number are durable.
     fn durable(&self) -> u64;
@@ -93,8 +93,12 @@ impl Store for ShardLog {
         Self::append(self, record);
     }
 
-    fn submit(&mut self) -> u64 {
-        Self::submit(self)
+    fn submit(&mut self, is_awaited: bool) -> u64 {
+        if is_awaited {
+            Self::submit(self)
+        } else {
+            self.submit_unawaited()
+        }
     }
 
     fn durable(&self) -> u64 {

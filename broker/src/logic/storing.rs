@@ -16,9 +16,7 @@ impl Shard {
     /// stored later.
     #[inline]
     pub fn submit_records(&mut self) {
-        self.delivery.journal.submit();
-        // Where nothing waits for the disk.
-        self.delivery.release_deferred();
+        self.delivery.submit_records();
     }
 
     /// Whether there is a store in which nothing becomes durable any more: the broker has to end.

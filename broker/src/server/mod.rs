@@ -83,8 +83,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         current: Arc::clone(&current),
         authentication: Arc::clone(&authentication),
         listeners: configuration.listeners.clone(),
-        user: configuration.user.clone(),
-        pid_file: configuration.pid_file.clone(),
+        fixed: configuration.fixed_at_start(),
         traces: Arc::clone(&traces),
     };
     let questions = ask_and_log_by(&queues, shards);

@@ -24,7 +24,7 @@ impl Store for RetainedTopics {
         }
     }
 
-    fn submit(&mut self) -> u64 {
+    fn submit(&mut self, _is_awaited: bool) -> u64 {
         0
     }
 

@@ -1,5 +1,6 @@
 //! What a store is asked to keep, and what waits until it has kept it.
 
+mod awaited;
 mod behind;
 mod no_space;
 mod restarting;
@@ -24,6 +25,8 @@ struct Recorded(Arc<Mutex<Kept>>);
 struct Kept {
     words: Vec<String>,
     is_filled: bool,
+    /// Whether a packet waits for the last batch.
+    is_awaited: bool,
     batch: u64,
     durable: u64,
     is_full: bool,
@@ -34,6 +37,10 @@ struct Kept {
 impl Recorded {
     fn set_full(&self, is_full: bool) {
         self.0.lock().unwrap().is_full = is_full;
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.0.lock().unwrap().is_awaited
     }
 
     fn take(&self) -> Vec<String> {
@@ -98,8 +105,11 @@ impl Store for Recorded {
         kept.is_filled = true;
     }
 
-    fn submit(&mut self) -> u64 {
+    fn submit(&mut self, is_awaited: bool) -> u64 {
         let mut kept = self.0.lock().unwrap();
+        if kept.is_filled {
+            kept.is_awaited = is_awaited;
+        }
         kept.batch += u64::from(std::mem::take(&mut kept.is_filled));
         kept.batch
     }

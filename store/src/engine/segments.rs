@@ -9,7 +9,7 @@ use std::io;
 
 use crate::block::{BLOCK, BlockBuffer};
 use crate::error::StoreError;
-use crate::files::{FileLayer, StoreFile, write_all};
+use crate::files::{FileLayer, StoreFile, WriteWay, write_all};
 use crate::format::segment::{SEGMENT_HEADER, SegmentHeader};
 
 /// A segment with commits.
@@ -126,7 +126,12 @@ impl Segments {
             let left = (self.size - preparing.written) as usize;
             let zeros = self.zeros.bytes();
             let zeros = zeros.get(..left).unwrap_or(zeros);
-            let written = write_all(&*preparing.segment.file, preparing.written.into(), zeros, false);
+            let written = write_all(
+                &*preparing.segment.file,
+                preparing.written.into(),
+                zeros,
+                WriteWay::Direct,
+            );
             if let Err(error) = written {
                 return self.abandon_segment(preparing, error);
             }
@@ -182,7 +187,7 @@ impl Segments {
         self.next_sequence += 1;
         let mut block = BlockBuffer::default();
         block.extend(&header.encode());
-        write_all(&*file, 0, block.padded(), true)
+        write_all(&*file, 0, block.padded(), WriteWay::Durable)
             .map_err(StoreError::io("write the header of", self.files.path(&name)))?;
         self.used.push_back(Segment {
             name,

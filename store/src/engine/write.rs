@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::Engine;
 use crate::block::BLOCK;
 use crate::error::StoreError;
-use crate::files::write_all;
+use crate::files::{WriteWay, write_all};
 use crate::format::chain::{Piece, close_frames};
 use crate::format::commit::{COMMIT_HEADER, CommitHeader};
 use crate::format::segment::SEGMENT_HEADER;
@@ -155,12 +155,12 @@ impl Engine {
         let Some(segment) = self.segments.used.back_mut() else {
             return Ok(last);
         };
-        let durable = self.options.durability == Durability::Sync;
+        let way = self.options.durability.write_way();
         let started = Instant::now();
-        write_all(&*segment.file, part.location.offset.into(), bytes, durable)
+        write_all(&*segment.file, part.location.offset.into(), bytes, way)
             .map_err(StoreError::io("write", self.segments.files.path(&segment.name)))?;
         self.counters.wrote(bytes.len(), part.len);
-        if durable {
+        if way == WriteWay::Durable {
             self.counters.synced(started.elapsed());
         } else if !self.unsynced.contains(&segment.sequence) {
             self.unsynced.push(segment.sequence);

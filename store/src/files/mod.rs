@@ -63,12 +63,11 @@ pub trait StoreFile: Debug + Send + Sync {
     /// The system does not report it.
     fn size(&self) -> io::Result<u64>;
 
-    /// Writes bytes at an offset, both multiples of 4,096; returns how many were written. If `durable`, those that were
-    /// written are on the disk when it returns.
+    /// Writes bytes at an offset, both multiples of 4,096; returns how many were written.
     ///
     /// # Errors
     /// Nothing, or an unknown part, was written.
-    fn write_at(&self, offset: u64, bytes: &[u8], durable: bool) -> io::Result<usize>;
+    fn write_at(&self, offset: u64, bytes: &[u8], way: WriteWay) -> io::Result<usize>;
 
     /// Reads bytes at an offset; fewer than asked for at the file's end.
     ///
@@ -83,12 +82,23 @@ pub trait StoreFile: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// Where bytes are when a write has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteWay {
+    /// On the disk, whatever happens then.
+    Durable,
+    /// On their way to the disk, beside the page cache where the file system allows it.
+    Direct,
+    /// In the page cache: small writes that are synced together cost the least there.
+    Cached,
+}
+
 /// Writes all bytes, going on after short writes at whole blocks.
-pub(crate) fn write_all(file: &dyn StoreFile, offset: u64, bytes: &[u8], durable: bool) -> io::Result<()> {
+pub(crate) fn write_all(file: &dyn StoreFile, offset: u64, bytes: &[u8], way: WriteWay) -> io::Result<()> {
     let mut written = 0;
     let mut idle = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-        let count = file.write_at(offset + written as u64, rest, durable)?;
+        let count = file.write_at(offset + written as u64, rest, way)?;
         // Direct I/O cannot go on inside of a block.
         let whole = if count == rest.len() {
             count

@@ -1,7 +1,7 @@
 //! The file layer of Linux.
 //!
-//! Invariants: files have mode 0600 and the folder 0700. Writes go past the page cache where the file system allows
-//! it, and are made durable by the same call (`RWF_DSYNC`) where the kernel allows it, by `fdatasync` otherwise.
+//! Invariants: files have mode 0600 and the folder 0700. Writes that are to be durable go past the page cache where the
+//! file system allows it, and are so when the call returns: by `RWF_DSYNC` where the kernel has it, else by `fdatasync`.
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{FileLayer, StoreFile};
+use super::{FileLayer, StoreFile, WriteWay};
 
 /// A folder of the file system.
 #[derive(Debug)]
@@ -118,7 +118,8 @@ struct RealFile {
 }
 
 impl RealFile {
-    fn write_with(&self, file: &File, offset: u64, bytes: &[u8], durable: bool) -> io::Result<usize> {
+    fn write_with(&self, file: &File, offset: u64, bytes: &[u8], way: WriteWay) -> io::Result<usize> {
+        let durable = way == WriteWay::Durable;
         if durable && self.has_durable_writes.load(Relaxed) {
             match rustix::io::pwritev2(file, &[IoSlice::new(bytes)], offset, ReadWriteFlags::DSYNC) {
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.has_durable_writes.store(false, Relaxed),
@@ -138,9 +139,10 @@ impl StoreFile for RealFile {
         Ok(self.cached.metadata()?.len())
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8], durable: bool) -> io::Result<usize> {
-        if let Some(direct) = self.direct.as_ref().filter(|_| self.is_direct.load(Relaxed)) {
-            match self.write_with(direct, offset, bytes, durable) {
+    fn write_at(&self, offset: u64, bytes: &[u8], way: WriteWay) -> io::Result<usize> {
+        let is_direct = way != WriteWay::Cached && self.is_direct.load(Relaxed);
+        if let Some(direct) = self.direct.as_ref().filter(|_| is_direct) {
+            match self.write_with(direct, offset, bytes, way) {
                 // The file system takes the flag and then refuses to do it.
                 Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                     self.is_direct.store(false, Relaxed);
@@ -148,7 +150,7 @@ impl StoreFile for RealFile {
                 result => return result,
             }
         }
-        self.write_with(&self.cached, offset, bytes, durable)
+        self.write_with(&self.cached, offset, bytes, way)
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FileLayer, StoreFile};
+use super::{FileLayer, StoreFile, WriteWay};
 
 /// A disk with one folder. Clones are the same disk.
 #[derive(Clone, Debug)]
@@ -346,9 +346,10 @@ impl StoreFile for SimulatedFile {
             .map_or(0, |content| content.seen.len() as u64))
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8], durable: bool) -> io::Result<usize> {
+    fn write_at(&self, offset: u64, bytes: &[u8], way: WriteWay) -> io::Result<usize> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        self.disk.state().write(self.file, offset, bytes, durable)
+        let is_durable = way == WriteWay::Durable;
+        self.disk.state().write(self.file, offset, bytes, is_durable)
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {

@@ -34,7 +34,8 @@ fn a_power_cut_loses_what_was_submitted_within_the_interval_at_most() {
         shard.append(&session(1, "client"));
         let mut submitted = Vec::new();
         let began = Instant::now();
-        while began.elapsed() < INTERVAL * 4 + Duration::from_millis(seed * 17) {
+        // Longer than what may be lost, so that a store that never syncs is found.
+        while began.elapsed() < INTERVAL * 8 + Duration::from_millis(seed * 17) {
             let number = submitted.len() as u64;
             publish(&mut shard, number + 1, 1, number, &number.to_be_bytes());
             let batch = shard.submit();

@@ -272,3 +272,41 @@ fn without_durability_segments_are_freed_and_a_kill_loses_nothing_that_was_writt
         .collect();
     assert!(left.iter().all(|id| *id == 3000), "{left:?}");
 }
+
+/// Each commit takes a block of the disk and a sync: what nobody waits for is written together. What somebody waits for
+/// is written at once.
+#[test]
+fn batches_that_nobody_waits_for_share_commits() {
+    let disk = SimulatedDisk::new(8);
+    let thread = start(&disk, &options(), ignore());
+    let mut shard = thread.shard(0);
+    shard.append(&session(1, "client"));
+    let first = shard.submit();
+    wait_until("the session is durable", || shard.durable() >= first);
+    let commits = || thread.statistics().commits;
+    let (before, began) = (commits(), Instant::now());
+    let mut last = 0;
+    for order in 0..300 {
+        shard.append(&Record::Done { session: 1, order });
+        last = shard.submit_unawaited();
+        // Time for a thread that writes each batch at once.
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    wait_until("they are durable by themselves", || shard.durable() >= last);
+    let elapsed_ms = began.elapsed().as_millis() as u64;
+    let shared = commits() - before;
+    assert!(shared <= elapsed_ms + 1, "{shared} commits in {elapsed_ms} ms");
+    let (before, mut quick) = (commits(), 0);
+    for order in 0..100 {
+        shard.append(&Record::Done { session: 1, order });
+        shard.submit_unawaited();
+        publish(&mut shard, order + 1, 1, order, b"message");
+        let began = Instant::now();
+        let batch = shard.submit();
+        wait_until("an awaited one is durable", || shard.durable() >= batch);
+        quick += u32::from(began.elapsed() < Duration::from_millis(1));
+    }
+    assert!(quick > 0, "each waited for more to come");
+    assert!(commits() - before >= 100);
+    thread.close().unwrap();
+}

@@ -11,6 +11,9 @@ const WRITTEN: &[u8] = b"\0\xb5\0mosquitto db\0\0\0\0\0\0\0\x06\
     \0\0\0\x03\0\0\0\x145\0\0\0\0\0\0\0\0\x01\0\x04\x02\x0b\0\x01away\
     \0\0\0\x05\0\0\0\x13\0\0\0\0\0\x04\0\x03\x02\0\0\0awaya/#";
 
+/// Where the header and the first chunk end.
+const BEHIND_CONFIGURATION: usize = 47;
+
 #[test]
 fn a_file_of_mosquitto_is_read() {
     let database = Database::parse(WRITTEN).unwrap();
@@ -53,7 +56,7 @@ fn memory_behind_a_client_without_a_user_is_no_user() {
         (b"some\0\x51\xc8\x86", ""),
         (b"some\0y", ""),
     ] {
-        let mut bytes = WRITTEN[..23].to_vec();
+        let mut bytes = WRITTEN[..BEHIND_CONFIGURATION].to_vec();
         let (kind, len) = (6_u32.to_be_bytes(), (25 + name.len() as u32).to_be_bytes());
         bytes.extend(kind.into_iter().chain(len));
         bytes.extend(b"\0\0\0\0\0\0\0\0\xff\xff\xff\xff\0\x01\0\x01\x4a\x37\0");
@@ -82,7 +85,11 @@ fn other_files_and_formats_are_refused() {
 
 #[test]
 fn damage_is_an_error_and_never_a_panic() {
-    for len in 23..WRITTEN.len() {
+    for len in 23..BEHIND_CONFIGURATION {
+        let cut = Database::parse(&WRITTEN[..len]);
+        assert!(matches!(cut, Err(DatabaseError::Damaged(_))), "{len}");
+    }
+    for len in BEHIND_CONFIGURATION..WRITTEN.len() {
         let cut = Database::parse(&WRITTEN[..len]);
         assert!(
             cut.is_ok() || matches!(cut, Err(DatabaseError::Damaged(_))),

@@ -52,6 +52,11 @@ impl Deferred {
         self.batches.is_empty()
     }
 
+    /// Whether a packet waits for that batch.
+    fn awaits(&self, number: u64) -> bool {
+        self.batches.back().is_some_and(|batch| batch.number == number)
+    }
+
     /// The packets that wait for a batch, and for all before it.
     fn last(&mut self, number: u64) -> Option<&mut DeferredBatch> {
         if self.batches.back().is_none_or(|batch| batch.number < number) {
@@ -176,6 +181,14 @@ impl Delivery {
             });
             connection.begin_deferring(Deferring::Everything);
         }
+    }
+
+    /// Submits the records that were appended since the last call, and sends what does not wait for the disk then.
+    #[inline]
+    pub(in crate::logic) fn submit_records(&mut self) {
+        let is_awaited = self.deferred.awaits(self.journal.batch());
+        self.journal.submit(is_awaited);
+        self.release_deferred();
     }
 
     /// Gives what has become durable to the outputs.

@@ -214,11 +214,11 @@ impl Journal {
         self.store.as_ref().is_some_and(|store| store.has_failed())
     }
 
-    /// Submits the records that were appended since the last call as one batch.
+    /// Submits the records that were appended since the last call as one batch, for which packets wait or not.
     #[inline]
-    pub(in crate::logic) fn submit(&mut self) {
+    pub(super) fn submit(&mut self, is_awaited: bool) {
         if let Some(store) = &mut self.store {
-            self.batch = store.submit() + 1;
+            self.batch = store.submit(is_awaited) + 1;
             self.submitted = self.records;
             for request in self.requests.drain(..) {
                 store.read_back(request);
