@@ -9,9 +9,8 @@
 use std::collections::VecDeque;
 
 use mqtt::QoS;
-use store::{ReadRequest, WaitingRange};
+use store::WaitingRange;
 
-use super::queue::{Queue, Queued};
 use crate::limits::{self, LoadedQueue};
 
 #[derive(Debug, Default)]
@@ -63,11 +62,61 @@ impl Loaded {
             bytes_max,
         }
     }
+
+    /// Whether so much in memory is as much as is to be there.
+    pub(super) fn is_reached(&self, messages: usize, bytes: u64) -> bool {
+        messages >= self.messages_max || bytes >= self.bytes_max
+    }
 }
 
 impl StoredQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
+    }
+
+    /// The range in front: what is asked for next.
+    pub(super) fn front(&self) -> Option<&WaitingRange> {
+        self.ranges.front()
+    }
+
+    /// Messages that a start did not read, of any QoS.
+    pub(super) fn restore(&mut self, range: WaitingRange) {
+        self.ranges.push_back(range);
+        self.has_qos0 = true;
+        self.is_open = false;
+    }
+
+    /// Whether a request is under way.
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+
+    pub(super) fn set_asked(&mut self, is_asked: bool) {
+        self.is_asked = is_asked;
+    }
+
+    /// What it has of the queue's overrun.
+    pub(super) fn overrun_bytes(&self) -> u64 {
+        self.overrun_bytes
+    }
+
+    /// All of an answer was used. What is missing of the range in front is asked for again, a few times; then it is
+    /// given up.
+    pub(super) fn answered(&mut self) -> Answered {
+        self.is_asked = false;
+        let mut answered = Answered::default();
+        if let Some(range) = self.ranges.front()
+            && (range.messages == 0 || self.empty_answers >= limits::EMPTY_ANSWERS_MAX)
+        {
+            answered = Answered {
+                bytes: range.bytes,
+                lost: range.messages,
+            };
+            self.ranges.pop_front();
+            self.empty_answers = 0;
+        }
+        self.empty_answers = self.empty_answers.saturating_add(1);
+        answered
     }
 
     pub(super) fn messages(&self) -> u64 {
@@ -92,150 +141,33 @@ impl StoredQueue {
         self.is_open = false;
     }
 
-    /// The message is the last one of the order.
-    fn push(&mut self, queued: &Queued, overrun_bytes: u64) {
-        let bytes = queued.message.queue_bytes();
+    /// A message of so many bytes is the last one of the order.
+    pub(super) fn push(&mut self, order: u64, bytes: u64, overrun_bytes: u64, qos: QoS) {
         match self.ranges.back_mut().filter(|_| self.is_open) {
             Some(range) => {
-                range.to = queued.order;
+                range.to = order;
                 range.messages += 1;
                 range.bytes += bytes;
             }
             None => self.ranges.push_back(WaitingRange {
-                from: queued.order,
-                to: queued.order,
+                from: order,
+                to: order,
                 messages: 1,
                 bytes,
             }),
         }
         self.is_open = true;
         self.overrun_bytes += overrun_bytes;
-        self.has_qos0 |= queued.qos == QoS::AtMostOnce;
+        self.has_qos0 |= qos == QoS::AtMostOnce;
     }
 
     /// The first message of the range in front is not in the store alone any more.
-    fn take(&mut self, order: u64, bytes: u64) {
+    pub(super) fn take(&mut self, order: u64, bytes: u64) {
         if let Some(range) = self.ranges.front_mut() {
             range.from = order.saturating_add(1);
             range.messages = range.messages.saturating_sub(1);
             range.bytes = range.bytes.saturating_sub(bytes);
             self.empty_answers = 0;
         }
-    }
-}
-
-impl Queue {
-    /// Whether a message that the store has is to be there alone.
-    pub(super) fn is_loaded(&self, loaded: Loaded) -> bool {
-        !self.stored.is_empty() || self.entries.len() >= loaded.messages_max || self.bytes >= loaded.bytes_max
-    }
-
-    /// The message is in the store alone from now on.
-    pub(super) fn leave_in_store(&mut self, queued: &Queued) {
-        let overrun_bytes = if queued.is_overrun {
-            queued.overrun_bytes()
-        } else {
-            0
-        };
-        self.stored.push(queued, overrun_bytes);
-    }
-
-    /// Whether messages wait that are in the store alone.
-    pub(in crate::logic) fn has_stored(&self) -> bool {
-        !self.stored.is_empty()
-    }
-
-    /// Messages that a start did not read.
-    pub(in crate::logic) fn restore_range(&mut self, range: WaitingRange) {
-        self.messages += range.messages;
-        self.bytes += range.bytes;
-        self.stored.ranges.push_back(range);
-        self.stored.has_qos0 = true;
-        self.stored.is_open = false;
-    }
-
-    /// The request for more, if it is time for one.
-    pub(in crate::logic) fn ask(
-        &mut self,
-        session: u64,
-        tag: u32,
-        limits: LoadedQueue,
-    ) -> Option<ReadRequest> {
-        let range = self.stored.ranges.front()?;
-        if self.stored.is_asked || self.entries_before(range.from) >= limits.low_messages {
-            return None;
-        }
-        self.stored.is_asked = true;
-        Some(ReadRequest {
-            session,
-            tag,
-            from: range.from,
-            to: range.to,
-            messages_max: limits.read_messages,
-            bytes_max: limits.read_bytes,
-        })
-    }
-
-    /// Whether what comes next is being read.
-    pub(in crate::logic) fn is_being_read(&self) -> bool {
-        self.stored.is_asked && self.front().is_none()
-    }
-
-    /// The answer is not used: it may be asked for again.
-    pub(in crate::logic) fn ignore_answer(&mut self) {
-        self.stored.is_asked = false;
-    }
-
-    /// A message came back from the store.
-    pub(in crate::logic) fn load(&mut self, queued: Queued) {
-        self.stored.take(queued.order, queued.message.queue_bytes());
-        self.qos0 += usize::from(queued.qos == QoS::AtMostOnce);
-        self.entries.insert(self.entries_before(queued.order), queued);
-    }
-
-    /// Messages in memory that stand before a place in the session's order.
-    fn entries_before(&self, order: u64) -> usize {
-        self.entries.partition_point(|queued| queued.order < order)
-    }
-
-    /// A message cannot be read from the store any more.
-    pub(in crate::logic) fn lose(&mut self, order: u64) {
-        self.stored.take(order, 0);
-        self.messages = self.messages.saturating_sub(1);
-    }
-
-    /// All of an answer was used. What is missing of the range in front is asked for again, a few times; then it is
-    /// given up.
-    pub(in crate::logic) fn answered(&mut self) -> Answered {
-        self.stored.is_asked = false;
-        let mut answered = Answered::default();
-        let empty_answers = self.stored.empty_answers;
-        if let Some(range) = self.stored.ranges.front()
-            && (range.messages == 0 || empty_answers >= limits::EMPTY_ANSWERS_MAX)
-        {
-            answered = Answered {
-                bytes: range.bytes,
-                lost: range.messages,
-            };
-            self.stored.ranges.pop_front();
-            self.stored.empty_answers = 0;
-        }
-        self.stored.empty_answers = self.stored.empty_answers.saturating_add(1);
-        self.messages = self.messages.saturating_sub(answered.lost);
-        self.bytes = self.bytes.saturating_sub(answered.bytes);
-        if self.stored.ranges.is_empty() {
-            self.overrun_bytes = self.overrun_bytes.saturating_sub(self.stored.overrun_bytes);
-            self.stored = StoredQueue::default();
-        }
-        answered
-    }
-
-    /// Nobody wants what is in the store alone; returns how many messages and bytes it was.
-    pub(in crate::logic) fn drop_stored(&mut self) -> (u64, u64) {
-        let dropped = (self.stored.messages(), self.stored.bytes());
-        self.messages = self.messages.saturating_sub(dropped.0);
-        self.bytes = self.bytes.saturating_sub(dropped.1);
-        self.stored = StoredQueue::default();
-        dropped
     }
 }

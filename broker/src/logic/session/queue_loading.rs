@@ -1,0 +1,112 @@
+//! The part of a queue that is in the store alone, as it leaves the memory and comes back.
+//!
+//! Invariants: those of `stored_queue.rs`. What waits in memory and what is in the store alone are together what the
+//! queue counts.
+
+use mqtt::QoS;
+use store::{ReadRequest, WaitingRange};
+
+use crate::limits::LoadedQueue;
+use crate::logic::session::queue::{Queue, Queued};
+use crate::logic::session::stored_queue::{Answered, Loaded, StoredQueue};
+
+impl Queue {
+    /// Whether a message that the store has is to be there alone.
+    pub(super) fn is_loaded(&self, loaded: Loaded) -> bool {
+        !self.stored.is_empty() || loaded.is_reached(self.entries.len(), self.bytes)
+    }
+
+    /// The message is in the store alone from now on.
+    pub(super) fn leave_in_store(&mut self, queued: &Queued) {
+        let overrun_bytes = if queued.is_overrun {
+            queued.overrun_bytes()
+        } else {
+            0
+        };
+        let bytes = queued.message.queue_bytes();
+        self.stored.push(queued.order, bytes, overrun_bytes, queued.qos);
+    }
+
+    /// Whether messages wait that are in the store alone.
+    pub(in crate::logic) fn has_stored(&self) -> bool {
+        !self.stored.is_empty()
+    }
+
+    /// Messages that a start did not read.
+    pub(in crate::logic) fn restore_range(&mut self, range: WaitingRange) {
+        self.messages += range.messages;
+        self.bytes += range.bytes;
+        self.stored.restore(range);
+    }
+
+    /// The request for more, if it is time for one.
+    pub(in crate::logic) fn ask(
+        &mut self,
+        session: u64,
+        tag: u32,
+        limits: LoadedQueue,
+    ) -> Option<ReadRequest> {
+        let range = *self.stored.front()?;
+        if self.stored.is_asked() || self.entries_before(range.from) >= limits.low_messages {
+            return None;
+        }
+        self.stored.set_asked(true);
+        Some(ReadRequest {
+            session,
+            tag,
+            from: range.from,
+            to: range.to,
+            messages_max: limits.read_messages,
+            bytes_max: limits.read_bytes,
+        })
+    }
+
+    /// Whether what comes next is being read.
+    pub(in crate::logic) fn is_being_read(&self) -> bool {
+        self.stored.is_asked() && self.front().is_none()
+    }
+
+    /// The answer is not used: it may be asked for again.
+    pub(in crate::logic) fn ignore_answer(&mut self) {
+        self.stored.set_asked(false);
+    }
+
+    /// A message came back from the store.
+    pub(in crate::logic) fn load(&mut self, queued: Queued) {
+        self.stored.take(queued.order, queued.message.queue_bytes());
+        self.qos0 += usize::from(queued.qos == QoS::AtMostOnce);
+        self.entries.insert(self.entries_before(queued.order), queued);
+    }
+
+    /// Messages in memory that stand before a place in the session's order.
+    fn entries_before(&self, order: u64) -> usize {
+        self.entries.partition_point(|queued| queued.order < order)
+    }
+
+    /// A message cannot be read from the store any more.
+    pub(in crate::logic) fn lose(&mut self, order: u64) {
+        self.stored.take(order, 0);
+        self.messages = self.messages.saturating_sub(1);
+    }
+
+    /// All of an answer was used: what it left.
+    pub(in crate::logic) fn answered(&mut self) -> Answered {
+        let answered = self.stored.answered();
+        self.messages = self.messages.saturating_sub(answered.lost);
+        self.bytes = self.bytes.saturating_sub(answered.bytes);
+        if self.stored.is_empty() {
+            self.overrun_bytes = self.overrun_bytes.saturating_sub(self.stored.overrun_bytes());
+            self.stored = StoredQueue::default();
+        }
+        answered
+    }
+
+    /// Nobody wants what is in the store alone; returns how many messages and bytes it was.
+    pub(in crate::logic) fn drop_stored(&mut self) -> (u64, u64) {
+        let dropped = (self.stored.messages(), self.stored.bytes());
+        self.messages = self.messages.saturating_sub(dropped.0);
+        self.bytes = self.bytes.saturating_sub(dropped.1);
+        self.stored = StoredQueue::default();
+        dropped
+    }
+}
