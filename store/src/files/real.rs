@@ -1,7 +1,8 @@
 //! The file layer of Linux.
 //!
 //! Invariants: files have mode 0600 and the folder 0700. Writes that are to be durable go past the page cache where the
-//! file system allows it, and are so when the call returns: by `RWF_DSYNC` where the kernel has it, else by `fdatasync`.
+//! file system allows it, and are so when the call returns: by `RWF_DSYNC` where the kernel has it, else by
+//! `fdatasync`.
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
