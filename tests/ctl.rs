@@ -64,7 +64,11 @@ fn ctl_over_the_control_socket() {
     let gone = run(&["ctl", "--socket", &socket, "session", "one/two"]);
     assert_eq!(
         (gone.code, gone.stderr.as_str()),
-        (Some(1), "Error: there is no such client\n")
+        (
+            Some(1),
+            "Error: there is no session of this client: `broker ctl sessions`, or GET /api/v1/sessions, lists those \
+             that there are\n"
+        )
     );
     ctl(&["reload"]);
     eventually("it is reloaded", || {
@@ -255,8 +259,16 @@ fn ctl_shows_the_broker_itself() {
     assert_eq!(ctl(&["version"]), format!("{}\n", env!("CARGO_PKG_VERSION")));
     let listeners = ctl(&["listeners"]);
     assert_eq!(
-        listeners.split_whitespace().collect::<Vec<_>>()[..5],
-        ["PORT", "PROTOCOL", "TLS", "MTLS", "ALLOW_ANONYMOUS"]
+        listeners.split_whitespace().collect::<Vec<_>>()[..7],
+        [
+            "LISTENER",
+            "ADDRESSES",
+            "PORT",
+            "PROTOCOL",
+            "TLS",
+            "MTLS",
+            "ALLOW_ANONYMOUS"
+        ]
     );
     assert!(
         listeners.contains(&broker.port().to_string()) && listeners.contains("mqtt"),
@@ -264,6 +276,10 @@ fn ctl_shows_the_broker_itself() {
     );
     let json: Value = serde_json::from_str(&ctl(&["--json", "listeners"])).unwrap();
     assert_eq!(json[0]["port"], broker.port());
+    assert_eq!(
+        json[0]["addresses"],
+        serde_json::json!([broker.address().to_string()])
+    );
     let figures = ctl(&["sys"]);
     assert!(figures.contains("$SYS/broker/clients/connected "), "{figures}");
 }

@@ -80,8 +80,9 @@ fn wrong_values_and_contradictions_are_refused() {
     for (method, path, body, sentence) in WRONG {
         let (status, answer) = operate(port, method, path, "", body);
         assert_eq!(status, "400", "{method} {path} {body}: {answer}");
+        let error = answer["error"].as_str().unwrap();
         assert!(
-            answer["error"].as_str().unwrap().starts_with(sentence),
+            error.starts_with(sentence) && says_what_to_do(error),
             "{method} {path} {body}: {answer}"
         );
     }
@@ -93,7 +94,72 @@ fn wrong_values_and_contradictions_are_refused() {
 }
 
 /// Method, path, body, and how the sentence of the refusal begins.
+/// Whether a sentence has what to do, or what may stand there.
+fn says_what_to_do(sentence: &str) -> bool {
+    let words = [
+        "fix: ",
+        "must ",
+        "leave ",
+        "give ",
+        "choose ",
+        "use ",
+        "lists those",
+        "say ",
+    ];
+    words.iter().any(|word| sentence.contains(word))
+}
+
 const WRONG: &[(&str, &str, &str, &str)] = &[
+    ("GET", "retained?filter=", "", "filter: it is empty; fix: give"),
+    (
+        "POST",
+        "publish",
+        "{}",
+        "the body: missing field `topic`; fix: give it",
+    ),
+    (
+        "POST",
+        "publish",
+        "{\"topic\": \"\"}",
+        "topic: it is empty; fix: give",
+    ),
+    (
+        "POST",
+        "publish",
+        "{\"topic\": ",
+        "the body: EOF while parsing a value at line 1 column 10; fix: send one JSON object",
+    ),
+    (
+        "POST",
+        "traces",
+        "{\"address\": \"router\"}",
+        "address: must be an IP address without a port",
+    ),
+    (
+        "DELETE",
+        "traces/abc",
+        "",
+        "the path: the last level must be the number of a trace",
+    ),
+    ("DELETE", "traces/-1", "", "the path: the last level must be"),
+    (
+        "GET",
+        "sessions/",
+        "",
+        "the path: the client identifier is missing",
+    ),
+    (
+        "DELETE",
+        "sessions/",
+        "",
+        "the path: the client identifier is missing",
+    ),
+    (
+        "POST",
+        "clients//disconnect",
+        "",
+        "the path: the client identifier is missing",
+    ),
     ("GET", "subscriptions?filter=a/%23/b", "", "filter: "),
     ("GET", "retained?filter=a%23", "", "filter: "),
     (
@@ -183,12 +249,6 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "POST",
-        "traces",
-        "{\"address\": \"x\"}",
-        "address: invalid IP address syntax",
-    ),
-    (
-        "POST",
         "clients/a/disconnect",
         "{\"reason\": \"152\"}",
         "reason: invalid type: string",
@@ -266,7 +326,11 @@ fn unknown_paths_and_methods_are_refused_in_json() {
     ] {
         let answer = operate(port, method, path, "", "");
         assert_eq!(answer.0, status, "{method} {path}: {}", answer.1);
-        assert!(answer.1["error"].is_string(), "{}", answer.1);
+        let error = answer.1["error"].as_str().unwrap();
+        assert!(
+            says_what_to_do(error) || error.contains("openapi.json"),
+            "{error}"
+        );
         let whole = ask(
             port,
             &format!("{method} /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
@@ -277,6 +341,37 @@ fn unknown_paths_and_methods_are_refused_in_json() {
         );
         let field = allowed.map(|allowed| format!("\r\nAllow: {allowed}\r\n"));
         assert!(field.is_none_or(|field| whole.contains(&field)), "{whole}");
+    }
+}
+
+/// What a path names and is not there is not found, and the answer says which list has what is there.
+#[test]
+fn what_is_not_there_is_not_found() {
+    let (_broker, port) = start_with_api(Setup::default(), 2, "");
+    for (method, path, sentence) in [
+        ("GET", "sessions/nobody", "there is no session of this client"),
+        ("DELETE", "sessions/nobody", "there is no session of this client"),
+        (
+            "POST",
+            "clients/nobody/disconnect",
+            "this client is not connected",
+        ),
+        (
+            "DELETE",
+            "retained?topic=nothing",
+            "there is no retained message of this topic",
+        ),
+        ("DELETE", "traces/77", "there is no trace of this number"),
+        (
+            "DELETE",
+            "traces/18446744073709551615",
+            "there is no trace of this number",
+        ),
+    ] {
+        let (status, answer) = operate(port, method, path, "", "");
+        let error = answer["error"].as_str().unwrap();
+        assert_eq!(status, "404", "{method} {path}: {error}");
+        assert!(error.starts_with(sentence) && says_what_to_do(error), "{error}");
     }
 }
 
@@ -316,7 +411,8 @@ fn a_retained_message_that_is_missing_is_not_found() {
     client.ping();
 }
 
-const MISSING: &str = "there is no retained message of this topic";
+const MISSING: &str = "there is no retained message of this topic: `broker ctl retained`, or GET /api/v1/retained, \
+                       lists those that there are";
 
 /// A reload answers with what is in effect of it, and why the rest is not.
 #[test]

@@ -45,6 +45,8 @@ pub(crate) struct Bound {
     pub(crate) operators: Vec<(OwnedFd, ListenerId)>,
     /// Connections of clients, at the number of the listener.
     pub(crate) counts: Vec<Arc<ListenerCounts>>,
+    /// The addresses of each listener's sockets, at its number.
+    pub(crate) addresses: Vec<Vec<SocketAddr>>,
 }
 
 impl Bound {
@@ -69,7 +71,12 @@ pub(crate) fn all(configuration: &Configuration) -> Result<Bound, BindError> {
     for (index, listener) in (0u16..).zip(&configuration.listeners) {
         let connections = Arc::new(ListenerCounts::default());
         bound.counts.push(Arc::clone(&connections));
-        for socket in any(&listener.addresses, listener.interface.as_deref())? {
+        let sockets = any(&listener.addresses, listener.interface.as_deref())?;
+        let addresses = sockets
+            .iter()
+            .filter_map(|socket| socket::local_address(socket.as_fd()).ok());
+        bound.addresses.push(addresses.collect());
+        for socket in sockets {
             log_opening(listener, &socket);
             match listener.protocol {
                 Protocol::HttpApi => bound.operators.push((listening(socket)?, ListenerId(index))),
@@ -113,18 +120,19 @@ fn log_opening(listener: &ListenerSocket, socket: &OwnedFd) {
     tracing::info!("Opening {kind} socket on {address}{tls}.");
 }
 
-/// That a listener for operators answers everybody, if it does.
+/// That a listener for operators shows its figures to everybody, if it does.
 pub(crate) fn open_api_warning(listener: &ListenerSocket) -> Option<String> {
     let mut addresses = listener.addresses.iter();
     let is_local = addresses.all(|address| address.ip().is_loopback());
     let tls = listener.tls.as_ref();
-    let asks = tls.is_some_and(|tls| tls.require_client_certificate);
+    let asks = tls.is_some_and(|tls| tls.require_client_certificate) || !listener.access.are_none();
     let is_open = listener.protocol == Protocol::HttpApi && !is_local && !asks;
+    let port = listener.port;
     is_open.then(|| {
         format!(
-            "The http_api on port {} answers everybody who can reach it: `listener {} 127.0.0.1` keeps it to this \
-             machine, require_certificate to those with a certificate.",
-            listener.port, listener.port
+            "The http_api on port {port} shows everybody who can reach it /metrics, the figures of $SYS, the listeners \
+             and the version; lists and actions are for this machine alone. Fix: `password_file` keeps it to users, \
+             `require_certificate` to those with a certificate, `listener {port} 127.0.0.1` to this machine."
         )
     })
 }

@@ -67,6 +67,15 @@ impl Trace {
         }
     }
 
+    /// Whether the packets of a client may be shown, wherever it is.
+    pub(crate) fn may_be_of(&self, client: &str, user: Option<&str>) -> bool {
+        match &self.subject {
+            TraceSubject::Client(traced) => traced == client,
+            TraceSubject::User(traced) => user == Some(traced.as_str()),
+            TraceSubject::Address(_) => true,
+        }
+    }
+
     /// Shows a line where the trace goes.
     pub(crate) fn show(&self, text: fmt::Arguments<'_>) {
         match &self.file {

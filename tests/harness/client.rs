@@ -336,6 +336,11 @@ impl Client {
         self.expect(PacketType::PingResp);
     }
 
+    /// Where the broker sees it.
+    pub(crate) fn local_address(&mut self) -> SocketAddr {
+        self.stream.socket().local_addr().unwrap()
+    }
+
     /// DISCONNECT, then waits until the broker has closed too.
     pub(crate) fn disconnect(mut self) {
         self.send(&[0xe0, 0]);

@@ -39,7 +39,11 @@ pub(super) enum CtlAction {
         #[command(flatten)]
         filter: FilterArgs,
     },
-    /// List what was refused, dropped and ended last
+    /// List what was refused, denied, dropped and ended last, the newest first
+    ///
+    /// TIMES says how often: drops for one client by one reason are one entry, with the time, the topic and the detail
+    /// of the last one, and so are messages that access rules withhold from one client (denied, read). The reasons are
+    /// those of the metrics.
     Events {
         /// One kind alone: refused, denied, dropped or disconnected
         #[arg(long, value_name = "KIND")]
@@ -47,6 +51,14 @@ pub(super) enum CtlAction {
         /// Those of this client identifier
         #[arg(long, value_name = "ID")]
         client: Option<String>,
+        /// How many are listed at most
+        #[arg(
+            long,
+            value_name = "NUMBER",
+            default_value_t = 1000,
+            value_parser = clap::value_parser!(u64).range(1..=1000)
+        )]
+        limit: u64,
     },
     /// List the clients that cost the most CPU time, after measuring for some seconds
     Top {
@@ -199,7 +211,12 @@ impl CtlRequest {
 
     /// Lists with these parameters, those that are given.
     fn list(name: &str, parameters: &[(&str, &Option<String>)]) -> Self {
-        let mut target = format!("/api/v1/{name}?limit=1000");
+        Self::list_of(name, 1000, parameters)
+    }
+
+    /// Lists so many on a page.
+    fn list_of(name: &str, limit: u64, parameters: &[(&str, &Option<String>)]) -> Self {
+        let mut target = format!("/api/v1/{name}?limit={limit}");
         for (name, value) in parameters {
             if let Some(value) = value {
                 // Writing to a string does not fail.
@@ -226,8 +243,10 @@ impl CtlAction {
                 "client_id",
                 "user",
                 "connected",
-                "protocol",
+                "connected_since",
+                "address",
                 "listener",
+                "protocol",
                 "keep_alive_s",
                 "expiry_s",
                 "away_s",
@@ -247,13 +266,21 @@ impl CtlAction {
                 "detail",
             ],
             Self::Traces => &["trace", "client_id", "user", "address", "file"],
-            Self::Top { .. } => &["client_id", "user", "cpu_s", "cores"],
+            Self::Top { .. } => &["client_id", "user", "connected", "cpu_s", "cores"],
             Self::Retained { payloads: true, .. } => {
                 &["topic", "qos", "payload_bytes", "payload", "payload_base64"]
             }
             Self::Retained { .. } => &["topic", "qos", "payload_bytes"],
             Self::DeleteRetained { filter: Some(_), .. } => &["topic"],
-            Self::Listeners => &["port", "protocol", "tls", "mtls", "allow_anonymous"],
+            Self::Listeners => &[
+                "listener",
+                "addresses",
+                "port",
+                "protocol",
+                "tls",
+                "mtls",
+                "allow_anonymous",
+            ],
             _ => return None,
         })
     }
@@ -271,8 +298,8 @@ impl CtlAction {
                 let payloads = payloads.then(|| "true".to_owned());
                 CtlRequest::list("retained", &[("filter", filter.given()), ("payloads", &payloads)])
             }
-            Self::Events { kind, client } => {
-                CtlRequest::list("events", &[("kind", kind), ("client", client)])
+            Self::Events { kind, client, limit } => {
+                CtlRequest::list_of("events", *limit, &[("kind", kind), ("client", client)])
             }
             Self::Top { seconds, limit } => {
                 CtlRequest::get(format!("/api/v1/cpu?seconds={seconds}&limit={limit}"))

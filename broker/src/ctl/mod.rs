@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use self::action::{CtlAction, CtlRequest};
-use self::table::{reloaded, shown, table};
+use self::table::{events_explained, reloaded, shown, table};
 
 /// The arguments of `broker ctl`.
 #[derive(Clone, Debug, clap::Args)]
@@ -103,6 +103,8 @@ fn answer(args: &CtlArgs) -> Result<String, CtlFailure> {
     let (items, _) = list(args, &request)?;
     Ok(if args.json {
         format!("{:#}\n", Value::Array(items))
+    } else if matches!(args.action, CtlAction::Events { .. }) {
+        table(columns, &items) + events_explained(&items)
     } else {
         table(columns, &items)
     })
@@ -125,8 +127,8 @@ fn list(args: &CtlArgs, request: &CtlRequest) -> Result<(Vec<Value>, Value), Str
                 ..request.copy()
             },
         )?;
-        let mut page: Value =
-            serde_json::from_str(&page).map_err(|error| format!("no JSON came back: {error}"))?;
+        let mut page: Value = serde_json::from_str(&page)
+            .map_err(|error| format!("no JSON came back: {error}; fix: name a broker's control_socket"))?;
         let name = if page.get("items").is_some() {
             "items"
         } else {
@@ -185,7 +187,7 @@ fn exchange(args: &CtlArgs, request: &CtlRequest) -> Result<(bool, String), Stri
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer
         .split_once("\r\n\r\n")
-        .ok_or_else(|| format!("the broker's answer at {path} is not whole"))?;
+        .ok_or_else(|| format!("the broker's answer at {path} is not whole; fix: ask again"))?;
     let body = if body.is_empty() { head } else { body };
     Ok((head.starts_with("HTTP/1.1 200 "), body.to_owned()))
 }

@@ -97,10 +97,20 @@ pub(super) fn measured(answer: &Value) -> String {
     )
 }
 
+/// What is below the table of events where one of them stands for several.
+pub(super) fn events_explained(items: &[Value]) -> &'static str {
+    let is_many = |item: &Value| item.get("count").and_then(Value::as_u64) > Some(1);
+    match items.iter().any(is_many) {
+        true => "Where TIMES is more than 1, the time, the topic and the detail are those of the last.\n",
+        false => "",
+    }
+}
+
 fn heading(column: &str) -> String {
     match column {
         "cpu_s" => "CPU_TIME".to_owned(),
         "cores" => "OF_A_CORE".to_owned(),
+        "count" => "TIMES".to_owned(),
         other => other.to_uppercase(),
     }
 }
@@ -129,6 +139,7 @@ fn percent(part: f64) -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
+        Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join(", "),
         Value::String(text) => text
             .chars()
             .map(|character| match character.is_control() {

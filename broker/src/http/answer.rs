@@ -107,13 +107,19 @@ impl ApiAnswer {
         )
     }
 
+    /// What is named is not there, and this list has what is.
+    pub(super) fn not_found(what: &str, list: &str) -> Self {
+        let what = format!("{what}: `broker ctl {list}`, or GET /api/v1/{list}, lists those that there are");
+        Self::refused("404 Not Found", &what)
+    }
+
     /// The path has these methods, and no others.
     pub(super) fn other_methods(allowed: String) -> Self {
         Self {
             fields: vec![("Allow", Cow::Owned(allowed.clone()))],
             ..Self::refused(
                 "405 Method Not Allowed",
-                &format!("the path has other methods: {allowed}"),
+                &format!("the path does not have this method: use {allowed}"),
             )
         }
     }
@@ -129,8 +135,10 @@ impl ApiAnswer {
     /// The body is none that is read.
     pub(super) fn wrong_body(wrong: WrongBody) -> Self {
         match wrong {
-            WrongBody::TwoLengths => Self::wrong("Content-Length: is there twice, with different numbers"),
-            WrongBody::NoNumber => Self::wrong("Content-Length: must be a number"),
+            WrongBody::TwoLengths => {
+                Self::wrong("Content-Length: is there twice, with different numbers: give it once")
+            }
+            WrongBody::NoNumber => Self::wrong("Content-Length: must be a number, of the bytes of the body"),
             WrongBody::NoLength => Self::refused(
                 "411 Length Required",
                 "Transfer-Encoding: a body must come with its Content-Length",

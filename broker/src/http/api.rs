@@ -10,6 +10,7 @@
 //! the control socket: what happens to one of them is nothing to the others.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use transport::websocket::handshake::Page;
 use super::answer::{ApiAnswer, JSON, answer, health, send};
 use super::api_request::ApiRequest;
 use super::arriving::{Accepted, Arriving, Coming, Progress, WANTED};
+use super::by_listener::CountedListener;
 use super::byte_stream::ByteStream;
 use super::client::HttpClient;
 use super::clocks::now;
@@ -39,10 +41,18 @@ use crate::settings::{ListenerId, ListenerSettings};
 /// The threads that serve the listeners of `http_api`.
 pub(crate) struct Api;
 
-/// A listener for `/api/v1/listeners`.
-pub(crate) fn described(socket: &ListenerSocket, settings: &ListenerSettings) -> Value {
+/// A listener for `/api/v1/listeners`, with the name that lists of clients and metrics have for it.
+pub(crate) fn described(
+    socket: &ListenerSocket,
+    settings: &ListenerSettings,
+    counted: &CountedListener,
+    addresses: &[SocketAddr],
+) -> Value {
     let requires_certificate = |tls: &ListenerTls| tls.require_client_certificate;
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     json!({
+        "listener": counted.name(),
+        "addresses": addresses,
         "port": socket.port,
         "protocol": match socket.protocol {
             Protocol::Mqtt => "mqtt",
@@ -145,7 +155,7 @@ impl Checked {
         let progress = arriving.receive(&self.state);
         match (progress, arriving) {
             (Progress::Incomplete, arriving) => self.returned.give(arriving),
-            (Progress::Over, _) => {}
+            (Progress::Over | Progress::Refused(..), _) => {}
             (Progress::Header(page), arriving) => {
                 if let Coming::Header(accepted) = arriving.into_coming() {
                     self.identify(passwords, accepted, page);

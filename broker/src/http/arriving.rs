@@ -53,6 +53,8 @@ pub(super) enum Progress {
     Header(Page),
     /// All of it has come.
     Whole,
+    /// It is none that can be answered: the reason, as lists name it, and in words.
+    Refused(&'static str, &'static str),
     /// Nothing more will come of it.
     Over,
 }
@@ -83,15 +85,21 @@ impl Arriving {
         }
         let was_securing = self.client().is_securing();
         let received = self.receive_some();
-        let client = self.client();
-        if was_securing && let Some(ended) = client.handshake(received.as_ref().err()) {
+        let ended = self.client().handshake(received.as_ref().err());
+        if was_securing && let Some(ended) = ended {
             state.counts.count_handshake(ended);
         }
+        if let Ok(Progress::Refused(reason, why)) = received {
+            state.refuse_stranger(reason, self.address(), why);
+        }
         received.unwrap_or_else(|error| {
-            let address = self.address();
-            tracing::debug!("Client {address} of the http_api: {error}.");
-            if self.client().is_securing() {
-                state.refuse("tls_handshake", address, Some(&error.to_string()));
+            let (address, error) = (self.address(), error.to_string());
+            match self.client().is_securing() {
+                true if ended == Some(Handshake::Failed) => {
+                    state.refuse_stranger("tls_handshake", address, &error);
+                }
+                true => state.refuse("tls_handshake", address, Some(&error)),
+                false => tracing::debug!("Client {address} of the http_api: {error}."),
             }
             Progress::Over
         })
@@ -102,7 +110,8 @@ impl Arriving {
         match &mut self.coming {
             Coming::Header(accepted) => Ok(match accepted.client.parse(&WANTED)? {
                 RequestState::Incomplete => Progress::Incomplete,
-                RequestState::Over => Progress::Over,
+                RequestState::Refused(why) => Progress::Refused("malformed_request", why),
+                RequestState::NoHttp(other) => Progress::Refused("no_http", other.text()),
                 RequestState::Page(page) => Progress::Header(page),
             }),
             Coming::Body(request) if request.client.has_body(&request.page) => Ok(Progress::Whole),

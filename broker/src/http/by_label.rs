@@ -17,7 +17,7 @@ pub(super) fn append(page: &mut OpenMetricsPage, shards: &[ShardCounters], api: 
     );
     page.counters(
         "midge_denied",
-        "PUBLISH packets and Topic Filters that access rules denied.",
+        "PUBLISH packets and Topic Filters that access rules denied, and messages withheld from subscribers (read).",
         "action",
         sums(shards, |counters| &counters.denied),
     );

@@ -15,6 +15,7 @@ use transport::tls::{self, IdentityKind};
 use transport::websocket::handshake::{self, Page, ParsedRequest, Wanted};
 
 use super::byte_stream::ByteStream;
+use super::no_http::NoHttp;
 use crate::limits;
 use crate::logic::Handshake;
 
@@ -87,7 +88,7 @@ impl HttpClient {
             match self.parse(wanted)? {
                 RequestState::Incomplete => {}
                 RequestState::Page(page) => return Ok(Some(page)),
-                RequestState::Over => return Ok(None),
+                RequestState::Refused(_) | RequestState::NoHttp(_) => return Ok(None),
             }
         }
     }
@@ -114,12 +115,17 @@ impl HttpClient {
         match handshake::parse_request(&self.plain, wanted) {
             ParsedRequest::Incomplete => Ok(RequestState::Incomplete),
             ParsedRequest::Page(page) => Ok(RequestState::Page(page)),
-            ParsedRequest::Refused { answer, .. } => {
-                self.answer_now(&answer)?;
-                Ok(RequestState::Over)
+            ParsedRequest::Refused { answer, why } => {
+                let refused = match answer.is_empty() {
+                    true => RequestState::NoHttp(NoHttp::of(&self.plain)),
+                    false => RequestState::Refused(why),
+                };
+                // Who speaks something else or has gone is refused too.
+                let _gone = self.answer_now(&answer);
+                Ok(refused)
             }
-            // Nobody sees more of it.
-            ParsedRequest::Upgrade { .. } => Ok(RequestState::Over),
+            // Upgrades are passed over here.
+            ParsedRequest::Upgrade { .. } => Ok(RequestState::Refused("it asks for an upgrade")),
         }
     }
 
@@ -311,8 +317,10 @@ pub(super) enum RequestState {
     Incomplete,
     /// A request that can be answered.
     Page(Page),
-    /// None that can be answered; the connection is over.
-    Over,
+    /// A request that is wrong, for this; the connection is over.
+    Refused(&'static str),
+    /// No request at all; the connection is over.
+    NoHttp(NoHttp),
 }
 
 /// Why a body is not read.

@@ -37,6 +37,7 @@ pub(super) fn busiest(state: &ApiState, query: &BusiestQuery) -> Operated {
             json!({
                 "client_id": client.client_identifier,
                 "user": client.user,
+                "connected": client.is_connected,
                 "cpu_s": seconds(client.cpu_ns),
                 "cores": share(client.cpu_ns),
             })

@@ -13,7 +13,7 @@ use super::operation_forms::{DeletedQuery, PublishBody, RetainedQuery};
 use super::operation_values::AskedFilter;
 use super::state::ApiState;
 use crate::logic::operator::{Answer, ListPart, Listed, NotPublished, Question, RetainedEntry};
-use crate::logic::{is_own_to_broker, owner_shard};
+use crate::logic::{Unpublishable, is_own_to_broker, owner_shard};
 
 /// Lists the retained messages that a filter matches.
 pub(super) fn retained(state: &ApiState, query: &RetainedQuery) -> Operated {
@@ -49,9 +49,9 @@ pub(super) fn delete_retained(state: &ApiState, query: DeletedQuery) -> Operated
         DeletedQuery::Topic(topic) => {
             return match delete(state, &topic.0)? {
                 true => Ok(ApiAnswer::of(&json!({ "done": true }))),
-                false => Err(ApiAnswer::refused(
-                    "404 Not Found",
+                false => Err(ApiAnswer::not_found(
                     "there is no retained message of this topic",
+                    "retained",
                 )),
             };
         }
@@ -90,10 +90,12 @@ fn delete(state: &ApiState, topic: &str) -> Result<bool, ApiAnswer> {
 
 fn not_published(error: NotPublished) -> ApiAnswer {
     match error {
-        NotPublished::TooDeep | NotPublished::NoRetained | NotPublished::TooLarge => {
+        NotPublished::TooDeep
+        | NotPublished::NoRetained
+        | NotPublished::Unpublishable(Unpublishable::TooLarge { .. } | Unpublishable::NotUtf8 { .. }) => {
             ApiAnswer::wrong(&error.to_string())
         }
-        NotPublished::OwnToBroker | NotPublished::NoRoom => {
+        NotPublished::OwnToBroker | NotPublished::Unpublishable(_) | NotPublished::NoSpace => {
             ApiAnswer::refused("409 Conflict", &error.to_string())
         }
     }

@@ -2,12 +2,12 @@
 //!
 //! `client.rs` reads a request, `pool.rs` has the threads, `files.rs` serves a folder, `api.rs` has the operators'
 //! threads, `reception.rs` and `arriving.rs` their connections, which `api_counts.rs` counts, `api_request.rs` their
-//! requests; `state.rs` and `answer.rs` answer them with the figures of `metrics.rs` (and `by_label.rs`, `by_shard.rs`,
-//! `by_listener.rs`); `operations.rs` (with `list_pages.rs`, `message_operations.rs`, `trace_operations.rs`,
-//! `client_times.rs`) are lists and actions, for whom `origin.rs` lets; `operation_request.rs`, `operation_forms.rs`
-//! and `operation_values.rs` take requests apart; `dashboard.rs` is their page in a browser; `control.rs` is the
-//! control socket, `byte_stream.rs` a socket of either kind; `request_log.rs` writes the log line, `clocks.rs` has the
-//! time.
+//! requests, `no_http.rs` those who speak something else; `state.rs` and `answer.rs` answer them with the figures of
+//! `metrics.rs` (and `by_label.rs`, `by_shard.rs`, `by_listener.rs`); `operations.rs` (with `list_pages.rs`,
+//! `message_operations.rs`, `trace_operations.rs`, `client_times.rs`) are lists and actions, for whom `origin.rs` lets;
+//! `operation_request.rs`, `operation_forms.rs` and `operation_values.rs` take requests apart; `dashboard.rs` is their
+//! page in a browser; `control.rs` is the control socket, `byte_stream.rs` a socket of either kind; `request_log.rs`
+//! writes the log line, `clocks.rs` has the time.
 //!
 //! Invariants: a shard never waits and never touches a file for a page, it hands the socket over and is done with it;
 //! the threads here read what shards count, and ask them by bounded questions ([`crate::questions`]). Requests
@@ -32,6 +32,7 @@ mod files;
 mod list_pages;
 mod message_operations;
 mod metrics;
+mod no_http;
 mod operation_forms;
 mod operation_request;
 mod operation_values;

@@ -3,7 +3,6 @@
 //! Invariants: a form refuses what it does not know, and its members are those that `openapi.json` describes (the live
 //! test `what_a_request_may_have_is_what_the_document_describes`). A value that is taken is right.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use mqtt::QoS;
@@ -11,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::operation_values::{
-    AskedFilter, AskedQos, Base64, Cursor, DisconnectReason, KindOfEvent, Limit, Seconds, SubscribedFilter,
-    TopicName,
+    AskedAddress, AskedFilter, AskedQos, Base64, Cursor, DisconnectReason, KindOfEvent, Limit, Seconds,
+    SubscribedFilter, TopicName,
 };
 
 /// A query or a body.
@@ -148,7 +147,7 @@ pub(super) struct TraceBody {
     #[serde(default, deserialize_with = "given")]
     pub(super) user: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    pub(super) address: Option<IpAddr>,
+    pub(super) address: Option<AskedAddress>,
     #[serde(default, deserialize_with = "given")]
     pub(super) file: Option<PathBuf>,
 }
@@ -185,7 +184,7 @@ impl Form for TraceBody {
         let subject = match (&self.client_id, &self.user, &self.address) {
             (Some(client), ..) => format!("client {client}"),
             (_, Some(user), _) => format!("user {user}"),
-            (.., Some(address)) => format!("address {address}"),
+            (.., Some(AskedAddress(address))) => format!("address {address}"),
             _ => "nobody".to_owned(),
         };
         match &self.file {
@@ -233,10 +232,14 @@ impl TryFrom<DeletedMembers> for DeletedQuery {
             filter,
         } = members;
         match (topic, filter) {
-            (Some(_), Some(_)) => Err("there are topic and filter, and only one of them can be"),
-            (None, None) => Err("topic, a Topic Name, or filter, a Topic Filter, is missing"),
+            (Some(_), Some(_)) => {
+                Err("there are topic and filter, and only one of them can be: leave one out")
+            }
+            (None, None) => {
+                Err("topic, a Topic Name, or filter, a Topic Filter, is missing: give one of them")
+            }
             (Some(_), None) if limit.is_some() || cursor.is_some() => {
-                Err("limit and cursor go with filter, and there is topic")
+                Err("limit and cursor go with filter, and there is topic: leave them out")
             }
             (Some(topic), None) => Ok(Self::Topic(topic)),
             (None, Some(filter)) => {
@@ -256,7 +259,9 @@ impl TryFrom<PublishMembers> for PublishBody {
     fn try_from(members: PublishMembers) -> Result<Self, Self::Error> {
         let payload = match (members.payload, members.payload_base64) {
             (Some(_), Some(_)) => {
-                return Err("there are payload and payload_base64, and only one of them can be");
+                return Err(
+                    "there are payload and payload_base64, and only one of them can be: leave one out",
+                );
             }
             (Some(text), None) => text.into_bytes(),
             (None, Some(Base64(bytes))) => bytes,

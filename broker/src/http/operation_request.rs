@@ -65,9 +65,11 @@ impl<'a> OperationRequest<'a> {
             return Err(ApiAnswer::wrong("the body: must be a JSON object"));
         }
         let mut json = serde_json::Deserializer::from_slice(body);
-        let taken = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| wrong("the body", &error.path().to_string(), error.inner()))?;
-        json.end().map_err(|error| wrong("the body", ".", &error))?;
+        let taken = serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner() {
+            inner if inner.is_data() => wrong("the body", &error.path().to_string(), inner),
+            no_json => wrong_json(no_json),
+        })?;
+        json.end().map_err(|error| wrong_json(&error))?;
         Ok(taken)
     }
 }
@@ -94,16 +96,38 @@ pub(super) fn query<Q: DeserializeOwned>(target: &str) -> Result<Q, ApiAnswer> {
 /// The refusal of a member, or of the whole if it is about no single one.
 fn wrong(whole: &str, member: &str, error: &dyn std::fmt::Display) -> ApiAnswer {
     let error = error.to_string();
-    let is_of_whole =
-        member == "." || error.starts_with("unknown field") || error.starts_with("duplicate field");
+    // Where it stands is said by the name of the member.
+    let unplaced = error.rsplit_once(" at line ").map_or(&*error, |(error, _)| error);
+    let of_member = |kind: &str| error.starts_with(kind);
+    let is_of_whole = member == "." || of_member("unknown field") || of_member("duplicate field");
     // A path that is not known is written as `?`.
     let is_of_whole = is_of_whole || member.starts_with('?');
-    if is_of_whole {
-        return ApiAnswer::wrong(&format!("{whole}: {error}"));
-    }
-    // Where it stands is said by the name of the member.
-    let error = error.rsplit_once(" at line ").map_or(&*error, |(error, _)| error);
-    ApiAnswer::wrong(&format!("{member}: {error}"))
+    ApiAnswer::wrong(&match (is_of_whole, fix(unplaced)) {
+        (true, Some(fix)) => format!("{whole}: {unplaced}; fix: {fix}"),
+        (true, None) => format!("{whole}: {unplaced}"),
+        (false, Some(fix)) => format!("{member}: {unplaced}; fix: {fix}"),
+        (false, None) => format!("{member}: {unplaced}"),
+    })
+}
+
+/// The refusal of a body that is no JSON.
+fn wrong_json(error: &serde_json::Error) -> ApiAnswer {
+    ApiAnswer::wrong(&format!(
+        "the body: {error}; fix: send one JSON object, as /api/v1/openapi.json describes it"
+    ))
+}
+
+/// What to do about an error of serde; those of the forms say it themselves.
+fn fix(error: &str) -> Option<&'static str> {
+    let fixes = [
+        ("missing field", "give it, as /api/v1/openapi.json describes it"),
+        ("unknown field", "leave it out"),
+        ("duplicate field", "give it once"),
+        ("invalid type", "give what is expected"),
+        ("provided string was not", "give what is expected"),
+    ];
+    let found = fixes.into_iter().find(|(kind, _)| error.starts_with(kind));
+    found.map(|(_, fix)| fix)
 }
 
 /// The decoded levels of the path below `/api/v1`; none if it is not below that.

@@ -2,6 +2,8 @@
 //!
 //! Invariants: a value that is taken is right; one that is not says what may stand there.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use mqtt::frame::PacketType;
@@ -89,10 +91,11 @@ impl TryFrom<String> for Cursor {
 pub(super) struct TopicName(pub(super) String);
 
 impl TryFrom<String> for TopicName {
-    type Error = TopicError;
+    type Error = String;
 
-    fn try_from(text: String) -> Result<Self, TopicError> {
-        topic::check_name(&text)?;
+    fn try_from(text: String) -> Result<Self, String> {
+        topic::check_name(&text)
+            .map_err(|error| format!("{error}; fix: give a Topic Name, such as site/door"))?;
         Ok(Self(text))
     }
 }
@@ -109,12 +112,16 @@ impl Default for AskedFilter {
 }
 
 impl TryFrom<String> for AskedFilter {
-    type Error = TopicError;
+    type Error = String;
 
-    fn try_from(text: String) -> Result<Self, TopicError> {
-        topic::check_filter(&text)?;
+    fn try_from(text: String) -> Result<Self, String> {
+        topic::check_filter(&text).map_err(no_filter)?;
         Ok(Self(text))
     }
+}
+
+fn no_filter(error: TopicError) -> String {
+    format!("{error}; fix: give a Topic Filter, such as site/+/door or site/#")
 }
 
 /// A Topic Filter of a SUBSCRIBE, which may be shared.
@@ -123,13 +130,29 @@ impl TryFrom<String> for AskedFilter {
 pub(super) struct SubscribedFilter(pub(super) String);
 
 impl TryFrom<String> for SubscribedFilter {
-    type Error = TopicError;
+    type Error = String;
 
-    fn try_from(text: String) -> Result<Self, TopicError> {
-        if topic::shared(&text)?.is_none() {
-            topic::check_filter(&text)?;
+    fn try_from(text: String) -> Result<Self, String> {
+        if topic::shared(&text).map_err(no_filter)?.is_none() {
+            topic::check_filter(&text).map_err(no_filter)?;
         }
         Ok(Self(text))
+    }
+}
+
+/// The address of a client.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct AskedAddress(pub(super) IpAddr);
+
+impl TryFrom<String> for AskedAddress {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let address = text.parse();
+        address
+            .map(Self)
+            .map_err(|_| "must be an IP address without a port, such as 192.0.2.1 or 2001:db8::1")
     }
 }
 

@@ -74,13 +74,16 @@ fn answer(state: &ApiState, request: &OperationRequest<'_>) -> Operated {
         }
         ("GET", ["clients"]) => request.with(|query, Nothing {}| sessions(state, &query, true)),
         ("GET", ["sessions"]) => request.with(|query, Nothing {}| sessions(state, &query, false)),
+        (_, ["sessions", ""] | ["clients", "", "disconnect"]) => Err(ApiAnswer::wrong(
+            "the path: the client identifier is missing: give it as the level behind /sessions/ or /clients/",
+        )),
         ("GET", ["sessions", client]) => request.with(|Nothing {}, Nothing {}| session(state, client)),
         ("DELETE", ["sessions", client]) => request.with(|Nothing {}, Nothing {}| {
             let question = Question::EndSession {
                 client: (*client).into(),
                 operator: request.operator.to_string().into(),
             };
-            done(of_client(state, client, question))
+            done(of_client(state, client, question), NO_SESSION)
         }),
         ("POST", ["clients", client, "disconnect"]) => request
             .with(|Nothing {}, body: DisconnectBody| disconnect(state, request.operator, client, &body)),
@@ -122,7 +125,8 @@ fn sessions(state: &ApiState, query: &SessionsQuery, connected_only: bool) -> Op
         Answer::Sessions(listed) => Some(listed),
         _ => None,
     };
-    let show = |entry: &SessionEntry| wanted(entry).then(|| of_session(state, entry));
+    let wall = TwoClocks::now();
+    let show = |entry: &SessionEntry| wanted(entry).then(|| of_session(state, &wall, entry));
     list(state, query.page(), Question::Sessions, take, show)
 }
 
@@ -155,7 +159,7 @@ fn disconnect(state: &ApiState, operator: &Operator, client: &str, body: &Discon
         reason: body.reason.0,
         operator: operator.to_string().into(),
     };
-    done(of_client(state, client, question))
+    done(of_client(state, client, question), NOT_CONNECTED)
 }
 
 /// What was refused, dropped and ended last, the newest first.
@@ -196,10 +200,14 @@ fn of_client(state: &ApiState, client: &str, question: Question) -> Option<Answe
     state.questions.ask(owner, question)
 }
 
-fn done(answer: Option<Answer>) -> Operated {
+/// That there is none, and the list of those that there are.
+const NO_SESSION: (&str, &str) = ("there is no session of this client", "sessions");
+const NOT_CONNECTED: (&str, &str) = ("this client is not connected", "clients");
+
+fn done(answer: Option<Answer>, (missing, list): (&str, &str)) -> Operated {
     match answer {
         Some(Answer::Done(true)) => Ok(ApiAnswer::of(&json!({ "done": true }))),
-        Some(_) => Err(ApiAnswer::refused("404 Not Found", "there is no such client")),
+        Some(_) => Err(ApiAnswer::not_found(missing, list)),
         None => Err(ApiAnswer::no_answer()),
     }
 }
@@ -207,19 +215,22 @@ fn done(answer: Option<Answer>) -> Operated {
 fn session(state: &ApiState, client: &str) -> Operated {
     match of_client(state, client, Question::Session(client.into())) {
         Some(Answer::Sessions(listed)) => match listed.entries.first() {
-            Some(entry) => Ok(ApiAnswer::of(&of_session(state, entry))),
-            None => Err(ApiAnswer::refused("404 Not Found", "there is no such client")),
+            Some(entry) => Ok(ApiAnswer::of(&of_session(state, &TwoClocks::now(), entry))),
+            None => Err(ApiAnswer::not_found(NO_SESSION.0, NO_SESSION.1)),
         },
         _ => Err(ApiAnswer::no_answer()),
     }
 }
 
-fn of_session(state: &ApiState, entry: &SessionEntry) -> Value {
+fn of_session(state: &ApiState, wall: &TwoClocks, entry: &SessionEntry) -> Value {
     let connection = entry.connection.as_ref();
+    let address = connection.and_then(|connection| connection.address);
     json!({
         "client_id": entry.client_identifier,
         "user": entry.user,
         "connected": connection.is_some(),
+        "address": address.map(|address| address.to_string()),
+        "connected_since": connection.map(|connection| wall.time_of(connection.since)),
         "protocol": connection.map(|connection| connection.protocol_level),
         "listener": connection.map(|connection| state.listener_name(connection.listener)),
         "keep_alive_s": connection.map(|connection| connection.keep_alive_s),

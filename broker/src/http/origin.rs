@@ -172,7 +172,10 @@ impl ListenerOrigin {
     fn check(&self, state: &ApiState, page: &Page, is_operation: bool) -> Result<Operator, ApiAnswer> {
         let reads = page.method == "GET" || page.method == "HEAD";
         if !reads && is_of_another_site(page) {
-            return Err(forbidden("the request is of a page of another site"));
+            return Err(forbidden(
+                "the request is of a page of another site (Origin): open the dashboard under the host that it asks, or \
+                 ask without Origin",
+            ));
         }
         let user = self.user(state, page)?;
         let is_known = user.is_some() || self.certificate == ClientCertificate::Present;
@@ -180,19 +183,19 @@ impl ListenerOrigin {
         if is_operation && !is_known && !is_here {
             return Err(forbidden(
                 "lists and actions are for this machine alone, as the listener has no password_file and no \
-                 require_certificate",
+                 require_certificate: give it one of them, or ask on this machine, at localhost",
             ));
         }
         let policy = state.authentication.policy();
         let access = policy.access(self.listener, ACL_CLIENT, user.as_deref());
         let topic = percent_decode_str(path(page)).decode_utf8_lossy();
         match reads {
-            true if !access.may_read(&topic) => {
-                Err(forbidden("the acl_file does not let you read this path"))
-            }
-            false if !access.may_write(&topic) => {
-                Err(forbidden("the acl_file does not let you write to this path"))
-            }
+            true if !access.may_read(&topic) => Err(forbidden(
+                "the acl_file does not let you read this path: it needs a line `topic read PATH` for your user",
+            )),
+            false if !access.may_write(&topic) => Err(forbidden(
+                "the acl_file does not let you write to this path: it needs a line `topic write PATH` for your user",
+            )),
             _ => Ok(Operator::AtListener(user, self.address)),
         }
     }

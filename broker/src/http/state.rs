@@ -51,6 +51,7 @@ pub(crate) struct ApiState {
     pub(crate) refused: Events,
     pub(crate) counts: ApiCounts,
     pub(crate) refusals_logged: SeldomLogged,
+    pub(crate) strangers_logged: SeldomLogged,
 }
 
 /// A WebSocket listener that the dashboard may connect to.
@@ -125,6 +126,16 @@ impl ApiState {
             return Err("the broker is starting");
         }
         self.is_healthy()
+    }
+
+    /// Remembers and logs somebody who asks for nothing that can be answered; of many, one a second is logged.
+    pub(super) fn refuse_stranger(&self, reason: &'static str, address: SocketAddr, why: &str) {
+        self.refuse(reason, address, Some(why));
+        if let Some(others) = self.strangers_logged.due(now()) {
+            tracing::warn!(
+                "Client {address} of the http_api was refused: {why}; {others} others since this was last logged."
+            );
+        }
     }
 
     /// Remembers somebody whom a listener of `http_api` does not let in.

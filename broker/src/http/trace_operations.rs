@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::{ApiAnswer, Operated};
 use super::operation_forms::TraceBody;
+use super::operation_values::AskedAddress;
 use super::origin::Operator;
 use super::state::ApiState;
 use crate::traces::{Trace, TraceSubject};
@@ -22,16 +23,18 @@ pub(super) fn list(state: &ApiState, limit: usize) -> ApiAnswer {
 pub(super) fn start(state: &ApiState, operator: &Operator, body: &TraceBody) -> Operated {
     for (name, value) in [("client_id", &body.client_id), ("user", &body.user)] {
         if value.as_deref() == Some("") {
-            return Err(ApiAnswer::wrong(&format!("{name}: must not be empty")));
+            return Err(ApiAnswer::wrong(&format!(
+                "{name}: must not be empty: say whose packets are shown"
+            )));
         }
     }
     let subject = match (&body.client_id, &body.user, body.address) {
         (Some(client), None, None) => TraceSubject::Client(client.clone()),
         (None, Some(user), None) => TraceSubject::User(user.clone()),
-        (None, None, Some(address)) => TraceSubject::Address(address),
+        (None, None, Some(AskedAddress(address))) => TraceSubject::Address(address),
         _ => {
             return Err(ApiAnswer::wrong(
-                "the body: one of client_id, user and address is needed, and no more",
+                "the body: one of client_id, user and address is needed, and no more: say whose packets are shown",
             ));
         }
     };
@@ -52,9 +55,14 @@ pub(super) fn start(state: &ApiState, operator: &Operator, body: &TraceBody) -> 
 
 /// Switches a trace off.
 pub(super) fn stop(state: &ApiState, number: &str) -> Operated {
-    let stopped = number.parse().is_ok_and(|number| state.traces.stop(number));
-    if !stopped {
-        return Err(ApiAnswer::refused("404 Not Found", "there is no such trace"));
+    let Ok(number) = number.parse() else {
+        return Err(ApiAnswer::wrong(
+            "the path: the last level must be the number of a trace, as `broker ctl traces`, or GET /api/v1/traces, \
+             lists them",
+        ));
+    };
+    if !state.traces.stop(number) {
+        return Err(ApiAnswer::not_found("there is no trace of this number", "traces"));
     }
     Ok(ApiAnswer::of(&json!({ "done": true })))
 }

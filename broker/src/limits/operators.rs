@@ -59,8 +59,9 @@ pub const API_PASSWORD_THREADS_MAX: usize = 1;
 /// Entries of one page of a list.
 pub const API_PAGE_ENTRIES_MAX: usize = 1000;
 
-/// Events of each kind that each shard remembers: refusals, denials, drops, clients that left, and other disconnects;
-/// listeners of `http_api` have as many of their own. More: the oldest of the kind goes.
+/// Events of each kind that each shard remembers: refusals, denials, drops, clients that left, other disconnects, and
+/// clients from whom messages are withheld; listeners of `http_api` have as many of their own. More: the oldest of the
+/// kind goes.
 pub const EVENTS_KEPT_MAX: usize = 256;
 
 /// Topics that SIGUSR2 lists. More: the log says how many entries they have.
@@ -68,6 +69,14 @@ pub const TREE_TOPICS_MAX: usize = 1000;
 
 /// Dropped messages that are remembered in one turn. More are counted, and not remembered one by one.
 pub const DROPS_REMEMBERED_A_TURN: u32 = 8;
+
+/// Clients of a shard from whom access rules withhold messages, that are remembered and logged in a second. Messages
+/// for more of them are counted alone.
+pub const WITHHELD_CLIENTS_MAX: usize = EVENTS_KEPT_MAX;
+
+/// How often a client from whom messages are withheld is remembered and logged at most: at the first one, and then once
+/// in so many nanoseconds with the number of the others.
+pub const WITHHELD_NS: u64 = 1_000_000_000;
 
 /// Denials that traces show of what one connection sent at once. More are counted and logged alone.
 pub const DENIALS_TRACED_MAX: usize = 256;

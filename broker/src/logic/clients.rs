@@ -197,7 +197,7 @@ impl Clients {
             },
         );
         if let Some(will) = session.will() {
-            let due = session.disconnected_at().plus_s(u64::from(will.delay_s));
+            let due = session.since().plus_s(u64::from(will.delay_s));
             timers.cancel(
                 due,
                 Timer::WillDelay {

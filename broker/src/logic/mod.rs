@@ -22,7 +22,8 @@
 //! owner_shard.rs (the shard of a session), lookup.rs (what the shell asks), operator/ (what operators ask),
 //! teardown.rs, sliced_teardown.rs and shut_down.rs (how connections and sessions end), tick.rs and timer.rs (what is
 //! due), policy.rs and mount_point.rs (what a client may do, and where its topics are), message.rs and via.rs (a
-//! message, how it is kept, and by what it comes), retained_note.rs and retained_quota.rs (what shards share of
+//! message, how it is kept, and by what it comes), unpublishable.rs (why one is not taken), retained_note.rs and
+//! retained_quota.rs (what shards share of
 //! retained messages), store.rs, storing.rs and recover.rs (what is kept for good, and comes back), counters/,
 //! client_events.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (states that cannot be),
 //! resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
@@ -79,6 +80,7 @@ mod teardown;
 mod tick;
 mod timer;
 mod topic_tree;
+mod unpublishable;
 mod via;
 
 use std::sync::Arc;
@@ -119,6 +121,7 @@ use self::sliced_teardown::Endings;
 use self::sys::Sys;
 pub use self::sys::{SYS_VERSION, SysFigures};
 use self::timer::{Timer, Timers};
+pub use self::unpublishable::Unpublishable;
 use crate::settings::Settings;
 pub use crate::time::Timestamp;
 use crate::turn::WorkBudget;
@@ -220,7 +223,8 @@ impl Shard {
         if self.has_walks() || self.delivery.journal.has_records() || self.delivery.journal.is_reading() {
             return Some(Timestamp(0));
         }
-        self.timers.next_deadline()
+        let (timers, withheld) = (self.timers.next_deadline(), self.delivery.withheld_due());
+        timers.into_iter().chain(withheld).min()
     }
 
     /// Bytes wait to be sent on these, or they are to be closed: each once. `taken` is swapped with the list.

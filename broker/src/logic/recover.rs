@@ -194,7 +194,7 @@ impl Shard {
         let session = self.delivery.clients.session_mut(slot)?;
         session.set_number(recovered.number);
         session.set_order(recovered.next_order.saturating_sub(1));
-        session.set_disconnected(away_since);
+        session.set_since(away_since);
         let never = recovered.expiry_s == NEVER_EXPIRES;
         let left_s = recovered.expiry_s.saturating_sub(away_s);
         session.set_expiry(if never { NEVER_EXPIRES } else { left_s.max(1) });

@@ -20,6 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::collections::HashMap;
 
 use crate::logic::slots::shrink_map;
+use crate::logic::unpublishable::Unpublishable;
 use crate::settings::{Settings, UNLIMITED};
 
 /// Orders the changes of a topic: the later change has the higher one. All are equal where there is one shard.
@@ -70,11 +71,28 @@ impl RetainedBounds {
         self.messages_max != UNLIMITED || self.bytes_max != UNLIMITED
     }
 
-    /// Whether a message of `new` bytes exceeds a bound, where `messages` have `bytes`, among them the topic's present
-    /// message of `before` bytes.
-    pub(in crate::logic) fn refuse(self, messages: u64, bytes: u64, before: Option<u64>, new: u64) -> bool {
+    /// Whether a message of `new` bytes exceeds a bound, and which, where `messages` have `bytes`, among them the
+    /// topic's present message of `before` bytes.
+    pub(in crate::logic) fn check(
+        self,
+        messages: u64,
+        bytes: u64,
+        before: Option<u64>,
+        new: u64,
+    ) -> Result<(), Unpublishable> {
+        let Self {
+            messages_max,
+            bytes_max,
+        } = self;
         let all = bytes.saturating_sub(before.unwrap_or(0)).saturating_add(new);
-        (before.is_none() && messages >= self.messages_max) || all > self.bytes_max
+        if before.is_none() && messages >= messages_max {
+            return Err(Unpublishable::RetainedMessages { messages_max });
+        }
+        if all > bytes_max {
+            let bytes = new.saturating_sub(before.unwrap_or(0));
+            return Err(Unpublishable::RetainedBytes { bytes, bytes_max });
+        }
+        Ok(())
     }
 }
 
@@ -227,8 +245,13 @@ mod tests {
             messages_max: 2,
             bytes_max: 20,
         };
-        assert!(!bounds.refuse(1, 10, None, 10) && bounds.refuse(1, 10, None, 11));
-        assert!(bounds.refuse(2, 2, None, 1) && !bounds.refuse(2, 20, Some(10), 10));
-        assert!(bounds.refuse(2, 20, Some(10), 11));
+        let refuses = |messages, bytes, before, new| bounds.check(messages, bytes, before, new).is_err();
+        assert!(!refuses(1, 10, None, 10) && refuses(1, 10, None, 11));
+        assert!(refuses(2, 2, None, 1) && !refuses(2, 20, Some(10), 10));
+        let refused = bounds.check(2, 20, Some(10), 11).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "max_retained_bytes is 20, and 1 more of topic and payload exceed it"
+        );
     }
 }

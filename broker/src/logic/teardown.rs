@@ -12,7 +12,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use crate::limits;
 use crate::logic::Shard;
 use crate::logic::connection::{ConnectionId, ConnectionSlot};
-use crate::logic::counters::DisconnectCause;
+use crate::logic::counters::{ClientEvent, Denied, DisconnectCause, EventKind};
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
 use crate::logic::session::will::Will;
@@ -116,7 +116,7 @@ impl Shard {
         let Some(connection) = self.delivery.clients.connection(slot) else {
             return unreachable_state("a connection to be detached that is gone");
         };
-        let session_slot = connection.detach();
+        let (session_slot, id) = (connection.detach(), connection.id(slot));
         self.timers
             .cancel(connection.watched_until(), Timer::KeepAlive { slot });
         self.flow_events().consumer_detached(slot);
@@ -127,7 +127,8 @@ impl Shard {
         let Some(session) = self.delivery.clients.session_mut(session_slot) else {
             return unreachable_state("a connection of a session that is gone");
         };
-        session.set_disconnected(self.now);
+        self.client_times.ended(id, session);
+        session.set_since(self.now);
         let (expiry_s, expires_at) = (session.expiry_s(), session.expires_at());
         let cost = end_work(session);
         let will = session.take_will().filter(|_| with_will);
@@ -171,6 +172,12 @@ impl Shard {
                 .identity()
                 .map_or("", |identity| &identity.client_identifier);
             let topic = will.message.topic();
+            let counters = self.delivery.counters();
+            counters.denied.add(Denied::Publish, 1);
+            let event = ClientEvent::new(self.now, EventKind::Denied, Denied::Publish.label(), client);
+            counters
+                .events
+                .add(event.with_topic(topic).with_detail(Some("its Will")));
             return tracing::warn!("The Will of {client} is dropped: it may not publish to {topic}.");
         }
         let mut properties = PropertiesBuf::new();
@@ -180,7 +187,7 @@ impl Shard {
         }
         let _ = properties.extend_raw(will.message.properties());
         let (topic, payload) = (will.message.topic(), will.message.payload());
-        let retain = will.message.retain() && !self.retained.refuses(&self.delivery, topic, payload);
+        let retain = will.message.retain() && self.retained.check(&self.delivery, topic, payload).is_ok();
         let message = Message {
             topic: will.message.topic(),
             qos: will.message.qos(),

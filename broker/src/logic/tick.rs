@@ -18,6 +18,7 @@ impl Shard {
         self.begin(now);
         count_found(self.index, self.delivery.counters());
         self.delivery.release_deferred();
+        self.delivery.remember_withheld_due();
         self.begin_flow();
         let walk = self.delivery.settings().work.walk;
         self.work.extend_turn(walk);

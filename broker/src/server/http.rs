@@ -2,12 +2,11 @@
 //!
 //! Invariants: none.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::error::ServerError;
-use crate::admission::ListenerCounts;
+use crate::bind::Bound;
 use crate::config::{Configuration, ListenerSocket, Protocol};
 use crate::http::{
     Api, ApiCounts, ApiState, ControlSocket, Pages, WatchedStore, WebSocketPort, counted, described,
@@ -15,7 +14,6 @@ use crate::http::{
 use crate::log::SeldomLogged;
 use crate::logic::{Events, ShardCounters};
 use crate::privileges::RunsAs;
-use crate::settings::ListenerId;
 use crate::shard::Shared;
 
 /// Starts the threads of `http_dir`, if a listener may need them: a reload can name a folder where there was none.
@@ -52,17 +50,20 @@ pub(super) fn open_control(configuration: &Configuration) -> Result<Option<Contr
 /// The system does not give a thread.
 pub(super) fn start_api(
     configuration: &Configuration,
-    sockets: Vec<(OwnedFd, ListenerId)>,
+    bound: &mut Bound,
     control: Option<&ControlSocket>,
-    counts: &[Arc<ListenerCounts>],
     shared: &Shared,
     counters: Arc<[ShardCounters]>,
     store: WatchedStore,
 ) -> Result<(), ServerError> {
+    let counted = counted(&configuration.listeners, &bound.counts);
     let listeners = configuration
         .listeners
         .iter()
-        .zip(&configuration.settings.listeners);
+        .zip(&configuration.settings.listeners)
+        .zip(counted.iter().zip(&bound.addresses))
+        .map(|((socket, settings), (counted, addresses))| described(socket, settings, counted, addresses))
+        .collect();
     let state = ApiState {
         counters,
         store,
@@ -77,12 +78,11 @@ pub(super) fn start_api(
         refused: Events::default(),
         counts: ApiCounts::default(),
         refusals_logged: SeldomLogged::default(),
+        strangers_logged: SeldomLogged::default(),
         started_at: SystemTime::now(),
-        listeners: listeners
-            .map(|(socket, settings)| described(socket, settings))
-            .collect(),
+        listeners,
         web_sockets: web_sockets(configuration),
-        counted: counted(&configuration.listeners, counts),
+        counted,
         queue_lengths: {
             let queues = Arc::clone(&shared.queues);
             Box::new(move || queues.lengths())
@@ -92,7 +92,7 @@ pub(super) fn start_api(
         .map(ControlSocket::listener)
         .transpose()
         .map_err(ServerError::Pages)?;
-    Api::start(sockets, control, state).map_err(ServerError::Pages)
+    Api::start(std::mem::take(&mut bound.operators), control, state).map_err(ServerError::Pages)
 }
 
 fn web_sockets(configuration: &Configuration) -> Vec<WebSocketPort> {

@@ -156,13 +156,11 @@ fn run(
     bound: &mut Bound,
     counters: &Arc<[ShardCounters]>,
 ) -> Result<(), ServerError> {
-    let operators = std::mem::take(&mut bound.operators);
     let watched = Arc::new(OnceLock::new());
     http::start_api(
         configuration,
-        operators,
+        bound,
         shared.control.as_deref(),
-        &bound.counts,
         shared,
         Arc::clone(counters),
         Arc::clone(&watched),

@@ -141,6 +141,17 @@ impl ClientConnections {
         }
     }
 
+    /// Shows what access rules denied or withheld, where it is traced.
+    #[inline]
+    pub(super) fn show_denials(&mut self, logic: &mut Shard) {
+        if self.tracer.has_traces() {
+            for (id, text) in logic.delivery().denials().take() {
+                let address = self.get(id).map(|connection| connection.address);
+                self.tracer.show_denial(logic, id, address, &text);
+            }
+        }
+    }
+
     /// Shows that a connection is over, and why, where its client is traced.
     pub(super) fn show_end(&mut self, logic: &Shard, id: ConnectionId, why: &str) {
         if self.tracer.has_traces()

@@ -10,13 +10,15 @@
 //! Beside it: `cpus.rs` (where the thread runs), `configured.rs` (what it goes by), `token.rs` (names of requests on
 //! the ring), `sending.rs` (bytes on their way to a socket), `unread.rs` (bytes that wait), `reading.rs` (whose turn it
 //! is), `takeover.rs` (newer connections of a session), `tracer/` (packets in the log), `times.rs` (of turns and
-//! messages), `client_times.rs` (of clients), `work_clock.rs` (what work costs by the clock), `scarcity.rs` (receive
-//! buffers that are scarce), `postponed.rs` (newcomers for whom a turn has no time).
+//! messages), `client_times.rs` (of clients), `answering.rs` (questions of operators), `work_clock.rs` (what work costs
+//! by the clock), `scarcity.rs` (receive buffers that are scarce), `postponed.rs` (newcomers for whom a turn has no
+//! time).
 //!
 //! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
 //! and no `.await` stands inside a turn.
 
 mod accept;
+mod answering;
 mod client_connections;
 mod client_times;
 mod configured;
@@ -206,7 +208,11 @@ impl ShardLoop {
             TurnStep::Take { from, messages_max } => return Ok(self.take_from(from, messages_max)),
             TurnStep::Adopt => self.adopt_arrived(),
             TurnStep::Handle => self.handle_completions(),
-            TurnStep::RunTimers => self.run_timers(),
+            TurnStep::RunTimers => {
+                self.run_timers();
+                // Of messages of other shards, and of retained ones.
+                self.connections.show_denials(&mut self.logic);
+            }
             TurnStep::Push => return self.exchange.push(self.now, &mut self.logic, &mut self.ring),
             TurnStep::Flush => self.flush(),
             TurnStep::FlushIndependent => self.flush_independent(),
@@ -231,7 +237,7 @@ impl ShardLoop {
         self.logic
             .delivery()
             .denials()
-            .keep(self.connections.tracer.has_traces());
+            .keep(self.connections.tracer.traces());
         self.logic
             .client_times()
             .measure(self.now, self.sampling.since(self.now));
@@ -239,14 +245,6 @@ impl ShardLoop {
         self.publish_log();
         self.answer_question();
         Ok(())
-    }
-
-    /// Answers one question of an operator, if there is one.
-    fn answer_question(&mut self) {
-        if let Some(asked) = self.questions.next(self.exchange.shard()) {
-            let answer = self.logic.operate(self.now, &asked.question);
-            asked.answer(answer);
-        }
     }
 
     /// Publishes lines of the log, if this shard does that and there are some.

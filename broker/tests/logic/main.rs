@@ -35,6 +35,7 @@ mod sys;
 
 mod versions;
 mod wills;
+mod withholding;
 mod work;
 
 pub(crate) const V3: ProtocolVersion = ProtocolVersion::V3_1_1;

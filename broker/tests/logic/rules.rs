@@ -11,14 +11,14 @@ use broker::auth::{AccessFiles, Policy, Verdict};
 use broker::settings::{ListenerSettings, Settings};
 
 /// A cluster whose clients go by the ACL file.
-struct Ruled {
-    cluster: Cluster,
+pub(crate) struct Ruled {
+    pub(crate) cluster: Cluster,
     policy: Arc<Policy>,
     folder: tempfile::TempDir,
 }
 
 impl Ruled {
-    fn new(shards: u16, acl: &str) -> Self {
+    pub(crate) fn new(shards: u16, acl: &str) -> Self {
         let settings = Settings {
             sys_interval_s: 0,
             ..Settings::default()
@@ -26,7 +26,7 @@ impl Ruled {
         Self::with_settings(shards, acl, settings)
     }
 
-    fn with_settings(shards: u16, acl: &str, settings: Settings) -> Self {
+    pub(crate) fn with_settings(shards: u16, acl: &str, settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("acl"), acl).unwrap();
         let policy = Arc::new(load(folder.path(), None));
@@ -39,13 +39,18 @@ impl Ruled {
         }
     }
 
-    fn reload(&mut self, acl: &str) {
+    pub(crate) fn reload(&mut self, acl: &str) {
         std::fs::write(self.folder.path().join("acl"), acl).unwrap();
         self.policy = Arc::new(load(self.folder.path(), Some(&self.policy)));
         self.cluster.set_policy(&self.policy);
     }
 
-    fn join_as(&mut self, version: ProtocolVersion, client_identifier: &str, user: &str) -> Client {
+    pub(crate) fn join_as(
+        &mut self,
+        version: ProtocolVersion,
+        client_identifier: &str,
+        user: &str,
+    ) -> Client {
         self.cluster.join_with(&as_user(version, client_identifier, user))
     }
 }
@@ -58,7 +63,11 @@ fn load(folder: &Path, before: Option<&Policy>) -> Policy {
     Policy::load(&[files], before).unwrap()
 }
 
-fn as_user<'a>(version: ProtocolVersion, client_identifier: &'a str, user: &'a str) -> Connect<'a> {
+pub(crate) fn as_user<'a>(
+    version: ProtocolVersion,
+    client_identifier: &'a str,
+    user: &'a str,
+) -> Connect<'a> {
     Connect {
         user_name: Some(user),
         ..connect(version, client_identifier)

@@ -74,7 +74,9 @@ pub(super) const KEYS: &[Key] = &[
              certificate. `http_api` is for operators: `/dashboard/` for a browser, `/metrics` (OpenMetrics), \
              `/healthz`, `/readyz`, and `/api/v1`, which `/api/v1/openapi.json` describes. It asks for a user of the \
              listener's `password_file` (HTTP Basic) or, with `require_certificate`, for a certificate; with neither, \
-             lists, actions and the dashboard are for this machine alone. Its `acl_file`, which is the one of all \
+             lists, actions and the dashboard are for this machine alone, and `/metrics`, `/api/v1/systree`, \
+             `/api/v1/listeners` and `/api/v1/version` for everybody who can reach it: a start warns of that if the \
+             listener is not on the loopback addresses. Its `acl_file`, which is the one of all \
              listeners unless `per_listener_settings` is true, holds for paths, as in mosquitto 2.1: `topic read \
              /api/v1/#` lets look, `topic write /api/v1/#` lets change, `topic read /dashboard/#` shows the dashboard \
              and `topic read /metrics` the metrics (`topic read /#` all that can be read); `/healthz` and `/readyz` \

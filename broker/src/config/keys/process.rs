@@ -70,7 +70,9 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "sys_interval",
         "10",
-        "Seconds between two updates of the topics under `$SYS`; 0 turns them off.",
+        "Seconds between two updates of the topics under `$SYS`; 0 turns them off. `packet/out/count` alone is an \
+         estimate: the bytes that wait for sockets, which are counted, by the mean length of the packets that were \
+         sent, as counting them would cost something for each packet.",
         Value::Integer {
             ranges: &[(0, U16_MAX)],
             set: |draft, seconds| draft.settings.sys_interval_s = to_u32(seconds),

@@ -31,7 +31,7 @@ export async function refreshBusiest() {
     const cell = element("td", "", "busy");
     cell.append(element("span", percent), gauge(client.cores, 1, `${client.client_id}: ${percent} of a core`));
     return row([
-      [client.client_id, "name"],
+      [client.connected ? client.client_id : `${client.client_id} (has left)`, "name"],
       [client.user ?? "–", "name"],
       [duration(client.cpu_s), "number"],
       cell,

@@ -60,6 +60,7 @@ function clientRow(session) {
     [session.client_id, "name"],
     [session.user ?? "–", "name"],
     stateOf(session),
+    session.connected ? [`${session.address ?? "?"} at ${session.listener}`, "name"] : "–",
     [number(session.subscriptions), "number"],
     [`${number(session.queued_messages)} (${bytes(session.queued_bytes)})`, "number"],
     [number(session.inflight), "number"],
@@ -75,8 +76,11 @@ function stateOf(session) {
   const version = { 3: "3.1", 4: "3.1.1", 5: "5.0" }[session.protocol];
   if (session.slow) return ["slow consumer", "warn"];
   if (session.paused) return ["paused for slower ones", "warn"];
-  return `MQTT ${version}`;
+  const since_ms = Date.now() - Date.parse(session.connected_since);
+  return `MQTT ${version}, for ${duration(Math.max(since_ms, 0) / 1000)}`;
 }
+
+const timesOf = ({ count }) => (count > 1 ? ` (${number(count)} times)` : "");
 
 function button(title, client, act) {
   const made = element("button", title, "small");
@@ -133,7 +137,7 @@ export async function refreshEvents() {
       event.kind,
       event.reason.replaceAll("_", " "),
       [event.client_id || (event.address ?? ""), "name"],
-      [event.topic ?? event.detail ?? "", "name"],
+      [[event.topic, event.detail].filter((part) => part !== null).join(": ") + timesOf(event), "name"],
     ]),
   );
   fill(byId("event-rows"), rows, "Nothing was refused, dropped or ended.");

@@ -116,16 +116,7 @@ causes! {
         Publish "publish",
         /// It may not subscribe with the Topic Filter.
         Subscribe "subscribe",
-    }
-}
-
-impl Denied {
-    /// The packet in which it was asked for.
-    #[must_use]
-    pub fn packet(self) -> &'static str {
-        match self {
-            Self::Publish => "PUBLISH",
-            Self::Subscribe => "SUBSCRIBE",
-        }
+        /// It may not read the topic of a message that its subscription matches, so the message is withheld from it.
+        Read "read",
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Invariants: a bounded number is remembered, with names of a bounded length; the lock is taken when something is
 //! refused, dropped or ended, and at no other time. What is of one kind displaces nothing of another, however much
-//! comes; clients that say that they leave displace one another alone. No payload and no password is in it.
+//! comes; clients that say that they leave displace one another alone, and so do those from whom messages are withheld.
+//! No payload and no password is in it.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::causes::Denied;
 use super::reasons::DisconnectCause;
 use crate::limits;
 use crate::logic::inconsistency::unreachable_state;
@@ -18,7 +20,7 @@ use crate::time::Timestamp;
 pub enum EventKind {
     /// A client was not let in.
     Refused,
-    /// Access rules denied a PUBLISH or a Topic Filter.
+    /// Access rules denied a PUBLISH or a Topic Filter, or withheld messages from a subscriber.
     Denied,
     /// A message was dropped for one client.
     Dropped,
@@ -59,7 +61,8 @@ pub struct ClientEvent {
     pub address: Option<IpAddr>,
     /// What the reason is about, in words.
     pub detail: Option<Box<str>>,
-    /// How often it was remembered: drops for one client by one reason are one event, with the last of their topics.
+    /// How often it happened: drops for one client by one reason are one event, with the last of their topics, and so
+    /// are messages that access rules withhold from one client.
     pub count: u64,
 }
 
@@ -83,6 +86,7 @@ impl ClientEvent {
     fn list(&self) -> usize {
         match self.kind {
             EventKind::Refused => 0,
+            EventKind::Denied if self.is_withheld() => 5,
             EventKind::Denied => 1,
             EventKind::Dropped => 2,
             EventKind::Disconnected if self.reason == DisconnectCause::Client.label() => 3,
@@ -90,11 +94,19 @@ impl ClientEvent {
         }
     }
 
-    /// Whether it is one more drop of a kind that is known.
+    /// Whether it is about messages that access rules withhold from a subscriber.
+    fn is_withheld(&self) -> bool {
+        self.kind == EventKind::Denied && self.reason == Denied::Read.label()
+    }
+
+    /// Whether it is one more message that is dropped for a client, or withheld from one, as is known.
     fn repeats(&self, known: &Self) -> bool {
         let is_same = self.reason == known.reason && self.client == known.client;
-        // A drop for no single client is about its topic.
-        self.kind == EventKind::Dropped && is_same && (!self.client.is_empty() || self.topic == known.topic)
+        match self.kind {
+            // A drop for no single client is about its topic.
+            EventKind::Dropped => is_same && (!self.client.is_empty() || self.topic == known.topic),
+            _ => is_same && self.is_withheld(),
+        }
     }
 
     /// Somebody who is not let in, at this address.
@@ -112,6 +124,20 @@ impl ClientEvent {
         }
     }
 
+    /// The event, with the topic that it is about.
+    #[must_use]
+    pub fn with_topic(self, topic: &str) -> Self {
+        let topic = Some(bounded(topic));
+        Self { topic, ..self }
+    }
+
+    /// As much of a name as an event has.
+    #[must_use]
+    pub fn cut(name: &str) -> &str {
+        let end = (0..=name.len().min(limits::EVENT_NAME_BYTES_MAX)).rfind(|&end| name.is_char_boundary(end));
+        name.get(..end.unwrap_or_default()).unwrap_or_default()
+    }
+
     /// The event, with what its reason is about.
     #[must_use]
     pub fn with_detail(self, detail: Option<&str>) -> Self {
@@ -124,8 +150,8 @@ impl ClientEvent {
 #[derive(Debug, Default)]
 pub struct Events(Mutex<LastEvents>);
 
-/// One list for each kind, and one for clients that say that they leave.
-type LastEvents = [VecDeque<ClientEvent>; 5];
+/// One list for each kind, one for clients that say that they leave, one for those from whom messages are withheld.
+type LastEvents = [VecDeque<ClientEvent>; 6];
 
 impl Events {
     /// Remembers an event of a client, in place of the oldest if there are many.
@@ -173,8 +199,7 @@ impl Events {
 }
 
 fn bounded(name: &str) -> Box<str> {
-    let end = (0..=name.len().min(limits::EVENT_NAME_BYTES_MAX)).rfind(|&end| name.is_char_boundary(end));
-    name.get(..end.unwrap_or_default()).unwrap_or_default().into()
+    ClientEvent::cut(name).into()
 }
 
 #[cfg(test)]
@@ -237,6 +262,35 @@ mod tests {
         }
         let detail = all[0].detail.as_ref().unwrap();
         assert_eq!(detail.len(), limits::EVENT_NAME_BYTES_MAX);
+    }
+
+    /// Whoever may read little of what it subscribes to takes one place, and displaces no other denial.
+    #[test]
+    fn messages_withheld_from_a_client_are_one_event() {
+        let events = Events::default();
+        let at = Timestamp(1);
+        events.remember(at, EventKind::Denied, Denied::Publish.label(), "a", Some("t"));
+        events.remember(at, EventKind::Denied, Denied::Publish.label(), "a", Some("t"));
+        for number in 0..limits::EVENTS_KEPT_MAX as u64 * 2 {
+            let client = if number % 2 == 0 {
+                "a".to_owned()
+            } else {
+                format!("c{number}")
+            };
+            let event = ClientEvent::new(
+                Timestamp(number),
+                EventKind::Denied,
+                Denied::Read.label(),
+                &client,
+            );
+            events.add(event.with_topic(&format!("t{number}")));
+        }
+        let all = events.all();
+        let of = |reason: Denied| all.iter().filter(move |event| event.reason == reason.label());
+        assert_eq!(of(Denied::Publish).count(), 2);
+        assert_eq!(of(Denied::Read).count(), limits::EVENTS_KEPT_MAX);
+        let last = of(Denied::Read).rfind(|event| &*event.client == "a").unwrap();
+        assert_eq!((last.count, last.topic.as_deref()), (256, Some("t510")));
     }
 
     /// A slow consumer takes one place, and a message that no member takes one for its topic.

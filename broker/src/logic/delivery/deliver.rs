@@ -85,7 +85,7 @@ impl Delivery {
             Ok(()) => true,
             Err(reason) => {
                 if let Some(reason) = reason {
-                    self.drop_for(target.session, message.topic, reason);
+                    self.drop_of_size(target.session, message.topic, message.payload.len(), reason);
                 }
                 false
             }

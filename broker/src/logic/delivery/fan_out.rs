@@ -35,6 +35,9 @@ impl Delivery {
             one_by_one +=
                 u32::from(!self.deliver_run_otherwise(route, target, run, publisher, &mut translated));
         }
+        if let Some(withheld) = &route.withheld {
+            self.note_withheld_run(withheld, run, publisher);
+        }
         self.flow.fanned_out();
         let payload_bytes = run.payload_bytes;
         let packets = u64::from(run.count.max(1));
@@ -57,6 +60,9 @@ impl Delivery {
         }
         for target in &route.targets {
             self.deliver(target, route.via(target), message);
+        }
+        if let Some(withheld) = &route.withheld {
+            self.note_withheld(withheld, message, 1);
         }
         self.note_delivered_to_all();
         self.flow.fanned_out();

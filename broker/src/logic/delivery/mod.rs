@@ -4,8 +4,9 @@
 //! for all who get the same packet (encodings.rs) and appended to an output (outputs.rs), or waits in the session's
 //! queue (waiting.rs) until acknowledgements (flight.rs) and the socket allow it to be sent. Records for the store are
 //! written by publications.rs and journal.rs; packets that promise that they are durable wait in deferred.rs. The later
-//! part of a long queue is in the store alone until read_back.rs takes it. sessions.rs begins and ends sessions,
-//! send.rs sends the packets that are no PUBLISH, and denials.rs has what access rules denied.
+//! part of a long queue is in the store alone until read_back.rs takes it. sessions.rs begins and ends sessions, and
+//! send.rs sends the packets that are no PUBLISH. drops.rs counts what a client does not get, withheld.rs what access
+//! rules withhold from it, and denials.rs has what they denied for the traces of clients.
 //!
 //! Invariants: [`Delivery`] alone changes what it holds, so that its accounts (the shell's list, flow control,
 //! counters, store) are right after each call.
@@ -13,6 +14,7 @@
 mod deferred;
 pub(super) mod deliver;
 mod denials;
+mod drops;
 mod encodings;
 pub(super) mod fan_out;
 pub(super) mod flight;
@@ -23,6 +25,7 @@ mod read_back;
 mod send;
 mod sessions;
 pub(super) mod waiting;
+mod withheld;
 
 use std::sync::Arc;
 
@@ -35,6 +38,7 @@ pub use self::denials::Denials;
 use self::encodings::Encodings;
 use self::journal::Journal;
 pub use self::outputs::Outputs;
+use self::withheld::Withheld;
 use crate::auth::Policy;
 use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionSlot};
@@ -69,6 +73,7 @@ pub struct Delivery {
     /// Drops of this turn that are remembered with their names.
     drops_remembered: u32,
     denials: Denials,
+    withheld: Withheld,
     /// `max_inflight_bytes` of the settings, read for each copy.
     inflight_bytes_max: u64,
     template: PublishTemplate,
@@ -84,6 +89,7 @@ impl Delivery {
             memory_full: false,
             drops_remembered: 0,
             denials: Denials::default(),
+            withheld: Withheld::default(),
             inflight_bytes_max: settings.inflight_bytes_max,
             outputs: Outputs::default(),
             encodings: Encodings::default(),

@@ -6,13 +6,8 @@
 
 use crate::limits;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
-use crate::logic::counters::{DropReason, EventKind};
 use crate::logic::delivery::Delivery;
-use crate::logic::delivery::fan_out::packets_of;
 use crate::logic::flow::FlowControl;
-use crate::logic::message::Run;
-use crate::logic::routing::route::Target;
-use crate::logic::session::SessionSlot;
 
 /// The connections that have something to be sent, and what was counted meanwhile.
 #[derive(Debug, Default)]
@@ -251,53 +246,5 @@ impl Delivery {
     /// Copies of the message that was begun with have gone to single sessions.
     pub(in crate::logic) fn count_copies(&mut self, payload_bytes: usize) {
         self.count_deliveries(|sent| sent * payload_bytes as u64);
-    }
-
-    /// Counts a message that the client of a session was to get and does not; the first of a turn are remembered.
-    #[cold]
-    pub(in crate::logic) fn drop_for(&mut self, session: SessionSlot, topic: &str, reason: DropReason) {
-        self.count_dropped(reason);
-        self.remember_dropped(Some(session), topic, reason);
-    }
-
-    /// Counts a run of messages for which there is no room; it is remembered as one.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn drop_run_for(&mut self, target: &Target, run: &Run<'_>) {
-        let reason = DropReason::SlowConsumer;
-        self.counters().count_dropped(reason, u64::from(run.count));
-        if let Some((publish, _)) = packets_of(run).next() {
-            self.remember_dropped(Some(target.session), publish.topic, reason);
-        }
-    }
-
-    /// Counts a message of a group that no member can take.
-    #[cold]
-    pub(in crate::logic) fn drop_for_group(&mut self, topic: &str) {
-        self.count_dropped(DropReason::NoMember);
-        self.remember_dropped(None, topic, DropReason::NoMember);
-    }
-
-    /// Remembers a drop, if it is among the first of the turn; `session` is none if it is for no single client.
-    fn remember_dropped(&mut self, session: Option<SessionSlot>, topic: &str, reason: DropReason) {
-        if self.drops_remembered >= limits::DROPS_REMEMBERED_A_TURN {
-            return;
-        }
-        self.drops_remembered += 1;
-        let session = session.and_then(|session| self.clients.session(session));
-        let client = session.map_or("", |session| session.client_identifier());
-        let events = &self.counters().events;
-        events.remember(self.now, EventKind::Dropped, reason.label(), client, Some(topic));
-    }
-
-    /// A turn begins: some drops of it will be remembered.
-    pub(in crate::logic) fn begin_turn(&mut self) {
-        self.drops_remembered = 0;
-    }
-
-    /// Counts a message that one client was to get and does not.
-    #[cold]
-    pub(in crate::logic) fn count_dropped(&self, reason: DropReason) {
-        self.counters().count_dropped(reason, 1);
     }
 }

@@ -30,6 +30,7 @@ impl Delivery {
 
     /// A session without a connection ends; returns what it held.
     pub(in crate::logic) fn end_session(&mut self, slot: SessionSlot) -> Option<Session> {
+        self.forget_withheld(slot);
         let session = self.clients.sessions_mut().remove(slot)?;
         self.forget_queue(&session);
         if let Some(user) = session.user() {
@@ -42,6 +43,7 @@ impl Delivery {
     /// A session without a connection ends over several turns: from now on it is nobody's. What a store keeps of it is
     /// kept until what it held for groups is with others.
     pub(in crate::logic) fn begin_ending(&mut self, slot: SessionSlot) {
+        self.forget_withheld(slot);
         self.clients.sessions_mut().begin_ending(slot);
         let Some(session) = self.clients.session(slot) else {
             return unreachable_state("a session to be ended that is gone");
@@ -87,18 +89,20 @@ impl Delivery {
         what: fmt::Arguments<'_>,
     ) {
         self.counters().denied.add(denied, 1);
-        let Some(client) = self
-            .clients
-            .session(session)
-            .map(|session| session.client_identifier())
-        else {
+        let Some(owner) = self.clients.session(session) else {
             return unreachable_state("a denial of a session that is gone");
         };
+        let client = owner.client_identifier();
         let events = &self.counters().events;
         events.remember(self.now, EventKind::Denied, denied.label(), client, Some(topic));
-        let packet = denied.packet();
+        let packet = match denied {
+            // mosquitto shows `filter (denied)` below the line of the packet, which does not say whose it is where
+            // lines of several threads come in between.
+            Denied::Subscribe => "SUBSCRIBE",
+            Denied::Publish | Denied::Read => "PUBLISH",
+        };
         tracing::debug!("Denied {packet} from {client} {what}");
-        if !self.denials.has_room() {
+        if !self.denials.want(owner) {
             return;
         }
         let text = format!("Denied {packet} from {client} {what}");
@@ -144,7 +148,7 @@ impl Delivery {
         if let Some(session) = self.clients.session(slot)
             && session.is_stored()
         {
-            let away_since = is_away.then_some(session.disconnected_at());
+            let away_since = is_away.then_some(session.since());
             self.journal.append_session(session, away_since);
         }
     }

@@ -158,9 +158,15 @@ impl Delivery {
                 retained: false,
                 is_overrun: false,
             });
-            let sent =
-                queued.is_some_and(|queued| self.send_stored(slot, &queued, Some(identifier), true).is_ok());
-            if !sent {
+            let sent = queued.as_ref().map(|queued| {
+                let sent = self.send_stored(slot, queued, Some(identifier), true);
+                sent.map_err(|reason| (&queued.message, reason))
+            });
+            if let Some(Err((message, reason))) = sent {
+                let (topic, bytes) = (message.topic(), message.payload().len());
+                self.drop_of_size(session, topic, bytes, reason);
+            }
+            if !matches!(sent, Some(Ok(()))) {
                 self.drop_in_flight(session, slot, identifier, entry.awaits);
             }
         }
@@ -224,7 +230,8 @@ impl Delivery {
         counters.queued_messages.sub(1);
         counters.queued_bytes.sub(queued.message.queue_bytes());
         if let Err(reason) = self.send_stored(slot, &queued, identifier, false) {
-            self.drop_for(session_slot, queued.message.topic(), reason);
+            let (topic, bytes) = (queued.message.topic(), queued.message.payload().len());
+            self.drop_of_size(session_slot, topic, bytes, reason);
             if let Some(identifier) = identifier {
                 let awaited = if queued.qos == QoS::ExactlyOnce {
                     Awaits::PubRec
@@ -315,11 +322,11 @@ impl Delivery {
     ///
     /// [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]
     pub(in crate::logic) fn send_retained(&mut self, session: SessionSlot, queued: Queued) {
-        let message = self.journal.is_open().then(|| queued.message.clone());
+        let message = queued.message.clone();
         if let Err(reason) = self.enqueue(session, queued) {
-            self.count_dropped(reason);
+            self.drop_for(session, message.topic(), reason);
         }
-        if let Some(message) = message {
+        if self.journal.is_open() {
             self.journal.begin(None);
             self.note_delivered_to_all_of(&message);
         }

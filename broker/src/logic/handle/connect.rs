@@ -169,6 +169,7 @@ impl Shard {
         // A Will that was delayed is discarded [MQTT-3.1.3-9].
         session.set_will(will);
         session.reconnected(window);
+        session.set_since(self.now);
         self.delivery.set_expiry(session_slot, expiry_s);
         self.delivery.clients.attach(session_slot, slot);
         self.routing

@@ -13,7 +13,7 @@ use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
 use crate::auth::acl;
 use crate::limits;
-use crate::logic::counters::{Denied, DropReason};
+use crate::logic::counters::Denied;
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::fan_out::{message_of, packets_of};
 use crate::logic::delivery::flight::ExactlyOnceArrival;
@@ -25,6 +25,7 @@ use crate::logic::message::{Message, RawPacket, Run};
 use crate::logic::mount_point::mounted_topic;
 use crate::logic::retained::RetainedMessages;
 use crate::logic::routing::route::{RouteSlot, TopicAccess};
+use crate::logic::unpublishable::Unpublishable;
 
 impl Handler<'_> {
     /// Passes on a run of QoS 0 packets of one topic as they are. False if that takes more work than is left: nothing
@@ -142,17 +143,12 @@ impl Handler<'_> {
         }
         let (delivery, retained) = (&self.shard.delivery, &self.shard.retained);
         let refused = check_content(delivery, retained, publish, topic, properties);
-        if let Err(reason) = refused
+        if let Err(why) = refused
             && !self.is_repeated(publish)
         {
             // Acknowledged, which notifies 5.0 of it, and dropped.
-            let why = match reason {
-                ReasonCode::QuotaExceeded if self.shard.delivery.is_memory_full() => DropReason::MemoryFull,
-                ReasonCode::QuotaExceeded => DropReason::Quota,
-                _ => DropReason::Refused,
-            };
-            self.shard.delivery.drop_for(self.session, topic, why);
-            return self.acknowledge(publish, reason);
+            self.shard.delivery.drop_unpublishable(self.session, topic, why);
+            return self.acknowledge(publish, why.reason());
         }
         let (delivery, routing) = (&self.shard.delivery, &self.shard.routing);
         if lacks_space(delivery, routing, route, publish, topic) && !self.is_repeated(publish) {
@@ -329,16 +325,17 @@ pub(in crate::logic) fn check_content(
     publish: &Publish<'_>,
     topic: &str,
     properties: Properties<'_>,
-) -> Result<(), ReasonCode> {
-    let settings = delivery.settings();
-    if publish.payload.len() > settings.payload_bytes_max as usize {
-        return Err(ReasonCode::ImplementationSpecificError);
+) -> Result<(), Unpublishable> {
+    let (settings, bytes) = (delivery.settings(), publish.payload.len());
+    let bytes_max = settings.payload_bytes_max;
+    if bytes > bytes_max as usize {
+        return Err(Unpublishable::TooLarge { bytes, bytes_max });
     }
     if settings.check_payload_format && !is_as_indicated(properties, publish.payload) {
-        return Err(ReasonCode::PayloadFormatInvalid);
+        return Err(Unpublishable::NotUtf8 { bytes });
     }
-    if publish.retain && retained.refuses(delivery, topic, publish.payload) {
-        return Err(ReasonCode::QuotaExceeded);
+    if publish.retain {
+        return retained.check(delivery, topic, publish.payload);
     }
     Ok(())
 }

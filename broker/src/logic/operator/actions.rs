@@ -80,14 +80,9 @@ impl Shard {
             Some(TopicAccess::TooDeep) => return Err(NotPublished::TooDeep),
             Some(TopicAccess::Denied) | None => return Err(NotPublished::OwnToBroker),
         }
-        check_content(&self.delivery, &self.retained, publish, topic, Properties::EMPTY).map_err(
-            |reason| match reason {
-                ReasonCode::ImplementationSpecificError => NotPublished::TooLarge,
-                _ => NotPublished::NoRoom,
-            },
-        )?;
+        check_content(&self.delivery, &self.retained, publish, topic, Properties::EMPTY)?;
         if lacks_space(&self.delivery, &self.routing, route, publish, topic) {
-            return Err(NotPublished::NoRoom);
+            return Err(NotPublished::NoSpace);
         }
         let message = Message {
             publisher: Publisher::REMOTE,

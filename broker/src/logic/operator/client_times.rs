@@ -1,8 +1,9 @@
 //! How long the shard has worked for each client, second by second, while that is measured.
 //!
 //! Invariants: the shell measures, and reports nothing while it is not asked to. The seconds of all shards begin at the
-//! same moments. In each so many connections as [`limits::CLIENTS_MEASURED_MAX`] are measured one by one, the others
-//! and those that have ended together; of seconds as many are kept as may be asked for, and some more.
+//! same moments. In each so many connections as [`limits::CLIENTS_MEASURED_MAX`] are measured one by one and the others
+//! together; of seconds as many are kept as may be asked for, and some more. Whose a connection was that has ended is
+//! known as long, of so many: a client that comes, costs much and leaves is named too.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,6 +11,7 @@ use super::{BusyClient, BusyClients, MeasuredSeconds};
 use crate::limits;
 use crate::logic::clients::Clients;
 use crate::logic::connection::ConnectionId;
+use crate::logic::session::Session;
 use crate::time::Timestamp;
 use crate::turn::WorkBudget;
 
@@ -26,6 +28,17 @@ struct Measured {
     number: u64,
     /// The last ones in which there was work.
     seconds: VecDeque<OneSecond>,
+    /// Whose the connections were that have ended in these seconds.
+    ended: HashMap<ConnectionId, EndedClient>,
+}
+
+/// Whose a connection was.
+#[derive(Debug)]
+struct EndedClient {
+    client_identifier: Box<str>,
+    user: Option<Box<str>>,
+    /// The second of its end.
+    number: u64,
 }
 
 /// What was measured in one second.
@@ -33,7 +46,7 @@ struct Measured {
 struct OneSecond {
     number: u64,
     ns: HashMap<ConnectionId, u64>,
-    /// Of those beyond the bound, and of those that have ended.
+    /// Of those beyond the bound, and of those that nobody had.
     others_ns: u64,
 }
 
@@ -43,18 +56,33 @@ impl Measured {
             since,
             number: 0,
             seconds: VecDeque::new(),
+            ended: HashMap::new(),
         }
     }
 
     /// A turn begins, perhaps in another second.
     fn begin_turn(&mut self, now: Timestamp) {
-        self.number = now.since_s(self.since);
+        let number = now.since_s(self.since);
+        if number == self.number {
+            return;
+        }
+        self.number = number;
         let first = self
             .number
             .saturating_sub(limits::MEASURED_SECONDS_MAX + SECONDS_LATE_MAX);
         while self.seconds.front().is_some_and(|second| second.number < first) {
             self.seconds.pop_front();
         }
+        self.ended.retain(|_, ended| ended.number >= first);
+    }
+
+    /// Whose a connection is or was, with the user.
+    fn client<'a>(&'a self, clients: &'a Clients, id: ConnectionId) -> Option<(&'a str, Option<&'a str>)> {
+        if let Some(ended) = self.ended.get(&id) {
+            return Some((&ended.client_identifier, ended.user.as_deref()));
+        }
+        let session = clients.session(clients.connection_by_id(id)?.session()?)?;
+        Some((session.client_identifier(), session.user()))
     }
 
     /// Adds to the second that it is; no single client had the time if there is no `id`.
@@ -90,7 +118,7 @@ impl Measured {
 impl OneSecond {
     fn add(&mut self, id: Option<ConnectionId>, took_ns: u64) {
         let Some(id) = id else {
-            // Its connection has ended.
+            // Its connection has ended, and nobody had it.
             self.others_ns += took_ns;
             return;
         };
@@ -132,15 +160,31 @@ impl ClientTimes {
     /// The shell worked so long for a connection, which may have ended by that.
     #[cold]
     pub(in crate::logic) fn add(&mut self, clients: &Clients, id: ConnectionId, took_ns: u64) {
-        let is_there = clients.connection_by_id(id).is_some();
         if let Some(times) = &mut self.0 {
-            times.add(is_there.then_some(id), took_ns);
+            let is_known = clients.connection_by_id(id).is_some() || times.ended.contains_key(&id);
+            times.add(is_known.then_some(id), took_ns);
         }
     }
 
-    /// A connection is gone: what it cost is among that of the others.
-    pub(in crate::logic) fn forget(&mut self, id: ConnectionId) {
+    /// The connection of a session ends; what it cost stays that of its client.
+    #[inline]
+    pub(in crate::logic) fn ended(&mut self, id: ConnectionId, session: &Session) {
         let times = self.0.as_mut();
+        if let Some(times) = times.filter(|times| times.ended.len() < limits::CLIENTS_MEASURED_MAX) {
+            times.ended.insert(
+                id,
+                EndedClient {
+                    client_identifier: session.client_identifier().into(),
+                    user: session.user().map(Into::into),
+                    number: times.number,
+                },
+            );
+        }
+    }
+
+    /// A connection is gone: if it is not known whose it was, what it cost is among that of the others.
+    pub(in crate::logic) fn forget(&mut self, id: ConnectionId) {
+        let times = self.0.as_mut().filter(|times| !times.ended.contains_key(&id));
         for second in times.into_iter().flat_map(|times| &mut times.seconds) {
             second.others_ns += second.ns.remove(&id).unwrap_or(0);
         }
@@ -160,21 +204,31 @@ impl ClientTimes {
         };
         let (sums, cpu_ns) = times.sums(asked);
         work.spend(sums.len() as u64 * asked.count / CONNECTIONS_PER_UNIT);
-        let mut all: Vec<_> = sums.into_iter().map(|(id, ns)| (ns, id)).collect();
+        // A client may have had several connections.
+        let mut by_client: HashMap<&str, (u64, Option<&str>)> = HashMap::new();
+        for (id, ns) in sums {
+            if let Some((client, user)) = times.client(clients, id) {
+                let (sum, last_user) = by_client.entry(client).or_default();
+                *sum += ns;
+                *last_user = last_user.or(user);
+            }
+        }
+        let mut all: Vec<_> = by_client.into_iter().collect();
         let count = count.min(all.len());
         if count < all.len() {
-            all.select_nth_unstable_by(count, |one, other| other.0.cmp(&one.0));
+            all.select_nth_unstable_by_key(count, |(_, (ns, _))| std::cmp::Reverse(*ns));
         }
-        let mut first: Vec<_> = all.into_iter().take(count).collect();
-        first.sort_unstable_by_key(|(ns, _)| std::cmp::Reverse(*ns));
-        let clients = first.into_iter().filter_map(|(cpu_ns, id)| {
-            let connection = clients.connection_by_id(id)?;
-            let session = clients.session(connection.session()?)?;
-            Some(BusyClient {
-                client_identifier: session.client_identifier().into(),
-                user: session.user().map(Into::into),
-                cpu_ns,
-            })
+        all.truncate(count);
+        all.sort_unstable_by_key(|(_, (ns, _))| std::cmp::Reverse(*ns));
+        let is_connected = |client| {
+            let session = clients.sessions().find(client);
+            session.is_some_and(|session| clients.link(session).is_some())
+        };
+        let clients = all.into_iter().map(|(client, (cpu_ns, user))| BusyClient {
+            client_identifier: client.into(),
+            user: user.map(Into::into),
+            is_connected: is_connected(client),
+            cpu_ns,
         });
         BusyClients {
             clients: clients.collect(),
@@ -186,7 +240,7 @@ impl ClientTimes {
 /// How much later than the end of its seconds a question may come.
 const SECONDS_LATE_MAX: u64 = 8;
 /// How many connections of one second are looked at for about one unit of work.
-const CONNECTIONS_PER_UNIT: u64 = 8;
+const CONNECTIONS_PER_UNIT: u64 = 4;
 
 #[cfg(test)]
 mod tests {

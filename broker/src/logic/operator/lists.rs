@@ -50,8 +50,13 @@ impl Clients {
     }
 
     fn session_entry(&self, slot: SessionSlot, session: &Session, now: Timestamp) -> SessionEntry {
-        let connection = self.connections().get(self.link(slot));
-        let connection = connection.map(|connection| ConnectionEntry {
+        let link = self
+            .link(slot)
+            .and_then(|link| Some((link, self.connections().get(link)?)));
+        let connection = link.map(|(link, connection)| ConnectionEntry {
+            id: connection.id(link),
+            address: None,
+            since: session.since(),
             protocol_level: match connection.version() {
                 ProtocolVersion::V3_1 => 3,
                 ProtocolVersion::V3_1_1 => 4,
@@ -67,9 +72,7 @@ impl Clients {
         SessionEntry {
             client_identifier: session.client_identifier().into(),
             user: session.user().map(Into::into),
-            away_s: connection
-                .is_none()
-                .then(|| now.since_s(session.disconnected_at())),
+            away_s: connection.is_none().then(|| now.since_s(session.since())),
             connection,
             expiry_s: session.expiry_s(),
             subscriptions: session.subscription_count(),

@@ -11,12 +11,15 @@ mod actions;
 mod client_times;
 mod lists;
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use mqtt::{QoS, ReasonCode};
 
 pub use self::client_times::ClientTimes;
 
+use crate::logic::connection::ConnectionId;
+use crate::logic::unpublishable::Unpublishable;
 use crate::logic::{Shard, SysFigures};
 use crate::time::Timestamp;
 
@@ -117,20 +120,25 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPublished {
     /// Nobody else may publish there.
-    #[error("the topic is the broker's own: nobody else may change it")]
+    #[error(
+        "topic: it is the broker's own, which nobody else may change: choose one that does not begin with $SYS/"
+    )]
     OwnToBroker,
     /// The topic has more slashes than `topic_levels_max`.
-    #[error("topic: too many topic levels: a shorter one is needed, or a higher topic_levels_max")]
+    #[error("topic: it has too many topic levels: choose a shorter one, or raise topic_levels_max")]
     TooDeep,
     /// It is to be retained, and `retain_available` is false.
-    #[error("retain: retained messages are not available: retain_available is false")]
+    #[error("retain: retained messages are not available: leave it out, or set retain_available to true")]
     NoRetained,
-    /// The payload is above `message_size_limit`.
-    #[error("payload: more bytes than message_size_limit allows")]
-    TooLarge,
-    /// A limit of memory, of the disk or of retained messages is reached.
-    #[error("the message was not published: there is no room to keep it")]
-    NoRoom,
+    /// It is one that nobody may publish, or there is no room to retain it.
+    #[error("the message is not published: {0}: {fix}", fix = .0.fix())]
+    Unpublishable(#[from] Unpublishable),
+    /// A store that is full cannot keep it.
+    #[error(
+        "the message is not published: the store has no space to keep it: make room on its disk, or raise \
+         store_size_max"
+    )]
+    NoSpace,
 }
 
 /// A part of a list.
@@ -168,6 +176,12 @@ pub struct SessionEntry {
 /// The connection of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionEntry {
+    /// By which the shell knows it.
+    pub id: ConnectionId,
+    /// Where its client is, which the shell knows.
+    pub address: Option<SocketAddr>,
+    /// When its CONNECT was accepted.
+    pub since: Timestamp,
     /// 3, 4 or 5, as in CONNECT.
     pub protocol_level: u8,
     /// The keep alive in seconds.
@@ -247,7 +261,7 @@ impl MeasuredSeconds {
 /// Clients that cost the most, the most first; nothing if it is not measured.
 #[derive(Clone, Debug, Default)]
 pub struct BusyClients {
-    /// The clients that are still connected.
+    /// The clients, also those that have left since.
     pub clients: Vec<BusyClient>,
     /// CPU time that all clients of the shard cost together.
     pub cpu_ns: u64,
@@ -260,6 +274,8 @@ pub struct BusyClient {
     pub client_identifier: Box<str>,
     /// The user, where it was proved.
     pub user: Option<Box<str>>,
+    /// Whether it is connected now.
+    pub is_connected: bool,
     /// Its CPU time in those seconds.
     pub cpu_ns: u64,
 }

@@ -5,6 +5,8 @@
 //! single topic is made only while some of these are left. A walk that is not complete is put back; otherwise its
 //! request would never be answered.
 
+use mqtt::property::Properties;
+
 use super::walks::{Asker, RetainedWalk};
 use super::{FoundMessage, Owners, RequestId, RetainedMessages, RetainedNote, has_wildcard};
 use crate::auth::Policy;
@@ -12,6 +14,7 @@ use crate::limits;
 use crate::logic::clients::Clients;
 use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
+use crate::logic::message::{Message, Publisher};
 use crate::logic::outbox::Outboxes;
 use crate::logic::owner_shard::identity;
 use crate::logic::retained_note::RetainedRequest;
@@ -209,7 +212,7 @@ impl RetainedMessages {
     }
 }
 
-/// Queues one message for a session, if it is not from that one.
+/// Queues one message for a session, if it is not from that one and its client may read it.
 fn send_found(
     delivery: &mut Delivery,
     session: SessionSlot,
@@ -220,6 +223,17 @@ fn send_found(
     let message = found.message;
     if not_from == Some(message.publisher()) {
         return;
+    }
+    if !delivery.clients.sessions().may_read(session, message.topic()) {
+        let withheld = Message {
+            topic: message.topic(),
+            qos: message.qos(),
+            retain: true,
+            properties: Properties::EMPTY,
+            payload: message.payload(),
+            publisher: Publisher::REMOTE,
+        };
+        return delivery.note_withheld_from(session, &withheld, 1);
     }
     let qos = if delivery.settings().upgrade_outgoing_qos {
         request.qos
@@ -241,7 +255,7 @@ fn send_found(
 
 /// Whether the subscription is there still, and its session has room.
 fn is_wanted(
-    delivery: &Delivery,
+    delivery: &mut Delivery,
     routing: &Routing,
     session: SessionSlot,
     request: &RetainedRequest,
@@ -255,11 +269,10 @@ fn is_wanted(
     if listed.is_none() {
         return false;
     }
-    let session = clients.session(session);
-    let queue = session.and_then(|session| session.queue());
+    let queue = clients.session(session).and_then(|session| session.queue());
     let is_full = queue.is_some_and(|queue| queue.is_full_of_retained());
     if is_full {
-        delivery.count_dropped(DropReason::QueueFull);
+        delivery.drop_for(session, &request.filter, DropReason::QueueFull);
     }
     !is_full
 }

@@ -62,6 +62,7 @@ use super::retained_quota::{RetainedBounds, RetainedQuota, Ticket};
 use super::session::SessionSlot;
 use super::timer::Timers;
 use super::topic_tree::NodeSlot;
+use super::unpublishable::Unpublishable;
 use crate::auth::acl::Access;
 use crate::time::Timestamp;
 
@@ -140,31 +141,45 @@ impl RetainedMessages {
         })
     }
 
-    /// Whether there is no room for one more message.
-    pub(super) fn refuses(&self, delivery: &Delivery, topic: &str, payload: &[u8]) -> bool {
-        let counters = delivery.all_counters();
-        !payload.is_empty() && (delivery.is_memory_full() || self.is_full_for(topic, payload.len(), counters))
+    /// Whether there is room for one more message, or why there is none.
+    pub(super) fn check(
+        &self,
+        delivery: &Delivery,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<(), Unpublishable> {
+        let bytes = payload.len();
+        match bytes {
+            0 => Ok(()),
+            _ if delivery.is_memory_full() => Err(Unpublishable::MemoryFull { bytes }),
+            _ => self.check_bounds(topic, bytes, delivery.all_counters()),
+        }
     }
 
     /// Whether a message of so many payload bytes is one too many.
-    fn is_full_for(&self, topic: &str, payload_bytes: usize, all: &[ShardCounters]) -> bool {
+    fn check_bounds(
+        &self,
+        topic: &str,
+        payload_bytes: usize,
+        all: &[ShardCounters],
+    ) -> Result<(), Unpublishable> {
         if !self.bounds.are_set() {
-            return false;
+            return Ok(());
         }
         let new = (topic.len() + payload_bytes) as u64;
         if self.shards == 1 {
             let (messages, bytes) = self.owned.totals();
             let before = self.owned.get(topic).map(StoredMessage::queue_bytes);
-            return self.bounds.refuse(messages, bytes, before, new);
+            return self.bounds.check(messages, bytes, before, new);
         }
         let totals = all.iter().map(|shard| shard.retained_quota.totals());
         let (messages, bytes) = totals.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        if !self.bounds.refuse(messages, bytes, None, new) {
-            return false;
+        if self.bounds.check(messages, bytes, None, new).is_ok() {
+            return Ok(());
         }
         let owner = all.get(usize::from(self.owner(topic)));
         let before = owner.and_then(|owner| owner.retained_quota.bytes_of(self.owned.hash(topic)));
-        self.bounds.refuse(messages, bytes, before, new)
+        self.bounds.check(messages, bytes, before, new)
     }
 
     /// Applies a change of a topic that this shard owns; false if a later one stands.

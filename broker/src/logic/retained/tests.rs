@@ -128,13 +128,15 @@ fn bounds_hold_for_all_shards_together_before_the_owner_knows() {
         shard.set_bounds(bounds, counters);
     }
     for (shard, topic) in [(0, "a"), (1, "b")] {
-        assert!(!shards[shard].is_full_for(topic, 1, &counters));
+        assert!(shards[shard].check_bounds(topic, 1, &counters).is_ok());
         shards[shard].draw_ticket(&message(topic, "x"), &counters);
     }
     for shard in &shards {
-        assert!(shard.is_full_for("c", 1, &counters));
-        assert!(!shard.is_full_for("a", 1, &counters) && !shard.is_full_for("b", 1, &counters));
+        assert!(shard.check_bounds("c", 1, &counters).is_err());
+        assert!(
+            shard.check_bounds("a", 1, &counters).is_ok() && shard.check_bounds("b", 1, &counters).is_ok()
+        );
     }
     shards[0].draw_ticket(&message("b", ""), &counters);
-    assert!(!shards[1].is_full_for("c", 1, &counters));
+    assert!(shards[1].check_bounds("c", 1, &counters).is_ok());
 }

@@ -10,8 +10,8 @@ impl Route {
     /// About what a message of so many bytes on it costs this shard, in units of work.
     #[inline]
     pub(in crate::logic) fn work(&self, bytes: usize) -> u64 {
-        let copies = self.targets.len() as u64;
-        copies + copies.saturating_mul(bytes as u64) / limits::COPIED_BYTES
+        let sessions = self.sessions;
+        sessions + sessions.saturating_mul(bytes as u64) / limits::COPIED_BYTES
     }
 
     /// About what messages with so many bytes together cost that this shard gives to its sessions and to groups.
@@ -39,7 +39,7 @@ impl Route {
         if *self.topic != *topic {
             return None;
         }
-        let copies = (self.targets.len() as u64).max(1);
+        let copies = self.sessions.max(1);
         let mut bytes = units.saturating_mul(limits::COPIED_BYTES) / copies;
         // Those that take each message by itself: these sessions, and groups.
         let singly = u64::from(self.one_by_one) + self.groups.len() as u64;

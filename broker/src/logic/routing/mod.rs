@@ -1,15 +1,16 @@
 //! From a topic to those who receive its messages: the subscriptions of this shard's sessions, the groups of Shared
 //! Subscriptions, the interest of the other shards, and a cache of the result for each topic.
 //!
-//! `subscription/` has the Topic Filters of sessions, groups and other shards; `route.rs` is the cache, and `cost.rs`
-//! what a message on a route costs.
+//! `subscription/` has the Topic Filters of sessions, groups and other shards; `route.rs` is the cache, `target.rs` a
+//! session in it, and `cost.rs` what a message on a route costs.
 //!
 //! Invariant: every change of who receives a topic's messages is made through [`Routing`], which invalidates the routes
-//! that the change affects. So the sessions in a route exist and may read the topic.
+//! that the change affects. So the sessions in a route exist, and its targets may read the topic.
 
 mod cost;
 pub(super) mod route;
 pub(super) mod subscription;
+mod target;
 
 use self::route::{Route, RouteSlot, Routes};
 use self::subscription::group::{Group, GroupSlot};

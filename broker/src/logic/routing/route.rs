@@ -2,8 +2,9 @@
 //!
 //! Invariants: a route is used only in the epoch in which it was made. A change of a subscription or interest ends the
 //! epoch of the routes that it may affect: the route of one topic for a filter without wildcards, all routes for a
-//! filter with wildcards or a change of what sessions may read. So the sessions in a route exist and may read the
-//! topic. A slot may be used again for another topic: a caller that keeps a slot as a hint has the topic compared.
+//! filter with wildcards or a change of what sessions may read. So the sessions in a route exist, and its targets may
+//! read the topic. A slot may be used again for another topic: a caller that keeps a slot as a hint has the topic
+//! compared.
 
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
@@ -11,35 +12,19 @@ use std::rc::Rc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use mqtt::QoS;
 use mqtt::property::Property;
 
+pub(in crate::logic) use super::target::Target;
+use super::target::ViaSlot;
 use crate::limits;
 pub(in crate::logic) use crate::logic::ids::RouteSlot;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::subscription::group::GroupSlot;
 use crate::logic::routing::subscription::{FilterSlot, Subscriber, Subscriptions, is_wildcard};
 use crate::logic::session::{SessionSlot, Sessions};
-use crate::logic::slots::{Slot, Slots, slot_type};
+use crate::logic::slots::{Slot, Slots};
 use crate::logic::via::Via;
 use crate::turn::WorkBudget;
-
-slot_type! {
-    /// The place, from 1, of what a target's messages come by in [`Route::via`].
-    pub(in crate::logic) struct ViaSlot
-}
-
-/// One session that gets the messages of a topic, over all of its subscriptions that match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::logic) struct Target {
-    pub(in crate::logic) session: SessionSlot,
-    /// Its Subscription Identifiers, if there are any.
-    pub(in crate::logic) via: Option<ViaSlot>,
-    /// The highest of its subscriptions [MQTT-3.3.4-2].
-    pub(in crate::logic) qos: QoS,
-    pub(in crate::logic) no_local: bool,
-    pub(in crate::logic) retain_as_published: bool,
-}
 
 /// Whether clients may publish to a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +43,10 @@ pub(in crate::logic) struct Route {
     epoch: u64,
     pub(in crate::logic) access: TopicAccess,
     pub(in crate::logic) targets: Vec<Target>,
+    /// Sessions whose subscriptions match and that may not read the topic, if there are such.
+    pub(in crate::logic) withheld: Option<Box<[Target]>>,
+    /// How many sessions there are in both.
+    pub(super) sessions: u64,
     pub(in crate::logic) shards: Vec<u16>,
     /// Groups of which one member in the whole broker gets it.
     pub(in crate::logic) groups: Vec<GroupSlot>,
@@ -293,6 +282,7 @@ impl Routes {
         route.epoch = epoch;
         route.access = access(topic, self.levels_max);
         route.targets.clear();
+        route.withheld = None;
         route.groups.clear();
         route.via.clear();
         route.nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
@@ -303,12 +293,9 @@ impl Routes {
             .iter()
             .filter_map(|&filter| subscriptions.filter(filter))
         {
-            self.gathered.extend(
-                filter
-                    .subscribers()
-                    .iter()
-                    .filter(|s| sessions.may_read(s.session, topic) && !sessions.ends(s.session)),
-            );
+            let subscribers = filter.subscribers().iter();
+            self.gathered
+                .extend(subscribers.filter(|s| !sessions.ends(s.session)));
             route.shards.extend_from_slice(filter.shards());
             route.groups.extend_from_slice(filter.groups());
         }
@@ -321,9 +308,20 @@ impl Routes {
             route.shards.dedup();
         }
         let same_session = |a: &Subscriber, b: &Subscriber| a.session == b.session;
+        let mut withheld = Vec::new();
         for subscriptions in self.gathered.chunk_by(same_session) {
-            route.add_target(subscriptions);
+            let Some(first) = subscriptions.first() else {
+                unreachable_state("a session without subscriptions among the targets");
+                continue;
+            };
+            if sessions.may_read(first.session, topic) {
+                route.add_target(first.session, subscriptions);
+            } else {
+                withheld.push(Target::new(first.session, subscriptions, None));
+            }
         }
+        route.sessions = (route.targets.len() + withheld.len()) as u64;
+        route.withheld = (!withheld.is_empty()).then(|| withheld.into());
     }
 }
 
@@ -332,10 +330,7 @@ impl Route {
     /// with the Subscription Identifiers of all [MQTT-3.3.4-4].
     ///
     /// [MQTT3-3.3.5-1], [MQTT-3.3.4-3]
-    fn add_target(&mut self, subscriptions: &[Subscriber]) {
-        let Some(first) = subscriptions.first() else {
-            return unreachable_state("a session without subscriptions among the targets");
-        };
+    fn add_target(&mut self, session: SessionSlot, subscriptions: &[Subscriber]) {
         let mut via = Via::default();
         for identifier in subscriptions
             .iter()
@@ -351,19 +346,7 @@ impl Route {
             let number = u32::try_from(self.via.len()).ok().and_then(NonZeroU32::new);
             number.map(ViaSlot::from_number)
         };
-        self.targets.push(Target {
-            session: first.session,
-            via: via_slot,
-            qos: subscriptions
-                .iter()
-                .map(|subscriber| subscriber.qos())
-                .max()
-                .unwrap_or(QoS::AtMostOnce),
-            no_local: subscriptions.iter().all(|subscriber| subscriber.no_local()),
-            retain_as_published: subscriptions
-                .iter()
-                .any(|subscriber| subscriber.retain_as_published()),
-        });
+        self.targets.push(Target::new(session, subscriptions, via_slot));
     }
 }
 

@@ -74,7 +74,8 @@ pub(super) struct Session {
     subscriptions: Vec<SessionSubscription>,
     client_identifier: Box<str>,
     rare: Option<Box<RareSession>>,
-    disconnected_at: Timestamp,
+    /// When its present connection began, or the last one ended.
+    since: Timestamp,
     /// Its number with the store; 0 if that does not know it.
     number: u64,
     /// How many messages it got since it has a number.
@@ -164,14 +165,14 @@ impl Session {
         self.expiry_s = seconds;
     }
 
-    /// When its last connection ended.
-    pub(super) fn disconnected_at(&self) -> Timestamp {
-        self.disconnected_at
+    /// When its present connection began, or the last one ended.
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
     }
 
-    /// Its connection ended at that time.
-    pub(super) fn set_disconnected(&mut self, at: Timestamp) {
-        self.disconnected_at = at;
+    /// A connection of it began or ended at that time.
+    pub(super) fn set_since(&mut self, at: Timestamp) {
+        self.since = at;
     }
 
     /// The proved user whose session it is.
@@ -206,7 +207,7 @@ impl Session {
     pub(super) fn expires_at(&self) -> Timestamp {
         match self.expiry_s {
             NEVER_EXPIRES => Timestamp::NEVER,
-            expiry_s => self.disconnected_at.plus_s(u64::from(expiry_s)),
+            expiry_s => self.since.plus_s(u64::from(expiry_s)),
         }
     }
 }
@@ -351,7 +352,7 @@ impl Sessions {
             subscriptions: Vec::new(),
             client_identifier: client_identifier.into(),
             rare: None,
-            disconnected_at: Timestamp::default(),
+            since: Timestamp::default(),
             number: 0,
             orders: 0,
         };

@@ -206,6 +206,7 @@ impl<'s> Sharing<'s> {
             group,
             shared,
             emptied: None,
+            withheld_from: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::routing::route::Target;
 use crate::logic::routing::subscription::group::{Group, GroupSlot, MemberCounts, Part, Standing};
 use crate::logic::routing::subscription::{Position, Subscriber};
+use crate::logic::session::SessionSlot;
 use crate::logic::share::choice::{Choice, choose, shard_in_turn};
 use crate::logic::share::{SharedMessage, Sharing};
 use crate::settings::SharedSubscriptionStrategy;
@@ -24,6 +25,8 @@ pub(super) struct GroupMessage<'a, 's> {
     pub(super) shared: &'a SharedMessage<'a>,
     /// The text of the group, once its last member was found to have ended.
     pub(super) emptied: Option<Arc<str>>,
+    /// A member that may not read it.
+    pub(super) withheld_from: Option<SessionSlot>,
 }
 
 impl GroupMessage<'_, '_> {
@@ -63,7 +66,7 @@ impl GroupMessage<'_, '_> {
         if here.all > 0 {
             // A member that is away gets no QoS 0 messages, so a drop is not counted.
             if here.connected > 0 || self.shared.message.qos != QoS::AtMostOnce {
-                self.sharing.delivery.drop_for_group(self.shared.message.topic);
+                self.give_up();
             }
         } else if let Some(to) = self.other_shard(Part::All) {
             self.pass_on_to(to);
@@ -74,6 +77,16 @@ impl GroupMessage<'_, '_> {
         {
             self.sharing.keep_unclaimed(name, self.shared.message);
         }
+    }
+
+    /// No member can take it, perhaps as none may read it.
+    #[cold]
+    fn give_up(&mut self) {
+        let (delivery, message) = (&mut *self.sharing.delivery, self.shared.message);
+        if let Some(session) = self.withheld_from {
+            delivery.note_withheld_from(session, message, 1);
+        }
+        delivery.drop_for_group(message.topic);
     }
 
     /// Whether a member that is connected took it: one that is ready, or else one for which it waits.
@@ -121,6 +134,7 @@ impl GroupMessage<'_, '_> {
         let subscriber = member.subscriber;
         let sessions = self.sharing.delivery.clients.sessions();
         if !sessions.may_read(subscriber.session, message.topic) {
+            self.withheld_from = Some(subscriber.session);
             return false;
         }
         let target = Target {

@@ -80,6 +80,12 @@ impl Tracer {
         !self.traces.is_empty()
     }
 
+    /// The traces that are switched on.
+    #[inline]
+    pub(super) fn traces(&self) -> &[Arc<Trace>] {
+        &self.traces
+    }
+
     /// Shows a CONNECT, whatever becomes of it, where it was not shown before.
     #[cold]
     pub(super) fn show_connect(
@@ -189,16 +195,23 @@ impl Tracer {
         }
     }
 
-    /// Shows what access rules denied, where it is traced.
+    /// Shows what access rules denied or withheld, where it is traced.
     #[cold]
-    pub(super) fn denied(&self, denials: Vec<(ConnectionId, String)>) {
-        for (id, text) in denials {
-            let traces = self.connections.get(&id).map(|incoming| &incoming.traces);
-            traces
-                .into_iter()
-                .flatten()
-                .for_each(|trace| trace.show(format_args!("{text}")));
+    pub(super) fn show_denial(
+        &mut self,
+        logic: &Shard,
+        id: ConnectionId,
+        address: Option<SocketAddr>,
+        text: &str,
+    ) {
+        // A client may not have sent or got anything since its trace was switched on.
+        if let (Some(client), Some(address)) = (logic.clients().traced_client(id), address) {
+            let incoming = self.take(id, &client, address);
+            self.connections.insert(id, incoming);
         }
+        let incoming = self.connections.get(&id);
+        let traces = incoming.into_iter().flat_map(|incoming| &incoming.traces);
+        traces.for_each(|trace| trace.show(format_args!("{text}")));
     }
 
     /// Shows the packets that end in these bytes; the logic gets them next.
