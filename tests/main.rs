@@ -25,6 +25,7 @@ mod dashboard;
 mod descriptors;
 mod durability;
 mod fair_work;
+mod grafana;
 mod keep_alive;
 mod key_passphrase;
 mod listeners;
