@@ -200,8 +200,8 @@ fn a_test_prints_each_warning_of_a_start() {
     std::fs::set_permissions(path("passwords"), Permissions::from_mode(0o644)).unwrap();
     let port = free_port();
     let text = format!(
-        "user root\nretry_interval 5\npersistence true\nautosave_interval 5\npersistence_location {}\n\
-         listener {} 0.0.0.0\nprotocol http_api\nlistener {port} 127.0.0.1\npassword_file {}\n",
+        "per_listener_settings true\nuser root\nretry_interval 5\npersistence true\nautosave_interval 5\n\
+         persistence_location {}\nlistener {} 0.0.0.0\nprotocol http_api\nlistener {port} 127.0.0.1\npassword_file {}\n",
         folder.path().display(),
         free_port(),
         path("passwords")
