@@ -201,7 +201,8 @@ fn a_test_prints_each_warning_of_a_start() {
     let port = free_port();
     let text = format!(
         "per_listener_settings true\nuser root\nretry_interval 5\npersistence true\nautosave_interval 5\n\
-         persistence_location {}\nlistener {} 0.0.0.0\nprotocol http_api\nlistener {port} 127.0.0.1\npassword_file {}\n",
+         persistence_location {}\nlistener {} 0.0.0.0\nprotocol http_api\nlistener {port} 127.0.0.1\n\
+         password_file {}\n",
         folder.path().display(),
         free_port(),
         path("passwords")
