@@ -1,5 +1,7 @@
 //! One connection for each client identifier [MQTT-3.1.4-3], on whichever shard it was accepted.
 
+use std::time::{Duration, Instant};
+
 use mqtt::frame::PacketType;
 use mqtt::{QoS, ReasonCode};
 
@@ -114,4 +116,28 @@ fn what_was_sent_before_is_handled_before() {
     }
     assert_eq!(watcher.payloads(expected.len()), expected);
     watcher.expect_nothing();
+}
+
+/// A client that gives up before its CONNACK and tries again at once is not kept waiting until something else wakes the
+/// shard.
+#[test]
+fn who_comes_again_before_the_connack_is_answered_at_once() {
+    for shards in [1, 2] {
+        let broker = Setup::default().shards(shards).start();
+        // With keep alive 0: no clock of the client's own wakes the shard.
+        let connect = |name: u8| [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, name];
+        let late = (b'a'..=b'z').filter(|&name| {
+            let mut first = Client::open(&broker);
+            first.send(&connect(name));
+            first.cut();
+            let began = Instant::now();
+            let mut second = Client::open(&broker);
+            second.send(&connect(name));
+            second.expect(PacketType::ConnAck);
+            began.elapsed() > Duration::from_millis(500)
+        });
+        // A busy machine may take its time, once or twice; it was half of them.
+        let late = late.count();
+        assert!(late <= 2, "{late} of 26 with {shards} shards");
+    }
 }

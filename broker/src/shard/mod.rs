@@ -286,7 +286,7 @@ impl ShardLoop {
     }
 
     /// How long the ring may wait.
-    fn timeout(&self, now: Timestamp) -> Option<Duration> {
+    fn timeout(&mut self, now: Timestamp) -> Option<Duration> {
         if self.exchange.is_blocked(&self.logic) {
             return Some(FULL_QUEUE_RETRY);
         }
@@ -296,6 +296,7 @@ impl ShardLoop {
             || self.logic.disconnects_all()
             || self.connections.has_unfinished()
             || self.turn.has_arrivals()
+            || self.may_admit()
             || self.questions.are_waiting(self.exchange.shard())
         {
             return Some(Duration::ZERO);

@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use transport::socket;
 
 use super::ShardLoop;
-use super::client_connections::ClientConnection;
+use super::client_connections::{ClientConnection, ClientConnections};
 use super::token::Subject;
 use super::transfer::ConnectionTransfer;
 use super::unread::{Drain, LostCause};
@@ -45,11 +45,10 @@ impl ShardLoop {
                 return true;
             }
             let connections = &mut self.connections;
-            let is_at_its_end = |older: ConnectionId| {
-                let older = connections.get(older);
-                older.is_none_or(|older| older.closing || older.unread.is_at_its_end())
-            };
-            let Some((transfer, older, client_identifier)) = self.take_overs.next_ready(is_at_its_end) else {
+            let ready = self
+                .take_overs
+                .next_ready(|older| is_at_its_end(connections, older));
+            let Some((transfer, older, client_identifier)) = ready else {
                 // Their older connections are being read.
                 return false;
             };
@@ -64,6 +63,13 @@ impl ShardLoop {
             self.charge_time();
         }
         false
+    }
+
+    /// Whether a connection may be let in, as its older one ended behind [`Self::admit_waiting`].
+    pub(super) fn may_admit(&mut self) -> bool {
+        let connections = &mut self.connections;
+        self.take_overs
+            .is_any_ready(|older| is_at_its_end(connections, older))
     }
 
     /// Lets all in: the shard ends, and refuses them.
@@ -154,4 +160,10 @@ impl ClientConnection {
             Err(_) => Some(LostCause::Error),
         }
     }
+}
+
+/// Whether all that came on a connection was handled, as far as it matters.
+fn is_at_its_end(connections: &mut ClientConnections, id: ConnectionId) -> bool {
+    let connection = connections.get(id);
+    connection.is_none_or(|connection| connection.closing || connection.unread.is_at_its_end())
 }

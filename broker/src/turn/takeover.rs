@@ -75,6 +75,13 @@ impl<T, C: Copy + PartialEq> TakeOvers<T, C> {
         Some((connection, older, line.client_identifier.clone()))
     }
 
+    /// Whether [`Self::next_ready`] gives one. While it does, the driver has something to do and may not sleep: nothing
+    /// else wakes it for a connection whose older one is gone.
+    pub fn is_any_ready(&self, mut is_at_its_end: impl FnMut(C) -> bool) -> bool {
+        let mut lines = self.lines.iter();
+        lines.any(|line| line.older.is_none_or(&mut is_at_its_end))
+    }
+
     /// What [`Self::next_ready`] gave is connected, if `connected` names it. Returns it if another one waits for it.
     pub fn connected(&mut self, client_identifier: &str, connected: Option<C>) -> Option<C> {
         let is_it = |line: &Line<T, C>| &*line.client_identifier == client_identifier;
