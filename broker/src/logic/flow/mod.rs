@@ -55,7 +55,7 @@ pub struct FlowControl {
     bounds: Bounds,
     /// The time of the present call of the shard.
     now: Timestamp,
-    /// What deliveries met since the last [`Self::begin`] that publishers have to wait for.
+    /// What deliveries met since the last `FlowEvents::begin` that publishers have to wait for.
     met: BTreeSet<Reason>,
     /// Clients that have become backlogged: their grace periods are to be begun.
     begun: Vec<ConnectionSlot>,
@@ -207,7 +207,7 @@ impl FlowControl {
         self.pauses.publishers()
     }
 
-    /// Connections whose [`Clients::receive_paused`] changed, with its new value, since the last call.
+    /// Connections that are to be read from no more (true), or again (false), since the last call.
     pub fn take_receive_changes(&mut self) -> Vec<(ConnectionId, bool)> {
         std::mem::take(&mut self.receive_changes)
     }
