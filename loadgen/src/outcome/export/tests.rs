@@ -77,3 +77,34 @@ fn the_series_has_a_line_for_each_interval() {
         "{text}"
     );
 }
+
+#[test]
+fn what_is_no_regular_file_is_written_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+
+    for target in ["there", "new"] {
+        std::fs::write(path("there"), "a longer text than that of the outcome").unwrap();
+        let link = format!("link-{target}");
+        std::os::unix::fs::symlink(target, path(&link)).unwrap();
+        write_json(&[1], &path(&link)).unwrap();
+        assert_eq!(read(target), "[\n  1\n]\n");
+        assert!(std::fs::symlink_metadata(path(&link)).unwrap().is_symlink());
+    }
+
+    let made = std::process::Command::new("mkfifo").arg(path("pipe")).status();
+    assert!(made.unwrap().success());
+    let pipe = path("pipe");
+    let reader = std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap());
+    write_json(&[2], &path("pipe")).unwrap();
+    assert_eq!(reader.join().unwrap(), "[\n  2\n]\n");
+    let kind = std::fs::symlink_metadata(path("pipe")).unwrap().file_type();
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&kind));
+
+    std::os::unix::fs::symlink("no-such-folder/file", path("nowhere")).unwrap();
+    assert!(write_json(&[3], &path("nowhere")).is_err());
+    assert!(std::fs::symlink_metadata(path("nowhere")).unwrap().is_symlink());
+    let entries = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(entries, 6, "no temporary file is left");
+}
