@@ -253,6 +253,9 @@ fn failed(path: &Path, what: &'static str, source: io::Error) -> PasswdError {
 fn replace(path: &Path, text: &str) -> Result<(), PasswdError> {
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let written = |source| failed(path, "written", source);
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(written(io::Error::other("it is no regular file")));
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);

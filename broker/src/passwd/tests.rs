@@ -141,6 +141,9 @@ fn files_are_for_their_owner_and_replaced_whole() {
         2,
         "nothing temporary is left"
     );
+    let socket = folder.0.path().join("socket");
+    let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert!(replace(&socket, "").is_err() && !socket.is_file());
 }
 
 #[test]
