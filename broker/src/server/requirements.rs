@@ -1,8 +1,8 @@
-//! Checks that the process may use io_uring, and forbids core dumps and huge pages.
+//! Checks that the process may use io_uring, and forbids core dumps, a look into its memory, and huge pages.
 //!
 //! Invariants: what is missing is reported before the first shard starts.
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use transport::ring::{Ring, RingOptions};
 
 use super::error::ServerError;
@@ -10,6 +10,7 @@ use super::error::ServerError;
 /// Forbids what a broker must not have.
 pub(super) fn forbid_core_dumps_and_huge_pages() {
     forbid_core_dumps();
+    forbid_looks_into_memory();
     forbid_huge_pages();
 }
 
@@ -21,6 +22,13 @@ fn forbid_core_dumps() {
     };
     // Where limits are forbidden, the system's own rule for core dumps holds.
     let _ = setrlimit(Resource::Core, none);
+}
+
+/// Forbids other programs of the same user to trace the broker and to read its memory (prctl(2), PR_SET_DUMPABLE): keys
+/// and passwords are there. What of `/proc/self` the broker reads itself stays readable for it.
+pub(super) fn forbid_looks_into_memory() {
+    // It fails on no kernel that has io_uring.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Forbids transparent huge pages, which the allocator asks for. With them the kernel clears megabytes for a table that
@@ -43,4 +51,20 @@ pub(super) fn check_io_uring() -> Result<(), ServerError> {
         buffer_bytes: 4096,
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_looks_into_the_memory_and_the_broker_reads_what_it_needs() {
+        forbid_looks_into_memory();
+        let is_dumpable = rustix::process::dumpable_behavior().unwrap();
+        assert_eq!(is_dumpable, DumpableBehavior::NotDumpable);
+        for name in ["status", "stat", "statm", "limits", "cgroup", "uid_map"] {
+            assert!(std::fs::read(format!("/proc/self/{name}")).is_ok(), "{name}");
+        }
+        assert!(std::fs::read_dir("/proc/self/fd").unwrap().count() > 0);
+    }
 }

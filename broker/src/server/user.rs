@@ -3,6 +3,7 @@
 //! Invariants: everything that needs root has been done before.
 
 use super::error::ServerError;
+use super::requirements;
 use crate::config::Configuration;
 use crate::privileges::{self, RunsAs};
 
@@ -18,6 +19,8 @@ pub(super) fn become_user(configuration: &Configuration) -> Result<(), ServerErr
             name: user.name.clone(),
             source,
         })?;
+        // The change of the user has put it to what the system has as default.
+        requirements::forbid_looks_into_memory();
     }
     if let RunsAs::Named(user) = &runs_as {
         tracing::info!("Running as the user {}.", user.name);
