@@ -15,7 +15,8 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, ProtocolVersion, SignatureScheme,
 };
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Purpose};
+use super::issue::Issue;
 use super::peer_check::{HandshakeSignature, PeerCheck};
 use super::refusal;
 use super::revocation::Revocations;
@@ -98,7 +99,7 @@ impl ClientVerifier {
                 "the client's certificate {certificate} is of X.509 version {}, which has no way to say what it is \
                  for; it is accepted, but make one of version 3: {}",
                 certificate.version(),
-                refusal::sign("client", Some("basicConstraints=CA:FALSE"))
+                Issue::again(Purpose::Client, Some(certificate)).sign()
             ));
         }
     }

@@ -87,13 +87,15 @@ fn explained(error: &Error, is_server: bool) -> Option<&'static str> {
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) if is_server => {
-            "the client offers no version of TLS that is served here: set it to TLS 1.2 or 1.3, for example \
-             mosquitto_pub --tls-version tlsv1.2"
+            "the client offers no version of TLS that is served here: let it have TLS 1.3, for example mosquitto_pub \
+             --tls-version tlsv1.3, or TLS 1.2 (tlsv1.2) where the listener's `tls_version` is not tlsv1.3"
         }
-        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
-            "client and server have no cipher suite in common: see `ciphers` and `ciphers_tls1.3` in the configuration \
-             and the client's settings"
+        // A listener that has TLS 1.2 gives another error.
+        Error::PeerIncompatible(PeerIncompatible::SupportedVersionsExtensionRequired) if is_server => {
+            "the client offers no TLS later than 1.2, and this listener takes TLS 1.3 alone (`tls_version tlsv1.3`): \
+             let the client have TLS 1.3, for example mosquitto_pub --tls-version tlsv1.3, or set `tls_version tlsv1.2`"
         }
+        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => NO_SUITE,
         Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
             "client and server have no curve in common for the exchange of keys: X25519, P-256 and P-384 are served \
              here, so let the client have one of them (its list of `groups` or `curves`)"
@@ -141,6 +143,11 @@ fn explained(error: &Error, is_server: bool) -> Option<&'static str> {
     Some(text)
 }
 
+/// No suite in common. Clients that have none with ECDHE often name no curve either, which rustls looks for first.
+pub(super) const NO_SUITE: &str = "client and server have no cipher suite in common: let the client have one of TLS 1.3, or ECDHE with AES-GCM or \
+     ChaCha20, as current libraries have by default, and see `ciphers` and `ciphers_tls1.3` in the configuration; what \
+     has ECDSA in its name needs a key on a curve, what has RSA a key of RSA";
+
 fn of_alert(alert: AlertDescription, is_server: bool) -> Option<&'static str> {
     use AlertDescription as Alert;
     let text = match alert {
@@ -170,7 +177,9 @@ fn of_alert(alert: AlertDescription, is_server: bool) -> Option<&'static str> {
         Alert::UserCanceled | Alert::CloseNotify => {
             "the other side ended the connection during the handshake"
         }
-        Alert::ProtocolVersion => "the two sides have no version of TLS in common: both must have 1.2 or 1.3",
+        Alert::ProtocolVersion => {
+            "the two sides have no version of TLS in common: let both have TLS 1.3, or both TLS 1.2"
+        }
         _ => return None,
     };
     Some(text)
@@ -208,6 +217,7 @@ mod tests {
             PeerIncompatible::NoCipherSuitesInCommon,
             PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon,
             PeerIncompatible::Tls12NotOffered,
+            PeerIncompatible::SupportedVersionsExtensionRequired,
             PeerIncompatible::Tls13RequiredForQuic,
             PeerIncompatible::ExtendedMasterSecretExtensionRequired,
             PeerIncompatible::NullCompressionRequired,

@@ -3,8 +3,8 @@
 //!
 //! [`server_config_with`] and [`client_config_with`] use what `files` and `private_key` read. `own_certificate` checks
 //! the program's own certificate before peers do, and `chain` completes it. `client_verifier` and `server_verifier`
-//! check the certificates of peers, by `peer_check`; `refusal` describes what is wrong with them, and `fault` what else
-//! goes wrong. `connection` is one connection: a `handshake`, then `records` under their `protection`.
+//! check the certificates of peers, by `peer_check`; `refusal` describes what is wrong with them, `issue` has the commands
+//! for better ones, and `fault` what else goes wrong. `connection` is one connection: a `handshake`, then `records` under their `protection`.
 //!
 //! `client_config.rs` and `server_config.rs` are the two configurations, with `ciphers.rs` and `passphrase.rs`.
 //! `identity.rs` gets a client's identity from its certificate; `version1.rs` and `revocation.rs` are for certificates
@@ -22,6 +22,7 @@ mod fault;
 mod files;
 pub(crate) mod handshake;
 mod identity;
+mod issue;
 mod key_update;
 mod own_certificate;
 mod passphrase;
@@ -162,6 +163,21 @@ pub enum TlsConfigError {
         certificate: PathBuf,
         /// The path of the file with the key.
         key: PathBuf,
+    },
+    /// The certificate is not for the key of an earlier time, and the file of the key cannot be read any more.
+    #[error(
+        "the private key {} cannot be read any more ({cause}), so the key that was read at the start was used instead, \
+         and the certificate {} is not for that one; fix: let the user who runs this read the key's file, or restart \
+         it as root",
+        key.display(), certificate.display()
+    )]
+    NotOfKeptKey {
+        /// The path of the file with the certificate.
+        certificate: PathBuf,
+        /// The path of the file with the key.
+        key: PathBuf,
+        /// Why it cannot be read.
+        cause: String,
     },
     /// The file is what it should be, but cannot be used.
     #[error("{what} {}: {detail}", path.display())]

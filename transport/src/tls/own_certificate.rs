@@ -4,6 +4,7 @@
 //! Invariants: none.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::certificate::{Certificate, Purpose, RSA_BITS_MIN};
+use super::issue::Issue;
 use super::passphrase::KeyPassphrase;
-use super::refusal::{alternative_name, new_key, sign};
-use super::{TlsConfigError, files, private_key};
+use super::private_key::{self, PrivateKey};
+use super::{TlsConfigError, files};
 
 /// A certificate chain with its key, and what to warn about.
 pub(super) struct OwnCertificate {
@@ -51,13 +53,17 @@ pub(super) fn own_certificate(
         }
         _ => {}
     }
-    let key = private_key::private_key(key_path, passphrase)?;
-    let key = signing_key(key, paths, purpose, provider)?;
+    let again = Issue::again(
+        purpose,
+        looked_into.as_ref().and_then(|parsed| parsed.as_ref().ok()),
+    );
+    let PrivateKey { key, unreadable } = private_key::private_key(key_path, passphrase)?;
+    let key = signing_key(key, paths, &again, provider)?;
     let (mut warnings, mut not_after_s) = (Vec::new(), None);
     match &looked_into {
         Some(Ok(certificate)) => {
             not_after_s = Some(certificate.not_after().to_unix_duration().as_secs());
-            check_pair(certificate, &*key, paths)?;
+            check_pair(certificate, &*key, paths, unreadable.as_ref())?;
             warnings = warnings_about(certificate, purpose)
                 .into_iter()
                 .map(|text| format!("{}: {text}", certificate_path.display()))
@@ -67,10 +73,11 @@ pub(super) fn own_certificate(
             "{}: the certificate has parts that are not as X.509 has them ({cause}), so its names, dates and purpose \
              are not checked here and some clients may refuse it; issue it again: {}",
             certificate_path.display(),
-            sign(word(purpose), None)
+            again.sign()
         )),
         None => {}
     }
+    warnings.extend(unreadable.map(|cause| kept_key(key_path, &cause)));
     warnings.extend(readable_by_all(key_path));
     let certified = CertifiedKey::new(chain, key);
     Ok(OwnCertificate {
@@ -81,13 +88,13 @@ pub(super) fn own_certificate(
 }
 
 fn check_certificate(certificate: &Certificate, path: &Path, purpose: Purpose) -> Result<(), TlsConfigError> {
-    let name = word(purpose);
+    let again = Issue::again(purpose, Some(certificate));
     let detail = if let Some(bits) = certificate.weak_key_bits() {
-        weak_key(bits, name)
+        weak_key(bits, &again)
     } else if let Some(hash) = certificate.weak_signature() {
         format!(
             "it is signed with {hash}, which is broken and which clients refuse; sign it again: {}",
-            sign(name, None)
+            again.sign()
         )
     } else {
         return Ok(());
@@ -102,7 +109,7 @@ fn check_certificate(certificate: &Certificate, path: &Path, purpose: Purpose) -
 fn signing_key(
     key: PrivateKeyDer<'static>,
     (certificate_path, key_path): (&Path, &Path),
-    purpose: Purpose,
+    again: &Issue,
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn SigningKey>, TlsConfigError> {
     let bits = private_key::rsa_bits(&key).filter(|bits| *bits < RSA_BITS_MIN);
@@ -110,7 +117,7 @@ fn signing_key(
         return Err(TlsConfigError::Unusable {
             what: "the private key file",
             path: key_path.to_owned(),
-            detail: weak_key(bits, word(purpose)),
+            detail: weak_key(bits, again),
         });
     }
     provider
@@ -124,18 +131,24 @@ fn signing_key(
 }
 
 /// rustls's own check of this cannot read certificates of version 1.
-fn check_pair(
+pub(super) fn check_pair(
     certificate: &Certificate,
     key: &dyn SigningKey,
     (certificate_path, key_path): (&Path, &Path),
+    unreadable: Option<&io::Error>,
 ) -> Result<(), TlsConfigError> {
     let of_key = key.public_key();
     let of_certificate = certificate.public_key();
     match of_key.zip(of_certificate) {
         Some((of_key, of_certificate)) if of_key.as_ref() != of_certificate.as_ref() => {
-            Err(TlsConfigError::NotTogether {
-                certificate: certificate_path.to_owned(),
-                key: key_path.to_owned(),
+            let (certificate, key) = (certificate_path.to_owned(), key_path.to_owned());
+            Err(match unreadable {
+                None => TlsConfigError::NotTogether { certificate, key },
+                Some(cause) => TlsConfigError::NotOfKeptKey {
+                    certificate,
+                    key,
+                    cause: cause.to_string(),
+                },
             })
         }
         _ => Ok(()),
@@ -145,13 +158,14 @@ fn check_pair(
 /// What some peers refuse. Dates are warnings too: a clock that is set later, after the start, is no reason not to
 /// start.
 fn warnings_about(certificate: &Certificate, purpose: Purpose) -> Vec<String> {
-    let (now, name) = (UnixTime::now(), word(purpose));
+    let now = UnixTime::now();
+    let again = Issue::again(purpose, Some(certificate));
     let mut warnings = Vec::new();
     if certificate.is_expired(now) {
         let at = certificate.not_after();
         warnings.push(format!(
             "the certificate expired at {at}, so peers will refuse it; issue it again: {}",
-            sign(name, None)
+            again.sign()
         ));
     }
     if certificate.is_not_yet_valid(now) {
@@ -164,7 +178,7 @@ fn warnings_about(certificate: &Certificate, purpose: Purpose) -> Vec<String> {
     if certificate.is_authority() == Some(true) && !certificate.is_self_issued() {
         warnings.push(format!(
             "the certificate is an authority's (CA:TRUE), which some peers refuse; issue one with CA:FALSE: {}",
-            sign(name, Some("basicConstraints=CA:FALSE"))
+            again.sign()
         ));
     }
     if !certificate.allows(purpose) {
@@ -174,7 +188,7 @@ fn warnings_about(certificate: &Certificate, purpose: Purpose) -> Vec<String> {
         };
         warnings.push(format!(
             "the certificate's extended key usage lacks {usage}, so peers will refuse it; issue one that has it: {}",
-            sign(name, Some(&format!("extendedKeyUsage={usage}")))
+            again.with_usage(usage).sign()
         ));
     }
     warnings.extend(names(certificate, purpose));
@@ -183,29 +197,37 @@ fn warnings_about(certificate: &Certificate, purpose: Purpose) -> Vec<String> {
 
 fn names(certificate: &Certificate, purpose: Purpose) -> Option<String> {
     let version = certificate.version();
+    let again = Issue::again(purpose, Some(certificate));
     if purpose == Purpose::Server && !certificate.has_alternative_names() {
-        let name = certificate.common_name().unwrap_or_default();
         let only_cn = match version {
             3 => "the certificate has its name only as CN".to_owned(),
             _ => format!("the certificate is of X.509 version {version} and has its name only as CN"),
         };
         return Some(format!(
             "{only_cn}, which many clients refuse (Go, rustls, browsers); issue one with subjectAltName: {}",
-            sign("server", Some(&alternative_name(&name)))
+            again.sign()
         ));
     }
     (version < 3).then(|| {
         format!(
             "the certificate is of X.509 version {version}, which many peers refuse; make one of version 3: {}",
-            sign(word(purpose), Some("basicConstraints=CA:FALSE"))
+            again.sign()
         )
     })
 }
 
-fn weak_key(bits: u32, name: &str) -> String {
+fn weak_key(bits: u32, again: &Issue) -> String {
     format!(
         "its RSA key has {bits} bits and at least {RSA_BITS_MIN} are needed; make a new key and certificate: {}",
-        new_key(name)
+        again.new_key()
+    )
+}
+
+pub(super) fn kept_key(key: &Path, cause: &io::Error) -> String {
+    format!(
+        "{}: the private key file cannot be read any more ({cause}), so the key that was read at the start is used, and \
+         a new one in the file is not seen; let the user who runs this read the file, or restart it as root",
+        key.display()
     )
 }
 
@@ -215,13 +237,6 @@ fn readable_by_all(key: &Path) -> Option<String> {
         let key = key.display();
         format!("{key}: every user of this machine may read the private key: chmod 600 {key}")
     })
-}
-
-fn word(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Server => "server",
-        Purpose::Client => "client",
-    }
 }
 
 /// Warnings about authorities: their clients' certificates will be refused, or soon.

@@ -3,7 +3,7 @@
 //!
 //! Invariant: decrypted bytes are kept in buffers that are overwritten when dropped, until rustls has the key.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use aes::{Aes128, Aes192, Aes256};
@@ -26,42 +26,59 @@ const WHAT: &str = "the private key file";
 /// Wrong passphrases after which the key is given up.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// The first private key of a file: PKCS#8, PKCS#1 or SEC1. `source` is asked if it is encrypted.
-pub(super) fn private_key(
-    path: &Path,
-    source: &dyn KeyPassphrase,
-) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
-    let bytes = Zeroizing::new(bytes_of(path, source)?);
-    if let Some(encrypted) = encrypted(&bytes) {
-        return decrypt(path, &encrypted, source);
-    }
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| TlsConfigError::NotPem {
-        what: WHAT,
-        path: path.to_owned(),
-        detail: match error {
-            pem::Error::NoItemsFound => "no PRIVATE KEY".to_owned(),
-            other => other.to_string(),
-        },
-    })
+/// A private key, and whether its file could be read now.
+#[derive(Debug)]
+pub(super) struct PrivateKey {
+    pub(super) key: PrivateKeyDer<'static>,
+    /// Why the key is that of an earlier time.
+    pub(super) unreadable: Option<io::Error>,
 }
 
-/// The bytes of the file. Those that it had when it could be read, if this process may read it no more: a server is
-/// often started as root and becomes somebody else. Whether they go with the certificate of now is checked later.
-fn bytes_of(path: &Path, source: &dyn KeyPassphrase) -> Result<Vec<u8>, TlsConfigError> {
-    match read(path, WHAT) {
-        Ok(bytes) => {
-            source.keep_key(path, &bytes);
-            Ok(bytes)
-        }
-        Err(TlsConfigError::Unreadable { source: cause, .. })
-            if cause.kind() == ErrorKind::PermissionDenied && source.kept_key(path).is_some() =>
+/// The first private key of a file: PKCS#8, PKCS#1 or SEC1. `source` is asked if it is encrypted.
+pub(super) fn private_key(path: &Path, source: &dyn KeyPassphrase) -> Result<PrivateKey, TlsConfigError> {
+    let (bytes, unreadable) = bytes_of(path, source)?;
+    let bytes = Zeroizing::new(bytes);
+    let key = match encrypted(&bytes) {
+        Some(encrypted) => decrypt(path, &encrypted, source)?,
+        None => PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| TlsConfigError::NotPem {
+            what: WHAT,
+            path: path.to_owned(),
+            detail: match error {
+                pem::Error::NoItemsFound => "no PRIVATE KEY".to_owned(),
+                other => other.to_string(),
+            },
+        })?,
+    };
+    Ok(PrivateKey { key, unreadable })
+}
+
+fn bytes_of(path: &Path, source: &dyn KeyPassphrase) -> Result<KeyBytes, TlsConfigError> {
+    let bytes = read(path, WHAT);
+    if let Ok(bytes) = &bytes {
+        source.keep_key(path, bytes);
+    }
+    or_kept(bytes, path, source)
+}
+
+/// What was read. The bytes that the file had when it could be read, with the reason, if this process may read it no
+/// more: a server is often started as root and becomes somebody else.
+pub(super) fn or_kept(
+    bytes: Result<Vec<u8>, TlsConfigError>,
+    path: &Path,
+    source: &dyn KeyPassphrase,
+) -> Result<KeyBytes, TlsConfigError> {
+    match (bytes, source.kept_key(path)) {
+        (Err(TlsConfigError::Unreadable { source: cause, .. }), Some(kept))
+            if cause.kind() == ErrorKind::PermissionDenied =>
         {
-            let kept = source.kept_key(path);
-            Ok(kept.map(|kept| kept.as_bytes().to_vec()).unwrap_or_default())
+            Ok((kept.as_bytes().to_vec(), Some(cause)))
         }
-        Err(error) => Err(error),
+        (bytes, _) => bytes.map(|bytes| (bytes, None)),
     }
 }
+
+/// With the reason why they are those of an earlier time.
+type KeyBytes = (Vec<u8>, Option<io::Error>);
 
 /// The size of an RSA key; `None` for other kinds and what cannot be read.
 pub(super) fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<u32> {

@@ -16,6 +16,7 @@ use x509_cert::der::DateTime;
 use super::certificate::{Certificate, Purpose};
 use super::fault::{certificate_fault, list_fault};
 use super::identity;
+use super::issue::Issue;
 
 thread_local! {
     static REASON: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
@@ -60,6 +61,10 @@ impl Scene<'_> {
         format!("the {peer}'s certificate {certificate} is refused: {cause}")
     }
 
+    fn again(&self, certificate: &Certificate) -> Issue {
+        Issue::again(self.peer, Some(certificate))
+    }
+
     fn cause(&self, certificate: &Certificate, error: &Error) -> String {
         if let Some(cause) = self.by_error(certificate, error) {
             return cause;
@@ -67,13 +72,13 @@ impl Scene<'_> {
         if let Some(bits) = certificate.weak_key_bits() {
             return format!(
                 "its RSA key has {bits} bits and at least 2048 are needed; make a new key and certificate: {}",
-                new_key(self.peer.word())
+                self.again(certificate).new_key()
             );
         }
         if let Some(hash) = certificate.weak_signature() {
             return format!(
                 "it is signed with {hash}, which is broken; sign it again: {}",
-                sign(self.peer.word(), None)
+                self.again(certificate).sign()
             );
         }
         if certificate.is_old_version() {
@@ -83,7 +88,7 @@ impl Scene<'_> {
             return format!(
                 "it is of X.509 version {}, which is not accepted here; make one of version 3: {}",
                 certificate.version(),
-                sign(self.peer.word(), Some("basicConstraints=CA:FALSE"))
+                self.again(certificate).sign()
             );
         }
         if let Some(cause) = self.of_issuer(certificate, error) {
@@ -93,7 +98,7 @@ impl Scene<'_> {
             format!(
                 "{}; issue it again: {}",
                 certificate_fault(error),
-                sign(self.peer.word(), None)
+                self.again(certificate).sign()
             )
         })
     }
@@ -116,7 +121,7 @@ impl Scene<'_> {
             CertificateError::Revoked => format!(
                 "it is revoked in {list}; give that {} a new certificate: {}",
                 self.peer.word(),
-                sign(self.peer.word(), None)
+                self.again(certificate).sign()
             ),
             CertificateError::UnknownRevocationStatus => format!(
                 "{list} has no revocation list of its issuer {}; add one: openssl ca -gencrl -out crl.pem",
@@ -130,7 +135,7 @@ impl Scene<'_> {
                 "it is for {} and not for {}; connect to a name that it has, or issue it again: {}",
                 names(certificate, presented),
                 expected.to_str(),
-                sign("server", Some(&alternative_name(&expected.to_str())))
+                Issue::for_server(&expected.to_str()).sign()
             ),
             _ => return None,
         })
@@ -143,7 +148,7 @@ impl Scene<'_> {
         format!(
             "it expired at {}; issue it again: {}",
             certificate.not_after(),
-            sign(self.peer.word(), None)
+            self.again(certificate).sign()
         )
     }
 
@@ -163,7 +168,7 @@ impl Scene<'_> {
             .any(|authority| authority.subject() == certificate.issuer());
         let fix = format!(
             "put its issuer's certificate there, or have it signed by one that is there: {}",
-            sign(self.peer.word(), None)
+            self.again(certificate).sign()
         );
         match error {
             Error::InvalidCertificate(CertificateError::UnknownIssuer) if source.is_empty() => Some(
@@ -192,7 +197,7 @@ impl Scene<'_> {
         if certificate.is_authority() == Some(true) {
             return Some(format!(
                 "it is an authority's certificate (CA:TRUE) and not a {word}'s; issue one with CA:FALSE: {}",
-                sign(word, Some("basicConstraints=CA:FALSE"))
+                self.again(certificate).sign()
             ));
         }
         if !certificate.allows(self.peer) {
@@ -202,37 +207,10 @@ impl Scene<'_> {
             };
             return Some(format!(
                 "its extended key usage lacks {purpose}; issue one that has it: {}",
-                sign(word, Some(&format!("extendedKeyUsage={purpose}")))
+                self.again(certificate).with_usage(purpose).sign()
             ));
         }
         None
-    }
-}
-
-/// The commands for a new RSA key, its request and the certificate.
-pub(super) fn new_key(name: &str) -> String {
-    format!(
-        "openssl genrsa -out {name}.key 2048 && openssl req -new -key {name}.key -out {name}.csr && {}",
-        sign(name, None)
-    )
-}
-
-/// The command that signs a request, with an extension.
-pub(super) fn sign(name: &str, extension: Option<&str>) -> String {
-    let extension = extension.map_or(String::new(), |text| format!(" -extfile <(echo {text})"));
-    format!(
-        "openssl x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -sha256{extension} \
-         -out {name}.crt"
-    )
-}
-
-/// The subjectAltName extension for a name or address, as openssl's configuration writes it.
-pub(super) fn alternative_name(name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
-    match name {
-        _ if name.parse::<std::net::IpAddr>().is_ok() => format!("subjectAltName=IP:{name}"),
-        _ if !name.is_empty() && name.bytes().all(is_plain) => format!("subjectAltName=DNS:{name}"),
-        _ => "subjectAltName=DNS:NAME".to_owned(),
     }
 }
 

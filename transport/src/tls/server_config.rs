@@ -10,16 +10,19 @@ use std::sync::{Arc, Mutex};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::sign::SingleCertAndKey;
-use rustls::{CertRevocationListError, ServerConfig};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{CertRevocationListError, CipherSuite, ServerConfig};
 
 use super::certificate::Purpose;
 use super::client_verifier::ClientVerifier;
-use super::fault::list_fault;
+use super::fault::{NO_SUITE, list_fault};
 use super::own_certificate::{own_certificate, warnings_about_authorities};
 use super::passphrase::{KeyPassphrase, NoPassphrase};
 use super::peer_check::PeerCheck;
+use super::refusal;
 use super::revocation::Revocations;
 use super::{TlsConfigError, TlsVersion, chain, ciphers, files, provider};
 
@@ -131,7 +134,10 @@ pub fn server_config_with(
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified)));
+    let mut config = builder.with_cert_resolver(Arc::new(OneCertificate {
+        certified: Arc::new(own.certified),
+        suites: provider.cipher_suites.iter().map(|suite| suite.suite()).collect(),
+    }));
     // The order of the suites is the order of preference.
     config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -144,6 +150,23 @@ pub fn server_config_with(
         warnings,
         not_after_s: own.not_after_s,
     })
+}
+
+/// The same certificate for all clients. It sees what a client offers, and leaves words where that must fail.
+#[derive(Debug)]
+struct OneCertificate {
+    certified: Arc<CertifiedKey>,
+    suites: Vec<CipherSuite>,
+}
+
+impl ResolvesServerCert for OneCertificate {
+    fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut offered = client.cipher_suites().iter();
+        if !offered.any(|suite| self.suites.contains(suite)) {
+            refusal::leave_reason(NO_SUITE.to_owned());
+        }
+        Some(Arc::clone(&self.certified))
+    }
 }
 
 /// `None` if clients are not asked for certificates. The files are read all the same: what is wrong with them is wrong.

@@ -6,9 +6,10 @@ use std::path::Path;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
 
-use super::assert_message;
 use super::pki::{Pki, pki};
-use crate::tls::private_key::private_key;
+use super::{assert_message, certificate};
+use crate::tls::own_certificate::{check_pair, kept_key};
+use crate::tls::private_key::{or_kept, private_key};
 use crate::tls::{KeyPassphrase, NoPassphrase, Passphrase, TlsConfigError};
 
 /// Gives these passphrases one after the other, and counts how often it was asked.
@@ -81,13 +82,13 @@ fn encrypt(pki: &Pki, name: &str, command: &str) -> std::path::PathBuf {
 #[test]
 fn every_form_is_opened_by_its_passphrase() {
     let Some(pki) = pki() else { return };
-    let plain = |name: &str| public_key(&private_key(&pki.path(name), &NoPassphrase).unwrap());
+    let plain = |name: &str| public_key(&private_key(&pki.path(name), &NoPassphrase).unwrap().key);
     for (name, command) in FORMS {
         let path = encrypt(pki, name, command);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("ENCRYPTED"), "{name}");
         let source = script(&["secret"]);
-        let key = private_key(&path, &source).unwrap();
+        let key = private_key(&path, &source).unwrap().key;
         assert_eq!(*source.1.borrow(), 1, "{name}: asked once");
         let original = if name.starts_with("ec") {
             "good.key"
@@ -151,6 +152,57 @@ fn no_passphrase_at_all() {
     );
     let error = private_key(&path, &NoPassphrase).unwrap_err();
     assert!(matches!(error, TlsConfigError::EncryptedKey { .. }));
+}
+
+/// What a broker has that was root when it read the key, and is it no more.
+struct Kept(std::path::PathBuf);
+
+impl KeyPassphrase for Kept {
+    fn passphrase(&self, _: &Path, _: u32) -> Result<Option<Passphrase>, String> {
+        Ok(None)
+    }
+
+    fn kept_key(&self, _: &Path) -> Option<Passphrase> {
+        std::fs::read(&self.0).ok().map(Passphrase::new)
+    }
+}
+
+#[test]
+fn a_key_of_an_earlier_time_is_reported() {
+    let Some(pki) = pki() else { return };
+    let path = pki.path("good.key");
+    let refused = || TlsConfigError::Unreadable {
+        what: "the private key file",
+        path: pki.path("good.key"),
+        source: std::io::ErrorKind::PermissionDenied.into(),
+    };
+    let none = Kept(pki.path("no-such-file"));
+    assert!(or_kept(Err(refused()), &path, &none).is_err());
+    let (bytes, cause) = or_kept(Err(refused()), &path, &Kept(path.clone())).unwrap();
+    assert_eq!(bytes, std::fs::read(&path).unwrap());
+
+    let cause = cause.unwrap();
+    assert_message(
+        Some(&kept_key(&path, &cause)),
+        &[
+            "good.key",
+            "cannot be read any more (permission denied)",
+            "read at the start",
+            "restart",
+        ],
+    );
+    let key = any_supported_type(&private_key(&path, &NoPassphrase).unwrap().key).unwrap();
+    let new = pki.path("server.crt");
+    let error = check_pair(&certificate(pki, "server"), &*key, (&new, &path), Some(&cause)).unwrap_err();
+    assert_message(
+        Some(&error.to_string()),
+        &[
+            "good.key",
+            "cannot be read any more (permission denied)",
+            "server.crt",
+            "fix: let the user",
+        ],
+    );
 }
 
 #[test]

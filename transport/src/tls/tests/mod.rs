@@ -7,6 +7,7 @@ pub(crate) mod configurations;
 mod differential;
 mod forged_records;
 mod identities;
+mod issued;
 mod keys;
 mod openssl_clients;
 mod pki;
@@ -71,8 +72,9 @@ fn careless_client(pki: &Pki, name: &str, version: TlsVersion) -> Arc<ClientConf
     });
     let mut config = Arc::unwrap_or_clone(made.unwrap());
     let chain = files::certificates(&pki.path(&format!("{name}.crt")), "the certificate file").unwrap();
-    let key =
-        super::private_key::private_key(&pki.path(&format!("{name}.key")), &super::NoPassphrase).unwrap();
+    let key = super::private_key::private_key(&pki.path(&format!("{name}.key")), &super::NoPassphrase)
+        .unwrap()
+        .key;
     let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
     let certified = rustls::sign::CertifiedKey::new(chain, key);
     config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));

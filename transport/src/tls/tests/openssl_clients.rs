@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 use super::pki::{Pki, pki};
 use super::{Paths, assert_message, demanding};
 use crate::stream::SecureStream;
-use crate::tls::server_config;
+use crate::tls::{ServerTls, TlsVersion, server_config};
 
 /// Serves one connection until its handshake is over and something was read, or failed.
 fn serve_one(listener: &TcpListener, config: &Arc<ServerConfig>) -> Result<Vec<u8>, String> {
@@ -35,7 +35,11 @@ fn serve_one(listener: &TcpListener, config: &Arc<ServerConfig>) -> Result<Vec<u
 /// What the server says of `openssl s_client` with these options, which sends a line.
 fn s_client(pki: &Pki, options: &str) -> Result<Vec<u8>, String> {
     let paths = Paths::of(pki, "localhost");
-    let config = server_config(&demanding(&paths)).unwrap();
+    s_client_of(pki, &demanding(&paths), options)
+}
+
+fn s_client_of(pki: &Pki, server: &ServerTls<'_>, options: &str) -> Result<Vec<u8>, String> {
+    let config = server_config(server).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut child = Command::new("openssl")
@@ -96,6 +100,31 @@ fn old_versions_of_tls_are_refused_in_words() {
     let Some(pki) = pki() else { return };
     let error = s_client(pki, "-tls1_1 -cipher DEFAULT@SECLEVEL=0").unwrap_err();
     assert_message(Some(&error), &["no version of TLS that is served", "tlsv1.2"]);
+}
+
+#[test]
+fn a_listener_of_tls_1_3_says_that_it_takes_no_other() {
+    let Some(pki) = pki() else { return };
+    let paths = Paths::of(pki, "localhost");
+    let server = ServerTls {
+        version_min: TlsVersion::V1_3,
+        ..ServerTls::new(&paths.certificate, &paths.key)
+    };
+    let error = s_client_of(pki, &server, "-tls1_2").unwrap_err();
+    assert_message(Some(&error), &["takes TLS 1.3 alone", "--tls-version tlsv1.3"]);
+}
+
+#[test]
+fn a_client_without_a_suite_in_common_is_told_so() {
+    let Some(pki) = pki() else { return };
+    for options in [
+        "-tls1_2 -cipher AES128-SHA",
+        "-tls1_2 -cipher ECDHE-RSA-AES128-SHA",
+    ] {
+        let error = s_client(pki, options).unwrap_err();
+        assert_message(Some(&error), &["no cipher suite in common", "ECDHE with AES-GCM"]);
+        assert!(!error.contains("curve in common"), "{error}");
+    }
 }
 
 #[test]
