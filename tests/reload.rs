@@ -328,6 +328,21 @@ fn a_key_that_was_read_as_root_serves_a_reload() {
         "a certificate is asked for"
     );
     assert!(is_accepted(&broker, &options(true)));
+
+    let other = Certificates::new();
+    for name in ["server.crt", "server.key"] {
+        std::fs::copy(other.path(name), certificates.path(name)).unwrap();
+    }
+    open(&certificates.path("server.crt"), 0o644);
+    open(&certificates.path("server.key"), 0o600);
+    reload(&broker, "stays in effect as it was");
+    let log = broker.log();
+    assert!(
+        log.contains("server.key cannot be read any more (Permission denied"),
+        "{log}"
+    );
+    assert!(!log.contains("do not belong together"), "{log}");
+    assert!(is_accepted(&broker, &options(true)), "the old pair serves");
 }
 
 /// What a start alone can apply is named, key by key, and nothing else is.

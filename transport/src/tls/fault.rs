@@ -144,9 +144,9 @@ fn explained(error: &Error, is_server: bool) -> Option<&'static str> {
 }
 
 /// No suite in common. Clients that have none with ECDHE often name no curve either, which rustls looks for first.
-pub(super) const NO_SUITE: &str = "client and server have no cipher suite in common: let the client have one of TLS 1.3, or ECDHE with AES-GCM or \
-     ChaCha20, as current libraries have by default, and see `ciphers` and `ciphers_tls1.3` in the configuration; what \
-     has ECDSA in its name needs a key on a curve, what has RSA a key of RSA";
+pub(super) const NO_SUITE: &str = "client and server have no cipher suite in common: let the client have \
+     one of TLS 1.3, or ECDHE with AES-GCM or ChaCha20, as current libraries have by default, and see `ciphers` and \
+     `ciphers_tls1.3` in the configuration; with ECDSA in its name it needs a key on a curve, with RSA one of RSA";
 
 fn of_alert(alert: AlertDescription, is_server: bool) -> Option<&'static str> {
     use AlertDescription as Alert;

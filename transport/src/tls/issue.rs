@@ -8,7 +8,7 @@ use super::certificate::{Certificate, Purpose};
 /// What a new certificate is to have.
 pub(super) struct Issue {
     purpose: Purpose,
-    /// The common name.
+    /// The common name, or a word in its place.
     name: String,
     extensions: Vec<String>,
 }
@@ -66,7 +66,8 @@ impl Issue {
     pub(super) fn new_key(&self) -> String {
         let file = self.purpose.word();
         format!(
-            "openssl genrsa -out {file}.key 2048 && openssl req -new -key {file}.key -subj /CN={} -out {file}.csr && {}",
+            "openssl genrsa -out {file}.key 2048 && openssl req -new -key {file}.key -subj /CN={} -out {file}.csr \
+             && {}",
             self.name,
             self.sign()
         )

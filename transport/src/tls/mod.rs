@@ -3,8 +3,9 @@
 //!
 //! [`server_config_with`] and [`client_config_with`] use what `files` and `private_key` read. `own_certificate` checks
 //! the program's own certificate before peers do, and `chain` completes it. `client_verifier` and `server_verifier`
-//! check the certificates of peers, by `peer_check`; `refusal` describes what is wrong with them, `issue` has the commands
-//! for better ones, and `fault` what else goes wrong. `connection` is one connection: a `handshake`, then `records` under their `protection`.
+//! check the certificates of peers, by `peer_check`; `refusal` describes what is wrong with them, `issue` has the
+//! commands for better ones, and `fault` what else goes wrong. `connection` is one connection: a `handshake`, then
+//! `records` under their `protection`.
 //!
 //! `client_config.rs` and `server_config.rs` are the two configurations, with `ciphers.rs` and `passphrase.rs`.
 //! `identity.rs` gets a client's identity from its certificate; `version1.rs` and `revocation.rs` are for certificates

@@ -225,8 +225,8 @@ fn weak_key(bits: u32, again: &Issue) -> String {
 
 pub(super) fn kept_key(key: &Path, cause: &io::Error) -> String {
     format!(
-        "{}: the private key file cannot be read any more ({cause}), so the key that was read at the start is used, and \
-         a new one in the file is not seen; let the user who runs this read the file, or restart it as root",
+        "{}: the private key file cannot be read any more ({cause}), so the key that was read at the start is used, \
+         and a new one in the file is not seen; let the user who runs this read the file, or restart it as root",
         key.display()
     )
 }

@@ -3,8 +3,8 @@
 //! `windows` is the time series as CSV, `hgrm` the percentiles in the format of HdrHistogram's plotters, `hlog` the
 //! histogram of each interval in the format of its log readers.
 //!
-//! Invariants: a JSON file is complete or does not exist. What is no regular file (a pipe, a device, a symbolic link) is
-//! written in place and never replaced: `tests::what_is_no_regular_file_is_written_in_place`.
+//! Invariants: a JSON file is complete or does not exist. What is no regular file (a pipe, a device, a symbolic link)
+//! is written in place and never replaced: `tests::what_is_no_regular_file_is_written_in_place`.
 
 mod hgrm;
 mod hlog;

@@ -115,7 +115,7 @@ fn a_listener_of_tls_1_3_says_that_it_takes_no_other() {
 }
 
 #[test]
-fn a_client_without_a_suite_in_common_is_told_so() {
+fn no_suite_in_common_is_not_reported_as_no_curve() {
     let Some(pki) = pki() else { return };
     for options in [
         "-tls1_2 -cipher AES128-SHA",
