@@ -244,14 +244,15 @@ fn a_scenario_file_says_what_is_run() {
     assert!(number(&outcome, "/ledger/received") > 0.0);
 }
 
-/// Against mosquitto, so that the ledger are proved with a broker that is not ours.
+/// Against mosquitto, so that the ledger is proved with a broker that is not ours. At a rate that it keeps up with: of
+/// what waits for the window of a member, 2.0.11 sometimes leaves the last messages where they are.
 #[test]
 fn each_group_of_a_shared_subscription_gets_each_message_once() {
     let Some(mosquitto) = Mosquitto::start() else {
         return;
     };
     let line = format!(
-        "-h 127.0.0.1 -p {} --share 2 --pubs 4 --subs 6 -q 1 --threads 2 --rate max --window 5 \
+        "-h 127.0.0.1 -p {} --share 2 --pubs 4 --subs 6 -q 1 --threads 2 --rate 4000 \
          --ledger-only --warmup 0.2 --duration 0.5 --drain 20",
         mosquitto.port
     );

@@ -63,6 +63,8 @@ pub const API_PAGE_ENTRIES_MAX: usize = 1000;
 /// clients from whom messages are withheld; listeners of `http_api` have as many of their own. More: the oldest of the
 /// kind goes.
 pub const EVENTS_KEPT_MAX: usize = 256;
+/// Of them those of one client, in each list. Where it has more, its oldest goes.
+pub const EVENTS_OF_CLIENT_MAX: usize = 16;
 
 /// Topics that SIGUSR2 lists. More: the log says how many entries they have.
 pub const TREE_TOPICS_MAX: usize = 1000;

@@ -17,6 +17,14 @@ pub(super) const CLIENT_IDENTIFIER_PREFIX: &str =
 pub(super) const OTHERS_SESSION: &str = "the Client Identifier is another user's";
 /// A session that outlives its connection is stored.
 pub(super) const NO_SPACE: &str = "the broker has no space on its disk for another session";
+/// `memory_limit` is reached, or nearly.
+pub(super) const NO_MEMORY: &str = "the broker has no memory for another client now, try again later";
+/// There are as many sessions as `global_max_clients` lets in.
+pub(super) const TOO_MANY_CLIENTS: &str = "the broker has as many clients as it may have";
+/// There are as many connections as `global_max_connections` lets in.
+pub(super) const TOO_MANY_CONNECTIONS: &str = "the broker has as many connections as it may have";
+/// The user has as many sessions as `max_sessions_per_user` allows.
+pub(super) const TOO_MANY_SESSIONS_OF_USER: &str = "the user has as many sessions as it may have";
 /// A Will is a message like others.
 pub(super) const WILL_DENIED: &str = "the client may not publish to its Will Topic";
 
@@ -54,7 +62,7 @@ fn connack(reason: ReasonCode) -> Option<&'static str> {
         ReasonCode::ServerBusy => "too many clients connect at once, try again later",
         ReasonCode::BadAuthenticationMethod => "the Authentication Method is not offered here",
         ReasonCode::TopicNameInvalid => "the Will Topic is too long",
-        ReasonCode::QuotaExceeded => "the broker has as many clients as it may have",
+        ReasonCode::QuotaExceeded => TOO_MANY_CLIENTS,
         ReasonCode::PayloadFormatInvalid => {
             "the Will Payload is not UTF-8 as its Payload Format Indicator says"
         }

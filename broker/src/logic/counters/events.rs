@@ -3,6 +3,7 @@
 //! Invariants: a bounded number is remembered, with names of a bounded length; the lock is taken when something is
 //! refused, dropped or ended, and at no other time. What is of one kind displaces nothing of another, however much
 //! comes; clients that say that they leave displace one another alone, and so do those from whom messages are withheld.
+//! Of one client each list has a few: one that tries again and again displaces itself alone.
 //! No payload and no password is in it.
 
 use std::collections::VecDeque;
@@ -180,6 +181,8 @@ impl Events {
         let known = alike.iter().rposition(|known| event.repeats(known));
         if let Some(known) = known.and_then(|at| alike.remove(at)) {
             event.count += known.count;
+        } else if let Some(oldest) = oldest_of_client(alike, &event.client) {
+            alike.remove(oldest);
         } else if alike.len() >= limits::EVENTS_KEPT_MAX {
             alike.pop_front();
         }
@@ -198,6 +201,13 @@ impl Events {
     }
 }
 
+/// Where the oldest event of a client is that has as many as it may have; those without a name are many clients.
+fn oldest_of_client(events: &VecDeque<ClientEvent>, client: &str) -> Option<usize> {
+    let mut of_client = (0..).zip(events).filter(|(_, event)| *event.client == *client);
+    let (oldest, _) = of_client.next().filter(|_| !client.is_empty())?;
+    (of_client.count() + 1 >= limits::EVENTS_OF_CLIENT_MAX).then_some(oldest)
+}
+
 fn bounded(name: &str) -> Box<str> {
     ClientEvent::cut(name).into()
 }
@@ -211,12 +221,19 @@ mod tests {
         let events = Events::default();
         let long = "\u{e9}".repeat(1000);
         for number in 0..limits::EVENTS_KEPT_MAX as u64 + 3 {
-            events.remember(Timestamp(number), EventKind::Denied, "publish", &long, Some("t"));
+            let client = format!("{number}{long}");
+            events.remember(
+                Timestamp(number),
+                EventKind::Denied,
+                "publish",
+                &client,
+                Some("t"),
+            );
         }
         let all = events.all();
         assert_eq!(all.len(), limits::EVENTS_KEPT_MAX);
         assert_eq!(all[0].at, Timestamp(3));
-        assert_eq!(all[0].client.len(), limits::EVENT_NAME_BYTES_MAX);
+        assert!(limits::EVENT_NAME_BYTES_MAX - all[0].client.len() < 2);
     }
 
     /// What comes often of one kind leaves what is known of the others.
@@ -257,11 +274,37 @@ mod tests {
         let all = events.all();
         let of = |client: &str| all.iter().filter(|event| &*event.client == client).count();
         assert_eq!((of("bad"), of("slow")), (1, 1));
-        for client in ["curious", "good", ""] {
-            assert_eq!(of(client), limits::EVENTS_KEPT_MAX);
+        assert_eq!(of(""), limits::EVENTS_KEPT_MAX, "they are many clients");
+        for client in ["curious", "good"] {
+            assert_eq!(of(client), limits::EVENTS_OF_CLIENT_MAX);
         }
         let detail = all[0].detail.as_ref().unwrap();
         assert_eq!(detail.len(), limits::EVENT_NAME_BYTES_MAX);
+    }
+
+    /// One that loops leaves what is known of others of the same kind.
+    #[test]
+    fn a_client_displaces_itself_alone() {
+        let events = Events::default();
+        let deny = |client: &str, number: u64| {
+            let topic = format!("t{number}");
+            events.remember(
+                Timestamp(number),
+                EventKind::Denied,
+                "publish",
+                client,
+                Some(&topic),
+            );
+        };
+        deny("once", 1);
+        for number in 2..limits::EVENTS_KEPT_MAX as u64 * 2 {
+            deny("loops", number);
+        }
+        let all = events.all();
+        assert_eq!(&*all[0].client, "once");
+        assert_eq!(all.len(), 1 + limits::EVENTS_OF_CLIENT_MAX);
+        let last = all.last().and_then(|event| event.topic.as_deref());
+        assert_eq!(last, Some("t511"), "the last ones are left");
     }
 
     /// Whoever may read little of what it subscribes to takes one place, and displaces no other denial.

@@ -116,16 +116,20 @@ impl<'a> ConnectCheck<'_, 'a> {
         let all = self.delivery.all_counters();
         let sessions: u64 = all.iter().map(|shard| shard.sessions.get()).sum();
         let connected: u64 = all.iter().map(|shard| shard.clients_connected.get()).sum();
-        let full = self.delivery.is_memory_full()
-            || sessions >= settings.clients_max
-            || connected >= settings.connections_max
-            || user.is_some_and(|user| self.user_is_full(user))
-            || self.delivery.clients.sessions().len() >= limits::SESSIONS_MAX;
-        if full {
-            Err(reason_string::refusal(ReasonCode::QuotaExceeded))
+        let too_many = sessions >= settings.clients_max || clients.sessions().len() >= limits::SESSIONS_MAX;
+        let why = if self.delivery.is_memory_full() {
+            reason_string::NO_MEMORY
+        } else if too_many {
+            reason_string::TOO_MANY_CLIENTS
+        } else if connected >= settings.connections_max {
+            reason_string::TOO_MANY_CONNECTIONS
+        } else if user.is_some_and(|user| self.user_is_full(user)) {
+            reason_string::TOO_MANY_SESSIONS_OF_USER
         } else {
-            Ok(())
-        }
+            return Ok(());
+        };
+        let reason = ReasonCode::QuotaExceeded;
+        Err(Refusal { reason, why })
     }
 
     /// A Will that the broker could not publish is refused at once [MQTT-3.2.2-12], [MQTT-3.2.2-13].
