@@ -142,9 +142,6 @@ pub(super) fn gather(state: &ConnectState, result: ConnectMeasurements, frame: F
     };
     let verdict = assess(scenario, &rates, &result, &own, &frame);
     let subject = &state.subject;
-    let program = subject
-        .pid
-        .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
     ConnectOutcome {
         header: Header::new(OutcomeKind::Connections),
         started_unix_s: frame.started_unix_s,
@@ -155,7 +152,7 @@ pub(super) fn gather(state: &ConnectState, result: ConnectMeasurements, frame: F
             name: subject.name.clone(),
             configuration: subject.configuration.clone(),
             tls: result.stages.negotiated.clone(),
-            sha256: program.and_then(|program| machine::sha256_of(&program)),
+            sha256: subject.pid.and_then(machine::sha256_of_process),
             usage: frame.usage,
         },
         rates,

@@ -290,9 +290,6 @@ fn generator_report(
 }
 
 fn broker_report(subject: &Subject, meter: &Meter, tls: Option<String>) -> BrokerReport {
-    let program = subject
-        .pid
-        .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
     BrokerReport {
         address: subject.endpoint.addresses(),
         web_socket: subject.endpoint.web_socket,
@@ -300,7 +297,7 @@ fn broker_report(subject: &Subject, meter: &Meter, tls: Option<String>) -> Broke
         configuration: subject.configuration.clone(),
         tls,
         pid: subject.pid,
-        sha256: program.and_then(|program| machine::sha256_of(&program)),
+        sha256: subject.pid.and_then(machine::sha256_of_process),
         usage: meter.usage(),
     }
 }

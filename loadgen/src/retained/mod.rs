@@ -162,9 +162,6 @@ pub fn run(
         let grown = to?.saturating_sub(from?) as f64;
         (count > 0.0).then(|| grown / count)
     };
-    let program = subject
-        .pid
-        .map(|pid| std::path::PathBuf::from(format!("/proc/{pid}/exe")));
     Ok(RetainedOutcome {
         header: Header::new(OutcomeKind::Retained),
         started_unix_s: started.map_or(0, |since| since.as_secs()),
@@ -175,7 +172,7 @@ pub fn run(
             tls,
             name: subject.name.clone(),
             configuration: subject.configuration.clone(),
-            sha256: program.and_then(|program| machine::sha256_of(&program)),
+            sha256: subject.pid.and_then(machine::sha256_of_process),
             cpu_ns_per_insert: each(before.cpu_ns, inserted.cpu_ns, count),
             rss_bytes_per_message: each(before.rss_bytes, inserted.rss_bytes, count),
             cpu_ns_per_message: each(subscribing.cpu_ns, delivered.cpu_ns, received as f64),

@@ -3,7 +3,7 @@
 //! Invariant: what cannot be read is absent, never guessed; nothing that names the owner is taken.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use procfs::{CpuInfo, CpuTime, Current as _, CurrentSI as _, KernelStats, LoadAverage, Meminfo};
 use rustix::process::{Resource, getrlimit};
@@ -121,6 +121,17 @@ pub fn sha256_of(path: &Path) -> Option<String> {
     Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// SHA-256 of the program that a process runs; `None` if it cannot be read. A process that lets nobody look into its
+/// memory does not show its file either, but the path that it was started with, if that is a whole one.
+pub fn sha256_of_process(pid: u32) -> Option<String> {
+    let started_with = || {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        let program = line.split('\0').next().map(PathBuf::from);
+        program.filter(|program| program.is_absolute())
+    };
+    sha256_of(Path::new(&format!("/proc/{pid}/exe"))).or_else(|| sha256_of(&started_with()?))
+}
+
 const SYSCTLS: &[&str] = &[
     "net.core.somaxconn",
     "net.ipv4.ip_local_port_range",
@@ -173,5 +184,7 @@ mod tests {
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(sha256_of(Path::new("/nonexistent")), None);
+        let own = sha256_of(&std::env::current_exe().unwrap());
+        assert_eq!(sha256_of_process(std::process::id()), own);
     }
 }
