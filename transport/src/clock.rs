@@ -46,12 +46,16 @@ pub fn process_cpu_ns(pid: u32) -> io::Result<u64> {
     Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
-/// Resident memory of a process in bytes, exact (`smaps_rollup`).
+/// Resident memory of a process in bytes, exact (`smaps_rollup`); as [`process_rss_bytes_about`] of a process that lets
+/// nobody look into its memory.
 ///
 /// # Errors
-/// What reading `/proc/PID/smaps_rollup` gives.
+/// What reading `/proc/PID/smaps_rollup` or `/proc/PID/statm` gives.
 pub fn process_rss_bytes(pid: u32) -> io::Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let text = match std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return process_rss_bytes_about(pid),
+        text => text?,
+    };
     text.lines()
         .find_map(|line| {
             line.strip_prefix("Rss:")?
