@@ -5,12 +5,60 @@ use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use mqtt::{QoS, ReasonCode};
+use mqtt::frame::PacketType;
+use mqtt::packet::{RetainHandling, SubscriptionOptions};
+use mqtt::property::{PropertiesBuf, Property};
+use mqtt::{ProtocolVersion, QoS, ReasonCode, encode};
 use serde_json::{Value, json};
 
 use crate::harness::api::{get_json, list, metric, operate, start_with_api};
 use crate::harness::http::{ask, request};
 use crate::harness::{Client, Options, Setup, eventually, run};
+
+/// A list of subscriptions has their options, also those of Shared Subscriptions.
+#[test]
+fn subscriptions_are_listed_with_their_options() {
+    let (broker, port) = start_with_api(Setup::default(), 2, "");
+    let mut client = Client::connect(&broker, &Options::new("c").v5());
+    let asked = SubscriptionOptions {
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: true,
+        retain_handling: RetainHandling::DoNotSend,
+    };
+    let own = SubscriptionOptions {
+        no_local: true,
+        ..asked
+    };
+    let filters = [("$share/group/options/+", asked), ("options/#", own)];
+    let mut properties = PropertiesBuf::new();
+    properties.push(Property::SubscriptionIdentifier(7)).unwrap();
+    let (identifier, mut packet) = (9.try_into().unwrap(), Vec::new());
+    let version = ProtocolVersion::V5;
+    encode::subscribe(
+        identifier,
+        properties.as_properties(),
+        &filters,
+        version,
+        &mut packet,
+    )
+    .unwrap();
+    client.send(&packet);
+    client.expect(PacketType::SubAck);
+    for (filter, options) in filters {
+        let filter = filter.replace('#', "%23").replace('+', "%2B");
+        let subscription = &list(port, &format!("subscriptions?filter={filter}"), 9)[0];
+        let members = [
+            "qos",
+            "no_local",
+            "retain_as_published",
+            "subscription_identifier",
+        ];
+        let shown = members.map(|member| subscription[member].clone());
+        let expected = [json!(1), json!(options.no_local), json!(true), json!(7)];
+        assert_eq!(shown, expected);
+    }
+}
 
 /// The field of a request that has user and password.
 fn basic(user: &str, password: &str) -> String {

@@ -442,12 +442,29 @@ fn ctl_takes_what_other_tools_take() {
         ctl(&["traces"]),
         "TRACE  CLIENT_ID  USER  ADDRESS  FILE\n(none)\n"
     );
+    let _another = Client::connect(&broker, &Options::new("another"));
+    for (list, limited) in [
+        ("clients", 1),
+        ("sessions", 1),
+        ("subscriptions", 1),
+        ("retained", 1),
+    ] {
+        let rows = ctl(&[list, "--limit", "1"]).lines().count();
+        assert_eq!(rows, 1 + limited, "{list}");
+    }
+    assert!(ctl(&["clients", "--slow"]).ends_with("\n(none)\n"));
+    ctl(&["disconnect", "another", "--reason", "0x8B"]);
+    let ended = ctl(&["events", "--client", "another"]);
+    assert!(ended.contains("reason code 139"), "{ended}");
     let top = ctl(&["top", "--seconds", "1"]);
     assert!(top.contains("all clients together took "), "{top}");
     for (arguments, why) in [
         (&["retained", "a/#", "--filter", "a/#"][..], "cannot be used with"),
         (&["trace"], "<--client <ID>|--user <NAME>|--address <IP>>"),
         (&["trace", "--client", "a", "--user", "b"], "cannot be used with"),
+        (&["stop-trace", "x"], "`broker ctl traces` shows"),
+        (&["disconnect", "one", "--reason", "bye"], "such as 152 or 0x98"),
+        (&["clients", "--limit", "0"], "--limit"),
     ] {
         let refused = run_ctl(&socket, arguments);
         assert_eq!(refused.code, Some(3), "{arguments:?}");

@@ -72,7 +72,11 @@ fn failed_handshakes_and_full_listeners_are_remembered() {
     let first = TcpStream::connect(broker.address()).unwrap();
     eventually("it is taken", || metric_of_open(port, broker.port()) == 1.0);
     send_and_wait(&broker, b"");
-    expect_refusal(port, "max_connections", "");
+    let full = format!(
+        "the listener at 127.0.0.1:{} has 1 connections, as many as its max_connections allows",
+        broker.port()
+    );
+    expect_refusal(port, "max_connections", &full);
     drop(first);
 }
 

@@ -2,8 +2,11 @@
 //!
 //! Invariants: a connection is counted from accept until its descriptor is closed, on whichever shard or thread it is.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use transport::socket;
 
 /// The connections of a listener, on all its sockets and shards.
 #[derive(Debug, Default)]
@@ -47,6 +50,15 @@ impl Admission {
         counter.fetch_add(1, Ordering::Relaxed);
         has_room.then_some(admission)
     }
+}
+
+/// Why a connection of this socket has no place, in words.
+pub(crate) fn too_many(socket: BorrowedFd<'_>, connections_max: u64) -> String {
+    let address = socket::local_address(socket).map(|address| format!(" at {address}"));
+    format!(
+        "the listener{} has {connections_max} connections, as many as its max_connections allows",
+        address.unwrap_or_default()
+    )
 }
 
 impl Drop for Admission {

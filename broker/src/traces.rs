@@ -76,6 +76,11 @@ impl Trace {
         }
     }
 
+    /// Whether it is of clients that connect from an address.
+    pub(crate) fn is_of_address(&self) -> bool {
+        matches!(self.subject, TraceSubject::Address(_))
+    }
+
     /// Shows a line where the trace goes.
     pub(crate) fn show(&self, text: fmt::Arguments<'_>) {
         match &self.file {

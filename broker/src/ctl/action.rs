@@ -3,20 +3,29 @@
 //! Invariants: none.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
+use super::arguments::{FilterArgs, SearchArgs, TraceArgs, reason_code, trace_number};
 use crate::limits::MEASURED_SECONDS_MAX;
 
 /// What the broker is asked for, or is to do.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(super) enum CtlAction {
     /// List the clients that are connected
-    Clients(SearchArgs),
+    Clients {
+        #[command(flatten)]
+        search: SearchArgs,
+        /// Those alone that are slow consumers now
+        #[arg(long)]
+        slow: bool,
+    },
     /// List the sessions, with or without a connection
-    Sessions(SearchArgs),
+    Sessions {
+        #[command(flatten)]
+        search: SearchArgs,
+    },
     /// Show the session of one client
     Session {
         /// Identifier of the client
@@ -41,9 +50,10 @@ pub(super) enum CtlAction {
     },
     /// List what was refused, denied, dropped and ended last, the newest first
     ///
-    /// TIMES says how often: drops for one client by one reason are one entry, with the time, the topic and the detail
-    /// of the last one, and so are messages that access rules withhold from one client (denied, read). The reasons are
-    /// those of the metrics.
+    /// TIMES says how often, SINCE the time of the first and TIME that of the last: messages that are dropped for one
+    /// client by one reason are one entry for each topic, and so are those that access rules withhold from it (denied,
+    /// read). The reasons are those of the metrics. A message that nobody subscribes to is no event, and neither is one
+    /// at QoS 0 for a client that is away, which MQTT does not keep.
     Events {
         /// One kind alone: refused, denied, dropped or disconnected
         #[arg(long, value_name = "KIND")]
@@ -75,7 +85,7 @@ pub(super) enum CtlAction {
         #[arg(value_name = "ID")]
         client: String,
         /// The reason code of the DISCONNECT
-        #[arg(long, value_name = "CODE", default_value_t = 152)]
+        #[arg(long, value_name = "CODE", default_value_t = 152, value_parser = reason_code)]
         reason: u8,
     },
     /// End the session of a client, and its connection
@@ -119,7 +129,7 @@ pub(super) enum CtlAction {
     /// Switch a trace off again
     StopTrace {
         /// The number of the trace
-        #[arg(value_name = "NUMBER")]
+        #[arg(value_name = "NUMBER", value_parser = trace_number)]
         number: u64,
     },
     /// Read the configuration again, and show what was taken and what was kept
@@ -134,47 +144,6 @@ pub(super) enum CtlAction {
     Health,
     /// Print the metrics of Prometheus
     Metrics,
-}
-
-/// Which clients are listed; as an argument or as an option.
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct SearchArgs {
-    /// Text that is part of the client identifier
-    #[arg(value_name = "TEXT", conflicts_with = "search")]
-    text: Option<String>,
-    /// The same, as an option
-    #[arg(long, value_name = "TEXT")]
-    search: Option<String>,
-}
-
-/// Which topics a list is about; as an argument or as an option.
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct FilterArgs {
-    /// Topic Filter: that of the subscriptions, or one that matches the topics of the messages
-    #[arg(id = "only", value_name = "FILTER", conflicts_with = "filter")]
-    only: Option<String>,
-    /// The same, as an option
-    #[arg(long, value_name = "FILTER")]
-    filter: Option<String>,
-}
-
-/// Whose packets are shown, and where.
-#[derive(Clone, Debug, clap::Args)]
-#[group(skip)]
-#[command(group = clap::ArgGroup::new("whose").required(true).args(["client", "user", "address"]))]
-pub(super) struct TraceArgs {
-    /// Those of this client identifier
-    #[arg(long, value_name = "ID")]
-    client: Option<String>,
-    /// Those of this proved user
-    #[arg(long, value_name = "NAME")]
-    user: Option<String>,
-    /// Those that connect from this address
-    #[arg(long, value_name = "IP")]
-    address: Option<String>,
-    /// Write them to this file, in place of the log
-    #[arg(long, value_name = "PATH")]
-    file: Option<PathBuf>,
 }
 
 /// A request: method, path with its query, and body.
@@ -239,7 +208,7 @@ impl CtlAction {
     /// The columns of the answer if that is a list, which comes page by page. A column that no entry has is left out.
     pub(super) fn columns(&self) -> Option<&'static [&'static str]> {
         Some(match self {
-            Self::Clients(_) | Self::Sessions(_) => &[
+            Self::Clients { .. } | Self::Sessions { .. } => &[
                 "client_id",
                 "user",
                 "connected",
@@ -254,7 +223,14 @@ impl CtlAction {
                 "queued_messages",
                 "inflight",
             ],
-            Self::Subscriptions { .. } => &["client_id", "filter", "qos"],
+            Self::Subscriptions { .. } => &[
+                "client_id",
+                "filter",
+                "qos",
+                "no_local",
+                "retain_as_published",
+                "subscription_identifier",
+            ],
             Self::Events { .. } => &[
                 "time",
                 "kind",
@@ -263,6 +239,7 @@ impl CtlAction {
                 "topic",
                 "address",
                 "count",
+                "since",
                 "detail",
             ],
             Self::Traces => &["trace", "client_id", "user", "address", "file"],
@@ -285,11 +262,25 @@ impl CtlAction {
         })
     }
 
+    /// How many entries of a list are shown at most; all, if it is not said.
+    pub(super) fn most(&self) -> Option<usize> {
+        let most = match self {
+            Self::Clients { search, .. } | Self::Sessions { search } => search.most.limit,
+            Self::Subscriptions { filter, .. } | Self::Retained { filter, .. } => filter.most.limit,
+            Self::Events { limit, .. } => Some(*limit),
+            _ => None,
+        };
+        most.map(|most| usize::try_from(most).unwrap_or(usize::MAX))
+    }
+
     /// What the broker is asked.
     pub(super) fn request(&self) -> CtlRequest {
         match self {
-            Self::Clients(search) => CtlRequest::list("clients", &[("search", search.given())]),
-            Self::Sessions(search) => CtlRequest::list("sessions", &[("search", search.given())]),
+            Self::Clients { search, slow } => {
+                let slow = slow.then(|| "true".to_owned());
+                CtlRequest::list("clients", &[("search", search.given()), ("slow", &slow)])
+            }
+            Self::Sessions { search } => CtlRequest::list("sessions", &[("search", search.given())]),
             Self::Session { client } => CtlRequest::get(format!("/api/v1/sessions/{}", encoded(client))),
             Self::Subscriptions { client, filter } => {
                 CtlRequest::list("subscriptions", &[("client", client), ("filter", filter.given())])
@@ -339,46 +330,6 @@ impl CtlAction {
             Self::Health => CtlRequest::get("/readyz".to_owned()),
             Self::Metrics => CtlRequest::get("/metrics".to_owned()),
         }
-    }
-}
-
-impl SearchArgs {
-    fn given(&self) -> &Option<String> {
-        either(&self.text, &self.search)
-    }
-}
-
-impl FilterArgs {
-    fn given(&self) -> &Option<String> {
-        either(&self.only, &self.filter)
-    }
-}
-
-/// What was given as an argument, or else as an option.
-fn either<'a>(argument: &'a Option<String>, option: &'a Option<String>) -> &'a Option<String> {
-    if argument.is_some() { argument } else { option }
-}
-
-impl TraceArgs {
-    fn body(&self) -> Value {
-        let mut body = json!({});
-        let file = self.file.as_ref().map(|path| {
-            // The broker has another working directory.
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            path.display().to_string()
-        });
-        let members = [
-            ("client_id", &self.client),
-            ("user", &self.user),
-            ("address", &self.address),
-            ("file", &file),
-        ];
-        for (name, value) in members {
-            if let (Some(value), Some(body)) = (value, body.as_object_mut()) {
-                body.insert(name.to_owned(), Value::from(value.as_str()));
-            }
-        }
-        body
     }
 }
 

@@ -1,10 +1,11 @@
-//! `broker ctl`: asks a broker that runs, over its control socket (`action.rs`), and prints tables (`table.rs`) or
-//! JSON; `top.rs` measures for a while.
+//! `broker ctl`: asks a broker that runs, over its control socket (`action.rs`, with arguments of `arguments.rs`), and
+//! prints tables (`table.rs`) or JSON; `top.rs` measures for a while.
 //!
 //! Invariants: the exit code is 0 if the broker did what was asked, else 1 with one sentence on standard error. What a
 //! client is called cannot change the terminal: control characters are printed as escapes.
 
 mod action;
+mod arguments;
 mod table;
 mod top;
 
@@ -137,6 +138,10 @@ fn list(args: &CtlArgs, request: &CtlRequest) -> Result<(Vec<Value>, Value), Str
         if let Some(Value::Array(more)) = page.get_mut(name).map(Value::take) {
             items.extend(more);
         }
+        if let Some(most) = args.action.most().filter(|&most| items.len() >= most) {
+            items.truncate(most);
+            return Ok((items, page));
+        }
         cursor = page.get("next").and_then(Value::as_str).map(str::to_owned);
         if cursor.is_none() {
             return Ok((items, page));
@@ -160,11 +165,14 @@ fn sentence(body: &str) -> String {
 /// Whether it was done, and the body of the answer.
 fn exchange(args: &CtlArgs, request: &CtlRequest) -> Result<(bool, String), String> {
     let path = args.socket.display();
-    let unreachable = |error: io::Error| {
-        format!(
-            "the broker does not answer at {path}: {error}; fix: give it `control_socket {path}`, and ask as root or \
-             as the broker's user"
-        )
+    let unreachable = |error: io::Error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("{path} may not be opened: {error}; fix: ask as root or as the broker's user")
+        }
+        _ => format!(
+            "the broker does not answer at {path}: {error}; fix: give it `control_socket {path}`, or name its socket \
+             with --socket"
+        ),
     };
     let mut socket = UnixStream::connect(&args.socket).map_err(unreachable)?;
     let broken =

@@ -101,7 +101,7 @@ pub(super) fn measured(answer: &Value) -> String {
 pub(super) fn events_explained(items: &[Value]) -> &'static str {
     let is_many = |item: &Value| item.get("count").and_then(Value::as_u64) > Some(1);
     match items.iter().any(is_many) {
-        true => "Where TIMES is more than 1, the time, the topic and the detail are those of the last.\n",
+        true => "Where TIMES is more than 1, SINCE is the time of the first and TIME that of the last.\n",
         false => "",
     }
 }

@@ -146,7 +146,10 @@ fn subscriptions(state: &ApiState, query: &SubscriptionsQuery) -> Operated {
             json!({
                 "client_id": entry.client_identifier,
                 "filter": entry.filter,
-                "qos": entry.qos.map(|qos| qos as u8),
+                "qos": entry.qos as u8,
+                "no_local": entry.no_local,
+                "retain_as_published": entry.retain_as_published,
+                "subscription_identifier": entry.identifier,
             })
         })
     };
@@ -181,6 +184,7 @@ fn events(state: &ApiState, query: &EventsQuery) -> ApiAnswer {
         .map(|event| {
             json!({
                 "time": wall.time_of(event.at),
+                "since": wall.time_of(event.since),
                 "kind": event.kind.name(),
                 "reason": event.reason,
                 "client_id": event.client,

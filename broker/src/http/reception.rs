@@ -17,7 +17,7 @@ use super::arriving::{Accepted, Arriving};
 use super::byte_stream::ByteStream;
 use super::client::HttpClient;
 use super::state::ApiState;
-use crate::admission::Admission;
+use crate::admission::{Admission, too_many};
 use crate::limits;
 use crate::settings::ListenerId;
 use crate::thread_priority::give_way_to_shards;
@@ -117,7 +117,11 @@ fn accept(listening: &OwnedFd, listener: ListenerId, state: &ApiState) -> io::Re
     let connections_max = in_effect.settings.listener(listener).connections_max;
     let Some(admission) = Admission::enter(counted.counts(), connections_max) else {
         tracing::warn!("Client connection from {address} denied: max_connections exceeded.");
-        state.refuse("max_connections", address, None);
+        state.refuse(
+            "max_connections",
+            address,
+            Some(&too_many(socket.as_fd(), connections_max)),
+        );
         return Ok(None);
     };
     let stream = SecureStream::server(kind.tls.as_ref()).map_err(io::Error::other)?;

@@ -69,19 +69,21 @@ pub const EVENTS_OF_CLIENT_MAX: usize = 16;
 /// Topics that SIGUSR2 lists. More: the log says how many entries they have.
 pub const TREE_TOPICS_MAX: usize = 1000;
 
-/// Dropped messages that are remembered in one turn. More are counted, and not remembered one by one.
-pub const DROPS_REMEMBERED_A_TURN: u32 = 8;
+/// Clients of a shard that do not get messages, because of access rules or because these are dropped, that are
+/// remembered and logged in [`UNDELIVERED_NS`]. Messages for more of them are counted alone.
+pub const UNDELIVERED_CLIENTS_MAX: usize = EVENTS_KEPT_MAX;
 
-/// Clients of a shard from whom access rules withhold messages, that are remembered and logged in a second. Messages
-/// for more of them are counted alone.
-pub const WITHHELD_CLIENTS_MAX: usize = EVENTS_KEPT_MAX;
+/// Topics of such messages that are remembered for one client and one cause in that time. Those of more topics are
+/// remembered together.
+pub const UNDELIVERED_TOPICS_MAX: usize = EVENTS_OF_CLIENT_MAX;
 
-/// How often a client from whom messages are withheld is remembered and logged at most: at the first one, and then once
-/// in so many nanoseconds with the number of the others.
-pub const WITHHELD_NS: u64 = 1_000_000_000;
+/// How often a client that does not get messages is remembered and logged at most: at the first one, and then once in
+/// so many nanoseconds with the number of the others.
+pub const UNDELIVERED_NS: u64 = 1_000_000_000;
 
-/// Denials that traces show of what one connection sent at once. More are counted and logged alone.
-pub const DENIALS_TRACED_MAX: usize = 256;
+/// Lines about denials and drops that traces show of what one connection sent at once. More are counted and logged
+/// alone.
+pub const TRACE_LINES_MAX: usize = 256;
 
 /// Bytes of a name that is remembered with a refusal, a drop or a disconnect. More: the rest is cut.
 pub const EVENT_NAME_BYTES_MAX: usize = 256;

@@ -95,8 +95,9 @@ pub use self::counters::{
     DisconnectCause, DropReason, EventKind, Events, Handshake, Histogram, PublicCounter, SHOWN,
     ShardCounters, shard_counters,
 };
+pub(crate) use self::delivery::ShownIn;
 pub use self::delivery::journal::FirstNumbers;
-pub use self::delivery::{Delivery, Denials, Outputs};
+pub use self::delivery::{Delivery, Outputs, TraceLines};
 pub use self::flow::FlowControl;
 use self::handle::no_space::UnstoredPackets;
 pub use self::lookup::TracedClient;
@@ -200,7 +201,6 @@ impl Shard {
     pub fn begin_turn(&mut self) {
         let limits = self.delivery.settings().work;
         self.work.begin_turn(limits.turn);
-        self.delivery.begin_turn();
         self.is_blocked = self.outboxes.len() > 0;
         self.routing.begin_turn();
     }
@@ -223,8 +223,8 @@ impl Shard {
         if self.has_walks() || self.delivery.journal.has_records() || self.delivery.journal.is_reading() {
             return Some(Timestamp(0));
         }
-        let (timers, withheld) = (self.timers.next_deadline(), self.delivery.withheld_due());
-        timers.into_iter().chain(withheld).min()
+        let (timers, undelivered) = (self.timers.next_deadline(), self.delivery.undelivered_due());
+        timers.into_iter().chain(undelivered).min()
     }
 
     /// Bytes wait to be sent on these, or they are to be closed: each once. `taken` is swapped with the list.

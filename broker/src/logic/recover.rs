@@ -18,7 +18,7 @@ use crate::auth::acl::Access;
 use crate::logic::clients::Clients;
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::journal::FirstNumbers;
-use crate::logic::delivery::waiting::of_group;
+
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::outbox::Outboxes;
@@ -156,8 +156,7 @@ impl Shard {
         // The other shards take the same state, and need not be notified of it.
         self.outboxes.drop_all();
         for session in expired {
-            self.delivery.counters().sessions_expired.add(1);
-            self.end_session(session);
+            self.expire_session(session);
         }
         senseless
     }
@@ -311,7 +310,7 @@ impl Clients {
             }
             match queued(reference, message) {
                 None => *senseless += 1,
-                Some(queued) if last_stored > 0 && queued.order > last_stored && !of_group(&queued) => {
+                Some(queued) if last_stored > 0 && queued.order > last_stored && !queued.is_of_group() => {
                     // It was routed by this start, and the store has it like those before it.
                     later.push(WaitingRange {
                         from: queued.order,

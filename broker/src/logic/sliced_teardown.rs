@@ -14,6 +14,8 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::StoredMessage;
 use crate::logic::retained::RetainedMessages;
 use crate::logic::routing::Routing;
+use crate::logic::session::ends::SessionEnd;
+use crate::logic::session::messages::Undeliverable;
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::share::Sharing;
 use crate::logic::via::Via;
@@ -22,8 +24,11 @@ use crate::logic::via::Via;
 #[derive(Debug)]
 struct Ending {
     session: SessionSlot,
+    end: SessionEnd,
     /// What it had in flight for groups.
     in_flight: VecDeque<(StoredMessage, Rc<Via>)>,
+    /// What nobody gets any more, as far as its end has come.
+    lost: Undeliverable,
 }
 
 /// About what the end of a session costs, in units of work.
@@ -43,17 +48,26 @@ impl Endings {
     }
 
     /// A session without a connection ends, which takes too long to be done at once. Its Will was published.
-    pub(super) fn begin(&mut self, slot: SessionSlot, delivery: &mut Delivery, routing: &mut Routing) {
+    pub(super) fn begin(
+        &mut self,
+        slot: SessionSlot,
+        end: SessionEnd,
+        delivery: &mut Delivery,
+        routing: &mut Routing,
+    ) {
         delivery.begin_ending(slot);
         let Some(session) = delivery.clients.session_mut(slot) else {
             return unreachable_state("a session to be ended that is gone");
         };
-        let in_flight = session.take_in_flight().into_shared().collect();
+        let in_flight = session.take_in_flight();
+        let lost = Undeliverable::in_flight(&in_flight);
         // No route names it from now on.
         routing.rights_changed();
         self.0.push_back(Ending {
             session: slot,
-            in_flight,
+            end,
+            in_flight: in_flight.into_shared().collect(),
+            lost,
         });
     }
 
@@ -98,7 +112,10 @@ impl Ending {
             } else if let Some((message, via)) = self.in_flight.pop_front() {
                 hand_to_other_member(sharing, inherit, &message, &via);
             } else if !self.drop_queued(sharing, inherit) {
-                sharing.delivery.finish_ending(slot);
+                let ended = sharing.delivery.finish_ending(slot);
+                if let Some(session) = ended.filter(|_| inherit) {
+                    sharing.delivery.drop_with_session(&session, self.end, &self.lost);
+                }
                 return true;
             }
         }
@@ -106,12 +123,18 @@ impl Ending {
     }
 
     /// Drops some of the messages that wait for a session that ends; false if there were none.
-    fn drop_queued(&self, sharing: &mut Sharing<'_>, inherit: bool) -> bool {
+    fn drop_queued(&mut self, sharing: &mut Sharing<'_>, inherit: bool) -> bool {
         for _ in 0..limits::QUEUED_DROPPED_AT_ONCE {
-            let Some(queued) = sharing.delivery.pop_of_ending(self.session) else {
-                return false;
+            let queued = match sharing.delivery.pop_of_ending(self.session) {
+                Ok(queued) => queued,
+                Err(stored) => {
+                    self.lost.messages += stored;
+                    return false;
+                }
             };
-            if let Some(via) = queued.via {
+            if !queued.is_of_group() {
+                self.lost.add(&queued.message);
+            } else if let Some(via) = queued.via {
                 hand_to_other_member(sharing, inherit, &queued.message, &via);
             }
         }

@@ -10,11 +10,13 @@ use mqtt::property::{PropertiesBuf, Property};
 use mqtt::{ProtocolVersion, ReasonCode};
 
 use crate::limits;
+use crate::log::NOTICE;
 use crate::logic::Shard;
 use crate::logic::connection::{ConnectionId, ConnectionSlot};
 use crate::logic::counters::{ClientEvent, Denied, DisconnectCause, EventKind};
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
+use crate::logic::session::ends::SessionEnd;
 use crate::logic::session::will::Will;
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::sliced_teardown::end_work;
@@ -149,7 +151,7 @@ impl Shard {
             }
         }
         if expiry_s == 0 {
-            self.end_session(session_slot);
+            self.end_session(session_slot, SessionEnd::Disconnected);
         } else {
             self.delivery.note_session(session_slot);
             self.timers.set(
@@ -202,8 +204,18 @@ impl Shard {
         self.publish(&message, &access);
     }
 
+    /// Ends a session whose Session Expiry Interval is over.
+    pub(super) fn expire_session(&mut self, slot: SessionSlot) {
+        self.delivery.counters().sessions_expired.add(1);
+        if let Some(session) = self.delivery.clients.session(slot) {
+            let client = session.client_identifier();
+            tracing::info!(target: NOTICE, "Expiring client {client} due to timeout.");
+        }
+        self.end_session(slot, SessionEnd::Expired);
+    }
+
     /// Ends a session that has no connection.
-    pub(super) fn end_session(&mut self, slot: SessionSlot) {
+    pub(super) fn end_session(&mut self, slot: SessionSlot, end: SessionEnd) {
         self.delivery
             .clients
             .cancel_session_timers(&mut self.timers, slot);
@@ -214,7 +226,8 @@ impl Shard {
                 .clients
                 .session_mut(slot)
                 .and_then(Session::take_will);
-            self.endings.begin(slot, &mut self.delivery, &mut self.routing);
+            self.endings
+                .begin(slot, end, &mut self.delivery, &mut self.routing);
             if let Some(will) = will {
                 self.publish_will(&will);
             }
@@ -233,6 +246,8 @@ impl Shard {
         }
         // [MQTT-4.8.2-5]
         if !self.forgets_messages() {
+            let lost = session.undeliverable();
+            self.delivery.drop_with_session(&session, end, &lost);
             session = self.sharing().redistribute_messages(session);
         }
         self.delivery.journal.append_end(&mut session);

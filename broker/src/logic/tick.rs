@@ -18,7 +18,7 @@ impl Shard {
         self.begin(now);
         count_found(self.index, self.delivery.counters());
         self.delivery.release_deferred();
-        self.delivery.remember_withheld_due();
+        self.delivery.remember_undelivered_due();
         self.begin_flow();
         let walk = self.delivery.settings().work.walk;
         self.work.extend_turn(walk);
@@ -31,8 +31,7 @@ impl Shard {
             match timer {
                 Timer::KeepAlive { slot } => self.check_keep_alive(slot),
                 Timer::SessionExpiry { session } => {
-                    self.delivery.counters().sessions_expired.add(1);
-                    self.end_session(session);
+                    self.expire_session(session);
                 }
                 Timer::WillDelay { session } => self.publish_delayed_will(session),
                 Timer::Retained { node } => {

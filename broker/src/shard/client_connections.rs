@@ -17,7 +17,7 @@ use super::tracer::Tracer;
 use super::unread::{LostCause, Unread};
 use super::work_clock::WorkClock;
 use crate::admission::Admission;
-use crate::logic::{ConnectionId, Shard};
+use crate::logic::{ConnectionId, Shard, ShownIn};
 use crate::time::Timestamp;
 
 /// The shell's half of a connection.
@@ -141,13 +141,20 @@ impl ClientConnections {
         }
     }
 
-    /// Shows what access rules denied or withheld, where it is traced.
+    /// Shows what access rules denied and what was dropped, where it is traced.
     #[inline]
-    pub(super) fn show_denials(&mut self, logic: &mut Shard) {
+    pub(super) fn show_trace_lines(&mut self, logic: &mut Shard) {
         if self.tracer.has_traces() {
-            for (id, text) in logic.delivery().denials().take() {
-                let address = self.get(id).map(|connection| connection.address);
-                self.tracer.show_denial(logic, id, address, &text);
+            for (shown_in, text) in logic.delivery().trace_lines().take() {
+                match shown_in {
+                    ShownIn::TracesOf(id) => {
+                        let address = self.get(id).map(|connection| connection.address);
+                        self.tracer.show_line(logic, id, address, &text);
+                    }
+                    ShownIn::Traces(traces) => {
+                        traces.iter().for_each(|trace| trace.show(format_args!("{text}")));
+                    }
+                }
             }
         }
     }

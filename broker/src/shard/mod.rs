@@ -211,7 +211,7 @@ impl ShardLoop {
             TurnStep::RunTimers => {
                 self.run_timers();
                 // Of messages of other shards, and of retained ones.
-                self.connections.show_denials(&mut self.logic);
+                self.connections.show_trace_lines(&mut self.logic);
             }
             TurnStep::Push => return self.exchange.push(self.now, &mut self.logic, &mut self.ring),
             TurnStep::Flush => self.flush(),
@@ -236,7 +236,7 @@ impl ShardLoop {
         self.connections.tracer.begin_turn(&self.traces);
         self.logic
             .delivery()
-            .denials()
+            .trace_lines()
             .keep(self.connections.tracer.traces());
         self.logic
             .client_times()

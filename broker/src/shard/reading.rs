@@ -175,7 +175,7 @@ impl ClientConnections {
             self.tracer.received(logic, id, address, bytes);
         }
         let taken = logic.receive(now, id, bytes);
-        self.show_denials(logic);
+        self.show_trace_lines(logic);
         self.tracer.not_taken(id, bytes.len() - taken);
         taken
     }

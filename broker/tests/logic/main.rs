@@ -33,9 +33,9 @@ mod storing;
 mod subscribing;
 mod sys;
 
+mod undelivered;
 mod versions;
 mod wills;
-mod withholding;
 mod work;
 
 pub(crate) const V3: ProtocolVersion = ProtocolVersion::V3_1_1;

@@ -6,6 +6,7 @@ use mqtt::frame::PacketType;
 
 use super::*;
 use broker::limits;
+use broker::logic::DropReason;
 use broker::settings::{Settings, SharedSubscriptionStrategy};
 use broker::turn::WorkLimits;
 
@@ -220,6 +221,9 @@ fn what_a_member_did_not_acknowledge_goes_to_another_when_its_session_ends() {
                 assert_eq!(got.split_off(5), inflight, "in their order");
             }
             assert_eq!(got.len(), 5);
+            // What another member gets is no drop, and neither is what was sent and would not have been sent again.
+            let dropped = cluster.count(|counters| counters.dropped.get(DropReason::SessionEnded));
+            assert_eq!(dropped, 0);
         }
     }
 }

@@ -104,6 +104,8 @@ causes! {
         Unreadable "unreadable",
         /// No member of the group could take it.
         NoMember "no_member",
+        /// Its session ended while it waited, or was in flight and was to be sent again.
+        SessionEnded "session_ended",
         /// More retained messages were asked for than may wait.
         RetainedRequests "retained_requests",
     }

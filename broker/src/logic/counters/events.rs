@@ -48,8 +48,10 @@ impl EventKind {
 /// Something that happened to a client.
 #[derive(Clone, Debug)]
 pub struct ClientEvent {
-    /// When it happened, by the broker's clock.
+    /// When it happened last, by the broker's clock.
     pub at: Timestamp,
+    /// When it happened first.
+    pub since: Timestamp,
     /// What happened to the client.
     pub kind: EventKind,
     /// The reason, as the metrics name it.
@@ -62,8 +64,8 @@ pub struct ClientEvent {
     pub address: Option<IpAddr>,
     /// What the reason is about, in words.
     pub detail: Option<Box<str>>,
-    /// How often it happened: drops for one client by one reason are one event, with the last of their topics, and so
-    /// are messages that access rules withhold from one client.
+    /// How often it happened: drops for one client by one reason are one event for each topic, and so are messages that
+    /// access rules withhold from one client.
     pub count: u64,
 }
 
@@ -73,6 +75,7 @@ impl ClientEvent {
     pub fn new(at: Timestamp, kind: EventKind, reason: &'static str, client: &str) -> Self {
         Self {
             at,
+            since: at,
             kind,
             reason,
             client: bounded(client),
@@ -100,14 +103,12 @@ impl ClientEvent {
         self.kind == EventKind::Denied && self.reason == Denied::Read.label()
     }
 
-    /// Whether it is one more message that is dropped for a client, or withheld from one, as is known.
+    /// Whether it is about more messages that are dropped for a client, or withheld from one, as is known of the topic.
     fn repeats(&self, known: &Self) -> bool {
-        let is_same = self.reason == known.reason && self.client == known.client;
-        match self.kind {
-            // A drop for no single client is about its topic.
-            EventKind::Dropped => is_same && (!self.client.is_empty() || self.topic == known.topic),
-            _ => is_same && self.is_withheld(),
-        }
+        (self.kind == EventKind::Dropped || self.is_withheld())
+            && self.reason == known.reason
+            && self.client == known.client
+            && self.topic == known.topic
     }
 
     /// Somebody who is not let in, at this address.
@@ -181,6 +182,8 @@ impl Events {
         let known = alike.iter().rposition(|known| event.repeats(known));
         if let Some(known) = known.and_then(|at| alike.remove(at)) {
             event.count += known.count;
+            event.since = known.since;
+            event.detail = event.detail.or(known.detail);
         } else if let Some(oldest) = oldest_of_client(alike, &event.client) {
             alike.remove(oldest);
         } else if alike.len() >= limits::EVENTS_KEPT_MAX {
@@ -273,9 +276,9 @@ mod tests {
         }
         let all = events.all();
         let of = |client: &str| all.iter().filter(|event| &*event.client == client).count();
-        assert_eq!((of("bad"), of("slow")), (1, 1));
+        assert_eq!(of("bad"), 1);
         assert_eq!(of(""), limits::EVENTS_KEPT_MAX, "they are many clients");
-        for client in ["curious", "good"] {
+        for client in ["slow", "curious", "good"] {
             assert_eq!(of(client), limits::EVENTS_OF_CLIENT_MAX);
         }
         let detail = all[0].detail.as_ref().unwrap();
@@ -307,7 +310,7 @@ mod tests {
         assert_eq!(last, Some("t511"), "the last ones are left");
     }
 
-    /// Whoever may read little of what it subscribes to takes one place, and displaces no other denial.
+    /// Whoever may read little of what it subscribes to takes one place for a topic, and displaces no other denial.
     #[test]
     fn messages_withheld_from_a_client_are_one_event() {
         let events = Events::default();
@@ -326,19 +329,22 @@ mod tests {
                 Denied::Read.label(),
                 &client,
             );
-            events.add(event.with_topic(&format!("t{number}")));
+            events.add(event.with_topic("t"));
         }
         let all = events.all();
         let of = |reason: Denied| all.iter().filter(move |event| event.reason == reason.label());
         assert_eq!(of(Denied::Publish).count(), 2);
         assert_eq!(of(Denied::Read).count(), limits::EVENTS_KEPT_MAX);
         let last = of(Denied::Read).rfind(|event| &*event.client == "a").unwrap();
-        assert_eq!((last.count, last.topic.as_deref()), (256, Some("t510")));
+        assert_eq!(
+            (last.since, last.at, last.count),
+            (Timestamp(0), Timestamp(510), 256)
+        );
     }
 
-    /// A slow consumer takes one place, and a message that no member takes one for its topic.
+    /// A slow consumer takes one place for each topic, and so does what no member takes.
     #[test]
-    fn drops_for_one_client_are_one_event() {
+    fn drops_for_one_client_and_topic_are_one_event() {
         let events = Events::default();
         for (at, client, topic) in [
             (1, "a", "t"),
@@ -346,6 +352,7 @@ mod tests {
             (3, "a", "u"),
             (4, "", "t"),
             (5, "", "u"),
+            (6, "a", "t"),
         ] {
             events.remember(
                 Timestamp(at),
@@ -357,7 +364,7 @@ mod tests {
         }
         let all = events.all();
         let places: Vec<_> = all.iter().map(|event| (event.at.0, event.count)).collect();
-        assert_eq!(places, [(2, 1), (3, 2), (4, 1), (5, 1)]);
-        assert_eq!(all[1].topic.as_deref(), Some("u"));
+        assert_eq!(places, [(2, 1), (3, 1), (4, 1), (5, 1), (6, 2)]);
+        assert_eq!(all[4].since, Timestamp(1));
     }
 }

@@ -1,23 +1,26 @@
-//! Messages that a client was to get and does not: they are counted, and the first of a turn are remembered.
+//! Messages that are dropped: each is counted, shown in the traces of its client, remembered and logged
+//! (`undelivered.rs`).
 //!
 //! Invariants: each is counted once. What is remembered says which limit was reached, and its value.
 
-use crate::limits;
-use crate::logic::counters::{ClientEvent, DropReason, EventKind};
+use crate::log::NOTICE;
+use crate::logic::counters::{ClientEvent, DropReason};
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::fan_out::packets_of;
+use crate::logic::delivery::undelivered::UndeliveredCause;
 use crate::logic::message::Run;
 use crate::logic::routing::route::Target;
-use crate::logic::session::SessionSlot;
+use crate::logic::session::ends::SessionEnd;
+use crate::logic::session::messages::Undeliverable;
+use crate::logic::session::{Session, SessionSlot};
 use crate::logic::unpublishable::Unpublishable;
 use crate::settings::UNLIMITED;
 
 impl Delivery {
-    /// Counts a message that the client of a session was to get and does not; the first of a turn are remembered.
+    /// Counts a message that the client of a session was to get and does not.
     #[cold]
     pub(in crate::logic) fn drop_for(&mut self, session: SessionSlot, topic: &str, reason: DropReason) {
-        self.count_dropped(reason);
-        self.remember_dropped(Some(session), topic, reason, None);
+        self.drop_messages(Some(session), (topic, 1), reason, None);
     }
 
     /// As [`Self::drop_for`], of a message with so many payload bytes that is too large for the client, or of another
@@ -30,8 +33,7 @@ impl Delivery {
         payload_bytes: usize,
         reason: DropReason,
     ) {
-        self.count_dropped(reason);
-        self.remember_dropped(Some(session), topic, reason, Some(payload_bytes));
+        self.drop_messages(Some(session), (topic, 1), reason, Some(payload_bytes));
     }
 
     /// Counts a message that the broker does not take of the client of a session.
@@ -43,72 +45,114 @@ impl Delivery {
         why: Unpublishable,
     ) {
         let reason = why.drop_reason();
-        self.count_dropped(reason);
-        if self.remembers_one_more() {
-            self.remember(Some(session), topic, reason, Some(why.to_string()));
-        }
+        self.counters().count_dropped(reason, 1);
+        self.trace_lines.add(&self.clients, session, |owner| {
+            format!(
+                "Dropped PUBLISH from {} ('{topic}'): {why}",
+                owner.client_identifier()
+            )
+        });
+        self.note_undelivered(
+            Some(session),
+            UndeliveredCause::Dropped(reason),
+            (topic, 1),
+            |_| Some(why.to_string()),
+            |client, _| {
+                tracing::info!(target: NOTICE, "Messages from client {client} are being dropped: {why}.");
+            },
+        );
     }
 
-    /// Counts a run of messages for which there is no room; it is remembered as one.
+    /// Counts a run of messages for which there is no room.
     #[cold]
     #[inline(never)]
     pub(super) fn drop_run_for(&mut self, target: &Target, run: &Run<'_>) {
-        let reason = DropReason::SlowConsumer;
-        self.counters().count_dropped(reason, u64::from(run.count));
         if let Some((publish, _)) = packets_of(run).next() {
-            self.remember_dropped(Some(target.session), publish.topic, reason, None);
+            let messages = (publish.topic, u64::from(run.count));
+            self.drop_messages(Some(target.session), messages, DropReason::SlowConsumer, None);
         }
     }
 
     /// Counts a message of a group that no member can take.
     #[cold]
     pub(in crate::logic) fn drop_for_group(&mut self, topic: &str) {
-        self.count_dropped(DropReason::NoMember);
-        self.remember_dropped(None, topic, DropReason::NoMember, None);
+        self.drop_messages(None, (topic, 1), DropReason::NoMember, None);
     }
 
-    /// Counts a message that one client was to get and does not.
+    /// Counts messages that waited for a session in the store, which cannot read them.
     #[cold]
-    pub(in crate::logic) fn count_dropped(&self, reason: DropReason) {
-        self.counters().count_dropped(reason, 1);
+    pub(super) fn drop_unreadable(&mut self, session: SessionSlot, messages: u64) {
+        self.drop_messages(Some(session), ("", messages), DropReason::Unreadable, None);
     }
 
-    /// A turn begins: some drops of it will be remembered.
-    pub(in crate::logic) fn begin_turn(&mut self) {
-        self.drops_remembered = 0;
+    /// Counts the messages that nobody gets because the session of their client ended.
+    #[cold]
+    pub(in crate::logic) fn drop_with_session(
+        &mut self,
+        session: &Session,
+        end: SessionEnd,
+        lost: &Undeliverable,
+    ) {
+        if lost.messages == 0 {
+            return;
+        }
+        let (reason, client, why) = (DropReason::SessionEnded, session.client_identifier(), end.words());
+        self.counters().count_dropped(reason, lost.messages);
+        let what = (&*lost.topic, lost.messages);
+        self.remember_undelivered(client, UndeliveredCause::Dropped(reason), what, Some(why));
+        let first = match ClientEvent::cut(&lost.topic) {
+            "" => String::new(),
+            topic => format!(", the first one to '{topic}'"),
+        };
+        let text = format!(
+            "{} messages are dropped for client {client}{first}: {why}",
+            lost.messages
+        );
+        tracing::info!(target: NOTICE, "{text}.");
+        self.trace_lines.add_of(session, None, |_| text);
     }
 
-    /// Remembers a drop, if it is among the first of the turn; `session` is none if it is for no single client.
-    fn remember_dropped(
+    /// Counts messages of a topic; `session` is none if they are for no single client.
+    fn drop_messages(
         &mut self,
         session: Option<SessionSlot>,
-        topic: &str,
+        messages: (&str, u64),
         reason: DropReason,
         payload_bytes: Option<usize>,
     ) {
-        if self.remembers_one_more() {
-            let detail = session.and_then(|session| self.drop_detail(session, reason, payload_bytes));
-            self.remember(session, topic, reason, detail);
+        self.counters().count_dropped(reason, messages.1);
+        if let Some(session) = session {
+            self.trace_lines.add(&self.clients, session, |owner| {
+                let (client, reason) = (owner.client_identifier(), reason.label());
+                match messages {
+                    ("", number) => format!("Dropped {number} PUBLISH to {client}: {reason}"),
+                    (topic, 1) => format!("Dropped PUBLISH to {client} ('{topic}'): {reason}"),
+                    (topic, number) => format!("Dropped {number} PUBLISH to {client} ('{topic}'): {reason}"),
+                }
+            });
         }
-    }
-
-    fn remembers_one_more(&mut self) -> bool {
-        self.drops_remembered += 1;
-        self.drops_remembered <= limits::DROPS_REMEMBERED_A_TURN
-    }
-
-    fn remember(
-        &self,
-        session: Option<SessionSlot>,
-        topic: &str,
-        reason: DropReason,
-        detail: Option<String>,
-    ) {
-        let session = session.and_then(|session| self.clients.session(session));
-        let client = session.map_or("", |session| session.client_identifier());
-        let event = ClientEvent::new(self.now, EventKind::Dropped, reason.label(), client);
-        let event = event.with_topic(topic).with_detail(detail.as_deref());
-        self.counters().events.add(event);
+        self.note_undelivered(
+            session,
+            UndeliveredCause::Dropped(reason),
+            messages,
+            |delivery| delivery.drop_detail(session?, reason, payload_bytes),
+            |client, detail| {
+                let (detail, reason) = (detail.unwrap_or_default(), reason.label());
+                let separator = if detail.is_empty() { "" } else { ", " };
+                match session {
+                    // The words of mosquitto, and why.
+                    Some(_) => tracing::info!(
+                        target: NOTICE,
+                        "Outgoing messages are being dropped for client {client}: {reason}{separator}{detail}."
+                    ),
+                    None => tracing::info!(
+                        target: NOTICE,
+                        "Messages to '{}' are being dropped: no member of a group could take them.",
+                        ClientEvent::cut(messages.0)
+                    ),
+                }
+            },
+        );
     }
 
     /// Which limit was reached, in words.

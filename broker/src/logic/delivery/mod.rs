@@ -6,14 +6,13 @@
 //! written by publications.rs and journal.rs; packets that promise that they are durable wait in deferred.rs. The later
 //! part of a long queue is in the store alone until read_back.rs takes it. sessions.rs begins and ends sessions, and
 //! send.rs sends the packets that are no PUBLISH. drops.rs counts what a client does not get, withheld.rs what access
-//! rules withhold from it, and denials.rs has what they denied for the traces of clients.
+//! rules withhold from it; undelivered.rs remembers both, and trace_lines.rs has both for the traces of clients.
 //!
 //! Invariants: [`Delivery`] alone changes what it holds, so that its accounts (the shell's list, flow control,
 //! counters, store) are right after each call.
 
 mod deferred;
 pub(super) mod deliver;
-mod denials;
 mod drops;
 mod encodings;
 pub(super) mod fan_out;
@@ -24,6 +23,8 @@ mod publications;
 mod read_back;
 mod send;
 mod sessions;
+mod trace_lines;
+mod undelivered;
 pub(super) mod waiting;
 mod withheld;
 
@@ -34,11 +35,12 @@ use mqtt::property::PropertiesBuf;
 use mqtt::publish_template::PublishTemplate;
 
 use self::deferred::Deferred;
-pub use self::denials::Denials;
 use self::encodings::Encodings;
 use self::journal::Journal;
 pub use self::outputs::Outputs;
-use self::withheld::Withheld;
+pub(crate) use self::trace_lines::ShownIn;
+pub use self::trace_lines::TraceLines;
+use self::undelivered::Undelivered;
 use crate::auth::Policy;
 use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionSlot};
@@ -70,10 +72,8 @@ pub struct Delivery {
     upgrade: bool,
     /// `memory_limit` is reached: nothing is queued.
     memory_full: bool,
-    /// Drops of this turn that are remembered with their names.
-    drops_remembered: u32,
-    denials: Denials,
-    withheld: Withheld,
+    trace_lines: TraceLines,
+    undelivered: Undelivered,
     /// `max_inflight_bytes` of the settings, read for each copy.
     inflight_bytes_max: u64,
     template: PublishTemplate,
@@ -87,9 +87,8 @@ impl Delivery {
             clients: Clients::new(settings.hash_seed),
             upgrade: settings.upgrade_outgoing_qos,
             memory_full: false,
-            drops_remembered: 0,
-            denials: Denials::default(),
-            withheld: Withheld::default(),
+            trace_lines: TraceLines::default(),
+            undelivered: Undelivered::default(),
             inflight_bytes_max: settings.inflight_bytes_max,
             outputs: Outputs::default(),
             encodings: Encodings::default(),
@@ -147,9 +146,9 @@ impl Delivery {
         self.settings = settings;
     }
 
-    /// What access rules denied, for the traces of clients.
-    pub fn denials(&mut self) -> &mut Denials {
-        &mut self.denials
+    /// What the traces of clients show beside packets.
+    pub fn trace_lines(&mut self) -> &mut TraceLines {
+        &mut self.trace_lines
     }
 
     /// The password and ACL rules in effect.

@@ -7,7 +7,6 @@
 use store::{ReadBack, ReadRequest};
 
 use crate::logic::Shard;
-use crate::logic::counters::DropReason;
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::journal::Journal;
 use crate::logic::inconsistency::unreachable_state;
@@ -103,7 +102,7 @@ impl Delivery {
         counters.queued_bytes.sub(answered.bytes);
         if answered.lost > 0 {
             unreachable_state("messages that the store must have and has not");
-            counters.count_dropped(DropReason::Unreadable, answered.lost);
+            self.drop_unreadable(slot, answered.lost);
         }
         for order in lost {
             tracing::error!(
@@ -113,7 +112,7 @@ impl Delivery {
                 session: number,
                 order,
             });
-            self.count_dropped(DropReason::Unreadable);
+            self.drop_unreadable(slot, 1);
         }
         Some(slot)
     }

@@ -30,7 +30,7 @@ impl Delivery {
 
     /// A session without a connection ends; returns what it held.
     pub(in crate::logic) fn end_session(&mut self, slot: SessionSlot) -> Option<Session> {
-        self.forget_withheld(slot);
+        self.forget_undelivered(slot);
         let session = self.clients.sessions_mut().remove(slot)?;
         self.forget_queue(&session);
         if let Some(user) = session.user() {
@@ -43,7 +43,7 @@ impl Delivery {
     /// A session without a connection ends over several turns: from now on it is nobody's. What a store keeps of it is
     /// kept until what it held for groups is with others.
     pub(in crate::logic) fn begin_ending(&mut self, slot: SessionSlot) {
-        self.forget_withheld(slot);
+        self.forget_undelivered(slot);
         self.clients.sessions_mut().begin_ending(slot);
         let Some(session) = self.clients.session(slot) else {
             return unreachable_state("a session to be ended that is gone");
@@ -57,26 +57,27 @@ impl Delivery {
         }
     }
 
-    /// The next message that waited for a session that ends.
-    pub(in crate::logic) fn pop_of_ending(&mut self, slot: SessionSlot) -> Option<Queued> {
-        let queue = self.clients.session_mut(slot)?.queue_mut()?;
+    /// The next message that waited for a session that ends; without one the number of those that the store alone has.
+    pub(in crate::logic) fn pop_of_ending(&mut self, slot: SessionSlot) -> Result<Queued, u64> {
+        let session = self.clients.session_mut(slot);
+        let queue = session.and_then(Session::queue_mut).ok_or(0_u64)?;
         let Some(queued) = queue.pop() else {
             let (messages, bytes) = queue.drop_stored();
             let counters = self.counters();
             counters.queued_messages.sub(messages);
             counters.queued_bytes.sub(bytes);
-            return None;
+            return Err(messages);
         };
         let counters = self.counters();
         counters.queued_messages.sub(1);
         counters.queued_bytes.sub(queued.message.queue_bytes());
-        Some(queued)
+        Ok(queued)
     }
 
-    /// Nothing names a session that ends any more.
-    pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) {
+    /// Nothing names a session that ends any more; returns what it was.
+    pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) -> Option<Session> {
         self.record_end(slot);
-        self.clients.sessions_mut().finish_ending(slot);
+        self.clients.sessions_mut().finish_ending(slot)
     }
 
     /// Counts, remembers and logs what access rules deny a session; `what` describes it.
@@ -102,15 +103,9 @@ impl Delivery {
             Denied::Publish | Denied::Read => "PUBLISH",
         };
         tracing::debug!("Denied {packet} from {client} {what}");
-        if !self.denials.want(owner) {
-            return;
-        }
-        let text = format!("Denied {packet} from {client} {what}");
-        let slot = self.clients.link(session);
-        let id = slot.and_then(|slot| Some(self.clients.connections().get(slot)?.id(slot)));
-        if let Some(id) = id {
-            self.denials.push(id, text);
-        }
+        self.trace_lines.add(&self.clients, session, |owner| {
+            format!("Denied {packet} from {} {what}", owner.client_identifier())
+        });
     }
 
     /// Counts the end of a connection, if a client has it: once. Whose it is, if that is to be published.

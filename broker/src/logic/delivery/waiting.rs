@@ -56,7 +56,7 @@ impl Delivery {
             queued.order = session.next_order();
         }
         let (order, number) = (queued.order, session.number());
-        let may_leave = keeps && self.journal.reads_back() && !queued.retained && !of_group(&queued);
+        let may_leave = keeps && self.journal.reads_back() && !queued.retained && !queued.is_of_group();
         let loaded = may_leave.then(|| Loaded::new(self.settings.loaded_queue, link.is_some()));
         let queue = session.queue_to_fill();
         if !queue.push(queued, bounds, overrun_bytes, loaded) {
@@ -345,11 +345,6 @@ fn message_to_send<'a>(
     } else {
         queued.message.at(now, properties)
     }
-}
-
-/// Whether another member gets the message if the session ends.
-pub(in crate::logic) fn of_group(queued: &Queued) -> bool {
-    queued.via.as_ref().is_some_and(|via| via.group.is_some())
 }
 
 /// Encodes a message as one client is to get it, with a Topic Alias if it has one; false if it is too large for the

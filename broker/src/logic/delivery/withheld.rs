@@ -1,41 +1,19 @@
 //! Messages that access rules withhold from subscribers. Nobody is answered then, so operators alone can know of it.
 //!
-//! Invariants: every such message is counted, for each session that does not get it. A client is remembered and logged
-//! at the first one, and then once in [`limits::WITHHELD_NS`] with the number of the others, so a client that
-//! subscribes to everything and may read little floods nothing. Of clients, [`limits::WITHHELD_CLIENTS_MAX`] are
-//! remembered in that time. Without rules there is nothing to be done here.
+//! Invariants: every such message is counted, for each session that does not get it, and remembered and logged as
+//! `undelivered.rs` does it. Without rules there is nothing to be done here.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use mqtt::QoS;
 
-use crate::limits;
-use crate::logic::counters::{ClientEvent, Denied, EventKind};
+use crate::logic::counters::Denied;
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::fan_out::{message_of, packets_of};
+use crate::logic::delivery::undelivered::UndeliveredCause;
 use crate::logic::message::{Message, Run};
 use crate::logic::routing::route::Target;
 use crate::logic::session::SessionSlot;
-use crate::time::Timestamp;
-
-/// The clients from whom messages were withheld of late.
-#[derive(Debug, Default)]
-pub(super) struct Withheld {
-    /// Those that were remembered since the time before `due`.
-    clients: HashMap<SessionSlot, WithheldMessages>,
-    /// When the others are remembered; none without clients.
-    due: Option<Timestamp>,
-}
-
-/// What was withheld from a client since it was remembered.
-#[derive(Debug)]
-struct WithheldMessages {
-    client: Box<str>,
-    messages: u64,
-    /// The topic of the last one, cut as in events.
-    topic: String,
-}
 
 impl Delivery {
     /// Notes a message that is withheld from these subscribers.
@@ -57,7 +35,7 @@ impl Delivery {
         publisher: Option<SessionSlot>,
     ) {
         // Traces show each of them.
-        let at_once = if self.denials.has_room() { 1 } else { run.count };
+        let at_once = if self.trace_lines.has_room() { 1 } else { run.count };
         let publishes = packets_of(run).take((run.count / at_once.max(1)) as usize);
         for (publish, _) in publishes {
             self.note_withheld(from, &message_of(&publish, publisher), u64::from(at_once));
@@ -73,86 +51,16 @@ impl Delivery {
         messages: u64,
     ) {
         self.counters().denied.add(Denied::Read, messages);
-        self.show_withheld(session, message);
-        let topic = message.topic;
-        if let Some(known) = self.withheld.clients.get_mut(&session) {
-            known.messages += messages;
-            known.topic.clear();
-            known.topic.push_str(ClientEvent::cut(topic));
-            return;
-        }
-        let Some(owner) = self.clients.session(session) else {
-            // It has ended, and is taken out of the route later.
-            return;
-        };
-        if self.withheld.clients.len() >= limits::WITHHELD_CLIENTS_MAX {
-            return;
-        }
-        let client: Box<str> = owner.client_identifier().into();
-        tracing::debug!("{}", WithheldMessage(&client, message));
-        self.remember_withheld(&client, topic, 1);
-        self.withheld
-            .due
-            .get_or_insert(self.now.plus_ns(limits::WITHHELD_NS));
-        self.withheld.clients.insert(
-            session,
-            WithheldMessages {
-                client,
-                messages: messages - 1,
-                topic: ClientEvent::cut(topic).to_owned(),
-            },
-        );
-    }
-
-    /// When the next ones are to be remembered.
-    pub(in crate::logic) fn withheld_due(&self) -> Option<Timestamp> {
-        self.withheld.due
-    }
-
-    /// Remembers what was withheld, if that is due.
-    pub(in crate::logic) fn remember_withheld_due(&mut self) {
-        if self.withheld.due.is_some_and(|due| due <= self.now) {
-            self.withheld.due = None;
-            for (_, last) in std::mem::take(&mut self.withheld.clients) {
-                self.remember_others(&last);
-            }
-        }
-    }
-
-    /// A session ends: its place may be that of another one.
-    pub(super) fn forget_withheld(&mut self, session: SessionSlot) {
-        if let Some(last) = self.withheld.clients.remove(&session) {
-            self.remember_others(&last);
-        }
-    }
-
-    fn remember_others(&self, others: &WithheldMessages) {
-        let (client, messages, topic) = (&others.client, others.messages, &others.topic);
-        if messages > 0 {
-            tracing::debug!(
-                "Denied {messages} more PUBLISH packets to {client} of late, the last one of '{topic}'"
-            );
-            self.remember_withheld(client, topic, messages);
-        }
-    }
-
-    fn remember_withheld(&self, client: &str, topic: &str, messages: u64) {
-        let event = ClientEvent::new(self.now, EventKind::Denied, Denied::Read.label(), client);
-        self.counters().events.add(ClientEvent {
-            count: messages,
-            ..event.with_topic(topic)
+        self.trace_lines.add(&self.clients, session, |owner| {
+            WithheldMessage(owner.client_identifier(), message).to_string()
         });
-    }
-
-    /// Shows it in the traces of the client.
-    fn show_withheld(&mut self, session: SessionSlot, message: &Message<'_>) {
-        let slot = self.clients.link(session);
-        let id = slot.and_then(|slot| Some(self.clients.connections().get(slot)?.id(slot)));
-        let session = self.clients.session(session);
-        if let (Some(id), Some(session)) = (id, session.filter(|session| self.denials.want(session))) {
-            let text = WithheldMessage(session.client_identifier(), message).to_string();
-            self.denials.push(id, text);
-        }
+        self.note_undelivered(
+            Some(session),
+            UndeliveredCause::Withheld,
+            (message.topic, messages),
+            |_| None,
+            |client, _| tracing::debug!("{}", WithheldMessage(client, message)),
+        );
     }
 
     /// Whether the client would get the message, or have it queued, if it might read it.

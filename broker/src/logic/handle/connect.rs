@@ -23,6 +23,7 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::{Message, Publisher, StoredMessage};
 use crate::logic::owner_shard::identity;
 use crate::logic::reauthentication::Enhanced;
+use crate::logic::session::ends::SessionEnd;
 use crate::logic::session::will::Will;
 use crate::time::Timestamp;
 
@@ -143,7 +144,7 @@ impl Shard {
         // The takeover may have ended it.
         let mut known = self.delivery.clients.sessions().find(admitted.client_identifier);
         if let Some(session) = known.take_if(|_| connect.clean_start) {
-            self.end_session(session);
+            self.end_session(session, SessionEnd::CleanStart);
         }
         if let Some(session) = known {
             self.delivery

@@ -17,6 +17,7 @@ use crate::logic::message::{Message, Publisher};
 use crate::logic::operator::NotPublished;
 use crate::logic::retained::is_own_to_broker;
 use crate::logic::routing::route::TopicAccess;
+use crate::logic::session::ends::SessionEnd;
 
 impl Shard {
     /// Whether there was a connection to be ended.
@@ -42,7 +43,7 @@ impl Shard {
             self.delivery.set_expiry(session, 0);
             return self.disconnect_client(client, ReasonCode::AdministrativeAction, operator);
         }
-        self.end_session(session);
+        self.end_session(session, SessionEnd::Operator);
         true
     }
 

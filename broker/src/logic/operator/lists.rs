@@ -121,7 +121,7 @@ impl Routing {
                     break;
                 }
                 looked_at += 1;
-                listed.entries.extend(self.subscription_entry(slot, session, at));
+                listed.entries.extend(self.subscription_entry(session, at));
             }
             if listed.next.is_some() {
                 break;
@@ -132,28 +132,33 @@ impl Routing {
     }
 
     /// A subscription of a session; those that are shared come last.
-    fn subscription_entry(
-        &self,
-        slot: SessionSlot,
-        session: &Session,
-        at: usize,
-    ) -> Option<SubscriptionEntry> {
-        let (filter, qos) = match session.subscriptions().get(at) {
+    fn subscription_entry(&self, session: &Session, at: usize) -> Option<SubscriptionEntry> {
+        let (filter, own, identifier) = match session.subscriptions().get(at) {
             Some(listed) => {
                 let subscribers = self.subscribers(listed.filter);
                 let own = subscribers.get(listed.position.index());
-                let own = own.filter(|subscriber| subscriber.session == slot);
-                (self.name(listed.filter)?, own.map(|subscriber| subscriber.qos()))
+                let own = own.copied()?;
+                (self.name(listed.filter)?, own, own.identifier())
             }
             None => {
                 let listed = session.shares().get(at - session.subscriptions().len())?;
-                (&*self.group(listed.group)?.name, None)
+                let group = self.group(listed.group)?;
+                let own = group.member(listed.position)?;
+                let identifiers = own.via.identifiers.as_properties();
+                (
+                    &*group.name,
+                    own.subscriber,
+                    identifiers.subscription_identifier(),
+                )
             }
         };
         Some(SubscriptionEntry {
             client_identifier: session.client_identifier().into(),
             filter: filter.into(),
-            qos,
+            qos: own.qos(),
+            no_local: own.no_local(),
+            retain_as_published: own.retain_as_published(),
+            identifier,
         })
     }
 }

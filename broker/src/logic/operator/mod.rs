@@ -203,8 +203,14 @@ pub struct SubscriptionEntry {
     pub client_identifier: Box<str>,
     /// The Topic Filter, whole if it is shared.
     pub filter: Box<str>,
-    /// The granted QoS; `None` of a Shared Subscription.
-    pub qos: Option<QoS>,
+    /// The QoS that was granted to the client.
+    pub qos: QoS,
+    /// What the client publishes itself does not come to it.
+    pub no_local: bool,
+    /// Messages keep the RETAIN flag with which they were published.
+    pub retain_as_published: bool,
+    /// The Subscription Identifier, if there is one.
+    pub identifier: Option<u32>,
 }
 
 /// A retained message, with its payload if that is wanted.

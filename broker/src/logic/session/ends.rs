@@ -1,11 +1,36 @@
-//! Sessions that end over several turns.
+//! Why sessions end, and those that end over several turns.
 //!
 //! Invariant: such a session has no connection and no client identifier, and its slot is not used again before
 //! [`Sessions::finish_ending`].
 
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::branches::Branches;
-use crate::logic::session::{SessionSlot, Sessions};
+use crate::logic::session::{Session, SessionSlot, Sessions};
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::logic) enum SessionEnd {
+    /// Its Session Expiry Interval is over.
+    Expired,
+    /// A CONNECT of its client has Clean Start.
+    CleanStart,
+    /// It was to end with its connection.
+    Disconnected,
+    /// An operator ended it.
+    Operator,
+}
+
+impl SessionEnd {
+    /// The reason, in words.
+    pub(in crate::logic) fn words(self) -> &'static str {
+        match self {
+            Self::Expired => "its session expired",
+            Self::CleanStart => "a CONNECT with Clean Start ended its session",
+            Self::Disconnected => "its session ended with its connection",
+            Self::Operator => "an operator ended its session",
+        }
+    }
+}
 
 impl Sessions {
     /// Whether the session has ended, and is only to be taken out of what names it.
@@ -42,10 +67,10 @@ impl Sessions {
         }
     }
 
-    /// Frees the slot of a session that nothing refers to any more.
-    pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) {
-        if self.slots.remove(slot).is_some() {
-            self.ending -= 1;
-        }
+    /// Frees the slot of a session that nothing refers to any more; returns what it was.
+    pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) -> Option<Session> {
+        let session = self.slots.remove(slot)?;
+        self.ending -= 1;
+        Some(session)
     }
 }

@@ -189,14 +189,14 @@ impl Inflight {
 
     /// The QoS 1 messages in flight that belong to a group, in their order.
     pub(in crate::logic) fn into_shared(self) -> impl Iterator<Item = (StoredMessage, Rc<Via>)> {
-        let of_group = |entry: InflightEntry| {
-            let via = entry.via.filter(|via| via.group.is_some())?;
-            entry
-                .message
-                .zip(Some(via))
-                .filter(|_| entry.awaits == Awaits::PubAck)
-        };
-        self.entries.into_iter().filter_map(of_group)
+        let of_group = self.entries.into_iter().filter(InflightEntry::goes_to_group);
+        of_group.filter_map(|entry| entry.message.zip(entry.via))
+    }
+
+    /// The messages that would be sent again, and that nobody gets if the session ends.
+    pub(super) fn lost_at_end(&self) -> impl Iterator<Item = &StoredMessage> {
+        let lost = self.entries.iter().filter(|entry| !entry.goes_to_group());
+        lost.filter_map(|entry| entry.message.as_ref())
     }
 
     /// Whether some are yet to be sent again: new ones must wait behind them.
@@ -232,6 +232,11 @@ impl Inflight {
 }
 
 impl InflightEntry {
+    /// Whether another member of a group gets it if the session ends [MQTT-4.8.2-5].
+    fn goes_to_group(&self) -> bool {
+        self.awaits == Awaits::PubAck && self.via.as_ref().is_some_and(|via| via.group.is_some())
+    }
+
     /// A message that is being sent at `qos`, which is not 0.
     #[inline]
     pub(in crate::logic) fn new(

@@ -5,9 +5,35 @@
 
 use mqtt::PacketIdentifier;
 
+use crate::logic::message::StoredMessage;
 use crate::logic::session::Session;
 use crate::logic::session::inflight::{Acknowledged, Awaits, Inflight, InflightEntry};
 use crate::logic::session::queue::{Queue, Queued};
+
+/// The messages of a session that ends which nobody gets any more.
+#[derive(Debug, Default)]
+pub(in crate::logic) struct Undeliverable {
+    pub(in crate::logic) messages: u64,
+    /// The topic of the first one, where that is in memory.
+    pub(in crate::logic) topic: Box<str>,
+}
+
+impl Undeliverable {
+    /// Counts one more message.
+    pub(in crate::logic) fn add(&mut self, message: &StoredMessage) {
+        if self.topic.is_empty() {
+            self.topic = message.topic().into();
+        }
+        self.messages += 1;
+    }
+
+    /// These of what is in flight; the rest is with the client, or goes to another member of a group.
+    pub(in crate::logic) fn in_flight(inflight: &Inflight) -> Self {
+        let mut all = Self::default();
+        inflight.lost_at_end().for_each(|message| all.add(message));
+        all
+    }
+}
 
 impl Session {
     /// What waits for its connection.
@@ -45,6 +71,16 @@ impl Session {
     /// Takes the whole queue: the session ends.
     pub(in crate::logic) fn take_queue(&mut self) -> Option<Box<Queue>> {
         self.queue.take()
+    }
+
+    /// What its next connection would have got, and nobody else gets.
+    pub(in crate::logic) fn undeliverable(&self) -> Undeliverable {
+        let mut all = Undeliverable::in_flight(&self.inflight);
+        if let Some(queue) = self.queue() {
+            queue.lost_at_end().for_each(|queued| all.add(&queued.message));
+            all.messages += queue.stored_messages();
+        }
+        all
     }
 
     /// Messages and bytes of the queue, of which the store may have a part.

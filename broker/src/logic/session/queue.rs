@@ -153,11 +153,18 @@ impl Queue {
 
     /// The messages that belong to a group, in their order.
     pub(in crate::logic) fn into_shared(self) -> impl Iterator<Item = (StoredMessage, Rc<Via>)> {
-        let of_group = |queued: Queued| {
-            let via = queued.via.filter(|via| via.group.is_some())?;
-            Some((queued.message, via))
-        };
-        self.entries.into_entries().filter_map(of_group)
+        let of_group = self.entries.into_entries().filter(Queued::is_of_group);
+        of_group.filter_map(|queued| Some((queued.message, queued.via?)))
+    }
+
+    /// The messages in memory that belong to no group: when the session ends, nobody gets them.
+    pub(in crate::logic) fn lost_at_end(&self) -> impl Iterator<Item = &Queued> {
+        self.entries.iter().filter(|queued| !queued.is_of_group())
+    }
+
+    /// How many messages are in the store alone.
+    pub(in crate::logic) fn stored_messages(&self) -> u64 {
+        self.stored.messages()
     }
 
     pub(in crate::logic) fn is_empty(&self) -> bool {
@@ -194,6 +201,11 @@ impl Queued {
     pub(in crate::logic) fn identifiers(&self) -> Properties<'_> {
         let via = self.via.as_ref();
         via.map(|via| via.identifiers.as_properties()).unwrap_or_default()
+    }
+
+    /// Whether another member of a group gets it if the session ends.
+    pub(in crate::logic) fn is_of_group(&self) -> bool {
+        self.via.as_ref().is_some_and(|via| via.group.is_some())
     }
 
     /// What it costs in the overrun: its bytes, and its own place.

@@ -32,8 +32,12 @@ impl ShardLoop {
                 let id = self.pending.insert(self.now, pending);
                 self.receive_pending(id);
             }
-            Some(Err(Some(RefusedAtAccept { address, reason }))) => {
-                let event = ClientEvent::refused(self.now, reason, "", Some(address.ip()), None);
+            Some(Err(Some(RefusedAtAccept {
+                address,
+                reason,
+                detail,
+            }))) => {
+                let event = ClientEvent::refused(self.now, reason, "", Some(address.ip()), Some(&detail));
                 self.logic.counters().events.add(event);
             }
             Some(Err(None)) | None => {}

@@ -34,7 +34,7 @@ use transport::websocket::handshake::Page;
 pub use self::proxy::proxy_header_bytes;
 use self::refused::RefusedAtAccept;
 pub(super) use self::table::PendingConnections;
-use crate::admission::Admission;
+use crate::admission::{Admission, too_many};
 use crate::auth::Verdict;
 use crate::auth::enhanced::{Authenticated, Refusal};
 use crate::bind::Listening;
@@ -132,17 +132,27 @@ impl PendingConnection {
     ) -> Result<Self, Option<RefusedAtAccept>> {
         // A peer that is gone already has no address.
         let address: SocketAddr = socket::peer_address(socket.as_fd()).map_err(|_| None)?;
-        let refused = |reason| Some(RefusedAtAccept { address, reason });
+        let refused = |reason, detail| {
+            Some(RefusedAtAccept {
+                address,
+                reason,
+                detail,
+            })
+        };
         let connections_max = in_effect.settings.listener(listening.listener).connections_max;
         let Some(admission) = Admission::enter(&listening.connections, connections_max) else {
             tracing::warn!("Client connection from {address} denied: max_connections exceeded.");
-            return Err(refused("max_connections"));
+            return Err(refused(
+                "max_connections",
+                too_many(socket.as_fd(), connections_max),
+            ));
         };
         let kind = in_effect.listeners.get(usize::from(listening.listener.0));
         let kind = kind.ok_or(None)?;
         if !kind.trusts(address.ip()) {
             tracing::warn!("Client connection from {address} denied: it is not in proxy_protocol_trusted.");
-            return Err(refused("proxy_not_trusted"));
+            let why = "its address is not in proxy_protocol_trusted of the listener".to_owned();
+            return Err(refused("proxy_not_trusted", why));
         }
         let stream = SecureStream::server(kind.tls.as_ref())
             .inspect_err(|error| tracing::error!("{error}"))

@@ -12,11 +12,13 @@ use crate::shard::token::PendingId;
 use crate::time::Timestamp;
 
 /// Somebody whom the listener does not let in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RefusedAtAccept {
     pub(super) address: SocketAddr,
     /// The reason, as lists name it.
     pub(super) reason: &'static str,
+    /// What the reason is about, in words.
+    pub(super) detail: String,
 }
 
 /// Why a pending connection ends.

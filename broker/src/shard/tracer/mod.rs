@@ -197,7 +197,7 @@ impl Tracer {
 
     /// Shows what access rules denied or withheld, where it is traced.
     #[cold]
-    pub(super) fn show_denial(
+    pub(super) fn show_line(
         &mut self,
         logic: &Shard,
         id: ConnectionId,

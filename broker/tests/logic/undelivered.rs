@@ -1,8 +1,9 @@
-//! Messages that access rules withhold from subscribers: each is counted, and whose it would have been is remembered.
+//! Messages that clients do not get, because access rules withhold them or their session ends: each is counted, and
+//! whose it would have been is remembered.
 
 use super::rules::{Ruled, as_user};
 use super::*;
-use broker::logic::{ClientEvent, Denied};
+use broker::logic::{ClientEvent, Denied, DropReason};
 use broker::settings::Settings;
 
 const RULES: &str = "user narrow\ntopic read open/#\nuser all\ntopic #\n";
@@ -11,18 +12,24 @@ fn counted(ruled: &Ruled) -> u64 {
     ruled.cluster.count(|counters| counters.denied.get(Denied::Read))
 }
 
-/// What is remembered of messages that were withheld from a client: how many, and the topic of the last one.
+/// What is remembered of messages that were withheld from a client: how many, for each topic.
 fn remembered(ruled: &Ruled, client: &str) -> Vec<(u64, String)> {
+    remembered_by(&ruled.cluster, "read", client)
+}
+
+fn remembered_by(cluster: &Cluster, reason: &str, client: &str) -> Vec<(u64, String)> {
     let all = std::cell::RefCell::new(Vec::new());
-    ruled.cluster.count(|counters| {
+    cluster.count(|counters| {
         all.borrow_mut().extend(counters.events.all());
         0
     });
-    let is_of = |event: &ClientEvent| event.reason == "read" && &*event.client == client;
+    let is_of = |event: &ClientEvent| event.reason == reason && &*event.client == client;
     let of_client = all.take().into_iter().filter(is_of);
-    of_client
+    let mut found: Vec<_> = of_client
         .map(|event| (event.count, event.topic.unwrap_or_default().into()))
-        .collect()
+        .collect();
+    found.sort();
+    found
 }
 
 /// On any shard, at any QoS, one by one and in runs, with several subscriptions that match: each message once.
@@ -51,15 +58,16 @@ fn each_message_is_counted_once_for_each_client() {
             }
             ruled.cluster.send(all, &run);
             assert_eq!(counted(&ruled), 7, "{shards} shards, {version:?}");
-            // The first one at once, and the others when a second is over.
-            assert_eq!(remembered(&ruled, first), [(1, "secret/door".to_owned())]);
+            // The first ones of a topic at once, and the others when a second is over.
+            let (door, window) = ("secret/door".to_owned(), "secret/window".to_owned());
+            assert_eq!(remembered(&ruled, first)[0], (1, door.clone()));
             ruled.cluster.advance_ms(1100);
-            assert_eq!(remembered(&ruled, first), [(7, "secret/window".to_owned())]);
+            assert_eq!(remembered(&ruled, first), [(2, door), (5, window)]);
             assert_eq!(ruled.cluster.payloads(narrow), ["2", "2"]);
             let dropped = ruled.cluster.count(|counters| counters.publishes_dropped.get());
             assert_eq!(dropped, 0, "nothing is a drop");
             ruled.cluster.publish(all, "secret/gate", QoS::AtMostOnce, "4");
-            assert_eq!(remembered(&ruled, first), [(8, "secret/gate".to_owned())]);
+            assert_eq!(remembered(&ruled, first)[0], (1, "secret/gate".to_owned()));
         }
     }
 }
@@ -120,7 +128,10 @@ fn retained_messages_and_those_of_groups_are_counted() {
         assert_eq!(ruled.cluster.payloads(narrow), ["2"]);
         assert_eq!(counted(&ruled), 2, "{shards} shards");
         ruled.cluster.advance_ms(1100);
-        assert_eq!(remembered(&ruled, first), [(2, "secret/gate".to_owned())]);
+        assert_eq!(
+            remembered(&ruled, first),
+            [(1, "secret/door".to_owned()), (1, "secret/gate".to_owned())]
+        );
     }
 }
 
@@ -148,4 +159,68 @@ fn a_session_that_ends_takes_its_count_along() {
     ruled.cluster.publish(all, "secret", QoS::AtMostOnce, "1");
     ruled.cluster.advance_ms(1100);
     assert_eq!(remembered(&ruled, "second"), [(1, "secret".to_owned())]);
+}
+
+fn ended_with_session(cluster: &Cluster) -> u64 {
+    cluster.count(|counters| counters.dropped.get(DropReason::SessionEnded))
+}
+
+fn join_for(cluster: &mut Cluster, name: &str, clean_start: bool, expiry_s: u32) -> Client {
+    let mut expiry = PropertiesBuf::new();
+    expiry.push(Property::SessionExpiryInterval(expiry_s)).unwrap();
+    cluster.join_with(&Connect {
+        clean_start,
+        properties: expiry.as_properties(),
+        ..connect(V5, name)
+    })
+}
+
+/// Whatever ends a session: what waited in it, or was to be sent again, is a drop. Few messages end with it at once,
+/// and many over several turns.
+#[test]
+fn messages_of_a_session_that_ends_are_dropped() {
+    for (shards, queued) in [(1, 3), (2, 3), (2, 5000)] {
+        let settings = Settings {
+            sys_interval_s: 0,
+            queued_messages_max: 10_000,
+            ..Settings::default()
+        };
+        let mut cluster = Cluster::with_settings(shards, settings);
+        let (name, other) = apart(shards);
+        let publisher = cluster.join(V5, &other);
+        let mut all = 0;
+        for clean_start in [false, true] {
+            let client = join_for(&mut cluster, name, true, 10);
+            cluster.subscribe(client, "t/#", QoS::AtLeastOnce);
+            // Two are sent and not acknowledged; one that is acknowledged is no drop.
+            for topic in ["t/done", "t/1", "t/2"] {
+                cluster.publish(publisher, topic, QoS::AtMostOnce, "0");
+                cluster.publish(publisher, topic, QoS::AtLeastOnce, "1");
+            }
+            assert_eq!(cluster.payloads(client).len(), 6);
+            cluster.acknowledge(client, mqtt::frame::PacketType::PubAck, 1);
+            cluster.cut(client);
+            for _ in 0..queued {
+                cluster.publish(publisher, "t/queued", QoS::AtLeastOnce, "2");
+            }
+            assert_eq!(ended_with_session(&cluster), all);
+            if clean_start {
+                let again = join_for(&mut cluster, name, true, 0);
+                cluster.advance_ms(1000);
+                cluster.cut(again);
+            } else {
+                cluster.advance_ms(10_100);
+            }
+            cluster.advance_ms(1000);
+            all += 2 + queued;
+            assert_eq!(
+                ended_with_session(&cluster),
+                all,
+                "{shards} shards, {queued} queued"
+            );
+            let remembered = remembered_by(&cluster, "session_ended", name);
+            assert_eq!(remembered, [(all, "t/1".to_owned())]);
+            assert_eq!(cluster.count(|counters| counters.queued_messages.get()), 0);
+        }
+    }
 }
