@@ -18,7 +18,7 @@ use crate::error::StoreError;
 use crate::files::FileLayer;
 use crate::files::lock::FolderLock;
 use crate::files::real::RealFiles;
-use crate::gathering::Gathering;
+use crate::gathering::{GATHERED_BYTES, Gathering};
 use crate::options::{Durability, Options};
 use crate::progress::Report;
 use crate::recovered::Recovered;
@@ -190,8 +190,14 @@ impl Log {
     fn gather(&mut self) -> Step {
         self.shared.gathering.begin();
         let step = self.take_all();
-        if step < Step::Awaited {
-            self.shared.gathering.wait();
+        let is_much = self.shared.backlog.load(Ordering::Relaxed) >= GATHERED_BYTES;
+        if step < Step::Awaited && !is_much {
+            let time = self.shared.durability.gathering_time();
+            self.shared
+                .gathering
+                .wait(self.sync_due().map_or(time, |due| due.min(time)));
+        } else {
+            self.shared.gathering.stop();
         }
         step
     }
@@ -233,19 +239,22 @@ impl Log {
 
     /// How long to wait before there is something to do without a request; nothing if there will not be.
     fn idle_time(&self) -> Option<Duration> {
+        let idle_work = || self.engine.has_idle_work().then_some(IDLE);
+        self.sync_due().or_else(idle_work)
+    }
+
+    /// When what is written is to be synced together, if it is.
+    fn sync_due(&self) -> Option<Duration> {
         match self.shared.durability {
             Durability::Interval(interval) if self.engine.has_unsynced() => {
                 Some(interval.saturating_sub(self.synced.elapsed()))
             }
-            _ => self.engine.has_idle_work().then_some(IDLE),
+            _ => None,
         }
     }
 
     fn sync_if_due(&mut self) -> Result<(), StoreError> {
-        if let Durability::Interval(interval) = self.shared.durability
-            && self.engine.has_unsynced()
-            && self.synced.elapsed() >= interval
-        {
+        if self.sync_due() == Some(Duration::ZERO) {
             self.engine.sync()?;
             self.synced = Instant::now();
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::counters::{Counters, Statistics};
 use crate::format::frame;
-use crate::gathering::Gathering;
+use crate::gathering::{GATHERED_BYTES, Gathering};
 use crate::options::Durability;
 use crate::read_back::{ReadBack, ReadRequest};
 use crate::record::{self, Record};
@@ -139,7 +139,7 @@ impl ShardLog {
         self.submit_batch(true)
     }
 
-    /// As [`Self::submit`], of a batch that nothing waits for: it is written with the next one, or a millisecond later.
+    /// As [`Self::submit`], of a batch that nothing waits for: it is written with the next one, or some milliseconds later.
     pub fn submit_unawaited(&mut self) -> u64 {
         self.submit_batch(false)
     }
@@ -152,19 +152,18 @@ impl ShardLog {
         self.submitted += 1;
         let spare = self.lane.spare.lock().ok().and_then(|mut spare| spare.take());
         let bytes = std::mem::replace(&mut self.batch, spare.unwrap_or_default());
-        self.shared
-            .backlog
-            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let submitted = bytes.len() as u64;
+        let backlog = submitted + self.shared.backlog.fetch_add(submitted, Ordering::Relaxed);
         let batch = Batch {
             lane: Arc::clone(&self.lane),
             number: self.submitted,
             bytes,
             is_awaited: is_awaited && self.shared.durability == Durability::Sync,
         };
-        let is_awaited = batch.is_awaited;
+        let is_to_be_written = batch.is_awaited || backlog >= GATHERED_BYTES;
         // Without a storage thread nothing becomes durable: that is what the receiver of an acknowledgement sees.
         let _ended = self.requests.send(Request::Batch(batch));
-        if is_awaited {
+        if is_to_be_written {
             self.shared.gathering.end();
         }
         self.submitted
