@@ -199,7 +199,8 @@ impl Sys {
         report("store/messages/count", stored);
         report(
             "store/messages/bytes",
-            sum(counters, |counters| &counters.queued_bytes),
+            sum(counters, |counters| &counters.queued_bytes)
+                .saturating_add(sum(counters, |counters| &counters.retained_bytes)),
         );
         report("retained messages/count", retained);
         report("heap/current", self.resident_bytes);
