@@ -139,7 +139,8 @@ impl ShardLog {
         self.submit_batch(true)
     }
 
-    /// As [`Self::submit`], of a batch that nothing waits for: it is written with the next one, or some milliseconds later.
+    /// As [`Self::submit`], of a batch that nothing waits for: it is written with the next one, or some milliseconds
+    /// later.
     pub fn submit_unawaited(&mut self) -> u64 {
         self.submit_batch(false)
     }
