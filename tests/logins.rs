@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Broker, Client, Options, Setup, program};
+use crate::harness::{Broker, Client, Options, Setup, eventually, program};
 
 /// User and password of each try.
 type Credentials<'a> = dyn Fn(usize) -> (String, String) + Sync + 'a;
@@ -34,8 +34,9 @@ fn password_file(folder: &Path, users: usize, hashed: &[&str]) -> PathBuf {
     path
 }
 
-/// Sends a CONNECT after the other, 200 a second, until `over`; `credentials` has user and password of each.
-fn guess(broker: &Broker, over: &AtomicBool, credentials: &Credentials<'_>) {
+/// Sends a CONNECT after the other, 200 a second, until `over`; `credentials` has user and password of each. So many of
+/// the connections stay open.
+fn guess(broker: &Broker, over: &AtomicBool, credentials: &Credentials<'_>, open_max: usize) {
     let mut sockets = VecDeque::new();
     let begun = Instant::now();
     for number in 0.. {
@@ -49,7 +50,7 @@ fn guess(broker: &Broker, over: &AtomicBool, credentials: &Credentials<'_>) {
             .encode();
         socket.write_all(&connect).unwrap();
         sockets.push_back(socket);
-        if sockets.len() > 500 {
+        if sockets.len() > open_max {
             sockets.pop_front();
         }
         let next = begun + GUESS_EVERY * (number as u32 + 1);
@@ -58,10 +59,10 @@ fn guess(broker: &Broker, over: &AtomicBool, credentials: &Credentials<'_>) {
 }
 
 /// How long `users` take to come in, one after the other, while somebody guesses.
-fn logins(broker: &Broker, users: Range<usize>, credentials: &Credentials<'_>) -> Duration {
+fn logins(broker: &Broker, users: Range<usize>, credentials: &Credentials<'_>, open_max: usize) -> Duration {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| guess(broker, &over, credentials));
+        scope.spawn(|| guess(broker, &over, credentials, open_max));
         std::thread::sleep(Duration::from_secs(1));
         let begun = Instant::now();
         for user in users {
@@ -100,25 +101,57 @@ fn v40_right_users_do_not_wait_for_a_guesser_at_their_address() {
             .listener("allow_anonymous false")
             .listener(&format!("password_file {}", path.display()))
             .start();
-        let took = logins(&broker, 0..USERS, credentials);
+        let took = logins(&broker, 0..USERS, credentials, 500);
         println!("{kind}: {took:?}");
         assert!(took < Duration::from_secs(5), "{kind}: {took:?}");
     }
 }
 
-/// V40: with hashes that take long the guesser has its part of the threads, and the users the rest.
+/// V40: with hashes that take long a guesser has its part of the threads, and the users the rest; names that it makes
+/// up have no part, whether it waits for the answers or not.
 #[test]
 fn v40_expensive_hashes_are_computed_for_those_that_have_not_failed() {
     let folder = tempfile::tempdir().unwrap();
-    let path = password_file(folder.path(), 20, &["-H", "argon2id"]);
+    let path = password_file(folder.path(), 80, &["-H", "argon2id"]);
+    let broker = || {
+        Setup::default()
+            .listener("allow_anonymous false")
+            .listener(&format!("password_file {}", path.display()))
+            .start()
+    };
+    let right = |_: usize| ("user79".to_owned(), "right".to_owned());
+    let alone = logins(&broker(), 0..20, &right, 500);
+    let guesses = |number: usize| ("user79".to_owned(), format!("guess{number}"));
+    let names = |number: usize| (format!("name{number}"), format!("guess{number}"));
+    let kinds: [(&str, &Credentials<'_>, usize); 4] = [
+        ("passwords", &guesses, 500),
+        ("passwords, closing", &guesses, 1),
+        ("names", &names, 500),
+        ("names, closing", &names, 1),
+    ];
+    for (kind, credentials, open_max) in kinds {
+        let took = logins(&broker(), 0..20, credentials, open_max);
+        println!("{kind}: {took:?}, alone {alone:?}");
+        let bound = alone * 3 + Duration::from_secs(2);
+        assert!(took < bound, "{kind}: {took:?}, alone {alone:?}");
+    }
+}
+
+/// V40: the checks of clients that have left are not computed.
+#[test]
+fn v40_who_leaves_takes_its_check_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = password_file(folder.path(), 100, &["-H", "argon2id"]);
     let broker = Setup::default()
         .listener("allow_anonymous false")
         .listener(&format!("password_file {}", path.display()))
         .start();
-    let alone = logins(&broker, 0..10, &|_| ("user19".to_owned(), "right".to_owned()));
-    let guesses = |number: usize| ("nobody".to_owned(), format!("guess{number}"));
-    let took = logins(&broker, 10..19, &guesses);
-    println!("{took:?}, alone {alone:?}");
-    let bound = alone * 3 + Duration::from_secs(2);
-    assert!(took < bound, "{took:?}, alone {alone:?}");
+    for user in 0..100 {
+        let mut socket = TcpStream::connect(broker.address()).unwrap();
+        let connect = Options::new("leaving").user(&format!("user{user}"), "wrong");
+        socket.write_all(&connect.encode()).unwrap();
+    }
+    eventually("they are forgotten", || {
+        broker.log().contains("it closed while its password was checked")
+    });
 }

@@ -268,6 +268,15 @@ pub const PASSWORD_CHECKS_MAX: usize = 16_384;
 /// Bytes of the passwords that wait. Full: as [`PASSWORD_CHECKS_MAX`].
 pub const PASSWORD_CHECK_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Nanoseconds after which it is looked whether a client whose password is checked is still there, and again.
+pub const ABANDONED_LOOK_NS: u64 = 500_000_000;
+
+/// Nanoseconds from a wrong password to its answer, at the least: longer than a check takes.
+pub const WRONG_PASSWORD_NS: u64 = 1_000_000_000;
+
+/// Wrong passwords that wait to be answered. Full: the first one is answered before its time.
+pub const WRONG_ANSWERS_MAX: usize = 16_384;
+
 /// Threads that check passwords, of low priority; one argon2id check takes 46 MiB.
 pub const PASSWORD_THREADS_MAX: usize = 4;
 

@@ -161,6 +161,16 @@ pub fn receive_now(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize>
     Ok(count)
 }
 
+/// Whether the other end has closed or broken the connection and nothing that it sent is left to be received.
+#[must_use]
+pub fn is_over(socket: BorrowedFd<'_>) -> bool {
+    let mut byte = [0; 1];
+    match rustix::net::recv(socket, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+        Ok((count, _)) => count == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock && error.kind() != io::ErrorKind::Interrupted,
+    }
+}
+
 /// The other end's address.
 ///
 /// # Errors

@@ -2,10 +2,11 @@
 //! no more than that.
 //!
 //! Invariants: counted by address and user, so a device with a stale password slows nobody but itself; bounded in
-//! pairs of these ([`limits::BACK_OFF_PAIRS_MAX`]), the oldest is forgotten first, and one that has been quiet at
-//! all; the first few mistakes cost nothing. A right password is never charged: what is known to be right is not
-//! asked here, and one that is found right frees its pair. Of passwords nothing is kept but keyed digests of the last
-//! wrong ones.
+//! pairs of these ([`limits::BACK_OFF_PAIRS_MAX`]): one that has been quiet is forgotten, then the oldest of those that
+//! have hardly failed, then the oldest of the others, so nobody gets rid of its failures by names that it makes up. The
+//! first few mistakes cost nothing. A try counts from its beginning until it was right. A right password is never
+//! charged: what is known to be right is not asked here, and one that is found right frees its pair. Of passwords
+//! nothing is kept but keyed digests of the last wrong ones. Nothing here depends on whether a user exists.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -38,13 +39,22 @@ pub(super) struct UserAtAddress {
 #[derive(Debug, Default)]
 struct FailureTable {
     pairs: HashMap<UserAtAddress, Failures, foldhash::fast::RandomState>,
-    /// In the order in which they came.
-    oldest: VecDeque<UserAtAddress>,
+    /// Those that have hardly failed, in the order in which they came.
+    innocent: VecDeque<Place>,
+    /// Those that failed more often than is free, in the order in which they began to.
+    suspect: VecDeque<Place>,
+    places: u64,
 }
+
+/// A pair's place in one of the two orders; it is over if the pair has another one, or is gone.
+type Place = (u64, UserAtAddress);
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
+    /// Tries that were wrong or are not decided.
     count: u32,
+    /// The number of its [`Place`].
+    place: u64,
     last: Timestamp,
     /// No try before that.
     until: Timestamp,
@@ -58,6 +68,8 @@ const FIRST_DELAY_NS: u64 = 50_000_000;
 const DELAY_NS_MAX: u64 = 1_000_000_000;
 /// How long a pair must be quiet to be forgotten.
 const FORGET_S: u64 = 60;
+/// Places of pairs that are gone which are not worth a clearance.
+const PLACES_KEPT: usize = 1024;
 /// Wrong passwords of a pair that are known again without hashing: what devices have stored, a few of them for a user.
 const WRONG_KEPT: usize = 4;
 
@@ -110,36 +122,41 @@ impl BackOff {
             .is_some_and(|failures| now.since_s(failures.last) < FORGET_S && failures.wrong.contains(&digest))
     }
 
-    /// A try of the claimant begins: until it is decided, the next one waits as if it had failed.
+    /// A try of the claimant begins: until it is decided, it counts as wrong.
     pub(super) fn begins(&self, now: Timestamp, claimant: UserAtAddress) {
-        if let Some(failures) = self.table().pairs.get_mut(&claimant) {
-            if now.since_s(failures.last) >= FORGET_S {
-                failures.count = 0;
-            }
-            failures.until = now.plus_ns(delay_ns(failures.count));
-        }
+        self.table().charge(now, claimant);
     }
 
-    /// The password was right: the next try need not wait for that.
+    /// The password of a try that began was right: it counts for nothing.
     pub(super) fn succeeded(&self, now: Timestamp, claimant: UserAtAddress) {
-        if let Some(failures) = self.table().pairs.get_mut(&claimant) {
-            failures.until = failures.until.min(now);
+        let mut table = self.table();
+        let Some(failures) = table.pairs.get_mut(&claimant) else {
+            // It was forgotten meanwhile.
+            return;
+        };
+        failures.count = failures.count.saturating_sub(1);
+        failures.until = failures.until.min(now);
+        if failures.count == 0 && failures.wrong == [0; WRONG_KEPT] {
+            table.pairs.remove(&claimant);
         }
     }
 
-    /// The claimant could not prove itself; `digest` is that of its password, if it sent one.
-    pub(super) fn failed(&self, now: Timestamp, claimant: UserAtAddress, digest: Option<u64>) {
+    /// The password of a try that began was wrong.
+    pub(super) fn was_wrong(&self, now: Timestamp, claimant: UserAtAddress, digest: u64) {
         let mut table = self.table();
-        let failures = table.entry(now, claimant);
-        if now.since_s(failures.last) >= FORGET_S {
-            failures.count = 0;
-        }
-        failures.count = failures.count.saturating_add(1);
-        failures.last = now;
-        failures.until = failures.until.max(now.plus_ns(delay_ns(failures.count)));
-        if let Some(digest) = digest {
+        if let Some(failures) = table.pairs.get_mut(&claimant) {
+            failures.last = now;
             failures.wrong.rotate_left(1);
             failures.wrong[WRONG_KEPT - 1] = digest;
+        }
+    }
+
+    /// The claimant could not prove itself, in a try that nobody said the beginning of; `digest` is that of its
+    /// password, if it sent one.
+    pub(super) fn failed(&self, now: Timestamp, claimant: UserAtAddress, digest: Option<u64>) {
+        self.begins(now, claimant);
+        if let Some(digest) = digest {
+            self.was_wrong(now, claimant, digest);
         }
     }
 
@@ -149,26 +166,74 @@ impl BackOff {
 }
 
 impl FailureTable {
-    /// The entry of the claimant; a new one takes the place of those that are over, or of the oldest.
-    fn entry(&mut self, now: Timestamp, claimant: UserAtAddress) -> &mut Failures {
+    /// One more try counts as wrong.
+    fn charge(&mut self, now: Timestamp, claimant: UserAtAddress) {
         if !self.pairs.contains_key(&claimant) {
-            while let Some(oldest) = self.oldest.front() {
-                let is_over = |failures: &Failures| now.since_s(failures.last) >= FORGET_S;
-                let is_full = self.pairs.len() >= limits::BACK_OFF_PAIRS_MAX;
-                if !is_full && !self.pairs.get(oldest).is_none_or(is_over) {
+            self.make_room(now);
+            let place = self.next_place();
+            self.innocent.push_back((place, claimant));
+            self.pairs.insert(claimant, Failures::new(now, place));
+        }
+        let next_place = self.next_place();
+        let Some(failures) = self.pairs.get_mut(&claimant) else {
+            // It was put there above.
+            return;
+        };
+        if now.since_s(failures.last) >= FORGET_S {
+            failures.count = 0;
+        }
+        failures.count = failures.count.saturating_add(1);
+        failures.last = now;
+        failures.until = failures.until.max(now.plus_ns(delay_ns(failures.count)));
+        if failures.count == FREE + 1 {
+            failures.place = next_place;
+            self.suspect.push_back((next_place, claimant));
+        }
+    }
+
+    fn next_place(&mut self) -> u64 {
+        self.places += 1;
+        self.places
+    }
+
+    /// Forgets those in front that are over, and one more if there is no room.
+    fn make_room(&mut self, now: Timestamp) {
+        for order in [&mut self.innocent, &mut self.suspect] {
+            while let Some(&(place, claimant)) = order.front() {
+                let failures = self.pairs.get(&claimant);
+                let failures = failures.filter(|failures| failures.place == place);
+                if failures.is_some_and(|failures| now.since_s(failures.last) < FORGET_S) {
                     break;
                 }
-                self.pairs.remove(oldest);
-                self.oldest.pop_front();
+                if failures.is_some() {
+                    self.pairs.remove(&claimant);
+                }
+                order.pop_front();
             }
-            self.oldest.push_back(claimant);
+            let pairs = &self.pairs;
+            if order.len() > 2 * pairs.len() + PLACES_KEPT {
+                order.retain(|(place, claimant)| pairs.get(claimant).is_some_and(|it| it.place == *place));
+            }
         }
-        self.pairs.entry(claimant).or_insert(Failures {
+        while self.pairs.len() >= limits::BACK_OFF_PAIRS_MAX
+            && let Some((place, claimant)) = self.innocent.pop_front().or_else(|| self.suspect.pop_front())
+        {
+            if self.pairs.get(&claimant).is_some_and(|it| it.place == place) {
+                self.pairs.remove(&claimant);
+            }
+        }
+    }
+}
+
+impl Failures {
+    fn new(now: Timestamp, place: u64) -> Self {
+        Self {
             count: 0,
+            place,
             last: now,
             until: now,
             wrong: [0; WRONG_KEPT],
-        })
+        }
     }
 }
 
@@ -199,7 +264,7 @@ mod tests {
             if back_off.not_before(guesser) <= now {
                 back_off.begins(now, guesser);
                 tries += 1;
-                back_off.failed(now, guesser, Some(tries));
+                back_off.was_wrong(now, guesser, tries);
             }
             for other in [claimant(&back_off, 1, "bob"), claimant(&back_off, 2, "ann")] {
                 assert!(back_off.not_before(other) <= now && !back_off.is_suspect(now, other));
@@ -260,7 +325,7 @@ mod tests {
         }
         let pairs = || {
             let table = back_off.table();
-            assert_eq!(table.pairs.len(), table.oldest.len());
+            assert!(table.innocent.len() + table.suspect.len() <= table.pairs.len() + PLACES_KEPT);
             table.pairs.len()
         };
         assert_eq!(pairs(), limits::BACK_OFF_PAIRS_MAX);
@@ -272,6 +337,38 @@ mod tests {
             Some(1),
         );
         assert_eq!(pairs(), 1);
+    }
+
+    /// V40: names that somebody makes up do not make room for a pair that has failed often.
+    #[test]
+    fn v40_made_up_names_free_nobody_from_its_failures() {
+        let back_off = BackOff::default();
+        let now = Timestamp(0).plus_s(1);
+        let ann = claimant(&back_off, 1, "ann");
+        (0..=FREE).for_each(|_| back_off.begins(now, ann));
+        for number in 0..2 * limits::BACK_OFF_PAIRS_MAX {
+            back_off.begins(now, claimant(&back_off, 1, &format!("name{number}")));
+        }
+        assert!(back_off.is_suspect(now, ann));
+        let suspects = limits::BACK_OFF_PAIRS_MAX as u32 + 100;
+        for number in 0..suspects {
+            (0..=FREE).for_each(|_| back_off.begins(now, claimant(&back_off, number, "bob")));
+        }
+        assert_eq!(back_off.table().pairs.len(), limits::BACK_OFF_PAIRS_MAX);
+        assert!(!back_off.is_suspect(now, ann), "there is no end of it");
+        assert!(back_off.is_suspect(now, claimant(&back_off, suspects - 1, "bob")));
+    }
+
+    /// A try counts as long as it is not decided, and a right one for nothing.
+    #[test]
+    fn undecided_tries_count() {
+        let back_off = BackOff::default();
+        let now = Timestamp(0).plus_s(1);
+        let ann = claimant(&back_off, 1, "ann");
+        (0..=FREE).for_each(|_| back_off.begins(now, ann));
+        assert!(back_off.is_suspect(now, ann));
+        back_off.succeeded(now, ann);
+        assert!(!back_off.is_suspect(now, ann));
     }
 
     #[test]

@@ -8,10 +8,11 @@
 //!
 //! The files: `access_file.rs` reads them, `password_file.rs` and `acl/` know what is in them, `policy.rs` has those of
 //! all listeners. The checks: `password.rs` knows the hashes (`hash_text.rs` their texts), `back_off.rs` makes who
-//! guesses wait, `enhanced.rs` leads exchanges of AUTH packets, `scram/` is their one method.
+//! guesses wait, `wrong_answers.rs` has the answers to wrong passwords until their time comes, `enhanced.rs` leads
+//! exchanges of AUTH packets, `scram/` is their one method.
 //!
-//! Invariants: a password is neither kept nor logged. What a wrong password costs does not depend on whether the user
-//! exists. A reload takes or keeps each file as a whole.
+//! Invariants: a password is neither kept nor logged. When a wrong password is answered does not depend on whether the
+//! user exists. A reload takes or keeps each file as a whole.
 
 mod access_file;
 pub mod acl;
@@ -23,6 +24,7 @@ mod password_checks;
 pub mod password_file;
 mod policy;
 pub mod scram;
+mod wrong_answers;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,13 +90,17 @@ pub struct Login<'a> {
 }
 
 /// What [`Authentication::check`] comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Check {
     /// There is a verdict already.
     Decided(Verdict),
-    /// A [`CheckOutcome`] with the ticket will come.
-    Pending,
+    /// A [`CheckOutcome`] with the ticket will come, unless this is dropped.
+    Pending(Awaited),
 }
+
+/// Somebody waits for the answer of a check. What nobody waits for is not computed.
+#[derive(Debug)]
+pub struct Awaited(#[expect(dead_code, reason = "it is held, and counted by others")] Arc<()>);
 
 /// What a check of a password has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,19 +191,23 @@ impl Authentication {
         if back_off.knows_wrong(now, claimant, digest) {
             return Check::Decided(Verdict::Refused(ReasonCode::BadUserNameOrPassword));
         }
+        let awaited = Arc::new(());
         let check = PasswordCheck {
             file: Arc::clone(file),
             candidate,
             password: password.into(),
             claimant,
             digest,
+            asked: now,
             deadline: request.deadline,
+            awaited: Arc::downgrade(&awaited),
+            has_begun: false,
             shard,
             ticket,
             generation: policy.generation(),
         };
         match self.checks.submit(now, check) {
-            Ok(()) => Check::Pending,
+            Ok(()) => Check::Pending(Awaited(awaited)),
             Err(NotQueued::Full) => Check::Decided(Verdict::Refused(ReasonCode::ServerBusy)),
             Err(NotQueued::TooManyTries) => {
                 Check::Decided(Verdict::Refused(ReasonCode::ConnectionRateExceeded))
@@ -239,11 +249,12 @@ impl Authentication {
         let back_off = &self.shared.back_off;
         let claimant = back_off.claimant(login.address, login.user);
         let digest = back_off.digest((Arc::as_ptr(file) as usize, policy.generation(), login.password));
+        back_off.begins(now, claimant);
         let right = file.verify(file.find(login.user), login.password);
         if right {
             back_off.succeeded(now, claimant);
         } else {
-            back_off.failed(now, claimant, Some(digest));
+            back_off.was_wrong(now, claimant, digest);
         }
         right
     }

@@ -3,17 +3,27 @@
 //! Invariants: the queue is bounded in checks and bytes, and one address holds at most half of it; addresses take
 //! turns, and the users of an address do, so many from one do not keep others waiting; users that fail again and
 //! again wait for their time, have every second turn at most, and [`limits::SUSPECT_CHECKS_MAX`] places; what waited
-//! longer than a client waits is not computed any more. A thread looks at what is known before it computes, so that
-//! many clients of one user, or many tries of one wrong password, cost one computation.
+//! longer than a client waits, or whose connection is gone, is not computed any more. A thread looks at what is known
+//! before it computes, and tries of one password that has not been answered wait for that answer, so that many clients
+//! of one user, or many tries of one wrong password, cost one computation.
+//!
+//! A name that is not in the file costs no computation, so somebody who makes names up keeps no user waiting. That does
+//! not show who is in the file: a check of such a name has the same way through the queue, counts and waits as the
+//! others do, and every wrong password is answered by the clock (`wrong_answers.rs`),
+//! [`limits::WRONG_PASSWORD_NS`] after it came, or after the longest time that a check of that file has taken from its
+//! turn, whichever is later. What is left to see is the load of a computation on others that wait in the queue, when
+//! there are so many that theirs is the later time.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::back_off::{BackOff, Source, UserAtAddress};
 use super::password_file::{Candidate, PasswordFile};
+use super::wrong_answers::WrongAnswers;
 use crate::limits;
 use crate::thread_priority::give_way_to_shards;
 use crate::time::Timestamp;
@@ -26,8 +36,14 @@ pub(super) struct PasswordCheck {
     pub(super) claimant: UserAtAddress,
     /// What [`BackOff::digest`] makes of the file and the password.
     pub(super) digest: u64,
+    /// When it came.
+    pub(super) asked: Timestamp,
     /// After that nobody waits for the answer.
     pub(super) deadline: Timestamp,
+    /// Somebody waits for the answer as long as this is held.
+    pub(super) awaited: Weak<()>,
+    /// It had its turn, and its claimant is charged for it until it was right.
+    pub(super) has_begun: bool,
     /// Whom the answer goes to: see `Authentication::check`.
     pub(super) shard: u16,
     pub(super) ticket: u64,
@@ -63,6 +79,7 @@ pub(super) struct PasswordChecks {
 struct CheckState {
     queue: Mutex<CheckQueue>,
     filled: Condvar,
+    wrong: WrongAnswers,
     back_off: Arc<BackOff>,
     now: fn() -> Timestamp,
 }
@@ -71,6 +88,8 @@ struct CheckState {
 struct CheckQueue {
     /// Each of these is in `fresh`, in `suspect` or in `delayed`, once; one may have no check any more.
     claimants: HashMap<UserAtAddress, VecDeque<PasswordCheck>>,
+    /// Tries that have begun and are not answered, by claimant and digest, with those that wait for the same answer.
+    begun: HashMap<(UserAtAddress, u64), Vec<PasswordCheck>>,
     /// Checks that wait of each address.
     sources: HashMap<Source, usize>,
     fresh: Turns,
@@ -104,10 +123,19 @@ impl PasswordChecks {
         let shared = Arc::new(CheckState {
             queue: Mutex::default(),
             filled: Condvar::new(),
+            wrong: WrongAnswers::default(),
             back_off,
             now,
         });
         let answer = Arc::new(answer);
+        let (answering, answer_wrong) = (Arc::clone(&shared), Arc::clone(&answer));
+        std::thread::Builder::new()
+            .name("wrong-password".to_owned())
+            .spawn(move || {
+                while let Some(job) = answering.wrong.next(now) {
+                    answering.refuse(job, &*answer_wrong);
+                }
+            })?;
         for number in 0..threads.max(1) {
             let (shared, answer) = (Arc::clone(&shared), Arc::clone(&answer));
             std::thread::Builder::new()
@@ -137,6 +165,7 @@ impl Drop for PasswordChecks {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.filled.notify_all();
+        self.shared.wrong.close();
     }
 }
 
@@ -163,24 +192,43 @@ impl CheckState {
         }
     }
 
-    /// Finds the verdict of a job, and answers whoever waits for the same one.
+    /// Finds the verdict of a job, and answers it and whoever waits for the same one, if it is right; a wrong one waits
+    /// for its time.
     fn decide(&self, job: PasswordCheck, known: Option<bool>, answer: &impl Fn(PasswordCheck, bool)) {
         if let Some(right) = known {
             return answer(job, right);
         }
-        let right = job.file.verify(job.candidate, &job.password);
-        let (claimant, digest, now) = (job.claimant, job.digest, (self.now)());
+        let turn = (self.now)();
+        // The first check says how long those that are not computed seem to take.
+        let is_computed = job.candidate.is_known() || job.file.check_ns() == 0;
+        let right = is_computed && job.file.verify(job.candidate, &job.password);
+        let now = (self.now)();
+        if is_computed {
+            job.file.took_ns(now.since_ns(turn));
+        }
         if right {
-            self.back_off.succeeded(now, claimant);
-        } else {
-            self.back_off.failed(now, claimant, Some(digest));
+            self.back_off.succeeded(now, job.claimant);
+            let same = self.lock().take_same(job.claimant, job.digest);
+            answer(job, true);
+            for job in same {
+                let right = job.file.remembers(job.candidate, &job.password);
+                answer(job, right);
+            }
+            return;
         }
-        let same = self.lock().take_same(claimant, digest);
-        answer(job, right);
-        for job in same {
-            let right = right && job.file.remembers(job.candidate, &job.password);
-            answer(job, right);
+        let seems_computed = turn.plus_ns(job.file.check_ns());
+        self.wrong.wait_until(seems_computed.max(job.wrong_at()), job);
+    }
+
+    /// Answers a try that was wrong, and puts those in line that were the same.
+    fn refuse(&self, job: PasswordCheck, answer: &impl Fn(PasswordCheck, bool)) {
+        if job.has_begun {
+            self.back_off.was_wrong((self.now)(), job.claimant, job.digest);
+            for same in self.lock().take_same(job.claimant, job.digest) {
+                self.wrong.wait_until(same.wrong_at(), same);
+            }
         }
+        answer(job, false);
     }
 
     fn lock(&self) -> MutexGuard<'_, CheckQueue> {
@@ -191,7 +239,7 @@ impl CheckState {
 impl CheckQueue {
     fn push(&mut self, now: Timestamp, back_off: &BackOff, job: PasswordCheck) -> Result<(), NotQueued> {
         let claimant = job.claimant;
-        self.drop_expired(now, claimant);
+        self.drop_unawaited(now, claimant);
         let bytes = self.bytes + job.password.len();
         let of_source = self.sources.get(&claimant.source).copied().unwrap_or_default();
         if self.jobs >= limits::PASSWORD_CHECKS_MAX
@@ -226,23 +274,45 @@ impl CheckQueue {
         }
         loop {
             let claimant = self.next_claimant()?;
-            self.drop_expired(now, claimant);
+            self.drop_unawaited(now, claimant);
             // Another thread may have begun a try of it since it was put here.
             let must_wait = back_off.not_before(claimant) > now;
-            let job = if must_wait {
+            let next = if must_wait {
                 None
             } else {
-                self.take_first(claimant)
+                self.begin_first(now, back_off, claimant)
             };
-            let known = job.as_ref().map(|job| job.known_verdict(now, back_off));
-            if known == Some(None) {
-                back_off.begins(now, claimant);
-            }
             self.schedule(now, back_off, claimant);
-            if let (Some(job), Some(known)) = (job, known) {
-                return Some((job, known));
+            if next.is_some() {
+                return next;
             }
         }
+    }
+
+    /// Takes the first check of a claimant, with its verdict if that is known; otherwise it begins. None if there is
+    /// none, or it waits for the answer of one that has begun.
+    fn begin_first(
+        &mut self,
+        now: Timestamp,
+        back_off: &BackOff,
+        claimant: UserAtAddress,
+    ) -> Option<(PasswordCheck, Option<bool>)> {
+        let mut job = self.claimants.get_mut(&claimant)?.pop_front()?;
+        let known = job.known_verdict(now, back_off);
+        match self.begun.entry((claimant, job.digest)) {
+            Entry::Occupied(same) if known.is_none() => {
+                same.into_mut().push(job);
+                return None;
+            }
+            Entry::Vacant(place) if known.is_none() => {
+                place.insert(Vec::new());
+                back_off.begins(now, claimant);
+                job.has_begun = true;
+            }
+            _ => {}
+        }
+        self.forget(&job);
+        Some((job, known))
     }
 
     /// Whose turn it is: every second one belongs to those that have not failed, if one of them waits.
@@ -278,37 +348,29 @@ impl CheckQueue {
         self.delayed.peek().map(|Reverse((at, _))| *at)
     }
 
-    fn take_first(&mut self, claimant: UserAtAddress) -> Option<PasswordCheck> {
-        let job = self.claimants.get_mut(&claimant)?.pop_front()?;
-        self.forget(&job);
-        Some(job)
-    }
-
     /// Drops what of a claimant nobody waits for any more.
-    fn drop_expired(&mut self, now: Timestamp, claimant: UserAtAddress) {
-        let is_expired = |job: &PasswordCheck| job.deadline <= now;
-        while self
-            .claimants
-            .get(&claimant)
-            .and_then(VecDeque::front)
-            .is_some_and(is_expired)
+    fn drop_unawaited(&mut self, now: Timestamp, claimant: UserAtAddress) {
+        while let Some(jobs) = self.claimants.get_mut(&claimant)
+            && jobs.front().is_some_and(|job| !job.is_awaited(now))
+            && let Some(job) = jobs.pop_front()
         {
-            self.take_first(claimant);
+            self.forget(&job);
         }
     }
 
-    /// Takes out what waits for the same verdict.
+    /// Takes out what waits for the answer of the one that has begun, which is to be given now.
     fn take_same(&mut self, claimant: UserAtAddress, digest: u64) -> Vec<PasswordCheck> {
-        let Some(jobs) = self.claimants.get_mut(&claimant) else {
-            return Vec::new();
-        };
-        let (same, others) = std::mem::take(jobs)
-            .into_iter()
-            .partition(|job| job.digest == digest);
-        *jobs = others;
-        let same: VecDeque<PasswordCheck> = same;
+        let mut same = self.begun.remove(&(claimant, digest)).unwrap_or_default();
+        if let Some(jobs) = self.claimants.get_mut(&claimant) {
+            let (same_in_line, others) = std::mem::take(jobs)
+                .into_iter()
+                .partition(|job| job.digest == digest);
+            *jobs = others;
+            let same_in_line: VecDeque<PasswordCheck> = same_in_line;
+            same.extend(same_in_line);
+        }
         same.iter().for_each(|job| self.forget(job));
-        same.into()
+        same
     }
 
     /// A check does not wait any more.
@@ -326,6 +388,17 @@ impl CheckQueue {
 }
 
 impl PasswordCheck {
+    /// Whether somebody waits for the answer.
+    fn is_awaited(&self, now: Timestamp) -> bool {
+        self.deadline > now && self.awaited.strong_count() > 0
+    }
+
+    /// When it is answered at the earliest, if it is wrong: while its client waits.
+    fn wrong_at(&self) -> Timestamp {
+        let waits_ns = self.deadline.since_ns(self.asked);
+        self.asked.plus_ns(limits::WRONG_PASSWORD_NS.min(waits_ns / 2))
+    }
+
     /// The verdict, if it is known without hashing.
     fn known_verdict(&self, now: Timestamp, back_off: &BackOff) -> Option<bool> {
         if self.file.remembers(self.candidate, &self.password) {

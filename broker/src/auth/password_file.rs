@@ -12,6 +12,7 @@ use std::hash::BuildHasher as _;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -35,6 +36,8 @@ pub struct PasswordFile {
     /// Keys what is remembered, and chooses the entry that stands in for an unknown user.
     key: hmac::Key,
     hasher: hash_map::RandomState,
+    /// The longest time that a check has taken lately; 0 before the first one.
+    check_ns: AtomicU64,
 }
 
 /// Whom a user name stands for, as [`PasswordFile::find`] found out. Says nothing that a client may learn.
@@ -106,6 +109,7 @@ impl PasswordFile {
             imitation_key: imitation_key().map_err(no_secrets)?,
             key: before.map_or(key, |before| before.key.clone()),
             hasher,
+            check_ns: AtomicU64::new(0),
         })
     }
 
@@ -164,6 +168,18 @@ impl PasswordFile {
         right
     }
 
+    /// The longest time that [`Self::verify`] has taken lately, as it was noted; 0 if it was not called yet.
+    pub(super) fn check_ns(&self) -> u64 {
+        self.check_ns.load(Ordering::Relaxed)
+    }
+
+    /// Notes that [`Self::verify`] took so long. A longer time of before counts less and less.
+    pub(super) fn took_ns(&self, took_ns: u64) {
+        let before = self.check_ns();
+        self.check_ns
+            .store(took_ns.max(before - before / 16), Ordering::Relaxed);
+    }
+
     /// Whether some user can prove itself by SCRAM.
     #[must_use]
     pub fn offers_scram(&self) -> bool {
@@ -208,6 +224,11 @@ impl PasswordFile {
 }
 
 impl Candidate {
+    /// Whether the user is in the file.
+    pub(super) fn is_known(self) -> bool {
+        self.known
+    }
+
     fn known(self) -> Option<Candidate> {
         self.known.then_some(self)
     }

@@ -1,9 +1,13 @@
 //! The order in which passwords are checked, without threads but for the last tests.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
+use super::super::password::{Algorithm, PasswordHash};
 use super::*;
 
 fn job(file: &Arc<PasswordFile>, claimant: UserAtAddress, ticket: u64) -> PasswordCheck {
@@ -13,11 +17,20 @@ fn job(file: &Arc<PasswordFile>, claimant: UserAtAddress, ticket: u64) -> Passwo
         password: Box::from(*b"pw"),
         claimant,
         digest: ticket,
+        asked: START,
         deadline: Timestamp::NEVER,
+        awaited: somebody(),
+        has_begun: false,
         shard: 0,
         ticket,
         generation: 0,
     }
+}
+
+/// Who waits as long as the tests run.
+fn somebody() -> Weak<()> {
+    static SOMEBODY: LazyLock<Arc<()>> = LazyLock::new(Arc::default);
+    Arc::downgrade(&SOMEBODY)
 }
 
 fn file() -> Arc<PasswordFile> {
@@ -42,6 +55,7 @@ fn is_empty(queue: &CheckQueue) -> bool {
     queue.jobs == 0
         && queue.bytes == 0
         && queue.claimants.is_empty()
+        && queue.begun.values().all(Vec::is_empty)
         && queue.sources.is_empty()
         && queue.delayed.is_empty()
         && fresh.by_source.is_empty()
@@ -59,7 +73,7 @@ fn v40_the_queue_is_fair_and_bounded() {
         queue.push(START, &back_off, job(&file, claimant, ticket))
     };
     let taken = (0..limits::PASSWORD_CHECKS_MAX as u64)
-        .filter(|&n| push(&mut queue, 1, "ann", n).is_ok())
+        .filter(|&n| push(&mut queue, 1, &format!("user{n}"), n).is_ok())
         .count();
     assert_eq!(taken, limits::PASSWORD_CHECKS_MAX / 2);
     assert_eq!(push(&mut queue, 2, "bob", 1_000_000), Ok(()));
@@ -87,7 +101,7 @@ fn v40_the_queue_is_fair_and_bounded() {
 fn v40_users_behind_one_address_do_not_wait_for_one_that_guesses() {
     let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
     let guesser = claimant(&back_off, 1, "guesser");
-    for ticket in 0..100 {
+    for ticket in 1..=100 {
         queue.push(START, &back_off, job(&file, guesser, ticket)).unwrap();
     }
     for user in 0..60 {
@@ -159,44 +173,126 @@ fn v40_queued_passwords_are_bounded_in_bytes() {
     assert_eq!(queue.push(START, &back_off, third), Err(NotQueued::Full));
 }
 
-/// What waits for the same verdict gets it at once, and what is known already is not computed.
+/// What is tried again before it was answered waits for that answer, and what is known already is not computed.
 #[test]
 fn one_password_is_computed_once() {
     let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
     let ann = claimant(&back_off, 1, "ann");
-    for digest in [5, 6, 5, 5] {
+    for digest in [5, 5, 6, 5] {
         queue.push(START, &back_off, job(&file, ann, digest)).unwrap();
     }
     let (first, known) = queue.pop(START, &back_off).unwrap();
-    assert_eq!((first.digest, known), (5, None));
-    back_off.failed(START, ann, Some(5));
-    assert_eq!(queue.take_same(ann, 5).len(), 2);
-    assert_eq!(queue.jobs, 1);
+    assert_eq!((first.digest, first.has_begun, known), (5, true, None));
     assert_eq!(queue.pop(START, &back_off).unwrap().0.digest, 6);
+    assert_eq!(queue.jobs, 2, "they have no turn, and their places");
+    back_off.was_wrong(START, ann, 5);
+    let same = queue.take_same(ann, 5);
+    assert!(same.len() == 2 && !same.iter().any(|job| job.has_begun));
+    assert_eq!(queue.jobs, 0);
     queue.push(START, &back_off, job(&file, ann, 5)).unwrap();
     let (again, known) = queue.pop(START, &back_off).unwrap();
     assert_eq!((again.digest, known), (5, Some(false)));
     assert!(is_empty(&queue));
 }
 
+/// A check whose connection is gone, or whose time is over, has no turn.
 #[test]
-fn what_nobody_waits_for_is_not_computed() {
+fn what_nobody_waits_for_is_dropped() {
+    let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
+    let ann = claimant(&back_off, 1, "ann");
+    let client = Arc::new(());
+    let of_client = PasswordCheck {
+        awaited: Arc::downgrade(&client),
+        ..job(&file, ann, 1)
+    };
+    let expiring = PasswordCheck {
+        deadline: START.plus_s(1),
+        ..job(&file, ann, 2)
+    };
+    for check in [of_client, expiring, job(&file, ann, 3)] {
+        queue.push(START, &back_off, check).unwrap();
+    }
+    drop(client);
+    let later = START.plus_s(1);
+    assert_eq!(queue.pop(later, &back_off).unwrap().0.ticket, 3);
+    assert!(is_empty(&queue));
+}
+
+/// V30, V40: somebody who makes names up costs no computation, and a wrong password is answered in its time, whether
+/// its user exists or not.
+#[test]
+fn v40_made_up_names_are_not_computed_and_v30_do_not_show_who_exists() {
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    let now = || Timestamp(NOW.load(Ordering::Relaxed));
     let (sender, answers) = std::sync::mpsc::channel();
     let answer = move |job: PasswordCheck, right| sender.send((job.ticket, right)).unwrap();
-    let now = || Timestamp(100);
     let back_off = Arc::new(BackOff::default());
     let verifier = PasswordChecks::start(1, now, Arc::clone(&back_off), answer).unwrap();
-    let file = file();
-    for (ticket, deadline) in [(1, 100), (2, 101)] {
-        let check = PasswordCheck {
-            deadline: Timestamp(deadline),
-            ..job(&file, claimant(&back_off, 1, "ann"), ticket)
-        };
-        verifier.submit(Timestamp(0), check).unwrap();
+    let hash = PasswordHash::make(
+        b"pw",
+        Algorithm::Sha512Pbkdf2 {
+            iterations: NonZeroU32::new(200_000).unwrap(),
+        },
+    );
+    let text = format!("ann:{}\nbob:{}\n", hash.clone().unwrap(), hash.unwrap());
+    let file = Arc::new(PasswordFile::parse(Path::new("p"), text.as_bytes()).unwrap());
+    let check = |ticket: u64, user: &str, password: &str| {
+        let claimant = claimant(&back_off, 1, user);
+        PasswordCheck {
+            candidate: file.find(user),
+            password: password.as_bytes().into(),
+            digest: back_off.digest(password),
+            ..job(&file, claimant, ticket)
+        }
+    };
+    file.took_ns(1);
+    let begun = Instant::now();
+    assert!(file.verify(file.find("bob"), b"pw"));
+    let one = begun.elapsed();
+    let begun = Instant::now();
+    for ticket in 0..1000 {
+        let name = format!("name{ticket}");
+        verifier.submit(START, check(ticket, &name, "x")).unwrap();
     }
-    assert_eq!(answers.recv().unwrap(), (2, false));
-    drop(verifier);
-    assert!(answers.recv().is_err(), "the thread ended");
+    verifier.submit(START, check(1000, "ann", "wrong")).unwrap();
+    verifier.submit(START, check(1001, "ann", "pw")).unwrap();
+    assert_eq!(answers.recv_timeout(Duration::from_secs(60)), Ok((1001, true)));
+    assert!(begun.elapsed() < one * 100 + Duration::from_secs(5), "{one:?}");
+    assert!(answers.try_recv().is_err(), "its time has not come");
+    let claimants = || [claimant(&back_off, 1, "ann"), claimant(&back_off, 1, "name1")];
+    let known = [back_off.digest("wrong"), back_off.digest("x")];
+    for (claimant, digest) in claimants().into_iter().zip(known) {
+        assert!(!back_off.knows_wrong(START, claimant, digest), "it would show");
+    }
+    NOW.store(limits::WRONG_PASSWORD_NS, Ordering::Relaxed);
+    let mut refused: Vec<_> = (0..=1000)
+        .map(|_| answers.recv_timeout(Duration::from_secs(20)).unwrap())
+        .collect();
+    refused.sort_unstable();
+    assert_eq!(
+        refused,
+        (0..=1000).map(|ticket| (ticket, false)).collect::<Vec<_>>()
+    );
+    for (claimant, digest) in claimants().into_iter().zip(known) {
+        assert!(back_off.knows_wrong(now(), claimant, digest));
+    }
+}
+
+#[test]
+fn wrong_answers_are_bounded() {
+    let (file, wrong, back_off) = (file(), WrongAnswers::default(), BackOff::default());
+    let ann = claimant(&back_off, 1, "ann");
+    let now = || START;
+    for ticket in 0..=limits::WRONG_ANSWERS_MAX as u64 {
+        wrong.wait_until(START.plus_s(100 - ticket % 100), job(&file, ann, ticket));
+    }
+    assert_eq!(
+        wrong.next(now).unwrap().ticket % 100,
+        99,
+        "the one that is due first"
+    );
+    wrong.close();
+    assert!(wrong.next(now).is_none());
 }
 
 /// A thread that sleeps wakes when the time of a try has come.

@@ -37,12 +37,12 @@ impl PendingConnection {
             Ok(begun) => begun,
             Err(refusal) => return Next::Refuse(refusal),
         };
-        let Phase::CheckingCredentials(connect) = std::mem::replace(&mut self.phase, Phase::Connect) else {
+        let Phase::CheckingCredentials(checked) = std::mem::replace(&mut self.phase, Phase::Connect) else {
             debug_assert!(false, "an exchange begins with a CONNECT");
             return Next::CloseLogged;
         };
         self.phase = Phase::Challenged(Box::new(ChallengedConnect {
-            connect,
+            connect: checked.connect,
             exchange: Some(exchange),
             nonces,
             shown: None,
@@ -62,17 +62,17 @@ impl PendingConnection {
         authentication: &Authentication,
         nonces: &mut Nonces,
     ) -> Result<(Exchange, Vec<u8>), Refusal> {
-        let Phase::CheckingCredentials(connect) = &self.phase else {
+        let Phase::CheckingCredentials(checked) = &self.phase else {
             return Err(Refusal::protocol_error("no CONNECT before AUTH"));
         };
-        let (method, data) = match connect.authentication.as_deref() {
+        let (method, data) = match checked.connect.authentication.as_deref() {
             Some(asked) => (&*asked.method, asked.data.as_deref()),
             None => ("", None),
         };
         let (exchange, data) = authentication.begin_exchange(self.listener, method, data, nonces)?;
         let mut packet = Vec::new();
         encode_auth(ReasonCode::ContinueAuthentication, &data, &mut packet);
-        let packet_bytes_max = connect.packet_bytes_max;
+        let packet_bytes_max = checked.connect.packet_bytes_max;
         if packet_bytes_max.is_some_and(|bytes_max| packet.len() > bytes_max.get() as usize) {
             return Err(Refusal {
                 reason: ReasonCode::PacketTooLarge,

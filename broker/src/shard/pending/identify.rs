@@ -117,10 +117,11 @@ impl ShardLoop {
             // It was closed while its password was checked.
             return;
         };
-        let Phase::CheckingCredentials(connect) = &pending.phase else {
+        let Phase::CheckingCredentials(checked) = &mut pending.phase else {
             // Its CONNECT has been answered meanwhile, when the broker shut down.
             return;
         };
+        let connect = &checked.connect;
         if connect.authentication.is_some() {
             let next = pending.begin_exchange(&self.access.authentication);
             pending.show_challenge(&self.connections.tracer);
@@ -142,8 +143,12 @@ impl ShardLoop {
             .access
             .authentication
             .check(self.now, &credentials, shard, ticket(id));
-        if let Check::Decided(verdict) = check {
-            self.transfer(id, verdict, None);
+        match check {
+            Check::Decided(verdict) => self.transfer(id, verdict, None),
+            Check::Pending(awaited) => {
+                checked.check = Some(awaited);
+                self.pending.is_checked(self.now, id);
+            }
         }
     }
 

@@ -35,8 +35,8 @@ pub use self::proxy::proxy_header_bytes;
 use self::refused::RefusedAtAccept;
 pub(super) use self::table::PendingConnections;
 use crate::admission::{Admission, too_many};
-use crate::auth::Verdict;
 use crate::auth::enhanced::{Authenticated, Refusal};
+use crate::auth::{Awaited, Verdict};
 use crate::bind::Listening;
 use crate::config::ProxyProtocol;
 use crate::in_effect::{InEffect, Upgrade};
@@ -76,11 +76,18 @@ enum Phase {
     /// Receives the rest of the CONNECT.
     Connect,
     /// The answer of those who check passwords, which may be there at once.
-    CheckingCredentials(Box<ConnectRequest>),
+    CheckingCredentials(Box<CheckedConnect>),
     /// The AUTH in which the client answers the challenge.
     Challenged(Box<ChallengedConnect>),
     /// Nothing: the CONNECT was wrong, and the logic answers that.
     Malformed(MalformedConnect),
+}
+
+/// A CONNECT whose password is checked.
+struct CheckedConnect {
+    connect: Box<ConnectRequest>,
+    /// The check, if it takes others.
+    check: Option<Awaited>,
 }
 
 /// What the shard has to do for a pending connection.
@@ -114,7 +121,7 @@ impl Phase {
             Phase::TlsHandshake => "no end of its TLS handshake",
             Phase::Upgrade => "no request for WebSocket",
             Phase::Connect | Phase::Malformed(_) => "no CONNECT",
-            Phase::CheckingCredentials(_) => "its password could not be checked",
+            Phase::CheckingCredentials(..) => "its password could not be checked",
             Phase::Challenged(_) => "no answer to AUTH",
         }
     }
@@ -236,7 +243,7 @@ impl PendingConnection {
                     FirstPacket::Malformed(malformed) => self.phase = Phase::Malformed(malformed),
                     FirstPacket::Connect(connect) => self.take_connect(connect),
                 },
-                Phase::CheckingCredentials(_) => return Next::Identify,
+                Phase::CheckingCredentials(..) => return Next::Identify,
                 Phase::Malformed(_) => return Next::AnswerMalformed,
                 Phase::Challenged(_) => return auth_exchange::next(&self.plain),
             }
@@ -290,7 +297,7 @@ impl PendingConnection {
     /// Bytes of a CONNECT that it keeps, whole or not.
     pub(super) fn kept_bytes(&self) -> usize {
         let connect = match &self.phase {
-            Phase::CheckingCredentials(connect) => connect.wire_bytes,
+            Phase::CheckingCredentials(checked) => checked.connect.wire_bytes,
             Phase::Challenged(challenge) => challenge.connect.wire_bytes,
             _ => 0,
         };
@@ -301,7 +308,16 @@ impl PendingConnection {
         let length = self.plain.len().min(connect.wire_bytes as usize);
         // Its own memory, so that what the packet took is free again.
         self.plain = self.plain.split_off(length);
-        self.phase = Phase::CheckingCredentials(connect);
+        self.phase = Phase::CheckingCredentials(Box::new(CheckedConnect { connect, check: None }));
+    }
+
+    /// Whether its client left while its password is checked, and sent nothing behind its CONNECT that would have to be
+    /// handled.
+    pub(super) fn is_abandoned(&self) -> bool {
+        matches!(self.phase, Phase::CheckingCredentials(..))
+            && self.plain.is_empty()
+            && self.postponed_bytes == 0
+            && socket::is_over(self.socket.as_fd())
     }
 
     /// Sends bytes as they are on the wire. A fresh socket takes a handshake's few kilobytes whole; one that does not
@@ -320,7 +336,7 @@ impl PendingConnection {
         self.stream.forget_certificate();
         let mut shown = None;
         let mut connect = match self.phase {
-            Phase::CheckingCredentials(connect) => Ok(connect),
+            Phase::CheckingCredentials(checked) => Ok(checked.connect),
             Phase::Challenged(challenge) => {
                 shown = challenge.shown;
                 Ok(challenge.connect)

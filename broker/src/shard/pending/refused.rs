@@ -67,6 +67,11 @@ impl ShardLoop {
         pending.close();
     }
 
+    /// The client left while its password was checked.
+    pub(in crate::shard) fn close_abandoned(&mut self, id: PendingId) {
+        self.close_pending(id, Ended::For("it closed while its password was checked"));
+    }
+
     /// Counts a pending connection that ends without a CONNECT.
     pub(in crate::shard) fn count_without_connect(&self, pending: &PendingConnection) {
         let counters = self.logic.counters();
@@ -113,7 +118,7 @@ impl Phase {
             Phase::Upgrade => "websocket_upgrade",
             Phase::Connect => "no_connect",
             Phase::Malformed(_) => "malformed_connect",
-            Phase::CheckingCredentials(_) => "password_check",
+            Phase::CheckingCredentials(..) => "password_check",
             Phase::Challenged(_) => "auth_exchange",
         }
     }

@@ -20,6 +20,8 @@ pub(in crate::shard) struct PendingConnections {
     slots: Slab<Place>,
     /// In the order of accept, with its time.
     accepted: VecDeque<(Timestamp, PendingId)>,
+    /// Those whose password is checked, in the order in which it is to be looked whether the client is there.
+    checked: VecDeque<(Timestamp, PendingId)>,
     generation: u32,
     /// The bytes that all pending connections keep.
     bytes: usize,
@@ -129,14 +131,40 @@ impl PendingConnections {
 
     pub(in crate::shard) fn next_deadline(&self, timeout_s: u16) -> Option<Timestamp> {
         let (accepted_at, _) = self.accepted.front()?;
-        Some(accepted_at.plus_s(u64::from(timeout_s)))
+        let times_out = accepted_at.plus_s(u64::from(timeout_s));
+        let look = self.checked.front().map_or(Timestamp::NEVER, |(at, _)| *at);
+        Some(times_out.min(look))
+    }
+
+    /// The password of a connection is being checked from now on.
+    pub(in crate::shard) fn is_checked(&mut self, now: Timestamp, id: PendingId) {
+        self.checked
+            .push_back((now.plus_ns(limits::ABANDONED_LOOK_NS), id));
+    }
+
+    /// Looks at the next one whose password has been checked for a while; its id if it was abandoned, and `None` if
+    /// there is none to be looked at.
+    pub(in crate::shard) fn look_at_checked(&mut self, now: Timestamp) -> Option<Option<PendingId>> {
+        let (at, id) = *self.checked.front()?;
+        if at > now {
+            return None;
+        }
+        self.checked.pop_front();
+        let Some(pending) = self.get(id) else {
+            return Some(None);
+        };
+        if pending.is_abandoned() {
+            return Some(Some(id));
+        }
+        self.is_checked(now, id);
+        Some(None)
     }
 
     /// Those whose password is being checked.
     pub(in crate::shard) fn being_checked(&self) -> Vec<PendingId> {
         let is_being_checked = |id: &PendingId| match self.slots.get(id.slot as usize) {
             Some(place) => {
-                matches!(place.pending.phase, Phase::CheckingCredentials(_))
+                matches!(place.pending.phase, Phase::CheckingCredentials(..))
                     && same_generation(place.generation, id.generation)
             }
             None => false,
@@ -152,6 +180,7 @@ impl PendingConnections {
     /// Removes all pending connections and returns them.
     pub(in crate::shard) fn drain(&mut self) -> impl Iterator<Item = PendingConnection> {
         self.accepted.clear();
+        self.checked.clear();
         self.bytes = 0;
         self.slots.drain().map(|place| place.pending)
     }
