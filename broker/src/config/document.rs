@@ -17,6 +17,9 @@ Keys of a listener speak of the last `listener` line above them. `broker -c FILE
 prints what is in effect; a mistake is named with file and line, and the exit code is 3. Of a number, a flag or a name
 the first word counts, as in mosquitto; text after it is ignored, with a warning unless it begins with `#`.
 
+A key whose value is text or a path stands once, in all files together and for each listener, unless it is a list; a
+second line is a mistake, as in mosquitto. Of numbers, flags and names the last line counts.
+
 Without a file, or with one that has no `listener`, `port` or `bind_address`, the broker listens on port 1883 of the
 loopback addresses and lets anonymous clients in. As soon as a listener or TLS is configured, `allow_anonymous` is false
 unless the file says otherwise.

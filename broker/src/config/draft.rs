@@ -2,6 +2,7 @@
 //!
 //! Invariants: none.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use transport::tls::{IdentityKind, TlsVersion};
@@ -42,6 +43,8 @@ pub(super) struct Draft {
     pub(super) problems: Vec<FileProblem>,
     /// The place of the line that is being read.
     pub(super) place: Option<FilePlace>,
+    /// Where the keys stand that may stand once, by what they belong to: the broker (none), or so many listener lines.
+    pub(super) given: HashMap<(&'static str, Option<usize>), FilePlace>,
     /// The first key that `Scope::Either` applies to: `per_listener_settings` may not follow it.
     pub(super) first_access_key: Option<&'static str>,
 }

@@ -3,6 +3,7 @@
 //! Invariants: a line that cannot be used changes nothing and is a problem with its place; what one file includes is
 //! read at the place of the `include_dir`, and includes nothing itself.
 
+use std::collections::hash_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +45,12 @@ impl Draft {
         match &key.status {
             Status::Effective(value, _) => {
                 self.note_scope(key);
+                if let Some(first) = self.stands_already(key) {
+                    return self.problem(format!(
+                        "{} {}: is set twice, first at {first}; fix: leave one of the lines out",
+                        key.name, line.value
+                    ));
+                }
                 if let Err(wrong) = self.set(key, value, line.value, may_include) {
                     self.problem(wrong);
                 }
@@ -60,6 +67,27 @@ impl Draft {
         if key.scope == Scope::Listener && self.listeners.is_empty() && key.name != "listener" {
             let place = self.place();
             self.default_listener.first_key.get_or_insert((key.name, place));
+        }
+    }
+
+    /// Where the key stands already, if it may stand once.
+    fn stands_already(&mut self, key: &Key) -> Option<FilePlace> {
+        if !key.may_stand_once() {
+            return None;
+        }
+        let is_of_listener = match key.scope {
+            Scope::Global => false,
+            Scope::Listener => true,
+            Scope::Either => self.per_listener_settings,
+        };
+        let of_listener = is_of_listener.then_some(self.listeners.len());
+        let place = self.place();
+        match self.given.entry((key.name, of_listener)) {
+            Entry::Occupied(first) => Some(first.get().clone()),
+            Entry::Vacant(here) => {
+                here.insert(place);
+                None
+            }
         }
     }
 

@@ -2,9 +2,7 @@
 //!
 //! Invariants: none.
 
-use super::key::{
-    Key, Scope, Show, Status, Value, either, file_path, key, of_listener, or, set_once, shown, shown_if,
-};
+use super::key::{Key, Scope, Show, Status, Value, either, file_path, key, of_listener, or, shown, shown_if};
 use crate::config::draft::Draft;
 use crate::limits::ASSIGNED_PREFIX_BYTES_MAX;
 
@@ -79,8 +77,8 @@ pub(super) const KEYS: &[Key] = &[
          themselves by AUTH packets. A relative path is looked for in the working directory, then beside the \
          configuration file. Read again at SIGHUP.",
         file_path(|draft, path| {
-            let path = draft.path(path);
-            set_once(&mut draft.access().files.password_file, path)
+            draft.access().files.password_file = Some(draft.path(path));
+            Ok(())
         }),
         Show::Listener(|_, socket| shown_if(socket.access.password_file.as_ref().map(|path| path.display()))),
     ),
@@ -89,8 +87,8 @@ pub(super) const KEYS: &[Key] = &[
         "Who may read and write which topics, in the syntax of mosquitto. A relative path is looked for as that of \
          `password_file`. Read again at SIGHUP.",
         file_path(|draft, path| {
-            let path = draft.path(path);
-            set_once(&mut draft.access().files.acl_file, path)
+            draft.access().files.acl_file = Some(draft.path(path));
+            Ok(())
         }),
         Show::Listener(|_, socket| shown_if(socket.access.acl_file.as_ref().map(|path| path.display()))),
     ),

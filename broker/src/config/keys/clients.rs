@@ -2,7 +2,7 @@
 //!
 //! Invariants: none.
 
-use super::key::{Key, Show, Value, global, set_once, shown, shown_if};
+use super::key::{Key, Show, Value, global, shown, shown_if};
 use super::numbers::{U16_MAX, or_minus_one, or_unlimited, or_zero, to_u16};
 use crate::config::draft::Draft;
 use crate::limits;
@@ -50,7 +50,10 @@ pub(super) const KEYS: &[Key] = &[
         "What client identifiers must begin with; others are refused.",
         Value::Text {
             shape: "text",
-            set: |draft, prefix| set_once(&mut draft.settings.client_identifier_prefix, prefix.to_owned()),
+            set: |draft, prefix| {
+                draft.settings.client_identifier_prefix = Some(prefix.to_owned());
+                Ok(())
+            },
         },
         Show::Global(|c| shown_if(c.settings.client_identifier_prefix.as_ref())),
     ),

@@ -14,7 +14,20 @@ pub(in crate::config) struct Key {
     pub(in crate::config) default: &'static str,
     /// What it does, one sentence or a few.
     pub(in crate::config) about: &'static str,
+    pub(in crate::config) repetition: Repetition,
     pub(in crate::config) status: Status,
+}
+
+/// What a second line of a key means, in what the key belongs to: the broker or one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Repetition {
+    /// It is a mistake if the value is text or a path: the last of two lines would count silently otherwise, and open
+    /// the broker to the wrong ones. Of the other values the last one counts. As with mosquitto.
+    OfItsValue,
+    /// It is a mistake.
+    Mistake,
+    /// It adds to what the lines before it say, or takes the place of it.
+    Allowed,
 }
 
 /// What a key belongs to.
@@ -75,6 +88,22 @@ pub(in crate::config) enum Show {
     Listener(fn(&ListenerSettings, &ListenerSocket) -> Vec<String>),
     /// Not at all: its effect shows at another key.
     Nothing,
+}
+
+impl Key {
+    /// Whether a second line of it is a mistake.
+    pub(in crate::config) fn may_stand_once(&self) -> bool {
+        match self.repetition {
+            Repetition::OfItsValue => {
+                matches!(
+                    self.status,
+                    Status::Effective(Value::Text { .. } | Value::Path { .. }, _)
+                )
+            }
+            Repetition::Mistake => true,
+            Repetition::Allowed => false,
+        }
+    }
 }
 
 impl Value {
@@ -154,6 +183,7 @@ pub(super) const fn key(name: &'static str, scope: Scope, about: &'static str, s
         scope,
         default: "",
         about,
+        repetition: Repetition::OfItsValue,
         status,
     }
 }
@@ -165,19 +195,19 @@ pub(super) const fn or(default: &'static str, key: Key) -> Key {
         scope: key.scope,
         default,
         about: key.about,
+        repetition: key.repetition,
         status: key.status,
     }
 }
 
-/// Sets what may be set once: the last of two lines would count silently otherwise, and open the broker to the wrong
-/// ones.
-///
-/// # Errors
-/// It is set already.
-pub(super) fn set_once<T>(setting: &mut Option<T>, value: T) -> Result<(), String> {
-    if setting.is_some() {
-        return Err("is set twice; fix: leave one of the lines out".to_owned());
+/// The same key, of which there may be several lines, or one alone.
+pub(super) const fn with(repetition: Repetition, key: Key) -> Key {
+    Key {
+        name: key.name,
+        scope: key.scope,
+        default: key.default,
+        about: key.about,
+        repetition,
+        status: key.status,
     }
-    *setting = Some(value);
-    Ok(())
 }

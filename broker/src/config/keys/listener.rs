@@ -4,7 +4,7 @@
 
 use mqtt::QoS;
 
-use super::key::{Key, Show, Value, of_listener, or, shown, shown_if};
+use super::key::{Key, Repetition, Show, Value, of_listener, or, shown, shown_if, with};
 use crate::config::configuration::{AddressFamily, ListenerSocket, Protocol};
 use crate::config::draft::{Draft, ProtocolDraft};
 use crate::config::network::Network;
@@ -15,18 +15,21 @@ use crate::settings::{ListenerSettings, UNLIMITED};
 const INTERFACE_BYTES_MAX: usize = 15;
 
 pub(super) const KEYS: &[Key] = &[
-    of_listener(
-        "listener",
-        "Listens on a port, on all addresses or on those of a host name. The keys below it speak of it. May be given \
+    with(
+        Repetition::Allowed,
+        of_listener(
+            "listener",
+            "Listens on a port, on all addresses or on those of a host name. The keys below it speak of it. May be given \
          several times.",
-        Value::Text {
-            shape: "PORT [ADDRESS]",
-            set: set_listener,
-        },
-        Show::Listener(|_, socket| match &socket.host {
-            Some(host) => shown(format!("{} {host}", socket.port)),
-            None => shown(socket.port),
-        }),
+            Value::Text {
+                shape: "PORT [ADDRESS]",
+                set: set_listener,
+            },
+            Show::Listener(|_, socket| match &socket.host {
+                Some(host) => shown(format!("{} {host}", socket.port)),
+                None => shown(socket.port),
+            }),
+        ),
     ),
     or(
         "1883",
@@ -187,16 +190,19 @@ pub(super) const KEYS: &[Key] = &[
         },
         Show::Listener(|_, socket| shown_if(socket.proxy.map(|proxy| proxy.version))),
     ),
-    of_listener(
-        "proxy_protocol_trusted",
-        "Where load balancers come from: addresses or networks (`10.0.0.0/8`), separated by blanks. May be given \
+    with(
+        Repetition::Allowed,
+        of_listener(
+            "proxy_protocol_trusted",
+            "Where load balancers come from: addresses or networks (`10.0.0.0/8`), separated by blanks. May be given \
          several times. Connections from other places are closed, as what they say of themselves proves nothing; \
          without it any are taken. Midge goes by no other word of a client's address, such as X-Forwarded-For.",
-        Value::Text {
-            shape: "addresses and networks",
-            set: set_trusted_proxies,
-        },
-        Show::Listener(|_, socket| socket.trusted_proxies.iter().map(ToString::to_string).collect()),
+            Value::Text {
+                shape: "addresses and networks",
+                set: set_trusted_proxies,
+            },
+            Show::Listener(|_, socket| socket.trusted_proxies.iter().map(ToString::to_string).collect()),
+        ),
     ),
     or(
         "false",
@@ -218,21 +224,24 @@ pub(super) const KEYS: &[Key] = &[
         },
         Show::Listener(|_, socket| shown_if(socket.pages.as_ref().map(|path| path.display()))),
     ),
-    of_listener(
-        "websockets_origin",
-        "A page that browsers may come from, as they name it in the Origin header: `http://example.org:8080`. May be \
+    with(
+        Repetition::Allowed,
+        of_listener(
+            "websockets_origin",
+            "A page that browsers may come from, as they name it in the Origin header: `http://example.org:8080`. May be \
          given several times; without it, any.",
-        Value::Text {
-            shape: "an origin",
-            set: |draft, origin| {
-                draft.listener().origins.push(origin.to_owned());
-                Ok(())
+            Value::Text {
+                shape: "an origin",
+                set: |draft, origin| {
+                    draft.listener().origins.push(origin.to_owned());
+                    Ok(())
+                },
             },
-        },
-        Show::Listener(|_, socket| match &socket.protocol {
-            Protocol::WebSockets(wanted) => wanted.origins.clone(),
-            Protocol::Mqtt | Protocol::HttpApi => Vec::new(),
-        }),
+            Show::Listener(|_, socket| match &socket.protocol {
+                Protocol::WebSockets(wanted) => wanted.origins.clone(),
+                Protocol::Mqtt | Protocol::HttpApi => Vec::new(),
+            }),
+        ),
     ),
 ];
 

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::key::{Key, Show, Value, global, shown, shown_if};
+use super::key::{Key, Repetition, Show, Value, global, shown, shown_if, with};
 use crate::config::draft::Draft;
 use crate::log::{LogDestination, LogFormat, LogTimestamp, LogTypes, check_timestamp_format};
 
@@ -12,21 +12,24 @@ use crate::log::{LogDestination, LogFormat, LogTimestamp, LogTypes, check_timest
 const FACILITY_LOCAL0: u8 = 16;
 
 pub(super) const KEYS: &[Key] = &[
-    global(
-        "log_dest",
-        "stderr",
-        "Where the log goes: `stdout`, `stderr`, `syslog`, `topic`, `file PATH` or `none`. May be given several times. \
+    with(
+        Repetition::Allowed,
+        global(
+            "log_dest",
+            "stderr",
+            "Where the log goes: `stdout`, `stderr`, `syslog`, `topic`, `file PATH` or `none`. May be given several times. \
          Files are opened anew on SIGHUP and SIGRTMIN. `topic` publishes each line but those of debug below \
          `$SYS/broker/log`: `E`, `W`, `N`, `I`, `M/subscribe` and `M/unsubscribe`; at QoS 0, so that a line is never \
          queued, where mosquitto has QoS 2.",
-        Value::Text {
-            shape: "stdout, stderr, syslog, topic, file PATH or none",
-            set: set_log_destination,
-        },
-        Show::Global(|c| match c.log.destinations.as_slice() {
-            [] => shown("none"),
-            destinations => destinations.iter().map(show_log_destination).collect(),
-        }),
+            Value::Text {
+                shape: "stdout, stderr, syslog, topic, file PATH or none",
+                set: set_log_destination,
+            },
+            Show::Global(|c| match c.log.destinations.as_slice() {
+                [] => shown("none"),
+                destinations => destinations.iter().map(show_log_destination).collect(),
+            }),
+        ),
     ),
     global(
         "log_type",

@@ -111,6 +111,28 @@ mod tests {
         assert_eq!(names.len(), count);
     }
 
+    /// Of which mosquitto 2.0 says "Duplicate ... value in configuration" at the second line.
+    const ONCE: &str = "
+        pid_file user persistence_location persistence_file log_timestamp_format auto_id_prefix clientid_prefixes
+        password_file acl_file mount_point bind_interface bind_address http_dir cafile capath certfile keyfile crlfile
+        ciphers ciphers_tls1.3 tls_version";
+    /// Of which it takes a second line.
+    const AGAIN: &str = "
+        listener per_listener_settings persistent_client_expiration tls_keyform socket_domain protocol max_connections
+        port log_facility log_dest log_type memory_limit max_qos include_dir websockets_origin";
+
+    #[test]
+    fn what_mosquitto_takes_once_stands_once() {
+        for (names, once) in [(ONCE, true), (AGAIN, false)] {
+            for name in names.split_whitespace() {
+                assert_eq!(find(name).unwrap().may_stand_once(), once, "{name}");
+            }
+        }
+        for name in ["control_socket", "key_passphrase_file", "listener_auto_id_prefix"] {
+            assert!(find(name).unwrap().may_stand_once(), "{name}");
+        }
+    }
+
     #[test]
     fn nearest_keys() {
         for (wrong, right) in [

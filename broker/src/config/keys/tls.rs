@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use transport::tls::{IdentityKind, TlsVersion};
 
-use super::key::{Key, Scope, Show, Status, Value, file_path, key, of_listener, or, shown_if};
+use super::key::{
+    Key, Repetition, Scope, Show, Status, Value, file_path, key, of_listener, or, shown_if, with,
+};
 use crate::config::draft::{Draft, TlsDraft};
 
 pub(super) const KEYS: &[Key] = &[
@@ -144,19 +146,22 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "tlsv1.2",
-        of_listener(
-            "tls_version",
-            "Lowest version of TLS; `tlsv1` and `tlsv1.1` are served as `tlsv1.2`, with a warning.",
-            Value::Word {
-                shape: "tlsv1.2 or tlsv1.3",
-                set: set_tls_version,
-            },
-            Show::Listener(|_, socket| {
-                shown_if(socket.tls.as_ref().map(|tls| match tls.version_min {
-                    TlsVersion::V1_2 => "tlsv1.2",
-                    TlsVersion::V1_3 => "tlsv1.3",
-                }))
-            }),
+        with(
+            Repetition::Mistake,
+            of_listener(
+                "tls_version",
+                "Lowest version of TLS; `tlsv1` and `tlsv1.1` are served as `tlsv1.2`, with a warning.",
+                Value::Word {
+                    shape: "tlsv1.2 or tlsv1.3",
+                    set: set_tls_version,
+                },
+                Show::Listener(|_, socket| {
+                    shown_if(socket.tls.as_ref().map(|tls| match tls.version_min {
+                        TlsVersion::V1_2 => "tlsv1.2",
+                        TlsVersion::V1_3 => "tlsv1.3",
+                    }))
+                }),
+            ),
         ),
     ),
     of_listener(
@@ -187,17 +192,20 @@ pub(super) const KEYS: &[Key] = &[
     ),
     or(
         "pem",
-        of_listener(
-            "tls_keyform",
-            "Form of the private key.",
-            Value::Text {
-                shape: "pem",
-                set: |_, form| match form {
-                    "pem" => Ok(()),
-                    _ => Err("must be pem; OpenSSL engines do not exist in this TLS library".to_owned()),
+        with(
+            Repetition::Allowed,
+            of_listener(
+                "tls_keyform",
+                "Form of the private key.",
+                Value::Text {
+                    shape: "pem",
+                    set: |_, form| match form {
+                        "pem" => Ok(()),
+                        _ => Err("must be pem; OpenSSL engines do not exist in this TLS library".to_owned()),
+                    },
                 },
-            },
-            Show::Nothing,
+                Show::Nothing,
+            ),
         ),
     ),
 ];

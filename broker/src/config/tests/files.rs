@@ -79,6 +79,29 @@ fn a_file_with_included_files() {
     );
 }
 
+/// A second line counts wherever it stands, and the message leads to both.
+#[test]
+fn a_key_stands_once_in_all_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let included = folder.path().join("conf.d");
+    std::fs::create_dir(&included).unwrap();
+    let again = included.join("again.conf");
+    std::fs::write(&again, "\nuser root\n").unwrap();
+    let main = folder.path().join("main.conf");
+    std::fs::write(&main, format!("user root\ninclude_dir {}\n", included.display())).unwrap();
+    let args = Args {
+        config_file: Some(main.clone()),
+        ..Args::default()
+    };
+    let problems = load(&args).unwrap_err().problems;
+    let [problem] = problems.as_slice() else {
+        panic!("{problems:?}")
+    };
+    assert_eq!(problem.place.to_string(), format!("{}:2", again.display()));
+    let first = format!("user root: is set twice, first at {}:1;", main.display());
+    assert!(problem.text.starts_with(&first), "{}", problem.text);
+}
+
 #[test]
 fn files_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();

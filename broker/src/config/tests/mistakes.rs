@@ -63,19 +63,27 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "password_file a\npassword_file b",
-        "t.conf:2: password_file b: is set twice; fix: leave one of the lines out",
+        "t.conf:2: password_file b: is set twice, first at t.conf:1; fix: leave one of the lines out",
     ),
     (
         "acl_file a\nacl_file a",
-        "t.conf:2: acl_file a: is set twice; fix: leave one of the lines out",
+        "t.conf:2: acl_file a: is set twice, first at t.conf:1; fix: leave one of the lines out",
     ),
     (
         "per_listener_settings true\nlistener 1\nacl_file a\nlistener 2\nacl_file b\nacl_file c",
-        "t.conf:6: acl_file c: is set twice; fix: leave one of the lines out",
+        "t.conf:6: acl_file c: is set twice, first at t.conf:5; fix: leave one of the lines out",
+    ),
+    (
+        "pid_file a\npid_file b",
+        "t.conf:2: pid_file b: is set twice, first at t.conf:1; fix: leave one of the lines out",
+    ),
+    (
+        "mount_point a/\nlistener 1\nmount_point a/\nlistener 2\nmount_point a/\nmount_point b/",
+        "t.conf:6: mount_point b/: is set twice, first at t.conf:5; fix: leave one of the lines out",
     ),
     (
         "clientid_prefixes a\nclientid_prefixes b",
-        "t.conf:2: clientid_prefixes b: is set twice; fix: leave one of the lines out",
+        "t.conf:2: clientid_prefixes b: is set twice, first at t.conf:1; fix: leave one of the lines out",
     ),
     (
         "socket_domain ipv5",
