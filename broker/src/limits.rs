@@ -226,9 +226,9 @@ pub const ALIASED_TOPIC_BYTES_MAX: usize = 1024;
 /// [`OUTBOX_BATCHES_MAX`].
 pub const SHARD_QUEUE_MESSAGES_MAX: usize = 16;
 
-/// Bytes that are read of a connection before a newer one takes its session over. More: they are lost, as bytes that
-/// come after it.
-pub const TAKEOVER_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that are read in one turn of a connection that is read to its end, as a newer one waits to take its session
+/// over. More: they are read when these are handled.
+pub const TAKEOVER_TURN_BYTES: usize = 256 * 1024;
 
 /// Bytes of them that are read at once.
 pub const TAKEOVER_READ_BYTES: usize = 16 * 1024;

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use rustix::process::{Resource, Rlimit};
@@ -160,6 +160,23 @@ pub fn receive_now(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize>
     let (count, _) = rustix::net::recv(socket, into, RecvFlags::DONTWAIT)?;
     Ok(count)
 }
+
+/// Bytes that the kernel keeps of a TCP connection at most until they are received.
+#[must_use]
+pub fn receive_buffer_bytes_max() -> usize {
+    static BYTES_MAX: OnceLock<usize> = OnceLock::new();
+    *BYTES_MAX.get_or_init(|| {
+        let sizes = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").unwrap_or_default();
+        let largest = sizes
+            .split_whitespace()
+            .last()
+            .and_then(|bytes| bytes.parse().ok());
+        largest.unwrap_or(DEFAULT_RECEIVE_BUFFER_BYTES_MAX)
+    })
+}
+
+/// What Linux takes if it is not told otherwise.
+const DEFAULT_RECEIVE_BUFFER_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// Whether the other end has closed or broken the connection and nothing that it sent is left to be received.
 #[must_use]

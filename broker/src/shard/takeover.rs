@@ -2,7 +2,9 @@
 //! [`crate::turn::TakeOvers`].
 //!
 //! Invariants: the rest of the older connection is read after its receive in the ring has ended, so its bytes stay in
-//! order, and is handled in the next turn, behind the queues. At most [`limits::TAKEOVER_BYTES_MAX`] bytes are read.
+//! order, and is handled in the next turn, behind the queues. A turn reads [`limits::TAKEOVER_TURN_BYTES`] of it at most;
+//! the whole is bounded by what a kernel's receive buffer can have, so a client that keeps sending does not keep its
+//! newer connection waiting.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -98,6 +100,7 @@ impl ShardLoop {
     fn resume_older(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get(id) {
             connection.unread.drain = Drain::NotRequested;
+            connection.unread.drained_bytes = 0;
             if !connection.unread.waits() {
                 self.resume_receiving(id);
             }
@@ -112,12 +115,14 @@ impl ShardLoop {
         };
         connection.receiving = false;
         connection.unread.is_cancelled = false;
-        if std::mem::replace(&mut connection.unread.drain, Drain::Done) == Drain::Done || connection.closing {
+        if connection.unread.drain == Drain::Done || connection.closing {
             // It was read already, or nothing of it matters any more.
             return;
         }
         let before = connection.unread.len();
-        connection.receive_rest();
+        if connection.receive_rest() {
+            connection.unread.drain = Drain::Done;
+        }
         self.connections.unread_bytes += connection.unread.len() - before;
         self.connections.unflushed.push(id);
         self.connections.read_ahead.push(id);
@@ -125,24 +130,28 @@ impl ShardLoop {
 }
 
 impl ClientConnection {
-    /// Receives what the kernel has, as far as the bound goes.
-    fn receive_rest(&mut self) {
+    /// Receives what the kernel has, as far as a turn goes; whether that was all, or enough.
+    fn receive_rest(&mut self) -> bool {
         let mut chunk = vec![0; limits::TAKEOVER_READ_BYTES];
-        let mut left = limits::TAKEOVER_BYTES_MAX;
+        let mut left = limits::TAKEOVER_TURN_BYTES;
         while left > 0 {
-            match socket::receive_now(self.socket.as_fd(), &mut chunk) {
-                Ok(0) => return self.unread.end(LostCause::EndOfStream),
+            let ended = match socket::receive_now(self.socket.as_fd(), &mut chunk) {
+                Ok(0) => Some(LostCause::EndOfStream),
                 Ok(count) => {
                     left = left.saturating_sub(count);
-                    if let Some(cause) = self.open_rest(chunk.get(..count).unwrap_or_default()) {
-                        return self.unread.end(cause);
-                    }
+                    self.unread.drained_bytes += count;
+                    self.open_rest(chunk.get(..count).unwrap_or_default())
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return self.unread.end(LostCause::Error),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(_) => Some(LostCause::Error),
+            };
+            if let Some(cause) = ended {
+                self.unread.end(cause);
+                return true;
             }
         }
+        self.unread.drained_bytes >= socket::receive_buffer_bytes_max()
     }
 
     /// Takes bytes that the kernel had; why nothing can follow them, if that is so.

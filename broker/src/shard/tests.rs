@@ -143,11 +143,7 @@ impl Loops {
     }
 
     fn subscribe(&mut self, client: &mut TcpStream, filter: &str) {
-        let mut bytes = vec![0x82, u8::try_from(filter.len() + 5).unwrap(), 0, 1, 0];
-        bytes.push(u8::try_from(filter.len()).unwrap());
-        bytes.extend_from_slice(filter.as_bytes());
-        bytes.push(0);
-        client.write_all(&bytes).unwrap();
+        client.write_all(&subscribe(filter)).unwrap();
         assert_eq!(self.read(client, 5), [0x90, 3, 0, 1, 0]);
     }
 
@@ -200,6 +196,14 @@ fn read_some(client: &mut TcpStream, into: &mut [u8]) -> usize {
 fn bytes_of(connect: &Connect<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     connect.encode(&mut bytes).unwrap();
+    bytes
+}
+
+fn subscribe(filter: &str) -> Vec<u8> {
+    let mut bytes = vec![0x82, u8::try_from(filter.len() + 5).unwrap(), 0, 1, 0];
+    bytes.push(u8::try_from(filter.len()).unwrap());
+    bytes.extend_from_slice(filter.as_bytes());
+    bytes.push(0);
     bytes
 }
 
@@ -384,6 +388,49 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
     }
     assert_eq!(loops.read(&mut remote, publish("will").len()), publish("will"));
     assert_eq!(got[0] >> 4, PacketType::Publish as u8);
+}
+
+/// What the kernel has of a connection is handled before a newer one takes its session over, be it much: its last
+/// message arrives, and its DISCONNECT keeps its Will back.
+#[test]
+fn all_that_the_kernel_has_is_handled_before_a_take_over() {
+    // A client that subscribes uses turns up, so what it sends then stays with the kernel.
+    let work = WorkLimits {
+        turn: 200,
+        share: 20,
+        quiet: 1,
+        ..limits::WORK
+    };
+    let mut loops = Loops::with_work(1, work);
+    let mut watcher = loops.join("watcher");
+    loops.subscribe(&mut watcher, "will");
+    loops.subscribe(&mut watcher, "last");
+    let will = Will {
+        qos: mqtt::QoS::AtMostOnce,
+        retain: false,
+        properties: Properties::EMPTY,
+        topic: "will",
+        payload: b"x",
+    };
+    let mut older = loops.join_with(&Connect {
+        will: Some(will),
+        ..connect(ProtocolVersion::V3_1_1, "client")
+    });
+    older.write_all(&subscribe("t").repeat(200)).unwrap();
+    let id = loops.connection(0, "client");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while loops.shards[0].connections.get(id).unwrap().receiving {
+        assert!(Instant::now() < deadline);
+        loops.turn(0);
+    }
+    let much = publish(&"t".repeat(60_000)).repeat(16);
+    assert!(much.len() > 3 * limits::TAKEOVER_TURN_BYTES);
+    let all = [much, publish("last"), vec![0xE0, 0]].concat();
+    older.write_all(&all).expect("the kernel takes a megabyte");
+    let _newer = loops.join("client");
+    let last = publish("last");
+    assert_eq!(loops.read(&mut watcher, last.len()), last);
+    loops.ping(&mut watcher);
 }
 
 #[test]

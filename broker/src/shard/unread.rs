@@ -57,6 +57,8 @@ pub(super) struct Unread {
     pub(super) is_cancelled: bool,
     /// How far it is read for the sake of a newer connection of its session.
     pub(super) drain: Drain,
+    /// So many bytes were read for that.
+    pub(super) drained_bytes: usize,
     /// The units of work that it has used, and the turn in which it did.
     spent: u64,
     turn: u64,
@@ -70,9 +72,9 @@ pub(super) enum Drain {
     /// No newer connection waits for the rest of this one.
     #[default]
     NotRequested,
-    /// As soon as its receive has ended what the kernel has is read.
+    /// As soon as its receive has ended and what was read is handled, what the kernel has is read.
     Requested,
-    /// All was read that the kernel had.
+    /// All was read that the kernel had, or as much as it can have at once.
     Done,
 }
 
