@@ -198,14 +198,17 @@ fn a_test_prints_each_warning_of_a_start() {
     std::fs::write(path("mosquitto.db"), "").unwrap();
     std::fs::write(path("passwords"), "").unwrap();
     std::fs::set_permissions(path("passwords"), Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(run(&["certs", &path("tls")]).code, Some(0));
     let port = free_port();
     let text = format!(
         "per_listener_settings true\nuser root\nretry_interval 5\npersistence true\nautosave_interval 5\n\
-         persistence_location {}\nlistener {} 0.0.0.0\nprotocol http_api\nlistener {port} 127.0.0.1\n\
-         password_file {}\n",
+         persistence_location {}\nlistener {} 0.0.0.0\nprotocol http_api\nlistener {} 127.0.0.1\ncertfile \
+         {tls}/server.crt\nkeyfile {tls}/server.key\nlistener {port} 127.0.0.1\npassword_file {}\n",
         folder.path().display(),
         free_port(),
-        path("passwords")
+        free_port(),
+        path("passwords"),
+        tls = path("tls"),
     );
     std::fs::write(path("c"), &text).unwrap();
     let tested = run(&["-c", &path("c"), "--test-config"]);
@@ -225,6 +228,7 @@ fn a_test_prints_each_warning_of_a_start() {
         "mosquitto.db",
         "autosave",
         "http_api",
+        "there is neither cafile nor capath",
         "chmod 0600",
         "retry_interval",
     ] {

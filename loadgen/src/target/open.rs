@@ -276,8 +276,8 @@ fn configure(
         let files = certificates::make_with_clients(folder, own.key, numbers)?;
         lines.push(format!("certfile {}", files.certificate.display()));
         lines.push(format!("keyfile {}", files.key.display()));
+        lines.push(format!("cafile {}", files.ca.display()));
         if numbers > 0 {
-            lines.push(format!("cafile {}", files.ca.display()));
             lines.push("require_certificate true".to_owned());
         }
     }

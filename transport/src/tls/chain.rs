@@ -15,7 +15,7 @@ use super::version1::is_signed_by;
 /// Completes the chain; the text is a warning if it cannot be.
 pub(super) fn complete(
     chain: &mut Vec<CertificateDer<'static>>,
-    authorities: &Authorities,
+    authorities: Option<&Authorities>,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Option<String> {
     let [own] = chain.as_slice() else {
@@ -27,13 +27,9 @@ pub(super) fn complete(
         if last.is_self_issued() {
             return None;
         }
-        let Some(issuer) = issuer_of(&last, authorities, algorithms) else {
-            return Some(format!(
-                "the issuer of {last} ({}) is neither in this file nor in {}, so clients that know only the root \
-                 refuse the server; fix: append the issuer's certificate to this file",
-                identity::shown(last.issuer()),
-                authorities.source
-            ));
+        let issuer = authorities.and_then(|authorities| issuer_of(&last, authorities, algorithms));
+        let Some(issuer) = issuer else {
+            return Some(without_issuer(&last, authorities));
         };
         if issuer.is_self_issued() {
             return None;
@@ -42,6 +38,18 @@ pub(super) fn complete(
         last = issuer.clone();
     }
     None
+}
+
+fn without_issuer(last: &Certificate, authorities: Option<&Authorities>) -> String {
+    let place = match authorities {
+        Some(authorities) => format!("neither in this file nor in {}", authorities.source),
+        None => "not in this file, and there is neither cafile nor capath".to_owned(),
+    };
+    format!(
+        "the issuer of {last} ({}) is {place}, so clients that do not have its certificate refuse the server; fix: \
+         append the issuer's certificate to this file",
+        identity::shown(last.issuer())
+    )
 }
 
 fn issuer_of<'a>(

@@ -6,11 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
-use super::TlsConfigError;
 use super::certificate::Certificate;
+use super::{PemBlock, TlsConfigError};
 
 /// Bytes of a PEM file at most; a larger one is another file by mistake.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -28,26 +28,24 @@ pub(super) fn certificates(
     path: &Path,
     what: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
-    let bytes = read(path, what)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(not_pem(path, what, "no CERTIFICATE".to_owned())),
-        Ok(found) => Ok(found),
-        Err(error) => Err(not_pem(path, what, error.to_string())),
-    }
+    blocks(path, what, PemBlock::Certificate)
 }
 
 /// All revocation lists of a file, at least one.
 pub(super) fn revocation_lists(
     path: &Path,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsConfigError> {
-    let what = "the revocation list (crlfile)";
-    let bytes = read(path, what)?;
-    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    blocks(path, "the revocation list (crlfile)", PemBlock::RevocationList)
+}
+
+/// All blocks of one kind, at least one.
+fn blocks<T: PemObject>(path: &Path, what: &'static str, block: PemBlock) -> Result<Vec<T>, TlsConfigError> {
+    let bytes = read(path, what, block)?;
+    let found: Result<Vec<T>, _> = T::pem_slice_iter(&bytes).collect();
     match found {
-        Ok(found) if found.is_empty() => Err(not_pem(path, what, "no X509 CRL".to_owned())),
+        Ok(found) if found.is_empty() => Err(not_pem(path, what, block, &pem::Error::NoItemsFound)),
         Ok(found) => Ok(found),
-        Err(error) => Err(not_pem(path, what, error.to_string())),
+        Err(error) => Err(not_pem(path, what, block, &error)),
     }
 }
 
@@ -80,12 +78,21 @@ impl Authorities {
                 path: path.to_owned(),
                 detail,
             };
-            self.certificates
-                .push(Certificate::parse(&der).map_err(unusable)?);
-            self.roots.add(der).map_err(|error| unusable(error.to_string()))?;
+            let parsed = Certificate::parse(&der).map_err(|_| unusable(damaged(path)))?;
+            self.certificates.push(parsed);
+            self.roots.add(der).map_err(|_| unusable(damaged(path)))?;
         }
         Ok(())
     }
+}
+
+/// What is wrong with an authority's certificate that cannot be parsed.
+fn damaged(path: &Path) -> String {
+    format!(
+        "what stands in one of its CERTIFICATE blocks is no certificate, or is damaged; look with `openssl storeutl \
+         -certs -text {}`, and take the file as the authority gives it out",
+        path.display()
+    )
 }
 
 /// The files of a CA folder that OpenSSL would look at: those named by the hash of a subject, `0a1b2c3d.0`. The others
@@ -128,7 +135,7 @@ fn is_hashed(name: &str) -> bool {
     })
 }
 
-pub(super) fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, TlsConfigError> {
+pub(super) fn read(path: &Path, what: &'static str, block: PemBlock) -> Result<Vec<u8>, TlsConfigError> {
     let unreadable = |source| TlsConfigError::Unreadable {
         what,
         path: path.to_owned(),
@@ -136,14 +143,29 @@ pub(super) fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, TlsConfig
     };
     let bytes = fs::metadata(path).map_err(unreadable)?.len();
     if bytes > FILE_BYTES_MAX {
-        return Err(not_pem(path, what, format!("it has {bytes} bytes")));
+        return Err(not_pem(path, what, block, &pem::Error::SectionTooLarge));
     }
     fs::read(path).map_err(unreadable)
 }
 
-fn not_pem(path: &Path, what: &'static str, detail: String) -> TlsConfigError {
+pub(super) fn not_pem(
+    path: &Path,
+    what: &'static str,
+    block: PemBlock,
+    error: &pem::Error,
+) -> TlsConfigError {
+    let detail = match error {
+        pem::Error::NoItemsFound => format!("there is no {} in it", block.label()),
+        pem::Error::MissingSectionEnd { .. } => {
+            "it ends within a block, before the END line: it was cut off".to_owned()
+        }
+        pem::Error::IllegalSectionStart { .. } => "one of its BEGIN lines is damaged".to_owned(),
+        pem::Error::SectionTooLarge => "it is too large".to_owned(),
+        _ => "one of its blocks is not base64: it is damaged".to_owned(),
+    };
     TlsConfigError::NotPem {
         what,
+        block,
         path: path.to_owned(),
         detail,
     }

@@ -100,16 +100,18 @@ pub enum TlsConfigError {
     },
     /// The file is not PEM, or holds nothing of the kind.
     #[error(
-        "{what} {} holds no PEM block of that kind ({detail}); `openssl x509 -in FILE -text` or `openssl pkey \
-         -in FILE` shows what it is",
-        path.display()
+        "{what} {0} cannot be used, {detail}; fix: name a file with a block that begins with `-----BEGIN {1}-----`; \
+         if this one is DER, `openssl {2} -inform DER -in {0} -out NEW` makes such a file",
+        path.display(), block.label(), block.command()
     )]
     NotPem {
         /// What the file is for.
         what: &'static str,
+        /// What should be in it.
+        block: PemBlock,
         /// The path of the file that this is about.
         path: PathBuf,
-        /// What was found instead, or its algorithm.
+        /// What was found instead.
         detail: String,
     },
     /// The private key is encrypted, and the caller has no passphrases.
@@ -211,6 +213,36 @@ pub enum TlsConfigError {
         /// What is wrong with them, and what to do.
         detail: String,
     },
+}
+
+/// What a PEM file has a block of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PemBlock {
+    /// A certificate of somebody.
+    Certificate,
+    /// A list of certificates that are revoked.
+    RevocationList,
+    /// A key in one of its forms.
+    PrivateKey,
+}
+
+impl PemBlock {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Certificate => "CERTIFICATE",
+            Self::RevocationList => "X509 CRL",
+            Self::PrivateKey => "PRIVATE KEY",
+        }
+    }
+
+    /// The command of `openssl` that converts it.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Certificate => "x509",
+            Self::RevocationList => "crl",
+            Self::PrivateKey => "pkey",
+        }
+    }
 }
 
 /// aws-lc-rs without post-quantum key exchange: its key shares double the bytes and the cost of a handshake.

@@ -13,14 +13,14 @@ use des::TdesEde3;
 use md5::{Digest, Md5};
 use pkcs8::der::{AnyRef, Decode, asn1::UintRef};
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use zeroize::Zeroizing;
 
-use super::TlsConfigError;
 use super::certificate::{RSA_ENCRYPTION, rsa_modulus_bits};
-use super::files::read;
+use super::files::{not_pem, read};
 use super::passphrase::{KeyPassphrase, Passphrase};
+use super::{PemBlock, TlsConfigError};
 
 const WHAT: &str = "the private key file";
 /// Wrong passphrases after which the key is given up.
@@ -40,20 +40,14 @@ pub(super) fn private_key(path: &Path, source: &dyn KeyPassphrase) -> Result<Pri
     let bytes = Zeroizing::new(bytes);
     let key = match encrypted(&bytes) {
         Some(encrypted) => decrypt(path, &encrypted, source)?,
-        None => PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| TlsConfigError::NotPem {
-            what: WHAT,
-            path: path.to_owned(),
-            detail: match error {
-                pem::Error::NoItemsFound => "no PRIVATE KEY".to_owned(),
-                other => other.to_string(),
-            },
-        })?,
+        None => PrivateKeyDer::from_pem_slice(&bytes)
+            .map_err(|error| not_pem(path, WHAT, PemBlock::PrivateKey, &error))?,
     };
     Ok(PrivateKey { key, unreadable })
 }
 
 fn bytes_of(path: &Path, source: &dyn KeyPassphrase) -> Result<KeyBytes, TlsConfigError> {
-    let bytes = read(path, WHAT);
+    let bytes = read(path, WHAT, PemBlock::PrivateKey);
     if let Ok(bytes) = &bytes {
         source.keep_key(path, bytes);
     }

@@ -122,11 +122,9 @@ pub fn server_config_with(
         (None, None) => None,
         (file, folder) => Some(files::authorities(file, folder)?),
     };
-    if let Some(authorities) = &authorities {
-        let algorithms = provider.signature_verification_algorithms;
-        let warning = chain::complete(&mut own.certified.cert, authorities, &algorithms);
-        warnings.extend(warning.map(|text| format!("{}: {text}", tls.certificate_chain.display())));
-    }
+    let algorithms = provider.signature_verification_algorithms;
+    let warning = chain::complete(&mut own.certified.cert, authorities.as_ref(), &algorithms);
+    warnings.extend(warning.map(|text| format!("{}: {text}", tls.certificate_chain.display())));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(tls.version_min.and_newer())
         .map_err(refused)?;

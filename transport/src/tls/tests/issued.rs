@@ -37,8 +37,12 @@ fn run(pki: &Pki, folder: &Path, purpose: Purpose, commands: &str) -> Certificat
 }
 
 fn assert_taken(folder: &Path) {
-    let (certificate, key) = (folder.join("server.crt"), folder.join("server.key"));
-    let made = server_config_with(&ServerTls::new(&certificate, &key), &NoPassphrase).unwrap();
+    let [certificate, key, authority] = ["server.crt", "server.key", "ca.crt"].map(|name| folder.join(name));
+    let server = ServerTls {
+        client_ca: Some(&authority),
+        ..ServerTls::new(&certificate, &key)
+    };
+    let made = server_config_with(&server, &NoPassphrase).unwrap();
     let others = made.warnings.iter().filter(|warning| !warning.contains("chmod"));
     assert_eq!(others.collect::<Vec<_>>(), Vec::<&String>::new());
 }

@@ -8,8 +8,12 @@ use crate::tls::{
 
 /// A server with this certificate and key: its warnings, or its error.
 fn warnings(pki: &Pki, certificate: &str, key: &str) -> Result<Vec<String>, String> {
-    let (certificate, key) = (pki.path(certificate), pki.path(key));
-    server_config_with(&ServerTls::new(&certificate, &key), &NoPassphrase)
+    let (certificate, key, authority) = (pki.path(certificate), pki.path(key), pki.path("ca.crt"));
+    let server = ServerTls {
+        client_ca: Some(&authority),
+        ..ServerTls::new(&certificate, &key)
+    };
+    server_config_with(&server, &NoPassphrase)
         .map(|made| made.warnings)
         .map_err(|error| error.to_string())
 }
@@ -56,10 +60,10 @@ fn a_certificate_alone_is_completed_from_the_authorities() {
         ..ClientTls::default()
     });
     let client = client.unwrap();
-    for (authorities, is_whole) in [("both.crt", true), ("ca.crt", false)] {
-        let authorities = pki.path(authorities);
+    for (authorities, is_whole) in [(Some("both.crt"), true), (Some("ca.crt"), false), (None, false)] {
+        let authorities = authorities.map(|name| pki.path(name));
         let server = ServerTls {
-            client_ca: Some(&authorities),
+            client_ca: authorities.as_deref(),
             ..ServerTls::new(&certificate, &key)
         };
         let made = server_config_with(&server, &NoPassphrase).unwrap();
@@ -73,6 +77,44 @@ fn a_certificate_alone_is_completed_from_the_authorities() {
                 &["below.crt", "CN=middle", "fix: append"],
             );
         }
+    }
+}
+
+/// What cannot be used as `cafile` is reported in words of our own, with what to do.
+#[test]
+fn an_authority_that_is_none_is_reported_with_what_to_do() {
+    let Some(pki) = pki() else { return };
+    let good = std::fs::read_to_string(pki.path("ca.crt")).unwrap();
+    let cut_off = &good[..good.len() / 2];
+    let no_base64 = good.replacen("MI", "!!", 1);
+    let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let key = std::fs::read_to_string(pki.path("server.key")).unwrap();
+    let begins_with = "fix: name a file with a block that begins with `-----BEGIN CERTIFICATE-----`";
+    let cases: [(&str, &str, &str); 7] = [
+        ("", "there is no CERTIFICATE in it", begins_with),
+        ("nonsense", "there is no CERTIFICATE in it", begins_with),
+        (&key, "there is no CERTIFICATE in it", "openssl x509 -inform DER"),
+        (cut_off, "it was cut off", begins_with),
+        (&no_base64, "is not base64", begins_with),
+        ("-----BEGIN CERTIFICATE\n", "BEGIN lines is damaged", begins_with),
+        (
+            no_certificate,
+            "is no certificate",
+            "openssl storeutl -certs -text",
+        ),
+    ];
+    let authority = pki.path("garbage.crt");
+    for (text, what, fix) in cases {
+        std::fs::write(&authority, text).unwrap();
+        let (certificate, key) = (pki.path("server.crt"), pki.path("server.key"));
+        let server = ServerTls {
+            client_ca: Some(&authority),
+            ..ServerTls::new(&certificate, &key)
+        };
+        let error = server_config_with(&server, &NoPassphrase)
+            .map(|_| ())
+            .unwrap_err();
+        assert_message(Some(&error.to_string()), &["garbage.crt", what, fix]);
     }
 }
 
