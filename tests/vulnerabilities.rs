@@ -229,9 +229,17 @@ fn v06_levels_are_bounded() {
 fn v07_topics_with_a_dollar_are_the_brokers() {
     let broker = Broker::start();
     let mut watcher = Client::connect(&broker, &Options::new("watcher"));
-    for filter in ["$SYS/#", "$SYS/+/x", "$x", "$CONTROL/#", "#", "+/+", "/", "//"] {
-        watcher.subscribe(filter, QoS::AtMostOnce);
+    for filter in ["$SYS/#", "$SYS/+/x", "$x", "#", "+/+", "/", "//"] {
+        assert_eq!(watcher.subscribe(filter, QoS::AtMostOnce), 0, "{filter}");
     }
+    for filter in ["$CONTROL/#", "$CONTROL", "$share/g/$CONTROL/x/v1"] {
+        assert_eq!(watcher.subscribe(filter, QoS::AtMostOnce), 0x80, "{filter}");
+    }
+    let mut v5 = Client::connect(&broker, &Options::new("v5").v5());
+    assert_eq!(
+        v5.subscribe("$CONTROL/#", QoS::AtMostOnce),
+        ReasonCode::NotAuthorized as u8
+    );
     let mut client = Client::connect(&broker, &Options::new("a"));
     for topic in [
         "$SYS/broker/uptime",
