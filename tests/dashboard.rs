@@ -221,9 +221,9 @@ fn it_fits_and_can_be_read() {
             browser.show(width, scheme);
             let wide = browser.run("return document.documentElement.scrollWidth");
             assert!(wide.as_u64().unwrap() <= u64::from(width), "{width}: {wide}");
-            let cut = browser.run(CUT_OFF);
+            let cut = browser.run(Browser::CUT_OFF);
             assert_eq!(cut, json!([]), "{width} {scheme}");
-            let faint = browser.run(FAINT);
+            let faint = browser.run(Browser::FAINT);
             assert_eq!(faint, json!([]), "{width} {scheme}");
             backgrounds.push(browser.run("return getComputedStyle(document.body).backgroundColor"));
         }
@@ -277,39 +277,6 @@ fn it_stands_behind_the_password() {
     browser.wait_for("document.querySelector('#client-rows').textContent.includes('There is none')");
     assert_eq!(browser.errors(), [""; 0]);
 }
-
-/// Elements whose text is wider than their box and cannot be scrolled to.
-const CUT_OFF: &str = "
-    return [...document.querySelectorAll('main *')]
-        .filter(one => one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0
-            && getComputedStyle(one).display !== 'inline'
-            && !one.closest('.scroll, svg, select, .unseen') && !one.matches('input'))
-        .map(one => `${one.tagName}#${one.id}`)";
-
-/// Texts whose contrast with what is behind them is below 4.5 (WCAG 2, AA).
-const FAINT: &str = "
-    const channel = value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-    const parts = color => color.match(/[\\d.]+/g).map(Number);
-    const light = color => {
-        const [red, green, blue] = parts(color).map(part => channel(part / 255));
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-    };
-    const behind = one => {
-        for (; one; one = one.parentElement) {
-            const color = getComputedStyle(one).backgroundColor;
-            if ((parts(color)[3] ?? 1) > 0.99) return color;
-        }
-        return 'rgb(255, 255, 255)';
-    };
-    const faint = [];
-    for (const one of document.querySelectorAll('body *')) {
-        const has = [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim());
-        if (!has || one.disabled || one.closest('select, dialog, noscript, script')) continue;
-        const [a, b] = [light(getComputedStyle(one).color), light(behind(one))];
-        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-        if (contrast < 4.5) faint.push(`${one.tagName} ${one.textContent.slice(0, 20)} ${contrast.toFixed(2)}`);
-    }
-    return faint";
 
 /// Marks the controls with their places; how many there are.
 const CONTROLS: &str = "

@@ -45,6 +45,7 @@ mod pubsub;
 mod qos;
 mod real_clients;
 mod reload;
+mod report;
 mod retained;
 mod secrets;
 mod security;
