@@ -204,13 +204,13 @@ fn run<O: Options>(
     match options.request(origin) {
         Ok(request) => end(watch_signals().and_then(|interrupted| {
             let exit_code = program(&request, &interrupted)?;
-            Ok(
-                if exit_code == EXIT_OK && !O::ENDS_BY_SIGNAL && interrupted.load(Ordering::Relaxed) {
-                    EXIT_INTERRUPTED
-                } else {
-                    exit_code
-                },
-            )
+            // Whatever there was until then, and whenever it came: scripts go by this one code.
+            let is_interruption = !O::ENDS_BY_SIGNAL && interrupted.load(Ordering::Relaxed);
+            Ok(if is_interruption {
+                EXIT_INTERRUPTED
+            } else {
+                exit_code
+            })
         })),
         Err(sentence) => refuse(&usage(O::WORD, &sentence)),
     }

@@ -69,5 +69,5 @@ pub(super) fn prove(request: &ProveRequest, interrupted: &AtomicBool) -> Result<
     print(&prove::text(&proved))?;
     let outcome = ProveOutcome::new(proved);
     write_json(&outcome, request.json.as_deref())?;
-    Ok(prove::exit_code(&outcome.cases, interrupted))
+    Ok(prove::exit_code(&outcome.cases))
 }

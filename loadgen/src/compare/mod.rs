@@ -30,7 +30,7 @@ use crate::selftest::Selftest;
 use crate::summary::record::{Record, RunFailure};
 use crate::summary::rounds::BrokerVersion;
 use crate::summary::table;
-use crate::system::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, EXIT_SATURATED, Failure};
+use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, EXIT_SATURATED, Failure};
 use crate::system::machine::{self, Machine};
 use crate::system::output::{note, print, show_progress};
 use crate::{connect, retained, sweep};
@@ -79,9 +79,8 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
     ))?;
     let failed = gate::check(&summary, &request.gates);
     print(&failed.iter().map(|text| format!("{text}\n")).collect::<String>())?;
-    let exit_code = counts.exit_code(interrupted);
-    Ok(if failed.is_empty() || exit_code == EXIT_INTERRUPTED {
-        exit_code
+    Ok(if failed.is_empty() {
+        counts.exit_code()
     } else {
         EXIT_MISSED
     })
@@ -110,9 +109,8 @@ impl RunCounts {
     }
 
     /// Ours has to be right; of the others a run that fails is a result.
-    fn exit_code(&self, interrupted: &AtomicBool) -> u8 {
+    fn exit_code(&self) -> u8 {
         match () {
-            () if interrupted.load(Ordering::Relaxed) => EXIT_INTERRUPTED,
             () if self.ours_wrong > 0 || self.failed == self.runs => EXIT_MISSED,
             () if self.invalid * 2 > self.runs => EXIT_GENERATOR,
             () => EXIT_OK,
@@ -337,7 +335,7 @@ mod tests {
                 }
                 counts.count(&broker, record);
             }
-            counts.exit_code(&AtomicBool::new(false))
+            counts.exit_code()
         };
         let ended = |exit_code: u8| {
             let mut outcome = crate::outcome::testing::outcome("");

@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::outcome::header::{Header, OutcomeKind};
-use crate::system::error::{EXIT_GENERATOR, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_OK, Failure};
+use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::output::show_progress;
 use crate::target::process::{BrokerProcess, FreeAddress};
 use answer::Answer;
@@ -101,10 +101,9 @@ pub fn run(request: &ProveRequest, interrupted: &AtomicBool) -> Result<Vec<Prove
 }
 
 /// The exit code: 1 if a conclusion is wrong, 4 if something could not be proved.
-pub fn exit_code(proved: &[Proved], interrupted: &AtomicBool) -> u8 {
+pub fn exit_code(proved: &[Proved]) -> u8 {
     let any = |proof: Proof| proved.iter().any(|line| line.proof == proof);
     match () {
-        () if interrupted.load(Ordering::Relaxed) => EXIT_INTERRUPTED,
         () if any(Proof::Wrong) => EXIT_MISSED,
         () if any(Proof::Unproven) => EXIT_GENERATOR,
         () => EXIT_OK,

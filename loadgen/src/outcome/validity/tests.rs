@@ -433,6 +433,18 @@ fn a_deadline_makes_nothing_lost_and_silence_is_a_fault() {
     }
 }
 
+/// Before the measured part there was nothing that could have been sent in it.
+#[test]
+fn an_interruption_in_the_warm_up_is_no_fault() {
+    for (interrupted, code) in [(false, 1), (true, 0)] {
+        let (exit_code, _, text) = verdict(|evidence| {
+            evidence.sent = 0;
+            evidence.interrupted = interrupted;
+        });
+        assert_eq!(exit_code, code, "{text}");
+    }
+}
+
 #[test]
 fn without_deliveries_lag_has_no_latency_to_be_compared_with() {
     for (p99_ns, code) in [(OWN_LAG_NS_LIMIT, 0), (OWN_LAG_NS_LIMIT + 1, 4)] {
