@@ -175,7 +175,7 @@ pub fn receive_buffer_bytes_max() -> usize {
     })
 }
 
-/// What Linux takes if it is not told otherwise.
+/// What Linux takes without a setting.
 const DEFAULT_RECEIVE_BUFFER_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// Whether the other end has closed or broken the connection and nothing that it sent is left to be received.

@@ -40,20 +40,20 @@ pub(super) struct UserAtAddress {
 struct FailureTable {
     pairs: HashMap<UserAtAddress, Failures, foldhash::fast::RandomState>,
     /// Those that have hardly failed, in the order in which they came.
-    innocent: VecDeque<Place>,
+    innocent: VecDeque<PlaceInOrder>,
     /// Those that failed more often than is free, in the order in which they began to.
-    suspect: VecDeque<Place>,
+    suspect: VecDeque<PlaceInOrder>,
     places: u64,
 }
 
 /// A pair's place in one of the two orders; it is over if the pair has another one, or is gone.
-type Place = (u64, UserAtAddress);
+type PlaceInOrder = (u64, UserAtAddress);
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
     /// Tries that were wrong or are not decided.
     count: u32,
-    /// The number of its [`Place`].
+    /// The number of its [`PlaceInOrder`].
     place: u64,
     last: Timestamp,
     /// No try before that.

@@ -2,9 +2,10 @@
 //!
 //! The way of a CONNECT: the accepting shard asks [`Authentication::check`] before the connection moves to the owner of
 //! its session, so nothing of a session is touched for a client that was not let in. What takes time is computed by the
-//! threads of `password_checks.rs`, and the answer is fetched with [`Authentication::next_answer`]. The owner then
-//! takes the client's [`acl::Access`] from the [`Policy`]. A CONNECT that names an Authentication Method goes by
-//! [`Authentication::begin_exchange`] instead, and is as decided before it moves.
+//! threads of `password_checks.rs` (`password_check.rs` is one check), and the answer is fetched with
+//! [`Authentication::next_answer`]. The owner then takes the client's [`acl::Access`] from the [`Policy`]. A CONNECT
+//! that names an Authentication Method goes by [`Authentication::begin_exchange`] instead, and is as decided before it
+//! moves.
 //!
 //! The files: `access_file.rs` reads them, `password_file.rs` and `acl/` know what is in them, `policy.rs` has those of
 //! all listeners. The checks: `password.rs` knows the hashes (`hash_text.rs` their texts), `back_off.rs` makes who
@@ -20,6 +21,7 @@ mod back_off;
 pub mod enhanced;
 mod hash_text;
 pub mod password;
+mod password_check;
 mod password_checks;
 pub mod password_file;
 mod policy;
@@ -37,7 +39,8 @@ use transport::clock::monotonic_ns;
 
 use self::back_off::BackOff;
 use self::enhanced::{Exchange, Nonces, Proof, Refusal};
-use self::password_checks::{NotQueued, PasswordCheck, PasswordChecks};
+use self::password_check::PasswordCheck;
+use self::password_checks::{NotQueued, PasswordChecks};
 use self::password_file::PasswordFile;
 pub use self::policy::{AccessFiles, Policy};
 pub(crate) use self::policy::{KeptFile, warn_of_world_readable, world_readable_warnings};

@@ -17,48 +17,15 @@
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::back_off::{BackOff, Source, UserAtAddress};
-use super::password_file::{Candidate, PasswordFile};
+use super::password_check::PasswordCheck;
 use super::wrong_answers::WrongAnswers;
 use crate::limits;
 use crate::thread_priority::give_way_to_shards;
 use crate::time::Timestamp;
-
-/// One check that waits: whose password, against which file, and who asked.
-pub(super) struct PasswordCheck {
-    pub(super) file: Arc<PasswordFile>,
-    pub(super) candidate: Candidate,
-    pub(super) password: Box<[u8]>,
-    pub(super) claimant: UserAtAddress,
-    /// What [`BackOff::digest`] makes of the file and the password.
-    pub(super) digest: u64,
-    /// When it came.
-    pub(super) asked: Timestamp,
-    /// After that nobody waits for the answer.
-    pub(super) deadline: Timestamp,
-    /// Somebody waits for the answer as long as this is held.
-    pub(super) awaited: Weak<()>,
-    /// It had its turn, and its claimant is charged for it until it was right.
-    pub(super) has_begun: bool,
-    /// Whom the answer goes to: see `Authentication::check`.
-    pub(super) shard: u16,
-    pub(super) ticket: u64,
-    pub(super) generation: u64,
-}
-
-/// Without the password: it does not belong into logs.
-impl fmt::Debug for PasswordCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PasswordCheck")
-            .field("claimant", &self.claimant)
-            .field("ticket", &self.ticket)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Why a check is not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,29 +351,6 @@ impl CheckQueue {
                 self.sources.remove(&source);
             }
         }
-    }
-}
-
-impl PasswordCheck {
-    /// Whether somebody waits for the answer.
-    fn is_awaited(&self, now: Timestamp) -> bool {
-        self.deadline > now && self.awaited.strong_count() > 0
-    }
-
-    /// When it is answered at the earliest, if it is wrong: while its client waits.
-    fn wrong_at(&self) -> Timestamp {
-        let waits_ns = self.deadline.since_ns(self.asked);
-        self.asked.plus_ns(limits::WRONG_PASSWORD_NS.min(waits_ns / 2))
-    }
-
-    /// The verdict, if it is known without hashing.
-    fn known_verdict(&self, now: Timestamp, back_off: &BackOff) -> Option<bool> {
-        if self.file.remembers(self.candidate, &self.password) {
-            return Some(true);
-        }
-        back_off
-            .knows_wrong(now, self.claimant, self.digest)
-            .then_some(false)
     }
 }
 

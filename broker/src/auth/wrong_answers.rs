@@ -1,4 +1,4 @@
-//! Answers to wrong passwords, which are given by the clock: when one comes says nothing about what was computed for it.
+//! Answers to wrong passwords, which are given by the clock: when one comes says nothing about what was computed.
 //!
 //! Invariants: they are given on a thread that computes nothing, in the order of their times. They are bounded in
 //! number; with too many the first one is given before its time.
@@ -8,19 +8,19 @@ use std::collections::BinaryHeap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::password_checks::PasswordCheck;
+use super::password_check::PasswordCheck;
 use crate::limits;
 use crate::time::Timestamp;
 
 /// The answers that wait.
 #[derive(Debug, Default)]
 pub(super) struct WrongAnswers {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingAnswers>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingAnswers {
     /// The next one on top.
     checks: BinaryHeap<WrongAnswer>,
     closed: bool,
@@ -69,12 +69,12 @@ impl WrongAnswers {
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, WaitingAnswers> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
+impl WaitingAnswers {
     fn are_too_many(&self) -> bool {
         self.checks.len() > limits::WRONG_ANSWERS_MAX
     }

@@ -379,12 +379,7 @@ impl ShardLoop {
             self.end_expired(pending);
             self.charge_time();
         }
-        while !self.logic.work().turn_is_over()
-            && let Some(looked_at) = self.pending.look_at_checked(now)
-        {
-            looked_at.into_iter().for_each(|id| self.close_abandoned(id));
-            self.charge_time();
-        }
+        self.close_abandoned();
         while !self.logic.work().turn_is_over()
             && let Some(id) = self.connections.expired(now)
         {

@@ -2,9 +2,9 @@
 //! [`crate::turn::TakeOvers`].
 //!
 //! Invariants: the rest of the older connection is read after its receive in the ring has ended, so its bytes stay in
-//! order, and is handled in the next turn, behind the queues. A turn reads [`limits::TAKEOVER_TURN_BYTES`] of it at most;
-//! the whole is bounded by what a kernel's receive buffer can have, so a client that keeps sending does not keep its
-//! newer connection waiting.
+//! order, and is handled in the next turn, behind the queues. A turn reads [`limits::TAKEOVER_TURN_BYTES`] of it at
+//! most; the whole is bounded by what a kernel's receive buffer can have, so a client that keeps sending does not keep
+//! its newer connection waiting.
 
 use std::io;
 use std::os::fd::AsFd as _;

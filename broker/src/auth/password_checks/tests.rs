@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Weak};
 use std::time::Instant;
 
-use super::super::password::{Algorithm, PasswordHash};
 use super::*;
+use crate::auth::password::{Algorithm, PasswordHash};
+use crate::auth::password_file::PasswordFile;
 
 fn job(file: &Arc<PasswordFile>, claimant: UserAtAddress, ticket: u64) -> PasswordCheck {
     PasswordCheck {

@@ -24,7 +24,7 @@ pub(in crate::config) enum Repetition {
     /// It is a mistake if the value is text or a path: the last of two lines would count silently otherwise, and open
     /// the broker to the wrong ones. Of the other values the last one counts. As with mosquitto.
     OfItsValue,
-    /// It is a mistake.
+    /// The broker does not start with two.
     Mistake,
     /// It adds to what the lines before it say, or takes the place of it.
     Allowed,

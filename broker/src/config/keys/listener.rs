@@ -19,8 +19,8 @@ pub(super) const KEYS: &[Key] = &[
         Repetition::Allowed,
         of_listener(
             "listener",
-            "Listens on a port, on all addresses or on those of a host name. The keys below it speak of it. May be given \
-         several times.",
+            "Listens on a port, on all addresses or on those of a host name. The keys below it speak of it. May be \
+             given several times.",
             Value::Text {
                 shape: "PORT [ADDRESS]",
                 set: set_listener,
@@ -195,8 +195,8 @@ pub(super) const KEYS: &[Key] = &[
         of_listener(
             "proxy_protocol_trusted",
             "Where load balancers come from: addresses or networks (`10.0.0.0/8`), separated by blanks. May be given \
-         several times. Connections from other places are closed, as what they say of themselves proves nothing; \
-         without it any are taken. Midge goes by no other word of a client's address, such as X-Forwarded-For.",
+             several times. Connections from other places are closed, as what they say of themselves proves nothing; \
+             without it any are taken. Midge goes by no other word of a client's address, such as X-Forwarded-For.",
             Value::Text {
                 shape: "addresses and networks",
                 set: set_trusted_proxies,
@@ -228,8 +228,8 @@ pub(super) const KEYS: &[Key] = &[
         Repetition::Allowed,
         of_listener(
             "websockets_origin",
-            "A page that browsers may come from, as they name it in the Origin header: `http://example.org:8080`. May be \
-         given several times; without it, any.",
+            "A page that browsers may come from, as they name it in the Origin header: `http://example.org:8080`. May \
+             be given several times; without it, any.",
             Value::Text {
                 shape: "an origin",
                 set: |draft, origin| {

@@ -17,10 +17,10 @@ pub(super) const KEYS: &[Key] = &[
         global(
             "log_dest",
             "stderr",
-            "Where the log goes: `stdout`, `stderr`, `syslog`, `topic`, `file PATH` or `none`. May be given several times. \
-         Files are opened anew on SIGHUP and SIGRTMIN. `topic` publishes each line but those of debug below \
-         `$SYS/broker/log`: `E`, `W`, `N`, `I`, `M/subscribe` and `M/unsubscribe`; at QoS 0, so that a line is never \
-         queued, where mosquitto has QoS 2.",
+            "Where the log goes: `stdout`, `stderr`, `syslog`, `topic`, `file PATH` or `none`. May be given several \
+             times. Files are opened anew on SIGHUP and SIGRTMIN. `topic` publishes each line but those of debug \
+             below `$SYS/broker/log`: `E`, `W`, `N`, `I`, `M/subscribe` and `M/unsubscribe`; at QoS 0, so that a line \
+             is never queued, where mosquitto has QoS 2.",
             Value::Text {
                 shape: "stdout, stderr, syslog, topic, file PATH or none",
                 set: set_log_destination,

@@ -311,8 +311,7 @@ impl PendingConnection {
         self.phase = Phase::CheckingCredentials(Box::new(CheckedConnect { connect, check: None }));
     }
 
-    /// Whether its client left while its password is checked, and sent nothing behind its CONNECT that would have to be
-    /// handled.
+    /// Whether its client left while its password is checked, and sent nothing that would have to be handled.
     pub(super) fn is_abandoned(&self) -> bool {
         matches!(self.phase, Phase::CheckingCredentials(..))
             && self.plain.is_empty()

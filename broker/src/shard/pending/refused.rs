@@ -67,9 +67,16 @@ impl ShardLoop {
         pending.close();
     }
 
-    /// The client left while its password was checked.
-    pub(in crate::shard) fn close_abandoned(&mut self, id: PendingId) {
-        self.close_pending(id, Ended::For("it closed while its password was checked"));
+    /// Closes connections whose clients left while their passwords are checked, as far as the turn goes.
+    pub(in crate::shard) fn close_abandoned(&mut self) {
+        while !self.logic.work().turn_is_over()
+            && let Some(looked_at) = self.pending.look_at_checked(self.now)
+        {
+            if let Some(id) = looked_at {
+                self.close_pending(id, Ended::For("it closed while its password was checked"));
+            }
+            self.charge_time();
+        }
     }
 
     /// Counts a pending connection that ends without a CONNECT.
