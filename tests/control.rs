@@ -255,6 +255,10 @@ fn messages_are_published_and_retained_ones_deleted() {
     }
     let own = json!({ "topic": "$SYS/broker/version", "payload": "x" }).to_string();
     assert_eq!(operate(port, "POST", "publish", "", &own).0, "409");
+    assert_eq!(
+        operate(port, "DELETE", "retained?filter=$SYS/%23", "", "").0,
+        "409"
+    );
     for (method, path, status) in [
         ("GET", "publish", "405"),
         ("PUT", "sessions/a", "405"),

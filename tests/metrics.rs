@@ -185,6 +185,7 @@ fn handshakes_certificates_and_listeners() {
             ("midge_tls_handshakes_total{result=\"TLSv1.3\"}", 1.0),
             ("midge_tls_handshakes_total{result=\"TLSv1.2\"}", 1.0),
             ("midge_tls_handshakes_total{result=\"failed\"}", 1.0),
+            ("midge_tls_handshakes_total{result=\"unfinished\"}", 0.0),
             (&of(""), 0.0),
         ],
     );

@@ -140,6 +140,13 @@ fn drops_of_runs_and_groups_are_remembered() {
         slow.len() == 1 && slow[0]["client_id"] == "deaf" && slow[0]["slow"] == true
     });
     deaf.cut();
+    eventually("what was not sent to it is named", || {
+        let ended = list(port, "events?kind=disconnected&client=deaf", 10);
+        let detail = |event: &serde_json::Value| event["detail"].as_str().unwrap_or_default().to_owned();
+        ended
+            .iter()
+            .any(|event| detail(event).ends_with(" bytes of packets were not sent to it"))
+    });
 }
 
 #[test]

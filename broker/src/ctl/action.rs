@@ -51,8 +51,8 @@ pub(super) enum CtlAction {
     /// List what was refused, denied, dropped and ended last, the newest first
     ///
     /// TIMES says how often, SINCE the time of the first and TIME that of the last: messages that are dropped for one
-    /// client by one reason are one entry for each topic, and so are those that access rules withhold from it (denied,
-    /// read). The reasons are those of the metrics. A message that nobody subscribes to is no event, and neither is one
+    /// client by one reason are one entry for each topic, and so are denials. Of one client the last 16 of a kind are
+    /// kept. The reasons are those of the metrics. A message that nobody subscribes to is no event, and neither is one
     /// at QoS 0 for a client that is away, which MQTT does not keep.
     Events {
         /// One kind alone: refused, denied, dropped or disconnected

@@ -55,6 +55,10 @@ pub(super) fn delete_retained(state: &ApiState, query: DeletedQuery) -> Operated
                 )),
             };
         }
+        // Only topics below `$SYS` match it.
+        DeletedQuery::Filter(AskedFilter(filter), _) if is_own_to_broker(&filter) => {
+            return Err(not_published(NotPublished::OwnToBroker));
+        }
         DeletedQuery::Filter(filter, asked) => (filter, asked),
     };
     let ask = |part: ListPart| Question::Retained {

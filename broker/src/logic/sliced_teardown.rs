@@ -128,7 +128,7 @@ impl Ending {
             let queued = match sharing.delivery.pop_of_ending(self.session) {
                 Ok(queued) => queued,
                 Err(stored) => {
-                    self.lost.messages += stored;
+                    self.lost.others += stored;
                     return false;
                 }
             };

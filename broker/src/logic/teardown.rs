@@ -12,7 +12,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use crate::limits;
 use crate::log::NOTICE;
 use crate::logic::Shard;
-use crate::logic::connection::{ConnectionId, ConnectionSlot};
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
 use crate::logic::counters::{ClientEvent, Denied, DisconnectCause, EventKind};
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
@@ -34,7 +34,10 @@ impl Shard {
         self.begin(now);
         self.work.spend(limits::CONNECTION_WORK);
         if self.delivery.clients.by_id(id).is_some() {
-            let client = self.delivery.count_disconnect(id.slot, cause, None);
+            let connection = self.delivery.clients.connections().get(id.slot);
+            let unsent = connection.map_or(0, Connection::waiting_bytes);
+            let unsent = (unsent > 0).then(|| format!("{unsent} bytes of packets were not sent to it"));
+            let client = self.delivery.count_disconnect(id.slot, cause, unsent.as_deref());
             self.detach(id.slot, true);
             self.publish_disconnected(client, cause, None);
             self.flow_events().connection_closed(id);
@@ -180,6 +183,11 @@ impl Shard {
             counters
                 .events
                 .add(event.with_topic(topic).with_detail(Some("its Will")));
+            let user = access
+                .identity()
+                .and_then(|identity| identity.user_name.as_deref());
+            let text = || format!("Denied the Will of {client} ('{topic}')");
+            self.delivery.trace_lines().add_of((client, user), None, text);
             return tracing::warn!("The Will of {client} is dropped: it may not publish to {topic}.");
         }
         let mut properties = PropertiesBuf::new();
@@ -189,7 +197,15 @@ impl Shard {
         }
         let _ = properties.extend_raw(will.message.properties());
         let (topic, payload) = (will.message.topic(), will.message.payload());
-        let retain = will.message.retain() && self.retained.check(&self.delivery, topic, payload).is_ok();
+        let room = self.retained.check(&self.delivery, topic, payload);
+        if let Err(why) = room
+            && will.message.retain()
+        {
+            let identity = access.identity();
+            let client = identity.map_or("", |identity| &identity.client_identifier);
+            self.delivery.drop_retained_will(client, topic, why);
+        }
+        let retain = will.message.retain() && room.is_ok();
         let message = Message {
             topic: will.message.topic(),
             qos: will.message.qos(),

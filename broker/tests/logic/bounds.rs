@@ -106,6 +106,10 @@ fn v36_a_will_beyond_the_bound_comes_but_is_not_kept() {
     cluster.cut(client);
     assert_eq!(cluster.payloads(watcher), ["gone"]);
     assert_eq!(cluster.count(|counters| counters.retained.get()), 0);
+    assert_eq!(
+        cluster.count(|counters| counters.dropped.get(DropReason::Quota)),
+        1
+    );
 }
 
 #[test]

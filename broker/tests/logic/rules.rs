@@ -8,6 +8,7 @@ use mqtt::packet::Will;
 
 use super::*;
 use broker::auth::{AccessFiles, Policy, Verdict};
+use broker::logic::DropReason;
 use broker::settings::{ListenerSettings, Settings};
 
 /// A cluster whose clients go by the ACL file.
@@ -328,6 +329,14 @@ fn v19_retained_messages_of_those_who_may_no_longer() {
             let mut payloads = broker.cluster.payloads(ann);
             payloads.sort();
             assert_eq!(payloads, expected, "{shards} shards");
+            let dropped = broker
+                .cluster
+                .count(|counters| counters.dropped.get(DropReason::NotAllowed));
+            assert_eq!(
+                dropped,
+                u64::from(check_retain_source),
+                "what is not found is accounted for"
+            );
             broker.reload(FILE);
             let ann = broker.join_as(V5, &second, "ann");
             broker.cluster.subscribe(ann, "own/#", QoS::AtMostOnce);

@@ -218,9 +218,35 @@ fn messages_of_a_session_that_ends_are_dropped() {
                 all,
                 "{shards} shards, {queued} queued"
             );
+            let ends = u64::from(clean_start) + 1;
+            let topics = [(ends, "t/1"), (ends, "t/2"), (ends * queued, "t/queued")];
             let remembered = remembered_by(&cluster, "session_ended", name);
-            assert_eq!(remembered, [(all, "t/1".to_owned())]);
+            let topics = topics.map(|(number, topic)| (number, topic.to_owned()));
+            assert_eq!(remembered, topics);
             assert_eq!(cluster.count(|counters| counters.queued_messages.get()), 0);
         }
+    }
+}
+
+/// What waited for the last member of a group is dropped with the group.
+#[test]
+fn messages_of_a_group_that_ends_are_dropped() {
+    for shards in [1, 2] {
+        let mut cluster = Cluster::new(shards);
+        let (name, other) = apart(shards);
+        let publisher = cluster.join(V5, &other);
+        let member = join_for(&mut cluster, name, true, 10);
+        cluster.subscribe(member, "$share/g/t", QoS::AtLeastOnce);
+        cluster.cut(member);
+        for _ in 0..3 {
+            cluster.publish(publisher, "t", QoS::AtLeastOnce, "1");
+        }
+        cluster.advance_ms(10_100);
+        cluster.advance_ms(1000);
+        let dropped = cluster.count(|counters| counters.dropped.get(DropReason::NoMember));
+        assert_eq!(dropped, 3, "{shards} shards");
+        assert_eq!(ended_with_session(&cluster), 0);
+        cluster.advance_ms(1000);
+        assert_eq!(remembered_by(&cluster, "no_member", ""), [(3, "t".to_owned())]);
     }
 }

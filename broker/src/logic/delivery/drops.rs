@@ -20,7 +20,9 @@ impl Delivery {
     /// Counts a message that the client of a session was to get and does not.
     #[cold]
     pub(in crate::logic) fn drop_for(&mut self, session: SessionSlot, topic: &str, reason: DropReason) {
-        self.drop_messages(Some(session), (topic, 1), reason, None);
+        self.drop_messages(Some(session), (topic, 1), reason, |delivery| {
+            delivery.drop_detail(session, reason, None)
+        });
     }
 
     /// As [`Self::drop_for`], of a message with so many payload bytes that is too large for the client, or of another
@@ -33,7 +35,9 @@ impl Delivery {
         payload_bytes: usize,
         reason: DropReason,
     ) {
-        self.drop_messages(Some(session), (topic, 1), reason, Some(payload_bytes));
+        self.drop_messages(Some(session), (topic, 1), reason, |delivery| {
+            delivery.drop_detail(session, reason, Some(payload_bytes))
+        });
     }
 
     /// Counts a message that the broker does not take of the client of a session.
@@ -46,11 +50,8 @@ impl Delivery {
     ) {
         let reason = why.drop_reason();
         self.counters().count_dropped(reason, 1);
-        self.trace_lines.add(&self.clients, session, |owner| {
-            format!(
-                "Dropped PUBLISH from {} ('{topic}'): {why}",
-                owner.client_identifier()
-            )
+        self.trace_lines.add(&self.clients, session, |client| {
+            format!("Dropped PUBLISH from {} ('{topic}'): {why}", client)
         });
         self.note_undelivered(
             Some(session),
@@ -69,20 +70,42 @@ impl Delivery {
     pub(super) fn drop_run_for(&mut self, target: &Target, run: &Run<'_>) {
         if let Some((publish, _)) = packets_of(run).next() {
             let messages = (publish.topic, u64::from(run.count));
-            self.drop_messages(Some(target.session), messages, DropReason::SlowConsumer, None);
+            let (session, reason) = (target.session, DropReason::SlowConsumer);
+            self.drop_messages(Some(session), messages, reason, |delivery| {
+                delivery.drop_detail(session, reason, None)
+            });
         }
     }
 
     /// Counts a message of a group that no member can take.
     #[cold]
-    pub(in crate::logic) fn drop_for_group(&mut self, topic: &str) {
-        self.drop_messages(None, (topic, 1), DropReason::NoMember, None);
+    pub(in crate::logic) fn drop_for_group(&mut self, group: &str, topic: &str) {
+        let detail = |_: &Self| Some(format!("no member of {} could take it", ClientEvent::cut(group)));
+        self.drop_messages(None, (topic, 1), DropReason::NoMember, detail);
+    }
+
+    /// Counts a retained message that a subscriber does not get because its publisher may not publish there any more.
+    #[cold]
+    pub(in crate::logic) fn drop_of_source(&mut self, topic: &str) {
+        let why = "a retained message whose publisher may not publish there any more (check_retain_source)";
+        self.drop_messages(None, (topic, 1), DropReason::NotAllowed, |_| Some(why.to_owned()));
+    }
+
+    /// Counts a Will that is published and not retained.
+    #[cold]
+    pub(in crate::logic) fn drop_retained_will(&mut self, client: &str, topic: &str, why: Unpublishable) {
+        let reason = why.drop_reason();
+        self.counters().count_dropped(reason, 1);
+        let detail = format!("its Will is not retained: {why}");
+        let cause = UndeliveredCause::Dropped(reason);
+        self.remember_undelivered(client, cause, (topic, 1), Some(&detail));
+        tracing::warn!("The Will of {client} is not retained: {why}.");
     }
 
     /// Counts messages that waited for a session in the store, which cannot read them.
     #[cold]
     pub(super) fn drop_unreadable(&mut self, session: SessionSlot, messages: u64) {
-        self.drop_messages(Some(session), ("", messages), DropReason::Unreadable, None);
+        self.drop_messages(Some(session), ("", messages), DropReason::Unreadable, |_| None);
     }
 
     /// Counts the messages that nobody gets because the session of their client ended.
@@ -93,23 +116,24 @@ impl Delivery {
         end: SessionEnd,
         lost: &Undeliverable,
     ) {
-        if lost.messages == 0 {
+        let messages = lost.messages();
+        if messages == 0 {
             return;
         }
         let (reason, client, why) = (DropReason::SessionEnded, session.client_identifier(), end.words());
-        self.counters().count_dropped(reason, lost.messages);
-        let what = (&*lost.topic, lost.messages);
-        self.remember_undelivered(client, UndeliveredCause::Dropped(reason), what, Some(why));
-        let first = match ClientEvent::cut(&lost.topic) {
-            "" => String::new(),
-            topic => format!(", the first one to '{topic}'"),
-        };
-        let text = format!(
-            "{} messages are dropped for client {client}{first}: {why}",
-            lost.messages
-        );
+        self.counters().count_dropped(reason, messages);
+        let of_topics = lost.topics.iter().map(|(topic, messages)| (&**topic, *messages));
+        let others = Some(("", lost.others)).filter(|&(_, messages)| messages > 0);
+        for what in of_topics.chain(others) {
+            self.remember_undelivered(client, UndeliveredCause::Dropped(reason), what, Some(why));
+        }
+        let first = lost.topics.first().map(|(topic, _)| ClientEvent::cut(topic));
+        let first = first.map(|topic| format!(", the first one to '{topic}'"));
+        let first = first.unwrap_or_default();
+        let text = format!("{messages} messages are dropped for client {client}{first}: {why}");
         tracing::info!(target: NOTICE, "{text}.");
-        self.trace_lines.add_of(session, None, |_| text);
+        let user = session.user();
+        self.trace_lines.add_of((client, user), None, || text);
     }
 
     /// Counts messages of a topic; `session` is none if they are for no single client.
@@ -118,12 +142,12 @@ impl Delivery {
         session: Option<SessionSlot>,
         messages: (&str, u64),
         reason: DropReason,
-        payload_bytes: Option<usize>,
+        detail: impl FnOnce(&Self) -> Option<String>,
     ) {
         self.counters().count_dropped(reason, messages.1);
         if let Some(session) = session {
-            self.trace_lines.add(&self.clients, session, |owner| {
-                let (client, reason) = (owner.client_identifier(), reason.label());
+            self.trace_lines.add(&self.clients, session, |client| {
+                let reason = reason.label();
                 match messages {
                     ("", number) => format!("Dropped {number} PUBLISH to {client}: {reason}"),
                     (topic, 1) => format!("Dropped PUBLISH to {client} ('{topic}'): {reason}"),
@@ -135,7 +159,7 @@ impl Delivery {
             session,
             UndeliveredCause::Dropped(reason),
             messages,
-            |delivery| delivery.drop_detail(session?, reason, payload_bytes),
+            detail,
             |client, detail| {
                 let (detail, reason) = (detail.unwrap_or_default(), reason.label());
                 let separator = if detail.is_empty() { "" } else { ", " };
@@ -147,7 +171,7 @@ impl Delivery {
                     ),
                     None => tracing::info!(
                         target: NOTICE,
-                        "Messages to '{}' are being dropped: no member of a group could take them.",
+                        "Messages to '{}' are being dropped: {reason}{separator}{detail}.",
                         ClientEvent::cut(messages.0)
                     ),
                 }
@@ -187,6 +211,7 @@ impl Delivery {
                 let bytes = connection?.waiting_bytes();
                 Some(format!("{bytes} bytes wait for its socket"))
             }
+            DropReason::MemoryFull => Some("memory_limit is reached, so nothing is queued".to_owned()),
             _ => None,
         }
     }

@@ -80,7 +80,8 @@ impl Delivery {
         self.clients.sessions_mut().finish_ending(slot)
     }
 
-    /// Counts, remembers and logs what access rules deny a session; `what` describes it.
+    /// Counts, remembers and logs what access rules deny a session, or another limit for which `why` has words; `what`
+    /// describes it.
     #[cold]
     pub(in crate::logic) fn note_denied(
         &mut self,
@@ -88,23 +89,26 @@ impl Delivery {
         denied: Denied,
         topic: &str,
         what: fmt::Arguments<'_>,
+        why: Option<&str>,
     ) {
         self.counters().denied.add(denied, 1);
         let Some(owner) = self.clients.session(session) else {
             return unreachable_state("a denial of a session that is gone");
         };
         let client = owner.client_identifier();
-        let events = &self.counters().events;
-        events.remember(self.now, EventKind::Denied, denied.label(), client, Some(topic));
+        let event = ClientEvent::new(self.now, EventKind::Denied, denied.label(), client);
+        let event = event.with_topic(topic).with_detail(why);
+        self.counters().events.add(event);
+        let (separator, why) = why.map_or(("", ""), |why| (": ", why));
         let packet = match denied {
             // mosquitto shows `filter (denied)` below the line of the packet, which does not say whose it is where
             // lines of several threads come in between.
             Denied::Subscribe => "SUBSCRIBE",
             Denied::Publish | Denied::Read => "PUBLISH",
         };
-        tracing::debug!("Denied {packet} from {client} {what}");
-        self.trace_lines.add(&self.clients, session, |owner| {
-            format!("Denied {packet} from {} {what}", owner.client_identifier())
+        tracing::debug!("Denied {packet} from {client} {what}{separator}{why}");
+        self.trace_lines.add(&self.clients, session, |client| {
+            format!("Denied {packet} from {client} {what}{separator}{why}")
         });
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::limits;
 use crate::logic::clients::Clients;
 use crate::logic::connection::ConnectionId;
-use crate::logic::session::{Session, SessionSlot};
+use crate::logic::session::SessionSlot;
 use crate::traces::Trace;
 
 /// Lines that are still to be shown, and where.
@@ -16,6 +16,8 @@ use crate::traces::Trace;
 pub struct TraceLines {
     traces: Vec<Arc<Trace>>,
     kept: Vec<(ShownIn, String)>,
+    /// Lines for which there was no room.
+    left_out: u64,
 }
 
 /// The traces that show a line.
@@ -44,9 +46,14 @@ impl TraceLines {
         }
     }
 
-    /// The lines since this was last asked.
+    /// The lines since this was last asked; the last one says how many are left out.
     #[inline]
     pub(crate) fn take(&mut self) -> Vec<(ShownIn, String)> {
+        if self.left_out > 0 {
+            let left_out = std::mem::take(&mut self.left_out);
+            let text = format!("{left_out} more lines about denials and drops are left out here");
+            self.kept.push((ShownIn::Traces(self.traces.clone()), text));
+        }
         std::mem::take(&mut self.kept)
     }
 
@@ -55,34 +62,26 @@ impl TraceLines {
         !self.traces.is_empty() && self.kept.len() < limits::TRACE_LINES_MAX
     }
 
-    /// Keeps a line about the client of a session, if that is traced.
-    pub(super) fn add(
-        &mut self,
-        clients: &Clients,
-        session: SessionSlot,
-        text: impl FnOnce(&Session) -> String,
-    ) {
-        if self.has_room()
+    /// Keeps a line about the client of a session, which the text gets, if that is traced.
+    pub(super) fn add(&mut self, clients: &Clients, session: SessionSlot, text: impl FnOnce(&str) -> String) {
+        if !self.traces.is_empty()
             && let Some(owner) = clients.session(session)
         {
             let slot = clients.link(session);
             let id = slot.and_then(|slot| Some(clients.connections().get(slot)?.id(slot)));
-            self.add_of(owner, id, text);
+            let client = owner.client_identifier();
+            self.add_of((client, owner.user()), id, || text(client));
         }
     }
 
-    /// Keeps a line about the client of a session that may have a connection, if that is traced.
-    pub(super) fn add_of(
+    /// Keeps a line about a client with its user, which may have a connection, if it is traced.
+    pub(in crate::logic) fn add_of(
         &mut self,
-        session: &Session,
+        (client, user): (&str, Option<&str>),
         id: Option<ConnectionId>,
-        text: impl FnOnce(&Session) -> String,
+        text: impl FnOnce() -> String,
     ) {
-        if !self.has_room() {
-            return;
-        }
-        let is_of = |trace: &&Arc<Trace>| trace.may_be_of(session.client_identifier(), session.user());
-        let mut traces = self.traces.iter().filter(is_of);
+        let mut traces = self.traces.iter().filter(|trace| trace.may_be_of(client, user));
         let shown_in = match id {
             Some(id) => traces.next().map(|_| ShownIn::TracesOf(id)),
             None => {
@@ -90,8 +89,39 @@ impl TraceLines {
                 (!traces.is_empty()).then_some(ShownIn::Traces(traces))
             }
         };
-        if let Some(shown_in) = shown_in {
-            self.kept.push((shown_in, text(session)));
+        match shown_in {
+            Some(shown_in) if self.has_room() => self.kept.push((shown_in, text())),
+            Some(_) => self.left_out += 1,
+            None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::named_paths::NamedPaths;
+    use crate::traces::{TraceSubject, Traces};
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let (traces, mut lines) = (Traces::default(), TraceLines::default());
+        let add = |lines: &mut TraceLines| lines.add_of(("c", None), None, || "line".to_owned());
+        add(&mut lines);
+        assert!(lines.take().is_empty(), "nobody is traced");
+        let subject = TraceSubject::Client("c".to_owned());
+        traces.start(subject, None, &NamedPaths::default()).unwrap();
+        lines.keep(&traces.all());
+        for _ in 0..limits::TRACE_LINES_MAX + 3 {
+            add(&mut lines);
+        }
+        lines.add_of(("other", None), None, || "line".to_owned());
+        let taken = lines.take();
+        let (last, others) = taken.split_last().unwrap();
+        assert!(others.iter().all(|(_, text)| text == "line"));
+        assert_eq!(others.len(), limits::TRACE_LINES_MAX);
+        assert!(last.1.starts_with("3 more lines"), "{}", last.1);
+        add(&mut lines);
+        assert_eq!(lines.take().len(), 1);
     }
 }

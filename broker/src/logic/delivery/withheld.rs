@@ -51,8 +51,8 @@ impl Delivery {
         messages: u64,
     ) {
         self.counters().denied.add(Denied::Read, messages);
-        self.trace_lines.add(&self.clients, session, |owner| {
-            WithheldMessage(owner.client_identifier(), message).to_string()
+        self.trace_lines.add(&self.clients, session, |client| {
+            WithheldMessage(client, message).to_string()
         });
         self.note_undelivered(
             Some(session),

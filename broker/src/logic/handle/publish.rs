@@ -246,7 +246,7 @@ impl Handler<'_> {
             publish.payload.len(),
         );
         let delivery = &mut self.shard.delivery;
-        delivery.note_denied(self.session, Denied::Publish, topic, what);
+        delivery.note_denied(self.session, Denied::Publish, topic, what, None);
         self.acknowledge(publish, ReasonCode::NotAuthorized);
     }
 

@@ -82,7 +82,10 @@ impl Handler<'_> {
                         begun.requests.push(request(&asked));
                     }
                 }
-                Err(reason) => begun.reasons.push(reason as u8),
+                Err(reason) => {
+                    self.note_denied(&asked, reason);
+                    begun.reasons.push(reason as u8);
+                }
             }
         }
         if !begun.is_answered {
@@ -135,8 +138,7 @@ impl Handler<'_> {
     /// [MQTT-3.2.2-10]
     fn subscribe(&mut self, asked: Asked<'_>) -> Result<SubscribeOutcome, ReasonCode> {
         let is_shared = self.check_filter(asked.filter)?;
-        self.check_rights(asked.filter)
-            .inspect_err(|_| self.note_denied(&asked))?;
+        self.check_rights(asked.filter)?;
         let made = if is_shared {
             self.subscribe_shared(&asked)?
         } else {
@@ -243,13 +245,37 @@ impl Handler<'_> {
         });
     }
 
-    /// Logs and counts a Topic Filter that access rules deny.
+    /// Logs and counts a Topic Filter that is refused.
     #[cold]
-    fn note_denied(&mut self, asked: &Asked<'_>) {
+    fn note_denied(&mut self, asked: &Asked<'_>, reason: ReasonCode) {
         let (filter, qos) = (asked.filter, asked.options.qos as u8);
+        let why = match reason {
+            // That is what a denial is.
+            ReasonCode::NotAuthorized => None,
+            ReasonCode::QuotaExceeded => Some(self.full_in_words()),
+            ReasonCode::TopicFilterInvalid => {
+                let levels_max = self.shard.settings().topic_levels_max;
+                Some(format!(
+                    "it has more levels than max_topic_levels, {levels_max}, or is no shared subscription"
+                ))
+            }
+            other => Some(other.name().to_owned()),
+        };
         let delivery = &mut self.shard.delivery;
         let what = format_args!("(q{qos}, '{filter}')");
-        delivery.note_denied(self.session, Denied::Subscribe, filter, what);
+        delivery.note_denied(self.session, Denied::Subscribe, filter, what, why.as_deref());
+    }
+
+    /// Why the session may not have another subscription.
+    fn full_in_words(&self) -> String {
+        let most = self.shard.settings().subscriptions_max;
+        if self.shard.delivery.clients.subscriptions_of(self.session) >= most {
+            format!("it has {most} subscriptions, as many as max_subscriptions allows")
+        } else if self.is_full() {
+            "the disk has no space for more".to_owned()
+        } else {
+            "the wildcards of its filters stand at too many different levels".to_owned()
+        }
     }
 
     /// A filter under which the client may not read anything is not worth a subscription.

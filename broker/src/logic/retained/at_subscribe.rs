@@ -7,6 +7,7 @@
 
 use mqtt::property::Properties;
 
+use super::owned::Found;
 use super::walks::{Asker, RetainedWalk};
 use super::{FoundMessage, Owners, RequestId, RetainedMessages, RetainedNote, has_wildcard};
 use crate::auth::Policy;
@@ -100,6 +101,7 @@ impl RetainedMessages {
                 continue;
             };
             standing = 0;
+            self.drop_denied(delivery);
             let nodes_left = &mut self.walks.nodes_left;
             *nodes_left = nodes_left.saturating_sub(WALK_NODES);
             if !done {
@@ -142,7 +144,10 @@ impl RetainedMessages {
     /// A filter without wildcards, of a topic that this shard owns: one look-up.
     fn send_exact(&mut self, delivery: &mut Delivery, session: SessionSlot, request: &RetainedRequest) {
         let policy = retain_policy(delivery);
-        let found = self.owned.find_exact(delivery.now(), &request.filter, policy);
+        let now = delivery.now();
+        let denied = &mut self.walks.denied;
+        let found = self.owned.find_exact(now, &request.filter, policy, denied);
+        self.drop_denied(delivery);
         let nodes = mqtt::topic::levels(&request.filter).count();
         let nodes_left = &mut self.walks.nodes_left;
         *nodes_left = nodes_left.saturating_sub(nodes);
@@ -206,9 +211,20 @@ impl RetainedMessages {
         let mut left = nodes;
         let RetainedWalk { filter, walk, .. } = walk;
         let now = delivery.now();
+        let found = Found {
+            messages: found,
+            denied: &mut self.walks.denied,
+        };
         let done = self.owned.find(now, filter, policy, walk, &mut left, found);
         self.walks.nodes_left -= nodes - left;
         done
+    }
+
+    /// Counts what was found and nobody gets.
+    fn drop_denied(&mut self, delivery: &mut Delivery) {
+        for message in self.walks.denied.drain(..) {
+            delivery.drop_of_source(message.topic());
+        }
     }
 }
 

@@ -28,6 +28,13 @@ struct OwnedMessage {
     source: Access,
 }
 
+/// What a walk has found.
+pub(super) struct Found<'a> {
+    pub(super) messages: &'a mut Vec<FoundMessage>,
+    /// Those whose publishers may not publish there any more.
+    pub(super) denied: &'a mut Vec<StoredMessage>,
+}
+
 #[derive(Debug)]
 pub(super) struct OwnedMessages {
     topics: TopicTree<OwnedMessage>,
@@ -130,8 +137,8 @@ impl OwnedMessages {
         }
     }
 
-    /// The messages that match a filter and have not expired, into `found`; with `policy` only those whose publishers
-    /// may still publish there. A piece of the walk, see [`TopicTree::match_filter`].
+    /// The messages that match a filter and have not expired, into `found`; with `policy` those whose publishers may not
+    /// publish there any more are apart. A piece of the walk, see [`TopicTree::match_filter`].
     pub(super) fn find(
         &self,
         now: Timestamp,
@@ -139,10 +146,11 @@ impl OwnedMessages {
         policy: Option<&Policy>,
         walk: &mut Walk,
         nodes_left: &mut usize,
-        found: &mut Vec<FoundMessage>,
+        found: Found<'_>,
     ) -> bool {
+        let Found { messages, denied } = found;
         self.topics.match_filter(filter, walk, nodes_left, |owned| {
-            found.extend(owned.found(now, policy));
+            messages.extend(owned.found(now, policy, denied));
         })
     }
 
@@ -152,8 +160,9 @@ impl OwnedMessages {
         now: Timestamp,
         topic: &str,
         policy: Option<&Policy>,
+        denied: &mut Vec<StoredMessage>,
     ) -> Option<FoundMessage> {
-        self.owned(topic)?.found(now, policy)
+        self.owned(topic)?.found(now, policy, denied)
     }
 
     /// The message of exactly this topic.
@@ -211,12 +220,21 @@ impl OwnedMessages {
 }
 
 impl OwnedMessage {
-    /// What a subscriber gets of it, if anything.
-    fn found(&self, now: Timestamp, policy: Option<&Policy>) -> Option<FoundMessage> {
+    /// What a subscriber gets of it, if anything; if its publisher may not publish there any more, it is `denied`.
+    fn found(
+        &self,
+        now: Timestamp,
+        policy: Option<&Policy>,
+        denied: &mut Vec<StoredMessage>,
+    ) -> Option<FoundMessage> {
         let stands = |policy: &Policy| {
             self.source.is_unrestricted() || policy.renewed(&self.source).may_write(self.message.topic())
         };
-        let goes = self.message.expires_at() > now && policy.is_none_or(stands);
+        let is_there = self.message.expires_at() > now;
+        let goes = is_there && policy.is_none_or(stands);
+        if is_there && !goes {
+            denied.push(self.message.clone());
+        }
         goes.then(|| FoundMessage {
             ticket: self.ticket,
             message: self.message.clone(),

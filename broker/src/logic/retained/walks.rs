@@ -16,6 +16,7 @@ use super::barriers::Barriers;
 use super::{FoundMessage, RequestId};
 use crate::limits;
 use crate::logic::ids::SessionSlot;
+use crate::logic::message::StoredMessage;
 use crate::logic::topic_tree::{RemovedNode, Walk};
 
 /// A session that has asked, of this shard or of another one.
@@ -72,6 +73,8 @@ pub(super) struct Walks {
     pub(super) nodes_left: usize,
     /// What a piece of a walk found, reused.
     pub(super) found: Vec<FoundMessage>,
+    /// What it found and nobody gets, because the publisher may not publish there any more.
+    pub(super) denied: Vec<StoredMessage>,
 }
 
 impl Walks {
@@ -84,6 +87,7 @@ impl Walks {
             more_ready: false,
             nodes_left: limits::RETAINED_NODES_MAX,
             found: Vec::new(),
+            denied: Vec::new(),
         }
     }
 

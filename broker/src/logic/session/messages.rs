@@ -5,6 +5,7 @@
 
 use mqtt::PacketIdentifier;
 
+use crate::limits;
 use crate::logic::message::StoredMessage;
 use crate::logic::session::Session;
 use crate::logic::session::inflight::{Acknowledged, Awaits, Inflight, InflightEntry};
@@ -13,18 +14,29 @@ use crate::logic::session::queue::{Queue, Queued};
 /// The messages of a session that ends which nobody gets any more.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Undeliverable {
-    pub(in crate::logic) messages: u64,
-    /// The topic of the first one, where that is in memory.
-    pub(in crate::logic) topic: Box<str>,
+    /// The first topics, and how many messages each has.
+    pub(in crate::logic) topics: Vec<(Box<str>, u64)>,
+    /// Messages of other topics, or of those that are in the store alone.
+    pub(in crate::logic) others: u64,
 }
 
 impl Undeliverable {
     /// Counts one more message.
     pub(in crate::logic) fn add(&mut self, message: &StoredMessage) {
-        if self.topic.is_empty() {
-            self.topic = message.topic().into();
+        let topic = message.topic();
+        if let Some((_, messages)) = self.topics.iter_mut().find(|(known, _)| **known == *topic) {
+            *messages += 1;
+        } else if self.topics.len() < limits::UNDELIVERED_TOPICS_MAX {
+            self.topics.push((topic.into(), 1));
+        } else {
+            self.others += 1;
         }
-        self.messages += 1;
+    }
+
+    /// How many there are.
+    pub(in crate::logic) fn messages(&self) -> u64 {
+        let of_topics: u64 = self.topics.iter().map(|(_, messages)| messages).sum();
+        of_topics + self.others
     }
 
     /// These of what is in flight; the rest is with the client, or goes to another member of a group.
@@ -78,7 +90,7 @@ impl Session {
         let mut all = Undeliverable::in_flight(&self.inflight);
         if let Some(queue) = self.queue() {
             queue.lost_at_end().for_each(|queued| all.add(&queued.message));
-            all.messages += queue.stored_messages();
+            all.others += queue.stored_messages();
         }
         all
     }

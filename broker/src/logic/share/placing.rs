@@ -82,11 +82,12 @@ impl GroupMessage<'_, '_> {
     /// No member can take it, perhaps as none may read it.
     #[cold]
     fn give_up(&mut self) {
+        let name = self.group().map(|group| Arc::clone(&group.name));
         let (delivery, message) = (&mut *self.sharing.delivery, self.shared.message);
         if let Some(session) = self.withheld_from {
             delivery.note_withheld_from(session, message, 1);
         }
-        delivery.drop_for_group(message.topic);
+        delivery.drop_for_group(name.as_deref().unwrap_or_default(), message.topic);
     }
 
     /// Whether a member that is connected took it: one that is ready, or else one for which it waits.

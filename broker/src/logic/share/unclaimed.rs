@@ -86,6 +86,7 @@ impl Sharing<'_> {
                 self.delivery.begin_stored(&message);
                 self.delivery.journal.begin(publication);
                 self.delivery.note_delivered_to_all();
+                self.delivery.drop_for_group(&group, message.topic());
             }
             // Nobody took it again.
             messages.append(&mut self.unclaimed.messages);
@@ -110,7 +111,7 @@ impl Sharing<'_> {
             return;
         }
         if self.unclaimed.len() >= limits::UNCLAIMED_MAX {
-            self.delivery.drop_for_group(message.topic);
+            self.delivery.drop_for_group(&group, message.topic);
             return;
         }
         if !std::mem::replace(&mut self.unclaimed.is_timed, true) {

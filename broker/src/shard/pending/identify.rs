@@ -259,6 +259,7 @@ fn receive(pending: &mut PendingConnection, wire: &[u8], counters: &ShardCounter
     let next = pending.receive(wire);
     if was_securing && let Some(handshake) = pending.handshake(&next) {
         counters.handshakes.add(handshake, 1);
+        pending.is_handshake_counted = true;
     }
     next
 }

@@ -63,6 +63,8 @@ pub(super) struct PendingConnection {
     plain: Vec<u8>,
     /// Bytes that it brought and that wait for a turn with time for them.
     pub(super) postponed_bytes: u32,
+    /// How its TLS handshake ended is counted.
+    is_handshake_counted: bool,
 }
 
 /// What a pending connection waits for.
@@ -180,6 +182,7 @@ impl PendingConnection {
             upgrade: kind.upgrade.clone(),
             plain: Vec::new(),
             postponed_bytes: 0,
+            is_handshake_counted: false,
         })
     }
 
@@ -264,11 +267,6 @@ impl PendingConnection {
             true => Handshake::Tls13,
             false => Handshake::Tls12,
         })
-    }
-
-    /// Whether TLS has failed, and is over.
-    fn has_failed(&self) -> bool {
-        self.stream.is_closed()
     }
 
     fn take_proxy_header(&mut self, header: proxy::ProxyHeader, bytes: usize) {

@@ -83,7 +83,7 @@ impl ShardLoop {
     pub(in crate::shard) fn count_without_connect(&self, pending: &PendingConnection) {
         let counters = self.logic.counters();
         counters.connections_without_connect.add(1);
-        if pending.stream.is_securing() && !pending.has_failed() {
+        if pending.stream.is_securing() && !pending.is_handshake_counted {
             counters.handshakes.add(Handshake::Unfinished, 1);
         }
     }
