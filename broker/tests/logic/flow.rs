@@ -86,6 +86,14 @@ fn nobody_waits_for_a_client_that_is_slow() {
     let got = cluster.payloads(slow).len();
     assert_eq!(got, limits::CLIENT_OUTPUT.cap / (PAYLOAD_BYTES + 6));
     assert_eq!(dropped(&cluster), (sent - got) as u64);
+    cluster.set_reading(slow, false);
+    fill(&mut cluster, publisher);
+    assert!(
+        !cluster.paused(publisher),
+        "nor when it has caught up, before its quarantine is over"
+    );
+    cluster.set_reading(slow, true);
+    cluster.payloads(slow);
     cluster.advance_ms(limits::QUARANTINE_NS / 1_000_000 + 200);
     cluster.set_reading(slow, false);
     fill(&mut cluster, publisher);
@@ -520,6 +528,44 @@ fn v35_who_is_disconnected_has_bytes_in_the_sum() {
     publish_to(&mut shard, "second", 300_000, now);
     shard.tick(now);
     assert!(shard.clients().closing(first) && !shard.clients().closing(second));
+}
+
+/// One client's bytes that come at once go to many that have room: the shard's cap holds within the turn.
+#[test]
+fn v35_the_cap_of_a_shard_holds_within_a_turn() {
+    let cap = 4_000_000;
+    let shard_output = Watermarks {
+        high: 1_000_000,
+        low: 500_000,
+        cap,
+    };
+    let mut cluster = Cluster::with_settings(
+        1,
+        Settings {
+            shard_output,
+            sys_interval_s: 0,
+            ..Settings::default()
+        },
+    );
+    let publisher = cluster.join(V3, "p");
+    for number in 0..20 {
+        let client = cluster.join(V3, &format!("s{number}"));
+        cluster.subscribe(client, "#", QoS::AtMostOnce);
+        cluster.set_reading(client, false);
+    }
+    // Of two topics in turns: messages of one topic that come in a row are written at once.
+    let mut burst = Vec::new();
+    for number in 0..20 {
+        publish(["t", "u"][number % 2], QoS::AtMostOnce, &"x".repeat(20_000))
+            .encode(V3, &mut burst)
+            .unwrap();
+    }
+    for _ in 0..2 {
+        cluster.send(publisher, &burst);
+        let waiting = cluster.shard(0).unwrap().flow().output_bytes();
+        assert!((cap..cap + 20 * 20_010).contains(&waiting), "{waiting}");
+    }
+    assert!(dropped(&cluster) > 0);
 }
 
 #[test]

@@ -38,7 +38,6 @@ impl Delivery {
         if let Some(withheld) = &route.withheld {
             self.note_withheld_run(withheld, run, publisher);
         }
-        self.flow.fanned_out();
         let payload_bytes = run.payload_bytes;
         let packets = u64::from(run.count.max(1));
         self.count_deliveries(|sent| sent * payload_bytes / packets);
@@ -65,7 +64,6 @@ impl Delivery {
             self.note_withheld(withheld, message, 1);
         }
         self.note_delivered_to_all();
-        self.flow.fanned_out();
         let payload_bytes = message.payload.len() as u64;
         self.count_deliveries(|sent| sent * payload_bytes);
     }

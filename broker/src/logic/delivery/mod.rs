@@ -142,7 +142,7 @@ impl Delivery {
     pub(in crate::logic) fn set_settings(&mut self, settings: Arc<Settings>) {
         self.upgrade = settings.upgrade_outgoing_qos;
         self.inflight_bytes_max = settings.inflight_bytes_max;
-        self.flow.set_settings(&settings);
+        self.flow.set_settings(&settings, self.memory_full);
         self.settings = settings;
     }
 
@@ -167,8 +167,10 @@ impl Delivery {
     }
 
     pub(in crate::logic) fn set_memory_full(&mut self, full: bool) {
-        self.memory_full = full;
-        self.flow.set_memory_full(full);
+        if self.memory_full != full {
+            self.memory_full = full;
+            self.flow.set_settings(&self.settings, full);
+        }
         if full {
             self.outputs.drop_spare();
         }

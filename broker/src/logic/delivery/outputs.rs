@@ -237,6 +237,9 @@ impl Delivery {
     #[inline]
     pub(super) fn count_deliveries(&mut self, payload_bytes: impl FnOnce(u64) -> u64) {
         let sent = std::mem::take(&mut self.outputs.copies_sent);
+        if sent > 0 {
+            self.flow.sent_copies();
+        }
         let counters = self.counters();
         counters.packets_sent.add(sent);
         counters.publishes_sent.add(sent);

@@ -67,12 +67,11 @@ impl FlowEvents<'_> {
         let state = connection.consumer();
         if self.is_below_low(slot, Cause::Output) {
             self.end_reason(Reason::OwnOutput { slot });
-            if state.has(Cause::Output) {
-                self.change_client(slot, Event::Below(Cause::Output));
-            }
         }
-        if state.has(Cause::Queue) && self.is_below_low(slot, Cause::Queue) {
-            self.change_client(slot, Event::Below(Cause::Queue));
+        for cause in Cause::ALL {
+            if state.has(cause) && self.is_below_low(slot, cause) {
+                self.change_client(slot, Event::Below(cause));
+            }
         }
     }
 
@@ -98,7 +97,7 @@ impl FlowEvents<'_> {
     /// The grace period or the quarantine of a client is over.
     pub(in crate::logic) fn client_timer_due(&mut self, slot: ConnectionSlot) {
         let drained = self.is_below_low(slot, Cause::Output) && self.is_below_low(slot, Cause::Queue);
-        self.change_client(slot, Event::TimerDue { drained });
+        self.change_client(slot, if drained { Event::CaughtUp } else { Event::Late });
     }
 
     /// Publishers have been paused for the shard's sum for a grace period: clients with more than their share of it
@@ -111,7 +110,7 @@ impl FlowEvents<'_> {
             let has_too_much =
                 |connection: &Connection| !connection.is_slow() && connection.waiting_bytes() > share;
             for slot in self.clients.slots_where(has_too_much) {
-                self.change_client(slot, Event::Overdrawn);
+                self.change_client(slot, Event::Late);
             }
             self.flow.budget.charge(since, self.flow.now);
         }

@@ -1,51 +1,42 @@
 //! How long publishers may be paused for clients that turn out to be slow: a time budget of the shard.
 //!
 //! Invariant: a pause for a client that catches up costs nothing. A pause for a client that becomes slow costs its
-//! whole length, and the budget comes back slowly ([`limits::GRACE_BUDGET_SHARE`]). So new connections or client
-//! identifiers do not get around the bound.
+//! whole length, and the budget comes back slowly ([`limits::GRACE_BUDGET_SHARE`]).
+//!
+//! Without the budget a client could delay publishers for a grace period each time that it connects anew, or has
+//! another client identifier: beside one that reconnected each 0.7 s, four pairs flooded at 85,000 to 123,000 messages
+//! a second, and at 250,000 to 482,000 with it.
 
 use crate::limits;
 use crate::time::Timestamp;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct GraceBudget {
-    left_ns: u64,
-    /// The time for which `left_ns` was computed.
-    counted_at: Timestamp,
+    /// When the whole budget is there again, if nothing more is charged.
+    full_at: Timestamp,
     /// Until then waiting in vain has been charged.
     charged_until: Timestamp,
 }
 
-impl Default for GraceBudget {
-    fn default() -> Self {
-        Self {
-            left_ns: limits::GRACE_BUDGET_NS,
-            counted_at: Timestamp(0),
-            charged_until: Timestamp(0),
-        }
-    }
-}
-
 impl GraceBudget {
     /// Nanoseconds that publishers may wait for a client now; `None` if it is not worth a timer.
-    pub(super) fn granted_ns(&mut self, now: Timestamp) -> Option<u64> {
-        self.refill(now);
-        Some(self.left_ns.min(limits::GRACE_NS)).filter(|&granted_ns| granted_ns >= limits::TIMER_STEP_NS)
+    pub(super) fn granted_ns(&self, now: Timestamp) -> Option<u64> {
+        let spent_ns = self.full_at.since_ns(now) / limits::GRACE_BUDGET_SHARE;
+        let left_ns = limits::GRACE_BUDGET_NS.saturating_sub(spent_ns);
+        Some(left_ns.min(limits::GRACE_NS)).filter(|&granted_ns| granted_ns >= limits::TIMER_STEP_NS)
     }
 
     /// Since then publishers waited for a client that did not catch up. Several that kept them waiting at the same time
     /// count once.
     pub(super) fn charge(&mut self, since: Timestamp, now: Timestamp) {
-        self.refill(now);
         let waited_ns = now.since_ns(since.max(self.charged_until));
-        self.left_ns = self.left_ns.saturating_sub(waited_ns);
+        let full_at = self
+            .full_at
+            .max(now)
+            .plus_ns(waited_ns.saturating_mul(limits::GRACE_BUDGET_SHARE));
+        let all_spent = now.plus_ns(limits::GRACE_BUDGET_NS * limits::GRACE_BUDGET_SHARE);
+        self.full_at = full_at.min(all_spent);
         self.charged_until = now;
-    }
-
-    fn refill(&mut self, now: Timestamp) {
-        let back_ns = now.since_ns(self.counted_at) / limits::GRACE_BUDGET_SHARE;
-        self.left_ns = self.left_ns.saturating_add(back_ns).min(limits::GRACE_BUDGET_NS);
-        self.counted_at = now;
     }
 }
 

@@ -12,10 +12,8 @@ use crate::logic::consumer_state::Cause;
 pub(in crate::logic) enum Reason {
     /// The client in that slot has too much waiting for its socket, and is the publisher itself.
     OwnOutput { slot: ConnectionSlot },
-    /// The client in that slot has too much waiting for its socket.
-    Output { slot: ConnectionSlot },
-    /// The client in that slot has too much waiting for its acknowledgements.
-    Queue { slot: ConnectionSlot },
+    /// The client in that slot is backlogged by that cause.
+    Client { slot: ConnectionSlot, cause: Cause },
     /// All clients of this shard together have too much waiting.
     ShardOutput,
     /// Too much waits to be stored.
@@ -50,18 +48,13 @@ impl Reason {
         slot: ConnectionSlot::FIRST,
     };
 
-    /// That the client in that slot is backlogged.
-    pub(in crate::logic) fn of(slot: ConnectionSlot, cause: Cause) -> Self {
-        match cause {
-            Cause::Output => Self::Output { slot },
-            Cause::Queue => Self::Queue { slot },
-        }
-    }
-
     /// Whether the reason may end only by acknowledgements. A client whose own acknowledgements are awaited is not
     /// paused for it; otherwise two clients that publish to each other would wait for each other.
     pub(in crate::logic) fn needs_acknowledgements(self) -> bool {
-        matches!(self, Self::Queue { .. } | Self::Remote { .. })
+        match self {
+            Self::Client { cause, .. } => cause == Cause::Queue,
+            _ => matches!(self, Self::Remote { .. }),
+        }
     }
 }
 
@@ -162,8 +155,14 @@ mod tests {
         let shard = u16::from(number % 3);
         match number / 3 {
             0 => Reason::OwnOutput { slot },
-            1 => Reason::Output { slot },
-            2 => Reason::Queue { slot },
+            1 => Reason::Client {
+                slot,
+                cause: Cause::Output,
+            },
+            2 => Reason::Client {
+                slot,
+                cause: Cause::Queue,
+            },
             3 => Reason::Outbox { shard },
             4 => Reason::Remote { shard },
             5 => Reason::Store,

@@ -7,7 +7,7 @@ use super::events::FlowEvents;
 use super::pauses::{Reason, Waiter};
 use crate::limits;
 use crate::logic::clients::Clients;
-use crate::logic::connection::{Connection, ConnectionId};
+use crate::logic::connection::ConnectionId;
 use crate::logic::consumer_state::Cause;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::outbox::Blocked;
@@ -18,6 +18,7 @@ impl FlowEvents<'_> {
     #[inline]
     pub(super) fn pause_publisher(&mut self, id: ConnectionId, blocked: Vec<Blocked>) {
         self.begin_graces();
+        self.begin_grace_of_sum();
         for blocked in blocked {
             self.flow.met.insert(match blocked {
                 Blocked::Full(shard) => Reason::Outbox { shard },
@@ -40,14 +41,9 @@ impl FlowEvents<'_> {
             return;
         }
         let acknowledges = connection.is_backlogged_by(Cause::Queue);
-        let mut pauses = false;
-        for reason in std::mem::take(&mut self.flow.met) {
-            let may_wait = !(acknowledges && reason.needs_acknowledgements());
-            if may_wait && reason_applies(self.clients, reason) {
-                pauses |= self.flow.pauses.add(Waiter::Publisher(id), reason);
-            }
-        }
-        if pauses && let Some(connection) = self.clients.connection(id.slot) {
+        if self.add_reasons(Waiter::Publisher(id), acknowledges)
+            && let Some(connection) = self.clients.connection(id.slot)
+        {
             connection.set_paused(true, high);
             self.flow.receive_changes.push((id, true));
         }
@@ -63,51 +59,50 @@ impl FlowEvents<'_> {
     /// A batch of another shard was handled: that shard waits for what it met.
     pub(in crate::logic) fn pause_shard(&mut self, from: u16) {
         self.begin_graces();
-        let mut pauses = false;
-        for reason in std::mem::take(&mut self.flow.met) {
-            if reason_applies(self.clients, reason) {
-                pauses |= self.flow.pauses.add(Waiter::Shard(from), reason);
-            }
-        }
-        if pauses {
+        self.begin_grace_of_sum();
+        if self.add_reasons(Waiter::Shard(from), false) {
             self.flow.shard_changes.push((from, true));
         }
         self.notify_shards();
     }
 
+    /// The waiter has what was met as its reasons, as far as that still applies and, if it `acknowledges`, needs no
+    /// acknowledgements; true if it was not paused.
+    fn add_reasons(&mut self, waiter: Waiter, acknowledges: bool) -> bool {
+        let mut pauses = false;
+        for reason in std::mem::take(&mut self.flow.met) {
+            let may_wait = !(acknowledges && reason.needs_acknowledgements());
+            if may_wait && reason_applies(self.clients, reason) {
+                pauses |= self.flow.pauses.add(waiter, reason);
+            }
+        }
+        pauses
+    }
+
     /// A reason is over: those of whom it was the last one go on.
     pub(super) fn end(&mut self, reason: Reason) {
-        let high = self.flow.high();
         for waiter in self.flow.pauses.end(reason) {
             match waiter {
                 Waiter::Shard(shard) => self.flow.shard_changes.push((shard, false)),
-                Waiter::Publisher(id) => {
-                    if let Some(connection) = self.clients.connection(id.slot) {
-                        connection.set_paused(false, high);
-                    }
-                    self.flow.receive_changes.push((id, false));
-                }
+                Waiter::Publisher(id) => self.resume(id),
             }
         }
+    }
+
+    /// The publisher has no reason left.
+    pub(super) fn resume(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.clients.connection(id.slot) {
+            connection.set_paused(false, self.flow.high());
+        }
+        self.flow.receive_changes.push((id, false));
     }
 }
 
 /// Whether a reason for a pause still applies: the consumer may have caught up since.
 fn reason_applies(clients: &Clients, reason: Reason) -> bool {
-    let has = |slot, cause| {
-        clients
-            .connections()
-            .get(slot)
-            .is_some_and(|connection: &Connection| connection.is_backlogged_by(cause))
+    let Reason::Client { slot, cause } = reason else {
+        return true;
     };
-    match reason {
-        Reason::Output { slot } => has(slot, Cause::Output),
-        Reason::Queue { slot } => has(slot, Cause::Queue),
-        Reason::OwnOutput { .. }
-        | Reason::ShardOutput
-        | Reason::Store
-        | Reason::Space { .. }
-        | Reason::Outbox { .. }
-        | Reason::Remote { .. } => true,
-    }
+    let connection = clients.connections().get(slot);
+    connection.is_some_and(|connection| connection.is_backlogged_by(cause))
 }

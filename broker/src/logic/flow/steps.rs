@@ -1,10 +1,10 @@
-//! The steps of consumers from state to state, with their timers, and the grace period of the shard's sum.
+//! What an event changes: the state of a consumer, its grace period, and who waits for it.
 //!
 //! Invariants: those of `flow/mod.rs`. The timer of a consumer runs in every state but that of one that keeps up.
 
 use crate::limits;
 use crate::logic::connection::{Connection, ConnectionSlot};
-use crate::logic::consumer_state::{Cause, Causes, Event, TimerChange, step};
+use crate::logic::consumer_state::{Cause, Event, State};
 use crate::logic::flow::events::FlowEvents;
 use crate::logic::flow::pauses::{Reason, Waiter};
 use crate::logic::inconsistency::unreachable_state;
@@ -15,7 +15,6 @@ impl FlowEvents<'_> {
     /// Something begins that deliveries come of: what others' deliveries met before is not its doing.
     pub(super) fn begin(&mut self) {
         self.flow.met.clear();
-        self.flow.output.grew_above_high();
         self.begin_graces();
     }
 
@@ -23,7 +22,6 @@ impl FlowEvents<'_> {
     /// again.
     #[inline]
     pub(super) fn begin_graces(&mut self) {
-        self.pause_for_shard_output();
         if !self.flow.begun.is_empty() {
             self.begin_graces_of_consumers();
         }
@@ -36,7 +34,7 @@ impl FlowEvents<'_> {
                 // It ended since it became backlogged.
                 continue;
             };
-            if connection.consumer().causes().is_some() && connection.flow_timer() == Timestamp::NEVER {
+            if connection.consumer().is_backlogged() && connection.flow_timer() == Timestamp::NEVER {
                 let granted_ns = self.flow.budget.granted_ns(self.flow.now).unwrap_or(0);
                 set_timer(connection, slot, self.timers, self.flow.now.plus_ns(granted_ns));
             }
@@ -47,26 +45,20 @@ impl FlowEvents<'_> {
                     .pauses
                     .end_needing_acknowledgements(Waiter::Publisher(id))
                 {
-                    connection.set_paused(false, self.flow.high());
-                    self.flow.receive_changes.push((id, false));
+                    self.resume(id);
                 }
             }
         }
     }
 
-    /// If the sum of all output is above its high-water mark: whoever made it grow waits for it, for a grace period at
-    /// most.
+    /// If the sum of all output was met: its grace period begins.
     #[inline]
-    fn pause_for_shard_output(&mut self) {
-        if !self.flow.output.grew_above_high() {
-            return;
-        }
-        if self.flow.output.over_until.is_none() {
+    pub(super) fn begin_grace_of_sum(&mut self) {
+        if self.flow.met.contains(&Reason::ShardOutput) && self.flow.output.over_until.is_none() {
             let until = self.flow.now.plus_ns(limits::GRACE_NS);
             self.flow.output.over_until = Some(until);
             self.timers.set(until, Timer::Output);
         }
-        self.flow.met.insert(Reason::ShardOutput);
     }
 
     /// Something happened to a client: its next state, its timer, and those who need wait no more.
@@ -74,39 +66,25 @@ impl FlowEvents<'_> {
         let Some(connection) = self.clients.connection(slot) else {
             return unreachable_state("an event of a connection that is gone");
         };
-        let next = step(connection.consumer(), event);
-        let began_at = Timestamp(connection.flow_timer().0.saturating_sub(limits::GRACE_NS));
-        if event.has_passed_grace() && self.flow.is_waited_for(slot) {
-            self.flow
-                .budget
-                .charge(began_at.min(self.flow.now), self.flow.now);
+        let before = connection.consumer();
+        let after = before.after(event);
+        if matches!(event, Event::Late | Event::Closed) && self.flow.is_waited_for(slot) {
+            let since = Timestamp(connection.flow_timer().0.saturating_sub(limits::GRACE_NS));
+            let now = self.flow.now;
+            self.flow.budget.charge(since.min(now), now);
         }
-        self.flow.output.set_state(connection, next.state);
-        if matches!(event, Event::TimerDue { .. }) {
-            connection.replace_flow_timer(Timestamp::NEVER);
+        self.flow.output.set_state(connection, after);
+        if !after.is_backlogged() {
+            let until = if after == State::Slow {
+                self.flow.now.plus_ns(limits::QUARANTINE_NS)
+            } else {
+                Timestamp::NEVER
+            };
+            set_timer(connection, slot, self.timers, until);
         }
-        match next.timer {
-            TimerChange::Keep => {}
-            TimerChange::Stop => set_timer(connection, slot, self.timers, Timestamp::NEVER),
-            TimerChange::StartGrace => self.flow.begun.push(slot),
-            TimerChange::StartQuarantine => {
-                set_timer(
-                    connection,
-                    slot,
-                    self.timers,
-                    self.flow.now.plus_ns(limits::QUARANTINE_NS),
-                );
-            }
-        }
-        if let Some(ended) = next.ended {
-            self.end_causes(slot, ended);
-        }
-    }
-
-    fn end_causes(&mut self, slot: ConnectionSlot, ended: Causes) {
-        for cause in [Cause::Output, Cause::Queue] {
-            if ended.contains(cause) {
-                self.end(Reason::of(slot, cause));
+        for cause in Cause::ALL {
+            if before.has(cause) && !after.has(cause) {
+                self.end(Reason::Client { slot, cause });
             }
         }
     }
