@@ -6,7 +6,7 @@ use mqtt::frame::PacketType;
 use mqtt::packet::Will;
 
 use super::*;
-use broker::limits;
+use broker::limits::{self, Watermarks};
 use broker::logic::{ConnectionId, DropReason, Shard, Timestamp, shard_counters};
 use broker::settings::Settings;
 
@@ -524,4 +524,42 @@ fn v35_a_client_that_stops_reading_holds_4_mib_and_one_message_at_most() {
         assert!(most <= bound, "{most} bytes, of messages of {payload_bytes}");
         assert!(most >= limits::CLIENT_OUTPUT.cap / 2, "{most} bytes are not many");
     }
+}
+
+/// One client's bytes that come at once go to many that have room: the shard's cap holds within the turn.
+#[test]
+fn v35_the_cap_of_a_shard_holds_within_a_turn() {
+    let cap = 4_000_000;
+    let shard_output = Watermarks {
+        high: 1_000_000,
+        low: 500_000,
+        cap,
+    };
+    let mut cluster = Cluster::with_settings(
+        1,
+        Settings {
+            shard_output,
+            sys_interval_s: 0,
+            ..Settings::default()
+        },
+    );
+    let publisher = cluster.join(V3, "p");
+    for number in 0..20 {
+        let client = cluster.join(V3, &format!("s{number}"));
+        cluster.subscribe(client, "#", QoS::AtMostOnce);
+        cluster.set_reading(client, false);
+    }
+    // Of two topics in turns: messages of one topic that come in a row are written at once.
+    let mut burst = Vec::new();
+    for number in 0..20 {
+        publish(["t", "u"][number % 2], QoS::AtMostOnce, &"x".repeat(20_000))
+            .encode(V3, &mut burst)
+            .unwrap();
+    }
+    for _ in 0..2 {
+        cluster.send(publisher, &burst);
+        let waiting = cluster.shard(0).unwrap().flow().output_bytes();
+        assert!((cap..cap + 20 * 20_010).contains(&waiting), "{waiting}");
+    }
+    assert!(cluster.count(|counters| counters.publishes_dropped.get()) > 0);
 }

@@ -102,8 +102,8 @@ impl ClientEvent {
         self.kind == EventKind::Denied && self.reason == Denied::Read.label()
     }
 
-    /// Whether it is about more messages that are dropped for a client, or more that is denied to one, as is known of the
-    /// topic.
+    /// Whether it is about more messages that are dropped for a client, or more that is denied to one, as is known of
+    /// the topic.
     fn repeats(&self, known: &Self) -> bool {
         matches!(self.kind, EventKind::Dropped | EventKind::Denied)
             && self.reason == known.reason

@@ -78,6 +78,6 @@ pub const SHOWN: &[PublicCounter] = shown![
     Total protocol_errors "Connections ended for a protocol error or a malformed packet.",
     Total inconsistencies "States found that cannot be: an error in Midge, please report it.",
     Total connections_without_connect "Connections that ended before their CONNECT had come whole.",
-    Now slow_consumers "Clients that do not keep up, so that no publisher waits for them, and those that have caught up within the last minute.",
+    Now slow_consumers "Clients for which no publisher waits: they do not keep up, or did not in the last minute.",
     Now output_bytes "Bytes that wait for the sockets of clients.",
 ];

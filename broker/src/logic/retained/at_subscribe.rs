@@ -7,7 +7,7 @@
 
 use mqtt::property::Properties;
 
-use super::owned::Found;
+use super::owned::FoundInWalk;
 use super::walks::{Asker, RetainedWalk};
 use super::{FoundMessage, Owners, RequestId, RetainedMessages, RetainedNote, has_wildcard};
 use crate::auth::Policy;
@@ -194,7 +194,7 @@ impl RetainedMessages {
         let done = self.find(delivery, walk, nodes, &mut found);
         if done || !found.is_empty() {
             let (id, messages) = (walk.id, found);
-            outboxes.send_note(asker.shard, RetainedNote::Found { id, messages, done });
+            outboxes.send_note(asker.shard, RetainedNote::FoundInWalk { id, messages, done });
         }
         done
     }
@@ -211,7 +211,7 @@ impl RetainedMessages {
         let mut left = nodes;
         let RetainedWalk { filter, walk, .. } = walk;
         let now = delivery.now();
-        let found = Found {
+        let found = FoundInWalk {
             messages: found,
             denied: &mut self.walks.denied,
         };

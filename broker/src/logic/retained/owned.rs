@@ -29,7 +29,7 @@ struct OwnedMessage {
 }
 
 /// What a walk has found.
-pub(super) struct Found<'a> {
+pub(super) struct FoundInWalk<'a> {
     pub(super) messages: &'a mut Vec<FoundMessage>,
     /// Those whose publishers may not publish there any more.
     pub(super) denied: &'a mut Vec<StoredMessage>,
@@ -137,8 +137,8 @@ impl OwnedMessages {
         }
     }
 
-    /// The messages that match a filter and have not expired, into `found`; with `policy` those whose publishers may not
-    /// publish there any more are apart. A piece of the walk, see [`TopicTree::match_filter`].
+    /// The messages that match a filter and have not expired, into `found`; with `policy` those whose publishers may
+    /// not publish there any more are apart. A piece of the walk, see [`TopicTree::match_filter`].
     pub(super) fn find(
         &self,
         now: Timestamp,
@@ -146,9 +146,9 @@ impl OwnedMessages {
         policy: Option<&Policy>,
         walk: &mut Walk,
         nodes_left: &mut usize,
-        found: Found<'_>,
+        found: FoundInWalk<'_>,
     ) -> bool {
-        let Found { messages, denied } = found;
+        let FoundInWalk { messages, denied } = found;
         self.topics.match_filter(filter, walk, nodes_left, |owned| {
             messages.extend(owned.found(now, policy, denied));
         })
