@@ -194,7 +194,7 @@ impl RetainedMessages {
         let done = self.find(delivery, walk, nodes, &mut found);
         if done || !found.is_empty() {
             let (id, messages) = (walk.id, found);
-            outboxes.send_note(asker.shard, RetainedNote::FoundInWalk { id, messages, done });
+            outboxes.send_note(asker.shard, RetainedNote::Found { id, messages, done });
         }
         done
     }
