@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
 
@@ -22,7 +23,7 @@ struct Concluded {
 /// The conclusion of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
-    /// The exit code; -1 where there is none.
+    /// The exit code, or 128 and the signal that ended it; -1 if it did not end in time.
     pub exit_code: i32,
     /// The outcome of a load of messages, of our own generator.
     pub(super) outcome: Option<Box<Outcome>>,
@@ -30,6 +31,13 @@ pub struct Answer {
     pub(super) verdict: Option<Verdict>,
     /// The last line that it wrote.
     pub(super) last_line: String,
+}
+
+/// What [`Answer::exit_code`] is where the generator was ended because its time was over.
+pub(super) const NOT_IN_TIME: i32 = -1;
+
+fn ended_with(status: ExitStatus) -> Option<i32> {
+    status.code().or(status.signal().map(|signal| 128 + signal))
 }
 
 impl Answer {
@@ -42,7 +50,7 @@ impl Answer {
         let written = String::from_utf8_lossy(&written).into_owned();
         let last_line = written.lines().rev().map(str::trim).find(|line| !line.is_empty());
         Answer {
-            exit_code: status.and_then(|status| status.code()).unwrap_or(-1),
+            exit_code: status.and_then(ended_with).unwrap_or(NOT_IN_TIME),
             outcome: serde_json::from_str(&text).ok(),
             verdict: serde_json::from_str(&text)
                 .ok()

@@ -26,7 +26,7 @@ use crate::outcome::header::{Header, OutcomeKind};
 use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::output::show_progress;
 use crate::target::process::{BrokerProcess, FreeAddress};
-use answer::Answer;
+use answer::{Answer, NOT_IN_TIME};
 use args::ProveRequest;
 use cases::{Case, Fault};
 use cpu_pressure::{BusyCore, Quota};
@@ -158,7 +158,7 @@ fn prove(
         line.proof = match () {
             () if request.against.is_some() => case.noticed_by_another(&answer),
             () if (case.is_right)(&answer) => Proof::Right,
-            () if answer.exit_code == i32::from(EXIT_GENERATOR) => Proof::Unproven,
+            () if [i32::from(EXIT_GENERATOR), NOT_IN_TIME].contains(&answer.exit_code) => Proof::Unproven,
             () => Proof::Wrong,
         };
         if line.proof != Proof::Unproven || interrupted.load(Ordering::Relaxed) {
