@@ -20,9 +20,7 @@ impl Delivery {
     /// Counts a message that the client of a session was to get and does not.
     #[cold]
     pub(in crate::logic) fn drop_for(&mut self, session: SessionSlot, topic: &str, reason: DropReason) {
-        self.drop_messages(Some(session), (topic, 1), reason, |delivery| {
-            delivery.drop_detail(session, reason, None)
-        });
+        self.drop_for_session(session, (topic, 1), reason, None);
     }
 
     /// As [`Self::drop_for`], of a message with so many payload bytes that is too large for the client, or of another
@@ -35,9 +33,7 @@ impl Delivery {
         payload_bytes: usize,
         reason: DropReason,
     ) {
-        self.drop_messages(Some(session), (topic, 1), reason, |delivery| {
-            delivery.drop_detail(session, reason, Some(payload_bytes))
-        });
+        self.drop_for_session(session, (topic, 1), reason, Some(payload_bytes));
     }
 
     /// Counts a message that the broker does not take of the client of a session.
@@ -51,7 +47,7 @@ impl Delivery {
         let reason = why.drop_reason();
         self.counters().count_dropped(reason, 1);
         self.trace_lines.add(&self.clients, session, |client| {
-            format!("Dropped PUBLISH from {} ('{topic}'): {why}", client)
+            format!("Dropped PUBLISH from {client} ('{topic}'): {why}")
         });
         self.note_undelivered(
             Some(session),
@@ -70,10 +66,7 @@ impl Delivery {
     pub(super) fn drop_run_for(&mut self, target: &Target, run: &Run<'_>) {
         if let Some((publish, _)) = packets_of(run).next() {
             let messages = (publish.topic, u64::from(run.count));
-            let (session, reason) = (target.session, DropReason::SlowConsumer);
-            self.drop_messages(Some(session), messages, reason, |delivery| {
-                delivery.drop_detail(session, reason, None)
-            });
+            self.drop_for_session(target.session, messages, DropReason::SlowConsumer, None);
         }
     }
 
@@ -105,7 +98,7 @@ impl Delivery {
     /// Counts messages that waited for a session in the store, which cannot read them.
     #[cold]
     pub(super) fn drop_unreadable(&mut self, session: SessionSlot, messages: u64) {
-        self.drop_messages(Some(session), ("", messages), DropReason::Unreadable, |_| None);
+        self.drop_for_session(session, ("", messages), DropReason::Unreadable, None);
     }
 
     /// Counts the messages that nobody gets because the session of their client ended.
@@ -134,6 +127,19 @@ impl Delivery {
         tracing::info!(target: NOTICE, "{text}.");
         let user = session.user();
         self.trace_lines.add_of((client, user), None, || text);
+    }
+
+    /// Counts messages that the client of a session was to get, with the limit that was reached.
+    fn drop_for_session(
+        &mut self,
+        session: SessionSlot,
+        messages: (&str, u64),
+        reason: DropReason,
+        payload_bytes: Option<usize>,
+    ) {
+        self.drop_messages(Some(session), messages, reason, |delivery| {
+            delivery.drop_detail(session, reason, payload_bytes)
+        });
     }
 
     /// Counts messages of a topic; `session` is none if they are for no single client.

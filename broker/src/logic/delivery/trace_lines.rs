@@ -1,7 +1,7 @@
 //! What the traces of clients show beside packets: what access rules denied, and the messages that clients do not get.
 //!
 //! Invariants: nothing is kept while nobody is traced, nothing of clients that are not, and never more than
-//! [`limits::TRACE_LINES_MAX`].
+//! [`limits::TRACE_LINES_MAX`]; what is left out then is said.
 
 use std::sync::Arc;
 
