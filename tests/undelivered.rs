@@ -1,6 +1,8 @@
 //! "Why did this message not arrive?", where access rules withhold it from a subscriber, and where it is dropped.
 
-use mqtt::QoS;
+use mqtt::packet::Publish;
+use mqtt::property::Properties;
+use mqtt::{ProtocolVersion, QoS};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -259,4 +261,71 @@ fn filters_beyond_a_limit_are_accounted_for() {
         });
     }
     assert_eq!(metric(port, "midge_denied_total{action=\"subscribe\"}"), 2.0);
+}
+
+/// A PUBLISH that ends its connection is there no more: the event of the end says which one, or which limit.
+#[test]
+fn messages_that_end_their_connection_are_accounted_for() {
+    let setup = Setup::default()
+        .global("max_topic_levels 5")
+        .global("max_packet_size 2000")
+        .global("retain_available false")
+        .listener("max_qos 1");
+    let (broker, port) = start_with_api(setup, 1, "");
+    let long = [b'x'; 3000];
+    for (name, topic, qos, retain, payload, detail) in [
+        (
+            "qos",
+            "a/b",
+            QoS::ExactlyOnce,
+            false,
+            &long[..1],
+            "max_qos: a PUBLISH to 'a/b'",
+        ),
+        (
+            "retain",
+            "a/b",
+            QoS::AtMostOnce,
+            true,
+            &long[..1],
+            "not available: a PUBLISH to 'a/b'",
+        ),
+        (
+            "deep",
+            "1/2/3/4/5/6/7",
+            QoS::AtMostOnce,
+            false,
+            &long[..1],
+            "levels: a PUBLISH to '1/2/3/4/5/6/7'",
+        ),
+        (
+            "large",
+            "a/b",
+            QoS::AtMostOnce,
+            false,
+            &long,
+            "max_packet_size is 2000",
+        ),
+    ] {
+        let mut client = Client::connect(&broker, &Options::new(name).v5());
+        let mut packet = Vec::new();
+        let publish = Publish {
+            dup: false,
+            qos,
+            retain,
+            topic,
+            packet_identifier: (qos != QoS::AtMostOnce).then(|| 1.try_into().unwrap()),
+            properties: Properties::EMPTY,
+            payload,
+        };
+        publish.encode(ProtocolVersion::V5, &mut packet).unwrap();
+        client.send(&packet);
+        client.expect_closed();
+        eventually(detail, || {
+            let ended = list(port, &format!("events?kind=disconnected&client={name}"), 10);
+            ended
+                .iter()
+                .any(|event| event["detail"].as_str().unwrap_or_default().ends_with(detail))
+        });
+    }
 }

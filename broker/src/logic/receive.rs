@@ -189,8 +189,13 @@ impl Shard {
 
     /// Bytes that are no packet: closes, in 5.0 with the reason [MQTT-4.13.1-1].
     pub(super) fn refuse_bytes(&mut self, slot: ConnectionSlot, error: DecodeError) {
-        let why = format!("{error} {}", error.statement());
-        self.protocol_error(slot, error.reason(), &why);
+        let (reason, why) = (error.reason(), format!("{error} {}", error.statement()));
+        let most = self.delivery.settings().packet_bytes_max;
+        let limit = match reason {
+            ReasonCode::PacketTooLarge => format!(": max_packet_size is {most}"),
+            _ => String::new(),
+        };
+        self.protocol_error_with(slot, reason, &why, &format!("{why}{limit}"));
     }
 }
 

@@ -49,8 +49,19 @@ impl Shard {
 
     /// The client broke the protocol: in 5.0 it is notified why [MQTT-4.13.1-1], then the connection closes.
     pub(super) fn protocol_error(&mut self, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
+        self.protocol_error_with(slot, reason, why, why);
+    }
+
+    /// As [`Self::protocol_error`]; `detail` is for operators.
+    pub(super) fn protocol_error_with(
+        &mut self,
+        slot: ConnectionSlot,
+        reason: ReasonCode,
+        why: &str,
+        detail: &str,
+    ) {
         self.delivery.counters().protocol_errors.add(1);
-        self.disconnect(slot, reason, why);
+        self.disconnect_with(slot, reason, why, DisconnectCause::Broker(reason), detail);
     }
 
     /// Ends a connection with a DISCONNECT in 5.0, bare in 3.x. Its Will is published.

@@ -13,7 +13,7 @@ use mqtt::{PacketIdentifier, ProtocolVersion, QoS, ReasonCode};
 
 use crate::auth::acl;
 use crate::limits;
-use crate::logic::counters::Denied;
+use crate::logic::counters::{ClientEvent, Denied};
 use crate::logic::delivery::Delivery;
 use crate::logic::delivery::fan_out::{message_of, packets_of};
 use crate::logic::delivery::flight::ExactlyOnceArrival;
@@ -44,7 +44,7 @@ impl Handler<'_> {
         match self.access_to(route, topic) {
             TopicAccess::Allowed => self.shard.publish_run(route, run, self.session),
             TopicAccess::Denied => self.deny_run(topic, run),
-            TopicAccess::TooDeep => self.refuse_levels(),
+            TopicAccess::TooDeep => self.refuse_levels(topic),
         }
         true
     }
@@ -110,7 +110,7 @@ impl Handler<'_> {
         let delivery = &self.shard.delivery;
         let whole = mounted_topic(&delivery.clients, delivery.settings(), self.slot, topic);
         let Some(whole) = whole else {
-            self.refuse_levels();
+            self.refuse_levels(topic);
             return true;
         };
         // With a mount point the received packet cannot be forwarded as it is.
@@ -139,7 +139,7 @@ impl Handler<'_> {
             TopicAccess::Allowed => {}
             // `$SYS`, or a topic that is not for this client: dropped.
             TopicAccess::Denied => return self.deny(publish, topic),
-            TopicAccess::TooDeep => return self.refuse_levels(),
+            TopicAccess::TooDeep => return self.refuse_levels(topic),
         }
         let (delivery, retained) = (&self.shard.delivery, &self.shard.retained);
         let refused = check_content(delivery, retained, publish, topic, properties);
@@ -220,15 +220,14 @@ impl Handler<'_> {
         };
         if publish.qos > settings.listener(listener).qos_max {
             // [MQTT-3.2.2-11]
-            self.protocol_error(ReasonCode::QoSNotSupported, "a QoS above the listener's max_qos");
+            let why = "a QoS above the listener's max_qos";
+            self.end_for_publish(ReasonCode::QoSNotSupported, why, publish.topic);
             return false;
         }
         if publish.retain && !settings.retain_available {
             // [MQTT-3.2.2-14]
-            self.protocol_error(
-                ReasonCode::RetainNotSupported,
-                "retained messages are not available",
-            );
+            let why = "retained messages are not available";
+            self.end_for_publish(ReasonCode::RetainNotSupported, why, publish.topic);
             return false;
         }
         true
@@ -286,7 +285,8 @@ impl Handler<'_> {
             }
             ExactlyOnceArrival::TooMany => {
                 // [MQTT-3.3.4-7], [MQTT-3.3.4-8]
-                self.protocol_error(ReasonCode::ReceiveMaximumExceeded, "Receive Maximum exceeded");
+                let why = "Receive Maximum exceeded";
+                self.end_for_publish(ReasonCode::ReceiveMaximumExceeded, why, publish.topic);
                 false
             }
         }
@@ -312,8 +312,15 @@ impl Handler<'_> {
     /// Too many levels close.
     ///
     /// [MQTT3-3.3.5-2]
-    fn refuse_levels(&mut self) {
-        self.protocol_error(ReasonCode::TopicNameInvalid, "too many topic levels");
+    fn refuse_levels(&mut self, topic: &str) {
+        self.end_for_publish(ReasonCode::TopicNameInvalid, "too many topic levels", topic);
+    }
+
+    /// Closes the connection for a PUBLISH; operators see its topic.
+    #[cold]
+    fn end_for_publish(&mut self, reason: ReasonCode, why: &str, topic: &str) {
+        let detail = format!("{why}: a PUBLISH to '{}'", ClientEvent::cut(topic));
+        self.shard.protocol_error_with(self.slot, reason, why, &detail);
     }
 }
 
