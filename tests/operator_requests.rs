@@ -395,15 +395,14 @@ fn a_retained_message_that_is_missing_is_not_found() {
             ("404", Some(MISSING))
         );
     }
-    // Nobody is sent a message that deletes nothing.
-    assert_eq!(
-        client
-            .payloads(100)
-            .iter()
-            .filter(|payload| payload.is_empty())
-            .count(),
-        50
-    );
+    // Nobody is sent a message that deletes nothing. A retained message may come twice: as it was published, and from
+    // the search for the new subscription's retained messages.
+    let mut deletions = 0;
+    while deletions < 50 {
+        deletions += usize::from(client.message().payload.is_empty());
+    }
+    let after = client.arrived();
+    assert!(!after.contains(&String::new()), "{after:?}");
     let gone = run(&["ctl", "--socket", &socket, "delete-retained", "kept/0"]);
     assert_eq!((gone.code, gone.stderr), (Some(1), format!("Error: {MISSING}\n")));
     let own = operate(port, "DELETE", "retained?topic=$SYS/broker/version", "", "");
