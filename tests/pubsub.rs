@@ -3,7 +3,10 @@
 use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::harness::{Broker, Certificates, Setup, eventually};
+use mqtt::QoS;
+
+use crate::harness::{Broker, Certificates, Client, Options, Setup, eventually};
+use crate::real_clients;
 
 fn command(broker: &Broker, word: &str, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_midge-loadgen"));
@@ -265,4 +268,224 @@ fn over_tls() {
             .success()
     );
     assert_eq!(ended(receiving).1, "secure\n");
+}
+
+/// The options that mosquitto_sub has too write the same bytes as it does.
+#[test]
+fn formats_are_written_as_mosquitto_sub_writes_them() {
+    if Command::new("mosquitto_sub").arg("--help").output().is_err() {
+        return real_clients::skip("mosquitto-clients");
+    }
+    let broker = verbose().start();
+    let line = "-V 5 -q 1 -r -t a/topic -D publish content-type text/plain -D publish correlation-data xyz \
+                -D publish message-expiry-interval 360000 -D publish payload-format-indicator 1 \
+                -D publish response-topic answer -D publish user-property k1 v1 -D publish user-property k2 v2";
+    let formats = [
+        "%t|%p|%q|%r|%l|%m|%A|%C|%D|%F|%P|%R|%S",
+        "|%10t|%-10t|%010t|%.3t|%10.3t|%-10.3t|%12C|%.3C|%8R|",
+        "|%5l|%-5l|%05l|%5m|%05m|%.1l|%5A|%05A|%5F|%05F|%3S|%03S|",
+        "|%40p|%-40p|%.3p|%x|%X|",
+        "@@|@Y|%%|\\n\\t\\\\\\a\\e\\v\\r|%10q|%10P|%10D|",
+    ];
+    for payload in ["{\"a\":1,\"b\":[true,null,\"x\"]}", "plain"] {
+        assert!(
+            command(&broker, "pub", line)
+                .args(["-m", payload])
+                .status()
+                .unwrap()
+                .success()
+        );
+        for format in formats {
+            let given = [
+                "-V", "5", "-q", "1", "-t", "a/#", "-C", "1", "-W", "10", "-F", format,
+            ];
+            let identifier = ["-D", "subscribe", "subscription-identifier", "7"];
+            let ours = command(&broker, "sub", "").args(given).args(identifier).output();
+            let theirs = Command::new("mosquitto_sub")
+                .args(["-h", "127.0.0.1", "-p", &broker.port().to_string()])
+                .args(given)
+                .args(identifier)
+                .output();
+            let text = |output: std::io::Result<Output>| String::from_utf8(output.unwrap().stdout).unwrap();
+            assert_eq!(text(ours), text(theirs), "{format}");
+        }
+    }
+    for (format, payload) in [
+        ("%j", "a \"quoted\" one"),
+        ("%J", "{\"a\":1,\"b\":[true,null,\"x\"]}"),
+    ] {
+        assert!(
+            command(&broker, "pub", line)
+                .args(["-m", payload])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let json = |mut command: Command| {
+            command.args([
+                "-V", "5", "-q", "1", "-t", "a/#", "-C", "1", "-W", "10", "-F", format,
+            ]);
+            let output = command.output().unwrap();
+            let mut object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            let time = object.as_object_mut().unwrap().remove("tst").unwrap();
+            (object, time.as_str().unwrap().len())
+        };
+        let mut theirs = Command::new("mosquitto_sub");
+        theirs.args(["-h", "127.0.0.1", "-p", &broker.port().to_string()]);
+        let mut ours = json(command(&broker, "sub", ""));
+        let mut theirs = json(theirs);
+        for (object, _) in [&mut ours, &mut theirs] {
+            // Seconds may have passed between the two.
+            object["properties"]["message-expiry-interval"].take();
+        }
+        assert_eq!(ours, theirs, "{format}");
+    }
+}
+
+#[test]
+fn retained_messages_are_shown_left_out_and_deleted() {
+    let broker = verbose().start();
+    for topic in ["a", "b", "c"] {
+        assert!(
+            publish(&broker, &format!("-t {topic} -q 1 -r -m kept"))
+                .status
+                .success()
+        );
+    }
+    let removing = subscriber(&broker, "-t + -T b -v --retained-only --remove-retained -q 1");
+    // The rest comes before: it is one client, and the broker answers in order.
+    eventually("both are deleted", || {
+        let left = ended(subscriber(&broker, "-t + -v -W 0.3")).1;
+        left == "b kept\n"
+    });
+    assert!(publish(&broker, "-t new -q 1 -m live").status.success());
+    let (code, printed, errors) = ended(removing);
+    let mut lines: Vec<_> = printed.lines().collect();
+    lines.sort_unstable();
+    assert_eq!((code, lines), (Some(0), vec!["a kept", "c kept"]), "{errors}");
+}
+
+#[test]
+fn a_kept_session_unsubscribes() {
+    let broker = verbose().start();
+    assert_eq!(
+        ended(subscriber(&broker, "-i kept -c -t a -t b -q 1 -E")).0,
+        Some(0)
+    );
+    let unsubscribed = command(&broker, "sub", "-i kept -c -U a -E").output().unwrap();
+    assert_eq!(unsubscribed.status.code(), Some(0), "{unsubscribed:?}");
+    for topic in ["a", "b"] {
+        assert!(
+            publish(&broker, &format!("-t {topic} -q 1 -m x"))
+                .status
+                .success()
+        );
+    }
+    let line = "-i kept -c -t b -q 1 -v -W 1";
+    let rest = command(&broker, "sub", line).output().unwrap();
+    assert_eq!(String::from_utf8(rest.stdout).unwrap(), "b x\n");
+}
+
+#[test]
+fn a_will_is_published_when_the_client_is_killed() {
+    let broker = verbose().start();
+    let watching = subscriber(&broker, "-V 5 -t will -F %p|%q|%C -C 1 -W 20");
+    let line = "-V 5 -t t --will-topic will --will-payload gone --will-qos 1 -D will content-type why";
+    let mut dying = subscriber(&broker, line);
+    dying.kill().unwrap();
+    dying.wait().unwrap();
+    assert_eq!(ended(watching).1, "gone|0|why\n");
+}
+
+#[test]
+fn a_request_has_its_response() {
+    let broker = verbose().start();
+    let mut responder = Client::connect(&broker, &Options::new("responder").v5());
+    assert_eq!(responder.subscribe("ask", QoS::ExactlyOnce), 2);
+    for (version, qos) in [("5", "0"), ("5", "1"), ("5", "2"), ("4", "1")] {
+        let line = format!("-V {version} -q {qos} -t ask -e answer/{qos} -m question -W 20 -F %t:%p");
+        let asking = command(&broker, "rr", &line).spawn().unwrap();
+        let question = responder.message();
+        assert_eq!(question.payload, b"question");
+        responder.publish(&format!("answer/{qos}"), b"response", QoS::ExactlyOnce);
+        let (code, printed, errors) = ended(asking);
+        assert_eq!(
+            (code, printed),
+            (Some(0), format!("answer/{qos}:response\n")),
+            "{errors}"
+        );
+    }
+    let silent = command(&broker, "rr", "-q 1 -t nobody -e answer -n -W 0.5")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(silent.stderr).unwrap();
+    assert_eq!(silent.status.code(), Some(27), "{errors}");
+    assert!(errors.contains("nobody has subscribed"), "{errors}");
+}
+
+#[test]
+fn a_url_and_packets_that_are_shown() {
+    let broker = verbose().start();
+    let url = format!("mqtt://ann:opensesame@127.0.0.1:{}/by/url", broker.port());
+    let loadgen = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_midge-loadgen"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    };
+    let before = broker.log().lines().count();
+    let receiving = loadgen()
+        .args(["sub", "-L", &url, "-v", "-C", "1"])
+        .spawn()
+        .unwrap();
+    eventually("the subscription", || {
+        broker
+            .log()
+            .lines()
+            .skip(before)
+            .any(|line| line.ends_with(" 0 by/url"))
+    });
+    let title = std::fs::read(format!("/proc/{}/cmdline", receiving.id())).unwrap();
+    let title = String::from_utf8_lossy(&title).into_owned();
+    assert!(!title.contains("opensesame"), "{title}");
+    let published = loadgen()
+        .args(["pub", "-L", &url, "-q", "1", "-m", "hello", "-d", "-I", "me-"])
+        .output();
+    let published = published.unwrap();
+    assert!(published.status.success(), "{published:?}");
+    assert_eq!(ended(receiving).1, "by/url hello\n");
+    let shown = String::from_utf8(published.stderr).unwrap();
+    for packet in [
+        " sending CONNECT\n",
+        " received CONNACK (0)\n",
+        " sending PUBLISH (d0, q1, r0, m1, 'by/url', ... (5 bytes))\n",
+        " received PUBACK (m1, rc0)\n",
+    ] {
+        assert!(shown.contains(packet) && shown.contains("Client me-"), "{shown}");
+    }
+    assert!(!shown.contains("opensesame"));
+}
+
+#[test]
+fn authorities_in_a_folder() {
+    let certificates = Certificates::new();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(certificates.path("ca.crt"), folder.path().join("ca.crt")).unwrap();
+    let rehashed = Command::new("openssl")
+        .arg("rehash")
+        .arg(folder.path())
+        .status()
+        .unwrap();
+    assert!(rehashed.success());
+    let broker = verbose().tls(&certificates).start();
+    for version in ["tlsv1.2", "tlsv1.3"] {
+        let line = format!(
+            "--capath {} --tls-version {version} -t t -q 1 -m x",
+            folder.path().display()
+        );
+        let published = publish(&broker, &line);
+        assert!(published.status.success(), "{published:?}");
+    }
 }

@@ -1,21 +1,26 @@
-//! `loadgen pub` and `loadgen sub`: one client that publishes or subscribes, with the option letters of mosquitto_pub
-//! and mosquitto_sub.
+//! `loadgen pub`, `loadgen sub` and `loadgen rr`: one client that publishes, subscribes, or asks for a response, with
+//! the option letters of mosquitto_pub, mosquitto_sub and mosquitto_rr.
 //!
-//! `args` parses the command line, with a file of `properties` for defaults; `session` is the MQTT connection;
-//! `publish` and `subscribe` do the work.
+//! `args` parses the command line, with a file of `properties` for defaults; `session` is the MQTT connection, whose
+//! packets `packet_lines` shows; `publish` and `subscribe` do the work, the latter for `rr` too. `output` prints what
+//! came, in a `format` or as JSON (`json_form`).
 //!
 //! Invariants: the program ends only when each QoS handshake that it began is complete or known to be broken. What was
 //! not delivered is reported and changes the exit code. Sockets block, because there is only one connection.
 
 mod args;
+mod format;
+mod json_form;
+mod output;
+mod packet_lines;
 mod properties;
 mod publish;
 mod session;
 mod subscribe;
 
-pub use args::{PublishArguments, SubscribeArguments};
+pub use args::{PublishArguments, RequestArguments, SubscribeArguments};
 pub use publish::run as publish;
-pub use subscribe::run as subscribe;
+pub use subscribe::{request, run as subscribe};
 
-/// Exit code: `sub -W` ended before what `-C` asked for had come; mosquitto_sub's.
+/// Exit code: `sub -W` ended before what `-C` asked for had come, or `rr -W` before a response; mosquitto_sub's.
 pub const EXIT_TIMEOUT: u8 = 27;

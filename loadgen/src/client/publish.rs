@@ -112,7 +112,12 @@ impl<'a> PublishClient<'a> {
     }
 
     fn publish_all(&mut self, messages: &mut Messages) -> Result<(), PublishEnd> {
-        let window = usize::from(self.session.granted.receive_maximum.min(WINDOW));
+        let window = usize::from(
+            self.session
+                .granted
+                .receive_maximum
+                .min(self.request.in_flight_max),
+        );
         loop {
             while self.in_flight.len() >= window {
                 self.wait(None)?;
@@ -131,8 +136,6 @@ impl<'a> PublishClient<'a> {
 
     fn publish(&mut self, payload: &[u8]) -> Result<(), PublishEnd> {
         let packet_identifier = (self.request.qos != QoS::AtMostOnce).then(|| self.free_identifier());
-        let too_large =
-            |error: EncodeError| Failure::Limits(format!("the message cannot be published: {error}"));
         let properties = self.properties().map_err(too_large).map_err(PublishEnd::Failed)?;
         let publish = Publish {
             dup: false,
@@ -143,16 +146,7 @@ impl<'a> PublishClient<'a> {
             properties: properties.as_properties(),
             payload,
         };
-        let mut packet = Vec::with_capacity(payload.len() + self.request.topic.len() + 16);
-        let encoded = publish.encode(self.session.version, &mut packet);
-        encoded.map_err(too_large).map_err(PublishEnd::Failed)?;
-        if packet.len() > self.session.granted.packet_bytes_max as usize {
-            return Err(PublishEnd::Failed(Failure::Limits(format!(
-                "the message makes a packet of {} bytes, and the broker takes {} at most",
-                packet.len(),
-                self.session.granted.packet_bytes_max
-            ))));
-        }
+        let packet = encoded(&publish, &self.session).map_err(PublishEnd::Failed)?;
         if let Some(identifier) = packet_identifier {
             let awaits = match self.request.qos {
                 QoS::ExactlyOnce => PacketType::PubRec,
@@ -230,7 +224,26 @@ impl<'a> PublishClient<'a> {
     }
 }
 
-fn after(identifier: PacketIdentifier) -> PacketIdentifier {
+/// A PUBLISH in bytes, if the broker takes as many.
+pub(super) fn encoded(publish: &Publish<'_>, session: &Session<'_>) -> Result<Vec<u8>, Failure> {
+    let mut packet = Vec::with_capacity(publish.payload.len() + publish.topic.len() + 16);
+    publish.encode(session.version, &mut packet).map_err(too_large)?;
+    if packet.len() > session.granted.packet_bytes_max as usize {
+        return Err(Failure::Limits(format!(
+            "the message makes a packet of {} bytes, and the broker takes {} at most",
+            packet.len(),
+            session.granted.packet_bytes_max
+        )));
+    }
+    Ok(packet)
+}
+
+/// A message that no packet has room for.
+pub(super) fn too_large(error: EncodeError) -> Failure {
+    Failure::Limits(format!("the message cannot be published: {error}"))
+}
+
+pub(super) fn after(identifier: PacketIdentifier) -> PacketIdentifier {
     identifier.checked_add(1).unwrap_or(PacketIdentifier::MIN)
 }
 
@@ -254,19 +267,8 @@ enum NextMessage {
 
 impl Messages {
     fn open(request: &PublishRequest) -> Result<Messages, Failure> {
-        let payload = match &request.message {
-            Message::Text(text) => text.clone(),
-            Message::File(path) => read_file(path)?,
-            Message::StandardInput => {
-                let mut bytes = Vec::new();
-                let read = std::io::stdin()
-                    .lock()
-                    .take(PAYLOAD_BYTES_MAX)
-                    .read_to_end(&mut bytes);
-                read.map_err(Failure::system("cannot read standard input"))?;
-                bytes
-            }
-            Message::Lines => return Ok(Messages::Lines(lines())),
+        let Some(payload) = read(&request.message)? else {
+            return Ok(Messages::Lines(lines()));
         };
         Ok(Messages::Same {
             payload,
@@ -302,6 +304,24 @@ impl Messages {
     }
 }
 
+/// The payload of a message that is read as a whole; `None` for one a line.
+pub(super) fn read(message: &Message) -> Result<Option<Vec<u8>>, Failure> {
+    Ok(Some(match message {
+        Message::Text(text) => text.clone(),
+        Message::File(path) => read_file(path)?,
+        Message::StandardInput => {
+            let mut bytes = Vec::new();
+            let read = std::io::stdin()
+                .lock()
+                .take(PAYLOAD_BYTES_MAX)
+                .read_to_end(&mut bytes);
+            read.map_err(Failure::system("cannot read standard input"))?;
+            bytes
+        }
+        Message::Lines => return Ok(None),
+    }))
+}
+
 fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = || format!("cannot read {}", path.display());
     let file = std::fs::File::open(path).map_err(Failure::system(unreadable()))?;
@@ -332,8 +352,6 @@ fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
     lines
 }
 
-/// Unacknowledged messages at most, as many as brokers take by default.
-const WINDOW: u16 = 20;
 /// More than any packet has room for: the encoder refuses it.
 const PAYLOAD_BYTES_MAX: u64 = 1 << 28;
 /// Lines that are read before they are published.

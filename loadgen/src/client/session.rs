@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mqtt::encode;
-use mqtt::packet::Packet;
+use mqtt::packet::{Packet, Will};
 use mqtt::property::Property;
 use mqtt::version::ProtocolVersion;
 use rustls::ClientConfig;
 use transport::stream::SecureStream;
 
 use super::args::ClientSettings;
+use super::packet_lines;
 use crate::connection::login::{self, Granted, Login};
 use crate::connection::{BlockingConnection, Broken, WholePacket};
 use crate::scenario::properties::Carrier;
@@ -30,6 +31,8 @@ pub(super) struct Session<'a> {
     pub(super) version: ProtocolVersion,
     /// The limits that the broker's CONNACK stated.
     pub(super) granted: Granted,
+    /// The client whose packets are shown.
+    shown: Option<String>,
     keep_alive: Option<Duration>,
     sent: Instant,
     asked: Option<Instant>,
@@ -92,17 +95,21 @@ impl<'a> Session<'a> {
         let connect = encode_connect(settings)?;
         let addresses = addresses_of(&settings.host, settings.port)?;
         let mut connection = BlockingConnection::open(&addresses, stream(settings, tls)?, deadline)?;
+        let shown = settings.debug.then(|| settings.client_identifier.clone());
+        packet_lines::sending(shown.as_deref(), &connect, settings.version);
         let granted = connection
             .log_in(&connect, settings.version, deadline, interrupted)
             .map_err(|broken| match broken {
                 Broken::Timeout(_) => Broken::Timeout(settings.connect_timeout.as_secs()),
                 broken => broken,
             })?;
+        packet_lines::accepted(shown.as_deref());
         let keep_alive_s = granted.server_keep_alive_s.unwrap_or(settings.keep_alive_s);
         Ok(Session {
             connection,
             version: settings.version,
             granted,
+            shown,
             keep_alive: (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into())),
             sent: Instant::now(),
             asked: None,
@@ -113,6 +120,7 @@ impl<'a> Session<'a> {
     /// Sends packets, which counts for the keep alive.
     pub(super) fn send(&mut self, packets: &[u8]) -> Result<(), Broken> {
         self.sent = Instant::now();
+        packet_lines::sending(self.shown.as_deref(), packets, self.version);
         self.connection.send(packets)
     }
 
@@ -134,7 +142,9 @@ impl<'a> Session<'a> {
                 }
                 continue;
             };
-            match whole.packet(self.version)? {
+            let packet = whole.packet(self.version)?;
+            packet_lines::received(self.shown.as_deref(), &packet);
+            match packet {
                 Packet::PingResp => self.asked = None,
                 Packet::Disconnect(disconnect) => return Err(login::disconnected(&disconnect)),
                 _ => return Ok(SessionEvent::Packet(whole)),
@@ -199,6 +209,14 @@ fn encode_connect(settings: &ClientSettings) -> Result<Vec<u8>, Broken> {
     if settings.version == ProtocolVersion::V5 && settings.session_expiry_s > 0 {
         properties.push(Property::SessionExpiryInterval(settings.session_expiry_s))?;
     }
+    let will_properties = settings.properties.of(Carrier::Will, None)?;
+    let will = settings.will.as_ref().map(|will| Will {
+        qos: will.qos,
+        retain: will.retain,
+        properties: will_properties.as_properties(),
+        topic: &will.topic,
+        payload: will.payload.as_bytes(),
+    });
     let login = Login {
         version: settings.version,
         clean_start: settings.clean_start,
@@ -207,7 +225,7 @@ fn encode_connect(settings: &ClientSettings) -> Result<Vec<u8>, Broken> {
         credentials: &settings.credentials,
         number: None,
         properties: properties.as_properties(),
-        will: None,
+        will,
     };
     let mut packet = Vec::new();
     login.encode(&mut packet)?;

@@ -1,11 +1,15 @@
-//! `loadgen sub`: writes the messages that it receives to standard output.
+//! `loadgen sub`: writes the messages that it receives to standard output. `loadgen rr` is a subscriber too: it
+//! publishes its request when it has the subscription, and ends with the first message.
 //!
 //! Invariants: a QoS 2 message is printed once, when it arrives for the first time. A message that could not be printed
 //! is not acknowledged, so a session that is kept receives it again. A connection that is lost after it was accepted is
-//! made again, as mosquitto_sub does; a broker that refused the client is not asked again.
+//! made again, as mosquitto_sub does, but a request is never published twice; a broker that refused the client is not
+//! asked again. Each identifier of a PUBLISH of its own is in `unacknowledged` until its handshake is complete.
+
+mod handshakes;
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::num::NonZeroU16;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -13,10 +17,14 @@ use std::time::{Duration, Instant};
 use mqtt::encode;
 use mqtt::frame::PacketType;
 use mqtt::packet::{Packet, PacketIdentifier, Publish, QoS, RetainHandling, SubAck};
+use mqtt::property::Properties;
 use mqtt::reason::ReasonCode;
+use mqtt::topic;
 
 use super::EXIT_TIMEOUT;
-use super::args::SubscribeRequest;
+use super::args::{RequestResponse, SubscribeRequest};
+use super::output::Printer;
+use super::publish::read;
 use super::session::{Session, SessionEvent};
 use crate::connection::{Broken, login};
 use crate::scenario::properties::Carrier;
@@ -25,14 +33,37 @@ use crate::system::output::note;
 
 /// Subscribes and prints messages until the end that was asked for; returns the exit code.
 pub fn run(request: &SubscribeRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
+    subscribe(request, None, interrupted)
+}
+
+/// Publishes a request and prints its response; returns the exit code.
+pub fn request(request: &RequestResponse, interrupted: &AtomicBool) -> Result<u8, Failure> {
+    // Read first, so that a file that is not there costs no connection.
+    let payload = read(&request.message)?.unwrap_or_default();
+    let question = Question {
+        topic: &request.topic,
+        payload,
+    };
+    subscribe(&request.response, Some(question), interrupted)
+}
+
+fn subscribe(
+    request: &SubscribeRequest,
+    question: Option<Question<'_>>,
+    interrupted: &AtomicBool,
+) -> Result<u8, Failure> {
     let until = request.timeout.map(|timeout| Instant::now() + timeout);
     let session = Session::open(&request.settings, interrupted)?;
     let mut subscriber = SubscribeClient {
         request,
+        question,
         session,
         interrupted,
+        printer: Printer::new(&request.output),
         received: 0,
         unreleased: HashSet::new(),
+        unacknowledged: HashSet::new(),
+        next_identifier: FIRST_IDENTIFIER,
         aliases: HashMap::new(),
     };
     let end = subscriber
@@ -46,11 +77,17 @@ pub fn run(request: &SubscribeRequest, interrupted: &AtomicBool) -> Result<u8, F
     })
 }
 
+/// The request of `loadgen rr`.
+struct Question<'a> {
+    topic: &'a str,
+    payload: Vec<u8>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SubscribeEnd {
     /// What was asked for has come, or the user wants no more.
     Done,
-    /// The broker granted no subscription.
+    /// The broker granted no subscription, or took no request.
     Refused,
     /// The time of `-W` is over.
     TimedOut,
@@ -58,11 +95,16 @@ enum SubscribeEnd {
 
 struct SubscribeClient<'a> {
     request: &'a SubscribeRequest,
+    question: Option<Question<'a>>,
     session: Session<'a>,
     interrupted: &'a AtomicBool,
+    printer: Printer<'a>,
     received: u64,
     /// QoS 2 messages whose PUBREL has not come.
     unreleased: HashSet<PacketIdentifier>,
+    /// Messages of its own whose handshakes are not complete.
+    unacknowledged: HashSet<PacketIdentifier>,
+    next_identifier: PacketIdentifier,
     /// What the broker's Topic Aliases stand for, on this connection.
     aliases: HashMap<NonZeroU16, String>,
 }
@@ -75,9 +117,10 @@ impl SubscribeClient<'_> {
                 Some(end) => Ok(end),
             });
             let lost = match ended {
-                Err(broken) if is_loss(&broken) => broken,
+                Err(broken) if is_loss(&broken) && self.question.is_none() => broken,
                 ended => return ended,
             };
+            self.unacknowledged.clear();
             note(&format!("{lost}; connecting again"));
             if let Some(end) = self.connect_again(until)? {
                 return Ok(end);
@@ -120,34 +163,59 @@ impl SubscribeClient<'_> {
             .iter()
             .map(|filter| (filter.as_str(), options))
             .collect();
-        let mut packet = Vec::new();
-        encode::subscribe(
-            PacketIdentifier::MIN,
-            properties.as_properties(),
-            &filters,
-            self.session.version,
-            &mut packet,
-        )?;
-        self.session.send(&packet)?;
-        loop {
+        let mut packets = Vec::new();
+        // How many answers come.
+        let mut awaited = 0;
+        if !filters.is_empty() {
+            awaited += 1;
+            encode::subscribe(
+                SUBSCRIBE_IDENTIFIER,
+                properties.as_properties(),
+                &filters,
+                self.session.version,
+                &mut packets,
+            )?;
+        }
+        let unsubscribed: Vec<_> = self.request.unsubscribed.iter().map(String::as_str).collect();
+        if !unsubscribed.is_empty() {
+            awaited += 1;
+            encode::unsubscribe(
+                UNSUBSCRIBE_IDENTIFIER,
+                Properties::EMPTY,
+                &unsubscribed,
+                self.session.version,
+                &mut packets,
+            )?;
+        }
+        self.session.send(&packets)?;
+        while awaited > 0 {
             let whole = match self.session.next(until)? {
                 SessionEvent::Packet(whole) => whole,
                 SessionEvent::Quiet => return Ok(Some(SubscribeEnd::TimedOut)),
                 SessionEvent::Interrupted => return Ok(Some(SubscribeEnd::Done)),
             };
-            match whole.packet(self.session.version)? {
-                Packet::SubAck(suback) => return Ok(self.subscribed(suback)),
-                packet => {
-                    // A kept session's messages may come before.
-                    if let Some(end) = self.handle(packet)? {
-                        return Ok(Some(end));
-                    }
+            // A kept session's messages may come before.
+            let end = match whole.packet(self.session.version)? {
+                Packet::SubAck(suback) => {
+                    awaited -= 1;
+                    self.is_refused(suback).then_some(SubscribeEnd::Refused)
                 }
+                Packet::UnsubAck(_) => {
+                    awaited -= 1;
+                    None
+                }
+                packet => self.handle(packet)?,
+            };
+            if end.is_some() {
+                return Ok(end);
             }
         }
+        self.ask()?;
+        Ok(self.request.exit_when_subscribed.then_some(SubscribeEnd::Done))
     }
 
-    fn subscribed(&self, suback: SubAck<'_>) -> Option<SubscribeEnd> {
+    /// Whether no subscription was granted; each that was not is reported.
+    fn is_refused(&self, suback: SubAck<'_>) -> bool {
         let mut granted = false;
         for (filter, &code) in self.request.filters.iter().zip(suback.reason_codes) {
             if login::is_granted(code) {
@@ -157,10 +225,7 @@ impl SubscribeClient<'_> {
             let reason = login::named(code);
             note(&format!("the broker refused the subscription {filter}: {reason}"));
         }
-        match granted {
-            false => Some(SubscribeEnd::Refused),
-            true => self.request.exit_when_subscribed.then_some(SubscribeEnd::Done),
-        }
+        !granted
     }
 
     fn receive_all(&mut self, until: Option<Instant>) -> Result<SubscribeEnd, Broken> {
@@ -180,17 +245,26 @@ impl SubscribeClient<'_> {
         match packet {
             Packet::Publish(publish) if !self.take(publish)? => return Ok(Some(SubscribeEnd::Done)),
             Packet::PubRel(ack) => self.release(ack.packet_identifier)?,
+            Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack)
+                if !self.own_acknowledged(packet, ack)? =>
+            {
+                return Ok(Some(SubscribeEnd::Refused));
+            }
             _ => {}
         }
         if self.request.count.is_none_or(|count| self.received < count) {
             return Ok(None);
         }
-        self.await_releases()?;
+        self.await_handshakes()?;
         Ok(Some(SubscribeEnd::Done))
     }
 
-    /// Prints and acknowledges a message; false if nobody reads what is printed.
+    /// Prints and acknowledges a message; false if it is the end: nobody reads what is printed, or what comes from here
+    /// on was not asked for.
     fn take(&mut self, publish: Publish<'_>) -> Result<bool, Broken> {
+        if self.request.retained_only && !publish.retain {
+            return Ok(false);
+        }
         if let (Some(alias), false) = (publish.properties.topic_alias(), publish.topic.is_empty()) {
             self.aliases.insert(alias, publish.topic.to_owned());
         }
@@ -198,8 +272,9 @@ impl SubscribeClient<'_> {
             (QoS::ExactlyOnce, Some(identifier)) => self.unreleased.insert(identifier),
             _ => true,
         };
-        if is_new && !(publish.retain && self.request.no_retained) {
-            match self.print(publish) {
+        let topic = self.topic_of(&publish);
+        if is_new && self.is_wanted(&publish, &topic) {
+            match self.printer.print(&publish, &topic) {
                 Ok(()) => self.received += 1,
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(false),
                 Err(error) => {
@@ -207,6 +282,9 @@ impl SubscribeClient<'_> {
                         "cannot write to standard output: {error}"
                     )));
                 }
+            }
+            if publish.retain && self.request.remove_retained {
+                self.publish(&topic, &[], QoS::AtLeastOnce, true, Properties::EMPTY)?;
             }
         }
         match (publish.qos, publish.packet_identifier) {
@@ -217,49 +295,18 @@ impl SubscribeClient<'_> {
         Ok(true)
     }
 
-    fn print(&self, publish: Publish<'_>) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        if self.request.verbose {
-            let alias = publish.properties.topic_alias();
-            let topic = alias.and_then(|alias| self.aliases.get(&alias));
-            write!(out, "{} ", topic.map_or(publish.topic, String::as_str))?;
-        }
-        out.write_all(publish.payload)?;
-        if !self.request.no_newline {
-            out.write_all(b"\n")?;
-        }
-        out.flush()
+    /// The topic, also where the packet has an alias in its place.
+    fn topic_of(&self, publish: &Publish<'_>) -> String {
+        let alias = publish.properties.topic_alias();
+        let known = alias.and_then(|alias| self.aliases.get(&alias));
+        known.cloned().unwrap_or_else(|| publish.topic.to_owned())
     }
 
-    fn release(&mut self, identifier: PacketIdentifier) -> Result<(), Broken> {
-        self.unreleased.remove(&identifier);
-        self.answer(PacketType::PubComp, identifier)
-    }
-
-    /// Completes the handshakes of the messages that were printed.
-    fn await_releases(&mut self) -> Result<(), Broken> {
-        let until = Instant::now() + RELEASE;
-        while !self.unreleased.is_empty() {
-            let SessionEvent::Packet(whole) = self.session.next(Some(until))? else {
-                return Ok(());
-            };
-            if let Packet::PubRel(ack) = whole.packet(self.session.version)? {
-                self.release(ack.packet_identifier)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn answer(&mut self, packet_type: PacketType, identifier: PacketIdentifier) -> Result<(), Broken> {
-        let mut packet = Vec::new();
-        encode::ack(
-            packet_type,
-            identifier,
-            ReasonCode::Success,
-            self.session.version,
-            &mut packet,
-        );
-        self.session.send(&packet)
+    fn is_wanted(&self, publish: &Publish<'_>, topic: &str) -> bool {
+        let filtered_out = &self.request.filtered_out;
+        let is_left_out = publish.retain && self.request.no_retained
+            || filtered_out.iter().any(|filter| topic::matches(filter, topic));
+        !is_left_out
     }
 }
 
@@ -278,7 +325,11 @@ fn is_loss(broken: &Broken) -> bool {
     }
 }
 
+/// Packet Identifier of the SUBSCRIBE.
+const SUBSCRIBE_IDENTIFIER: PacketIdentifier = PacketIdentifier::MIN;
+/// Packet Identifier of the UNSUBSCRIBE.
+const UNSUBSCRIBE_IDENTIFIER: PacketIdentifier = SUBSCRIBE_IDENTIFIER.saturating_add(1);
+/// The lowest Packet Identifier of a PUBLISH.
+const FIRST_IDENTIFIER: PacketIdentifier = UNSUBSCRIBE_IDENTIFIER.saturating_add(1);
 /// Pause between two attempts to connect again.
 const RECONNECT: Duration = Duration::from_secs(1);
-/// Time for the broker to release the last messages.
-const RELEASE: Duration = Duration::from_secs(5);

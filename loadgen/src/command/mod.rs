@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::client::{self, PublishArguments, SubscribeArguments};
+use crate::client::{self, PublishArguments, RequestArguments, SubscribeArguments};
 use crate::compare::{self, args::CompareArguments, diff::DiffArguments};
 use crate::connect::args::ConnectArguments;
 use crate::html::{self, args::ReportArguments};
@@ -91,6 +91,8 @@ enum Subcommand {
     Pub(Box<PublishArguments>),
     /// Subscribe as mosquitto_sub does
     Sub(Box<SubscribeArguments>),
+    /// Publish a request and print its response, as mosquitto_rr does
+    Rr(Box<RequestArguments>),
     /// The broker of a run, started by loadgen itself
     #[command(hide = true)]
     Broker(ChildArguments),
@@ -165,6 +167,7 @@ impl Subcommand {
             Subcommand::Retained(options) => options.password(),
             Subcommand::Pub(options) => options.password(),
             Subcommand::Sub(options) => options.password(),
+            Subcommand::Rr(options) => options.password(),
             Subcommand::Compare(options) => options.password(),
             Subcommand::Diff(options) => options.password(),
             Subcommand::Selftest(options) => options.password(),
@@ -188,6 +191,7 @@ impl Subcommand {
             Subcommand::Report(options) => run(options, origin, |folder, _| report(folder)),
             Subcommand::Pub(options) => run(*options, origin, client::publish),
             Subcommand::Sub(options) => run(*options, origin, client::subscribe),
+            Subcommand::Rr(options) => run(*options, origin, client::request),
             Subcommand::Scenarios(_) => end(print(&named::list()).map(|()| EXIT_OK)),
             Subcommand::Broker(child) => process::become_broker(child.words),
             Subcommand::Peer(child) => process::become_peer(child.words),

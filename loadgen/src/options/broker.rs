@@ -144,6 +144,7 @@ impl BrokerArguments {
             certificate: self.cert.clone().zip(self.key.clone()),
             insecure: self.insecure,
             cn_fallback: self.cn_fallback,
+            ..TlsRequest::default()
         })
     }
 

@@ -47,7 +47,7 @@ pub trait Options: clap::Args {
     /// Whether a signal is the way to end it, so that it is no interruption: its exit code is 0 then.
     const ENDS_BY_SIGNAL: bool = false;
 
-    /// The password among the options, so that it can be hidden.
+    /// The password among the options, or the word that has it, so that it can be hidden.
     fn password(&self) -> Option<&str> {
         None
     }

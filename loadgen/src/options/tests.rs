@@ -118,7 +118,7 @@ fn tls_to_a_running_broker() {
                 ca: None,
                 certificate,
                 insecure: true,
-                cn_fallback: false
+                ..TlsRequest::default()
             })
         )
     );

@@ -205,7 +205,7 @@ impl Carrier {
                 "will-delay-interval",
                 "message-expiry-interval",
                 "content-type",
-                "response-topic",
+                RESPONSE_TOPIC,
                 "correlation-data",
                 "payload-format-indicator",
                 USER_PROPERTY,
@@ -213,7 +213,7 @@ impl Carrier {
             Carrier::Publish => &[
                 "message-expiry-interval",
                 "content-type",
-                "response-topic",
+                RESPONSE_TOPIC,
                 "correlation-data",
                 "payload-format-indicator",
                 TOPIC_ALIAS,
@@ -238,7 +238,7 @@ fn property<'a>(name: &str, values: &'a [String]) -> Result<Property<'a>, String
         ("will-delay-interval", &[value]) => Property::WillDelayInterval(number(value)?),
         ("message-expiry-interval", &[value]) => Property::MessageExpiryInterval(number(value)?),
         ("content-type", &[value]) => Property::ContentType(value),
-        ("response-topic", &[value]) => {
+        (RESPONSE_TOPIC, &[value]) => {
             topic::check_name(value).map_err(|error| format!("not a topic name: {error}"))?;
             Property::ResponseTopic(value)
         }
@@ -268,6 +268,8 @@ fn flag(value: &str) -> Result<bool, String> {
 
 const USER_PROPERTY: &str = "user-property";
 const TOPIC_ALIAS: &str = "topic-alias";
+/// The property of a PUBLISH that names where its response goes.
+pub const RESPONSE_TOPIC: &str = "response-topic";
 /// The property of a CONNECT that has an option of its own besides.
 pub const SESSION_EXPIRY_INTERVAL: &str = "session-expiry-interval";
 /// Bytes of a property besides its texts, at most: identifier, two lengths.

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use transport::tls::ClientTls;
+use transport::tls::{ClientTls, TlsVersion};
 
 use super::certificates::ServerKey;
 use crate::system::cpus::Cpus;
@@ -51,12 +51,16 @@ pub struct OwnRequest {
 pub struct TlsRequest {
     /// PEM file of the CA.
     pub ca: Option<PathBuf>,
+    /// Folder of PEM files of CAs, by the hashes of their subjects.
+    pub ca_folder: Option<PathBuf>,
     /// PEM files of the client's certificate and key; `%i` in their paths is the number of the client.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Whether any certificate is accepted.
     pub insecure: bool,
     /// Take a CN for the broker's name.
     pub cn_fallback: bool,
+    /// The one version of TLS that is spoken; without it all that are supported.
+    pub version: Option<TlsVersion>,
 }
 
 impl TlsRequest {
@@ -65,10 +69,11 @@ impl TlsRequest {
         let certificate = self.certificate.as_ref();
         ClientTls {
             ca: self.ca.as_deref(),
+            ca_folder: self.ca_folder.as_deref(),
             certificate: certificate.map(|(chain, key)| (chain.as_path(), key.as_path())),
             insecure: self.insecure,
             cn_fallback: self.cn_fallback,
-            ..ClientTls::default()
+            version: self.version,
         }
     }
 }

@@ -24,6 +24,8 @@ use super::{TlsConfigError, TlsVersion, files, provider};
 pub struct ClientTls<'a> {
     /// PEM file: whose server certificates are trusted. Without it none is.
     pub ca: Option<&'a Path>,
+    /// Folder of such files, each with the hash of its subject as its name, as `openssl rehash` makes it.
+    pub ca_folder: Option<&'a Path>,
     /// PEM files: the client's certificate chain and its private key.
     pub certificate: Option<(&'a Path, &'a Path)>,
     /// Trusts any server certificate: for tests of a server that one knows otherwise.
@@ -82,13 +84,13 @@ fn server_verifier(
     if tls.insecure {
         return Ok(Arc::new(TrustAnyone(algorithms)));
     }
-    let authorities = match tls.ca {
-        Some(path) => files::authorities(Some(path), None)?,
-        None => files::Authorities {
+    let authorities = match (tls.ca, tls.ca_folder) {
+        (None, None) => files::Authorities {
             roots: RootCertStore::empty(),
             certificates: Vec::new(),
             source: String::new(),
         },
+        (file, folder) => files::authorities(file, folder)?,
     };
     Ok(Arc::new(ServerVerifier {
         roots: authorities.roots,

@@ -6,14 +6,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use mqtt::packet::QoS;
+use mqtt::topic;
 use mqtt::version::ProtocolVersion;
+use transport::tls::TlsVersion;
 
-use super::ClientSettings;
+use super::url::BrokerUrl;
+use super::{ClientSettings, ClientWill};
 use crate::client::properties::Properties;
 use crate::options::broker::WEB_SOCKET_PATH;
 use crate::options::help::HelpArgument;
 use crate::options::properties::PropertyArguments;
-use crate::options::words::{default_port, seconds, version, web_socket_path};
+use crate::options::words::{default_port, qos, seconds, version, web_socket_path};
 use crate::scenario::Credentials;
 use crate::scenario::properties::{Carrier, SESSION_EXPIRY_INTERVAL};
 use crate::system::hide_password::PASSWORD_VARIABLE;
@@ -29,9 +33,19 @@ pub(super) struct ConnectionArguments {
     /// Port [default: 1883, with TLS 8883, with --ws 8083 and 8084]
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    /// Host, port, user, password and topic in one: mqtt(s)://[NAME[:PASSWORD]@]HOST[:PORT]/TOPIC
+    #[arg(
+        short = 'L',
+        long,
+        conflicts_with_all = ["host", "port", "username", "password", "properties"]
+    )]
+    url: Option<BrokerUrl>,
     /// Client identifier [default: one that nobody else has]
     #[arg(short, long, value_name = "ID")]
     id: Option<String>,
+    /// The client identifier is this text with the number of the process behind it
+    #[arg(short = 'I', long, value_name = "TEXT", conflicts_with = "id")]
+    id_prefix: Option<String>,
     /// User name at the broker
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
@@ -44,13 +58,13 @@ pub(super) struct ConnectionArguments {
         requires = "username",
         allow_hyphen_values = true
     )]
-    pub(super) password: Option<String>,
+    password: Option<String>,
     /// Keep alive of the connection, seconds
     #[arg(short, long = "keepalive", value_name = "S", default_value_t = 60)]
     keep_alive: u16,
-    /// Protocol version of MQTT
-    #[arg(short = 'V', long, value_name = "3|4|5", default_value = "mqttv311", value_parser = version)]
-    pub(super) protocol_version: ProtocolVersion,
+    /// Protocol version of MQTT [default: 4, for rr 5]
+    #[arg(short = 'V', long, value_name = "3|4|5", value_parser = version)]
+    protocol_version: Option<ProtocolVersion>,
     /// Keep the session at the broker
     #[arg(short = 'c', long, requires = "id")]
     disable_clean_session: bool,
@@ -66,6 +80,21 @@ pub(super) struct ConnectionArguments {
     /// Path of the WebSocket upgrade
     #[arg(long, value_name = "PATH", default_value = WEB_SOCKET_PATH, value_parser = web_socket_path)]
     ws_path: String,
+    /// Topic of the client's Will
+    #[arg(long, value_name = "TOPIC")]
+    will_topic: Option<String>,
+    /// Text that the Will publishes
+    #[arg(long, value_name = "TEXT", requires = "will_topic", default_value = "")]
+    will_payload: String,
+    /// QoS that the Will is published with
+    #[arg(long, value_name = "0|1|2", requires = "will_topic", default_value = "0", value_parser = qos)]
+    will_qos: QoS,
+    /// Publish the Will with RETAIN
+    #[arg(long, requires = "will_topic")]
+    will_retain: bool,
+    /// Print each packet that is sent or received to standard error
+    #[arg(short, long)]
+    debug: bool,
     #[command(flatten)]
     packet_properties: PropertyArguments,
     /// Use TLS to the broker
@@ -78,6 +107,12 @@ pub(super) struct ConnectionArguments {
     /// CA that the broker's certificate must come from (implies --tls)
     #[arg(long, value_name = "FILE")]
     cafile: Option<PathBuf>,
+    /// Folder of such CAs, as `openssl rehash` makes it (implies --tls)
+    #[arg(long, value_name = "DIR")]
+    capath: Option<PathBuf>,
+    /// The oldest version of TLS to speak
+    #[arg(long, value_name = "tlsv1.2|tlsv1.3", value_parser = tls_version)]
+    tls_version: Option<TlsVersion>,
     /// The client's certificate (implies --tls)
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
@@ -101,7 +136,33 @@ pub(super) struct ConnectionArguments {
 }
 
 impl ConnectionArguments {
-    pub(super) fn settings(self, kind: &str, carriers: &[Carrier]) -> Result<ClientSettings, String> {
+    /// The protocol version, MQTT 3.1.1 if none is given.
+    pub(super) fn version(&self) -> ProtocolVersion {
+        self.protocol_version.unwrap_or(ProtocolVersion::V3_1_1)
+    }
+
+    /// The same with another version where none is given.
+    pub(super) fn with_default_version(self, version: ProtocolVersion) -> ConnectionArguments {
+        ConnectionArguments {
+            protocol_version: self.protocol_version.or(Some(version)),
+            ..self
+        }
+    }
+
+    /// The topic that `-L` names.
+    pub(super) fn url_topic(&self) -> Option<&str> {
+        self.url.as_ref().map(|url| url.topic.as_str())
+    }
+
+    /// The secret among the words: the password, or the URL that has one.
+    pub(super) fn secret(&self) -> Option<&str> {
+        let url = self.url.as_ref().filter(|url| url.password.is_some());
+        self.password.as_deref().or(url.map(|url| url.text.as_str()))
+    }
+
+    pub(super) fn settings(mut self, kind: &str, carriers: &[Carrier]) -> Result<ClientSettings, String> {
+        let version = self.version();
+        self.take_url();
         let file = match &self.properties {
             Some(path) => Properties::read(path)?,
             None => Properties::default(),
@@ -111,8 +172,12 @@ impl ConnectionArguments {
         if let Some(warning) = self.trust_common_name(tls.as_mut()) {
             warnings.push(warning);
         }
-        let five = self.protocol_version == ProtocolVersion::V5;
-        let properties = self.packet_properties.given(carriers, self.protocol_version)?;
+        let five = version == ProtocolVersion::V5;
+        let properties = self.packet_properties.given(carriers, version)?;
+        let will = self.will()?;
+        if will.is_none() && properties.any_of(Carrier::Will) {
+            return Err("properties of the Will need --will-topic".to_owned());
+        }
         let expires = properties.has(Carrier::Connect, SESSION_EXPIRY_INTERVAL);
         if expires && self.session_expiry_interval.is_some() {
             return Err(format!(
@@ -127,6 +192,12 @@ impl ConnectionArguments {
         if self.session_expiry_interval.is_some() && !five {
             return Err("-x is for MQTT 5.0: add -V 5".to_owned());
         }
+        let identifier = match (self.id, self.id_prefix) {
+            (Some(id), _) => id,
+            (None, Some(prefix)) => format!("{prefix}{}", std::process::id()),
+            // At most 23 characters: MQTT 3.1 allows no more.
+            (None, None) => format!("loadgen-{kind}-{:08x}", fastrand::u32(..)),
+        };
         let password = self
             .password
             .or_else(|| std::env::var(PASSWORD_VARIABLE).ok())
@@ -138,15 +209,14 @@ impl ConnectionArguments {
             tls,
             web_socket: self.ws.then_some(self.ws_path),
             key_passphrase: ClientPassphrase::new(self.key_pass_file, file.key_passphrase),
-            // At most 23 characters: MQTT 3.1 allows no more.
-            client_identifier: self
-                .id
-                .unwrap_or_else(|| format!("loadgen-{kind}-{:08x}", fastrand::u32(..))),
+            client_identifier: identifier,
             credentials: Credentials {
                 user_name: self.username,
                 password,
             },
-            version: self.protocol_version,
+            version,
+            will,
+            debug: self.debug,
             keep_alive_s: self.keep_alive,
             clean_start: !self.disable_clean_session,
             session_expiry_s: self.session_expiry_interval.unwrap_or(forever),
@@ -154,6 +224,31 @@ impl ConnectionArguments {
             properties,
             warnings,
         })
+    }
+
+    /// The URL stands for other options, which are not there then.
+    fn take_url(&mut self) {
+        if let Some(url) = self.url.take() {
+            self.tls |= url.tls;
+            self.host = Some(url.host);
+            self.port = url.port;
+            self.username = url.user_name;
+            self.password = url.password;
+        }
+    }
+
+    fn will(&self) -> Result<Option<ClientWill>, String> {
+        let Some(topic) = self.will_topic.clone() else {
+            return Ok(None);
+        };
+        topic::check_name(&topic)
+            .map_err(|error| format!("--will-topic {topic:?} is not a topic name: {error}"))?;
+        Ok(Some(ClientWill {
+            topic,
+            payload: self.will_payload.clone(),
+            qos: self.will_qos,
+            retain: self.will_retain,
+        }))
     }
 
     /// The certificates that are handed out with files of properties often have a CN and no subjectAltName: with such a
@@ -173,14 +268,19 @@ impl ConnectionArguments {
         let ca = self.cafile.clone().or_else(|| file.ca.clone());
         let certificate = self.cert.clone().or_else(|| file.certificate.clone());
         let key = self.key.clone().or_else(|| file.key.clone());
-        let wanted = self.tls || self.insecure || ca.is_some() || certificate.is_some() || key.is_some();
+        let wanted = self.tls
+            || self.insecure
+            || ca.is_some()
+            || self.capath.is_some()
+            || certificate.is_some()
+            || key.is_some();
         if !wanted {
             return Ok(None);
         }
-        if ca.is_none() && !self.insecure {
+        if ca.is_none() && self.capath.is_none() && !self.insecure {
             return Err(
-                "TLS needs --cafile FILE, the CA of the broker's certificate (or --insecure); in a file of \
-                        properties it is ssl.ca.certificate.path"
+                "TLS needs --cafile FILE or --capath DIR, the CA of the broker's certificate (or --insecure); in a \
+                 file of properties it is ssl.ca.certificate.path"
                     .to_owned(),
             );
         }
@@ -201,9 +301,21 @@ impl ConnectionArguments {
         };
         Ok(Some(TlsRequest {
             ca,
+            ca_folder: self.capath.clone(),
             certificate,
             insecure: self.insecure,
             cn_fallback: self.cn_fallback,
+            // With 1.2 both that there are.
+            version: self.tls_version.filter(|version| *version == TlsVersion::V1_3),
         }))
+    }
+}
+
+/// Reads a version of TLS by mosquitto's word.
+fn tls_version(word: &str) -> Result<TlsVersion, String> {
+    match word {
+        "tlsv1.2" => Ok(TlsVersion::V1_2),
+        "tlsv1.3" => Ok(TlsVersion::V1_3),
+        _ => Err("tlsv1.2 or tlsv1.3; older ones are out of use (RFC 8996)".to_owned()),
     }
 }

@@ -1,11 +1,15 @@
-//! The command lines of `loadgen pub` and `loadgen sub`: the words are parsed once, into a typed request.
+//! The command lines of `loadgen pub`, `loadgen sub` and `loadgen rr`: the words are parsed once, into a typed request.
 //!
-//! `connection.rs` has the options that both share: the broker, TLS, and the identity of the client.
+//! `connection.rs` has the options that all share: the broker, TLS, the identity of the client and its Will; `url.rs`
+//! the URL that stands for several of them. `output.rs` has those of what is printed, `request.rs` those of `rr`.
 //!
-//! Invariant: a letter has the meaning that it has in mosquitto_pub and mosquitto_sub. The command line overrides a
-//! file of properties.
+//! Invariant: a letter has the meaning that it has in mosquitto_pub, mosquitto_sub and mosquitto_rr. The command line
+//! overrides a file of properties.
 
 mod connection;
+mod output;
+mod request;
+mod url;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -25,6 +29,10 @@ use crate::scenario::subscription::SubscriptionChoices;
 use crate::system::key_passphrase::ClientPassphrase;
 use crate::target::request::TlsRequest;
 use connection::ConnectionArguments;
+pub(super) use output::OutputChoices;
+use output::PrintArguments;
+pub use request::RequestArguments;
+pub(super) use request::RequestResponse;
 
 /// Where and as whom to connect.
 #[derive(Debug)]
@@ -45,8 +53,20 @@ pub(super) struct ClientSettings {
     pub(super) connect_timeout: Duration,
     /// The MQTT 5.0 properties for its packets.
     pub(super) properties: GivenProperties,
+    pub(super) will: Option<ClientWill>,
+    /// Whether packets are shown on standard error.
+    pub(super) debug: bool,
     /// What the user should know, whole sentences.
     pub(super) warnings: Vec<String>,
+}
+
+/// The Will of a client; its properties are among those of its packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClientWill {
+    pub(super) topic: String,
+    pub(super) payload: String,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
 }
 
 /// What `loadgen pub` is to do.
@@ -59,6 +79,8 @@ pub struct PublishRequest {
     pub(super) retain: bool,
     pub(super) repeat: u64,
     pub(super) repeat_delay: Duration,
+    /// Unacknowledged messages at most.
+    pub(super) in_flight_max: u16,
 }
 
 /// The source of the messages.
@@ -82,9 +104,16 @@ pub struct SubscribeRequest {
     pub(super) qos: QoS,
     pub(super) count: Option<u64>,
     pub(super) timeout: Option<Duration>,
-    pub(super) verbose: bool,
-    pub(super) no_newline: bool,
+    pub(super) output: OutputChoices,
     pub(super) no_retained: bool,
+    /// The first message that is not retained is the end.
+    pub(super) retained_only: bool,
+    /// Retained messages are deleted as they come.
+    pub(super) remove_retained: bool,
+    /// Messages with topics that one of these filters matches are left out.
+    pub(super) filtered_out: Vec<String>,
+    /// Filters to unsubscribe from.
+    pub(super) unsubscribed: Vec<String>,
     pub(super) exit_when_subscribed: bool,
     pub(super) subscription: SubscriptionChoices,
 }
@@ -99,8 +128,8 @@ pub struct SubscribeRequest {
 )]
 pub struct PublishArguments {
     /// Topic to publish to
-    #[arg(short, long)]
-    topic: String,
+    #[arg(short, long, required_unless_present = "url")]
+    topic: Option<String>,
     /// Text of the message
     #[arg(
         short,
@@ -140,6 +169,15 @@ pub struct PublishArguments {
     /// Seconds between two of them
     #[arg(long, value_name = "S", default_value = "0", value_parser = seconds, requires = "repeat")]
     repeat_delay: Duration,
+    /// Unacknowledged messages, at most
+    #[arg(
+        short = 'M',
+        long,
+        value_name = "N",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    max_inflight: u16,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
@@ -154,8 +192,14 @@ pub struct PublishArguments {
 )]
 pub struct SubscribeArguments {
     /// Topic filter; several are possible
-    #[arg(short, long = "topic", value_name = "FILTER", required = true)]
+    #[arg(short, long = "topic", value_name = "FILTER", required_unless_present_any = ["url", "unsubscribed"])]
     topics: Vec<String>,
+    /// Unsubscribe from a filter, which a kept session may have; several are possible
+    #[arg(short = 'U', long = "unsubscribe", value_name = "FILTER", id = "unsubscribed")]
+    unsubscribed: Vec<String>,
+    /// Print no messages whose topic this filter matches; several are possible
+    #[arg(short = 'T', long = "filter-out", value_name = "FILTER")]
+    filtered_out: Vec<String>,
     /// QoS of the message
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
@@ -165,15 +209,20 @@ pub struct SubscribeArguments {
     /// End after so many seconds, with exit code 27
     #[arg(short = 'W', value_name = "S", value_parser = seconds)]
     timeout: Option<Duration>,
-    /// Print the topic before each message
-    #[arg(short, long)]
-    verbose: bool,
-    /// No newline behind a message
-    #[arg(short = 'N')]
-    no_newline: bool,
+    #[command(flatten)]
+    output: PrintArguments,
+    /// Give each topic a line of the terminal, and print its last message there
+    #[arg(short = 'w', long)]
+    watch: bool,
     /// Print no retained messages
-    #[arg(short = 'R')]
+    #[arg(short = 'R', conflicts_with = "retained_only")]
     no_retained: bool,
+    /// Print retained messages alone, and end with the first other one
+    #[arg(long)]
+    retained_only: bool,
+    /// Delete the retained messages that come, but for those that -T leaves out
+    #[arg(long, conflicts_with = "no_retained")]
+    remove_retained: bool,
     /// End as soon as the subscriptions are there
     #[arg(short = 'E')]
     exit_when_subscribed: bool,
@@ -189,36 +238,29 @@ impl Options for PublishArguments {
     const WORD: &'static str = "pub";
 
     fn request(self, _: Option<Origin>) -> Result<PublishRequest, String> {
-        topic::check_name(&self.topic)
-            .map_err(|error| format!("-t {:?} is not a topic name: {error}", self.topic))?;
-        let message = if let Some(text) = self.message {
-            Message::Text(text.into_encoded_bytes())
-        } else if let Some(file) = self.file {
-            Message::File(file)
-        } else if self.stdin_line {
+        let topic = topic_name(self.topic, &self.connection)?;
+        let message = if self.stdin_line {
             Message::Lines
-        } else if self.stdin_file {
-            Message::StandardInput
-        } else if self.null_message {
-            Message::Text(Vec::new())
         } else {
-            return Err("nothing to publish: give -m TEXT, -f FILE, -l, -s or -n".to_owned());
+            message(self.message, self.file, self.stdin_file, self.null_message)
+                .ok_or("nothing to publish: give -m TEXT, -f FILE, -l, -s or -n")?
         };
         Ok(PublishRequest {
             settings: self
                 .connection
-                .settings("pub", &[Carrier::Connect, Carrier::Publish])?,
-            topic: self.topic,
+                .settings("pub", &[Carrier::Connect, Carrier::Will, Carrier::Publish])?,
+            topic,
             message,
             qos: self.qos,
             retain: self.retain,
             repeat: self.repeat,
             repeat_delay: self.repeat_delay,
+            in_flight_max: self.max_inflight,
         })
     }
 
     fn password(&self) -> Option<&str> {
-        self.connection.password.as_deref()
+        self.connection.secret()
     }
 }
 
@@ -231,34 +273,66 @@ impl Options for SubscribeArguments {
     const ENDS_BY_SIGNAL: bool = true;
 
     fn request(self, _: Option<Origin>) -> Result<SubscribeRequest, String> {
-        for filter in &self.topics {
-            topic::check_filter(filter)
-                .map_err(|error| format!("-t {filter:?} is not a topic filter: {error}"))?;
+        let mut filters = self.topics;
+        filters.extend(self.connection.url_topic().map(str::to_owned));
+        for (letter, filters) in [
+            ("-t", &filters),
+            ("-U", &self.unsubscribed),
+            ("-T", &self.filtered_out),
+        ] {
+            for filter in filters {
+                topic::check_filter(filter)
+                    .map_err(|error| format!("{letter} {filter:?} is not a topic filter: {error}"))?;
+            }
         }
-        let subscription = self.subscription.choices(self.connection.protocol_version)?;
+        let subscription = self.subscription.choices(self.connection.version())?;
         // [MQTT-3.8.3-4]
-        if subscription.no_local && self.topics.iter().any(|filter| filter.starts_with("$share/")) {
+        if subscription.no_local && filters.iter().any(|filter| filter.starts_with("$share/")) {
             return Err("--no-local is not for shared subscriptions".to_owned());
         }
         Ok(SubscribeRequest {
             settings: self
                 .connection
-                .settings("sub", &[Carrier::Connect, Carrier::Subscribe])?,
+                .settings("sub", &[Carrier::Connect, Carrier::Will, Carrier::Subscribe])?,
             subscription,
-            filters: self.topics,
+            filters,
             qos: self.qos,
             count: self.count,
             timeout: self.timeout,
-            verbose: self.verbose,
-            no_newline: self.no_newline,
+            output: self.output.choices(self.watch),
             no_retained: self.no_retained,
+            retained_only: self.retained_only,
+            remove_retained: self.remove_retained,
+            filtered_out: self.filtered_out,
+            unsubscribed: self.unsubscribed,
             exit_when_subscribed: self.exit_when_subscribed,
         })
     }
 
     fn password(&self) -> Option<&str> {
-        self.connection.password.as_deref()
+        self.connection.secret()
     }
+}
+
+/// The topic of `-t` or of the URL.
+fn topic_name(given: Option<String>, connection: &ConnectionArguments) -> Result<String, String> {
+    let name = given.or_else(|| connection.url_topic().map(str::to_owned));
+    let name = name.ok_or("-t TOPIC is missing")?;
+    topic::check_name(&name).map_err(|error| format!("-t {name:?} is not a topic name: {error}"))?;
+    Ok(name)
+}
+
+/// The message of the words, if there is one.
+fn message(
+    text: Option<OsString>,
+    file: Option<PathBuf>,
+    standard_input: bool,
+    empty: bool,
+) -> Option<Message> {
+    let text = text.map(|text| Message::Text(text.into_encoded_bytes()));
+    text.or(file.map(Message::File))
+        .or(standard_input.then_some(Message::StandardInput))
+        .or(empty.then(|| Message::Text(Vec::new())))
 }
 
 #[cfg(test)]

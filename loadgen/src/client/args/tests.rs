@@ -60,7 +60,7 @@ fn letters_of_mosquitto_sub() {
         (request.count, request.timeout),
         (Some(2), Some(Duration::from_secs(3)))
     );
-    assert!(request.verbose && request.settings.clean_start);
+    assert!(request.output.verbose && request.settings.clean_start);
     assert_eq!(
         (request.settings.host.as_str(), request.settings.port),
         ("localhost", 8883)
@@ -88,6 +88,73 @@ fn properties_are_those_of_mosquitto_pub_and_mosquitto_sub() {
         Some(RetainHandling::SendIfNew)
     );
     assert!(request.settings.properties.any_of(Carrier::Subscribe));
+}
+
+#[test]
+fn a_url_has_the_broker_the_user_and_the_topic() {
+    let request = publishing(words("pub", "-L mqtts://ann:secret@h:99/a/b --cafile ca -m x")).unwrap();
+    let settings = &request.settings;
+    assert_eq!(
+        (settings.host.as_str(), settings.port, request.topic.as_str()),
+        ("h", 99, "a/b")
+    );
+    assert_eq!(settings.credentials.password.as_deref(), Some("secret"));
+    assert!(settings.tls.is_some() && !format!("{request:?}").contains("secret"));
+    let request = subscribing(words("sub", "-L mqtt://h/a/+ -t b")).unwrap();
+    assert_eq!(
+        (request.filters, request.settings.port),
+        (vec!["b".to_owned(), "a/+".to_owned()], 1883)
+    );
+}
+
+#[test]
+fn a_will_and_what_else_mosquitto_sub_has() {
+    let line = "-I pre- -t a -U b -U c -T a/x --retained-only -w -d --capath dir --tls-version tlsv1.3 \
+                --will-topic w --will-payload gone --will-qos 1 --will-retain -F %t\\n --pretty";
+    let request = subscribing(words("sub", line)).unwrap();
+    let settings = &request.settings;
+    assert_eq!(settings.client_identifier, format!("pre-{}", std::process::id()));
+    let will = settings.will.as_ref().unwrap();
+    assert_eq!(
+        (will.topic.as_str(), will.payload.as_str(), will.qos, will.retain),
+        ("w", "gone", QoS::AtLeastOnce, true)
+    );
+    let tls = settings.tls.as_ref().unwrap();
+    assert_eq!(tls.ca_folder, Some("dir".into()));
+    assert_eq!(tls.version, Some(transport::tls::TlsVersion::V1_3));
+    assert_eq!((request.unsubscribed.len(), request.filtered_out.len()), (2, 1));
+    assert!(request.output.format.is_some() && request.output.pretty && request.output.watch);
+    assert!(request.retained_only && settings.debug);
+}
+
+#[test]
+fn a_request_is_of_mqtt_5_and_names_its_response_topic() {
+    let asking = |line: &str| parse_as::<RequestArguments>(words("rr", line));
+    let request = asking("-t ask -e answer -m x -W 2").unwrap();
+    assert_eq!(
+        (request.topic.as_str(), request.response.filters.as_slice()),
+        ("ask", &["answer".to_owned()][..])
+    );
+    let settings = &request.response.settings;
+    let properties = settings.properties.of(Carrier::Publish, None).unwrap();
+    assert_eq!(properties.as_properties().response_topic(), Some("answer"));
+    assert_eq!(request.response.count, Some(1));
+    assert!(
+        asking("-t ask -e answer -m x -V 4")
+            .unwrap()
+            .response
+            .settings
+            .properties
+            .is_empty()
+    );
+    for (line, part) in [
+        ("-t ask -m x", "--response-topic"),
+        ("-t ask -e a/# -m x", "not a topic name"),
+        ("-t ask -e a", "nothing to ask"),
+    ] {
+        let error = asking(line).expect_err(line);
+        assert!(error.to_string().contains(part), "{line}: {error}");
+    }
 }
 
 #[test]
@@ -145,13 +212,21 @@ fn what_cannot_be_is_a_sentence_and_exit_2() {
         ("-t t -m x -V 5 -D publish content-type", "3 values required"),
         (
             "-t t -m x -V 5 -D subscribe user-property a b",
-            "one of connect, publish",
+            "one of connect, will, publish",
         ),
         ("-t t -m x -V 5 -x 5 -D connect session-expiry-interval 7", "-x"),
         ("-t t -m x --tls", "--cafile"),
         ("-t t -m x --cafile a --cert b", "--key"),
         ("-t t -m x --cafile a --key b", "--cert"),
         ("-t t -m x -p 0", "0"),
+        ("-m x", "--topic"),
+        ("-L h/t -m x", "mqtt://"),
+        ("-L mqtt://h/t -h x -m x", "--host"),
+        ("-t t -m x --will-payload x", "--will-topic"),
+        ("-t t -m x --will-topic a/#", "not a topic name"),
+        ("-t t -m x -V 5 -D will content-type a", "--will-topic"),
+        ("-t t -m x --tls-version tlsv1.1", "out of use"),
+        ("-t t -m x -I a -i b", "--id"),
         ("-t t -l --repeat 2", "--repeat"),
         ("-t t -m x --properties /nonexistent", "/nonexistent"),
     ] {
@@ -163,6 +238,10 @@ fn what_cannot_be_is_a_sentence_and_exit_2() {
         ("", "--topic"),
         ("-t a#", "not a topic filter"),
         ("-t a -C 0", "-C"),
+        ("-t a -F %z", "%z is no field"),
+        ("-t a --pretty", "-F"),
+        ("-t a -T a#", "-T"),
+        ("-t a -R --retained-only", "-R"),
         ("-t a --no-local", "-V 5"),
         ("-t $share/g/a --no-local -V 5", "--no-local"),
         ("-t a --retain-handling some -V 5", "never"),
