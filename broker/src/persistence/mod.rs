@@ -16,7 +16,7 @@ mod reroute;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use store::{Log, Options, Recovered, ShardLog, StorageThread, StoreError};
+use store::{Log, Options, Recovered, RecoveredSession, ShardLog, StorageThread, StoreError};
 use transport::clock::monotonic_ns;
 
 pub(crate) use self::folder::{check_folder, find_damage};
@@ -88,11 +88,15 @@ impl Persisted {
             tracing::error!("{warning}");
         }
         let (state, routed) = restore(&mut log, recovered, wall, wall_ms, upgrades_qos)?;
+        let waiting = |session: &RecoveredSession| {
+            let on_disk: u64 = session.rest.iter().map(|range| range.messages).sum();
+            session.references.len() as u64 + on_disk
+        };
         tracing::info!(
             "Recovered {} sessions, {} messages for them and {} retained messages from {} in {} ms; {routed} messages \
              were routed anew.",
             state.sessions.len(),
-            state.messages.len(),
+            state.sessions.iter().map(waiting).sum::<u64>(),
             state.retained.len(),
             persistence.folder.display(),
             began.elapsed().as_millis()

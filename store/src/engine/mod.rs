@@ -241,6 +241,7 @@ impl Engine {
         self.durable = self.previous;
         self.reclaimed_durable = self.reclaimed;
         self.segments.free_up_to(self.reclaimed_named, FREE_MAX);
+        self.segments.name_newest();
     }
 }
 

@@ -150,6 +150,8 @@ impl Engine {
 /// Opens all files and puts the segments in their order. Returns what the newest commits say.
 fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest, StoreError> {
     let folder = segments.files.folder().to_owned();
+    // Before the folder is read: a broker that runs on it may begin another segment meanwhile.
+    let newest_named = segments.read_newest();
     let names = segments.files.list().map_err(StoreError::io("read", folder))?;
     let mut bytes = SegmentBytes::default();
     let mut used = Vec::new();
@@ -206,7 +208,21 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
     used.sort_by_key(|segment| segment.sequence);
     used.dedup_by_key(|segment| segment.sequence);
     segments.used = used.into();
+    report_missing(segments, newest_named, damage);
     Ok(newest(segments, &mut bytes))
+}
+
+/// Reports that the newest segment is missing, unless a file that was found damaged may be it. Its number is not used
+/// again: the file may come back.
+fn report_missing(segments: &mut Segments, newest_named: Option<u32>, damage: &mut Damage) {
+    let Some(named) = newest_named else { return };
+    let found = segments.used.back().map_or(0, |segment| segment.sequence);
+    if found < named && damage.files == 0 {
+        damage.of_file(format!(
+            "segment {named} is missing, and with it what the log had last; the newest one that is there is {found}"
+        ));
+    }
+    segments.next_sequence = segments.next_sequence.max(named.saturating_add(1));
 }
 
 fn open_segment(files: &dyn FileLayer, name: &str) -> io::Result<(Box<dyn StoreFile>, u64)> {

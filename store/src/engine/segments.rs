@@ -9,7 +9,8 @@ use std::io;
 
 use crate::block::{BLOCK, BlockBuffer};
 use crate::error::StoreError;
-use crate::files::{FileLayer, StoreFile, WriteWay, write_all};
+use crate::files::{FileLayer, StoreFile, WriteWay, read_all, write_all};
+use crate::format::newest::{self, NEWEST_FILE};
 use crate::format::segment::{SEGMENT_HEADER, SegmentHeader};
 
 /// A segment with commits.
@@ -55,6 +56,8 @@ pub(crate) struct Segments {
     pub(crate) next_sequence: u32,
     pub(crate) next_file: u32,
     segments_max: usize,
+    /// The segment that the file beside the segments names.
+    named_newest: u32,
     /// Nothing is written, renamed or removed.
     pub(crate) is_read_only: bool,
 }
@@ -71,6 +74,7 @@ impl Segments {
             next_sequence: 1,
             next_file: 1,
             segments_max,
+            named_newest: 0,
             is_read_only: false,
         }
     }
@@ -198,6 +202,35 @@ impl Segments {
             last_number: 0,
         });
         Ok(())
+    }
+
+    /// Names the newest segment in the file beside the segments, if it does not yet. All headers are durable.
+    pub(crate) fn name_newest(&mut self) {
+        let Some(sequence) = self.used.back().map(|segment| segment.sequence) else {
+            return;
+        };
+        if sequence == self.named_newest {
+            return;
+        }
+        // Once for each segment: without the file, nothing is lost but a sentence about a segment that is missing.
+        self.named_newest = sequence;
+        let mut block = BlockBuffer::default();
+        block.extend(&newest::encode(sequence));
+        let written = self
+            .files
+            .open(NEWEST_FILE, true)
+            .and_then(|file| write_all(&*file, 0, block.padded(), WriteWay::Cached));
+        if let Err(error) = written {
+            tracing::warn!("cannot write {}: {error}", self.files.path(NEWEST_FILE).display());
+        }
+    }
+
+    /// The segment that the file beside the segments names, if there is one and it can be read.
+    pub(crate) fn read_newest(&self) -> Option<u32> {
+        let mut block = [0; BLOCK];
+        let file = self.files.open(NEWEST_FILE, false).ok()?;
+        read_all(&*file, 0, &mut block).ok()?;
+        newest::parse(&block)
     }
 
     /// Removes what was being made when the process ended.

@@ -6,6 +6,8 @@
 //! frame:   length of the body u32 | crc32c u32 | type u8, 0x80 ends a batch | body
 //! ```
 //!
+//! Beside the segments, a file names the newest of them (`newest.rs`).
+//!
 //! A chain is the commits up to and with the first one that is not continued; the frames are in the chain's stream, so
 //! a frame may lie in several commits, and in several segments.
 //!
@@ -16,6 +18,7 @@
 pub(crate) mod chain;
 pub(crate) mod commit;
 pub(crate) mod frame;
+pub(crate) mod newest;
 pub(crate) mod segment;
 
 /// Where something begins: the segment's sequence number and the offset in it.

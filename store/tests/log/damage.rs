@@ -114,6 +114,37 @@ fn a_file_that_was_cut_or_is_gone_costs_what_was_in_it() {
     }
 }
 
+/// No other segment knows of the newest one: a file beside them names it.
+#[test]
+fn a_segment_that_is_missing_is_noticed_whichever_it_is() {
+    const MESSAGES: u64 = 40;
+    let of_segments = |disk: &SimulatedDisk| {
+        let names = disk.files().into_iter().map(|(name, _)| name);
+        names
+            .filter(|name| name.ends_with(".segment"))
+            .collect::<Vec<_>>()
+    };
+    let mut noticed = 0;
+    for number in 0.. {
+        let disk = filled(MESSAGES);
+        let Some(name) = of_segments(&disk).into_iter().nth(number) else {
+            break;
+        };
+        disk.layer().remove(&name).unwrap();
+        let (log, recovered) = open(&disk);
+        let lost = MESSAGES as usize - left(&recovered).len();
+        // The marks at the end of the log are in segments too.
+        assert!(lost == 0 || !recovered.damage.is_none(), "{name}: {lost}");
+        noticed += usize::from(!recovered.damage.is_none());
+        drop(log);
+        assert!(open(&disk).1.damage.files == 0, "{name}: it is said once");
+    }
+    assert!(
+        noticed > 2,
+        "several segments are in use, and {noticed} were noticed"
+    );
+}
+
 #[test]
 fn any_bytes_open() {
     let mut random = fastrand::Rng::with_seed(5);
