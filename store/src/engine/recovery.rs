@@ -215,7 +215,10 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
 /// Reports that the newest segment is missing, unless a file that was found damaged may be it. Its number is not used
 /// again: the file may come back.
 fn report_missing(segments: &mut Segments, newest_named: Option<u32>, damage: &mut Damage) {
-    let Some(named) = newest_named else { return };
+    let Some(named) = newest_named else {
+        // A new store, one of an earlier program, or a torn file.
+        return;
+    };
     let found = segments.used.back().map_or(0, |segment| segment.sequence);
     if found < named && damage.files == 0 {
         damage.of_file(format!(

@@ -207,9 +207,11 @@ impl Segments {
     /// Names the newest segment in the file beside the segments, if it does not yet. All headers are durable.
     pub(crate) fn name_newest(&mut self) {
         let Some(sequence) = self.used.back().map(|segment| segment.sequence) else {
+            // The log has just been opened.
             return;
         };
         if sequence == self.named_newest {
+            // It does already.
             return;
         }
         // Once for each segment: without the file, nothing is lost but a sentence about a segment that is missing.
