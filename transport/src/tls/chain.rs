@@ -40,14 +40,15 @@ pub(super) fn complete(
     None
 }
 
+/// Nothing in a certificate shows whether its issuer is a root, which clients have and servers need not send.
 fn without_issuer(last: &Certificate, authorities: Option<&Authorities>) -> String {
     let place = match authorities {
         Some(authorities) => format!("neither in this file nor in {}", authorities.source),
         None => "not in this file, and there is neither cafile nor capath".to_owned(),
     };
     format!(
-        "the issuer of {last} ({}) is {place}, so clients that do not have its certificate refuse the server; fix: \
-         append the issuer's certificate to this file",
+        "the issuer of {last} ({}) is {place}, so clients that do not have its certificate refuse the server; nothing \
+         is missing if it is a root that all of them have; fix: append the issuer's certificate to this file",
         identity::shown(last.issuer())
     )
 }

@@ -80,6 +80,45 @@ fn a_certificate_alone_is_completed_from_the_authorities() {
     }
 }
 
+/// A root that signs the server's certificate directly is not missing, and nothing shows that it is a root: the warning
+/// is true for clients that have it too, and ends with a file that names it.
+#[test]
+fn a_root_that_signs_directly_is_not_called_missing() {
+    let Some(pki) = pki() else { return };
+    let (alone, key, root) = (pki.path("server.crt"), pki.path("server.key"), pki.path("ca.crt"));
+    let text = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    let both = pki.path("with_root.crt");
+    std::fs::write(&both, text(&alone) + &text(&root)).unwrap();
+    let client = client_config(&ClientTls {
+        ca: Some(&root),
+        ..ClientTls::default()
+    });
+    let client = client.unwrap();
+    for (certificate, authority, warns) in [
+        (&alone, None, true),
+        (&alone, Some(&*root), false),
+        (&both, None, false),
+    ] {
+        let server = ServerTls {
+            client_ca: authority,
+            ..ServerTls::new(certificate, &key)
+        };
+        let made = server_config_with(&server, &NoPassphrase).unwrap();
+        let met = meet(&made.config, &client, "localhost");
+        assert_eq!(met.client_error, None, "the client has the root");
+        if warns {
+            let parts = [
+                "server.crt",
+                "clients that do not have its certificate",
+                "if it is a root",
+            ];
+            assert_message(Some(&made.warnings.join("")), &parts);
+        } else {
+            assert_eq!(made.warnings, Vec::<String>::new());
+        }
+    }
+}
+
 /// What cannot be used as `cafile` is reported in words of our own, with what to do.
 #[test]
 fn an_authority_that_is_none_is_reported_with_what_to_do() {
