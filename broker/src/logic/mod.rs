@@ -318,7 +318,7 @@ impl Shard {
 
     /// Frees the memory that is kept for use again.
     pub fn drop_spare(&mut self) {
-        self.delivery.outputs.drop_spare();
+        self.delivery.drop_spare();
         self.outboxes.drop_spare();
         let counters = self.delivery.counters();
         let published = counters.publishes_received.get() + counters.publishes_sent.get();

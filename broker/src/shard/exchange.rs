@@ -111,6 +111,13 @@ impl QueueEnds {
         self.queues.all_left() && self.others().all(is_empty)
     }
 
+    /// Frees the batches that other shards have emptied.
+    pub(super) fn drop_spare(&self) {
+        for other in self.others() {
+            while self.queues.take_spare_batch(self.shard, other).is_some() {}
+        }
+    }
+
     fn others(&self) -> impl Iterator<Item = u16> + use<> {
         let me = self.shard;
         (0..self.shards).filter(move |shard| *shard != me)

@@ -265,6 +265,7 @@ impl ShardLoop {
             self.give_back.buffers_due = true;
             self.logic.drop_spare();
             self.connections.drop_spare();
+            self.exchange.drop_spare();
             transport::memory::give_back();
         }
         if self.give_back.buffers_due && self.ring.give_back_buffers() {

@@ -142,6 +142,11 @@ impl Journal {
         self.publications = count_of(first.publications);
     }
 
+    /// Frees memory that is kept for use again.
+    pub(super) fn drop_spare(&mut self) {
+        self.scratch = Vec::new();
+    }
+
     /// Whether this shard has a store.
     #[inline]
     pub(in crate::logic) fn is_open(&self) -> bool {

@@ -105,6 +105,17 @@ impl Delivery {
         }
     }
 
+    /// Frees the memory in which messages were encoded: the last one may be large, and a single block keeps all of its
+    /// size that the allocator has beside it.
+    pub(in crate::logic) fn drop_spare(&mut self) {
+        self.outputs.drop_spare();
+        self.encodings = Encodings::default();
+        self.translated = Vec::new();
+        self.template = PublishTemplate::new();
+        self.properties = PropertiesBuf::new();
+        self.journal.drop_spare();
+    }
+
     /// When the call that is being handled was made.
     #[inline]
     pub(in crate::logic) fn now(&self) -> Timestamp {

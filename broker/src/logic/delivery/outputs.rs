@@ -60,6 +60,7 @@ impl Outputs {
     /// Gives the memory of buffers that are not in use back.
     pub(in crate::logic) fn drop_spare(&mut self) {
         self.spare = Vec::new();
+        self.nobodys = Vec::new();
     }
 
     /// Takes a buffer, to be an `out` again: so only connections that have something to send have memory for it.

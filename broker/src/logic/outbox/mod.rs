@@ -257,6 +257,8 @@ impl Outboxes {
     /// Gives the memory of batches that are not in use back.
     pub(super) fn drop_spare(&mut self) {
         self.spare = Vec::new();
+        self.encoding = Encoding::default();
+        self.outboxes.iter_mut().for_each(Outbox::drop_spare);
     }
 
     /// How many batches wait for one shard.

@@ -50,6 +50,13 @@ impl Outbox {
         self.full.len() + usize::from(!self.current.is_empty())
     }
 
+    /// Frees the memory of a batch that nothing is in.
+    pub(super) fn drop_spare(&mut self) {
+        if self.current.is_empty() {
+            self.current = Batch::default();
+        }
+    }
+
     /// The batch that takes the next record.
     #[inline]
     pub(super) fn open(&mut self, batch_bytes: usize, batch_work: u64, spare: &mut Vec<Batch>) -> &mut Batch {
