@@ -4,6 +4,7 @@
 //! Invariant: what finds no room stays in order where it is, batches with the logic and connections here. A shard that
 //! has something left is blocked: [`crate::turn`] lets it flush nothing then.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ pub(super) struct QueueEnds {
     shard: u16,
     shards: u16,
     queues: Arc<ShardQueues>,
-    /// Connections that wait for room in the queue to their owner.
-    transfers: Vec<(u16, Box<ConnectionTransfer>)>,
+    /// Connections that wait for room in the queue to their owner, at its number.
+    transfers: Vec<VecDeque<Box<ConnectionTransfer>>>,
     /// Since when batches wait for another shard, at its number; `None` while none do.
     since: Vec<Option<Timestamp>>,
     /// The last message that was pushed was a batch, so that a connection is next if there is one.
@@ -39,7 +40,7 @@ impl QueueEnds {
             shard,
             shards,
             queues,
-            transfers: Vec::new(),
+            transfers: (0..shards).map(|_| VecDeque::new()).collect(),
             since: vec![None; usize::from(shards)],
             batch_was_last: true,
         }
@@ -69,7 +70,9 @@ impl QueueEnds {
 
     /// A connection for the shard that owns its session; pushed at the end of the turn.
     pub(super) fn send_connection(&mut self, owner: u16, transfer: ConnectionTransfer) {
-        self.transfers.push((owner, Box::new(transfer)));
+        if let Some(transfers) = self.transfers.get_mut(usize::from(owner)) {
+            transfers.push_back(Box::new(transfer));
+        }
     }
 
     /// Pushes what is for other shards and wakes who sleeps. What does not fit stays with the logic, which stops
@@ -158,17 +161,20 @@ impl QueueEnds {
 
     /// Whether something is to be pushed to a shard.
     fn waits_for(&self, to: u16, logic: &Shard) -> bool {
-        logic.outboxes().has_batch(to) || self.transfers.iter().any(|(owner, _)| *owner == to)
+        let transfers = self.transfers.get(usize::from(to));
+        logic.outboxes().has_batch(to) || transfers.is_some_and(|transfers| !transfers.is_empty())
     }
 
     /// Batches and connections take turns: neither many batches nor many connections hold up the others. A connection
-    /// may pass batches, as its client cannot know of what caused them: nothing that depends on them was flushed.
+    /// may pass batches, as its client cannot know of what caused them: nothing that depends on them was flushed. It
+    /// passes no other connection, which may be an older one of its client.
     fn next_message(&mut self, to: u16, since: Timestamp, logic: &mut Shard) -> Option<ShardMessage> {
-        let connection = self.transfers.iter().position(|(owner, _)| *owner == to);
-        if let Some(at) = connection.filter(|_| self.batch_was_last || !logic.outboxes().has_batch(to)) {
+        if (self.batch_was_last || !logic.outboxes().has_batch(to))
+            && let Some(transfers) = self.transfers.get_mut(usize::from(to))
+            && let Some(transfer) = transfers.pop_front()
+        {
             self.batch_was_last = false;
-            // The order among connections says nothing either.
-            return Some(ShardMessage::Connection(self.transfers.swap_remove(at).1));
+            return Some(ShardMessage::Connection(transfer));
         }
         self.batch_was_last = true;
         let mut batch = logic.take_batch(to)?;

@@ -4,7 +4,8 @@
 //! Invariants: the rest of the older connection is read after its receive in the ring has ended, so its bytes stay in
 //! order, and is handled in the next turn, behind the queues. A turn reads [`limits::TAKEOVER_TURN_BYTES`] of it at
 //! most; the whole is bounded by what a kernel's receive buffer can have, so a client that keeps sending does not keep
-//! its newer connection waiting.
+//! its newer connection waiting. A connection that its client has closed before it was answered, with nothing behind
+//! its CONNECT, takes no session over from one that is alive.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -17,7 +18,7 @@ use super::token::Subject;
 use super::transfer::ConnectionTransfer;
 use super::unread::{Drain, LostCause};
 use crate::limits;
-use crate::logic::ConnectionId;
+use crate::logic::{ClientEvent, ConnectionId};
 use crate::turn::TakeOver;
 
 impl ShardLoop {
@@ -54,17 +55,40 @@ impl ShardLoop {
                 // Their older connections are being read.
                 return false;
             };
-            let id = self.adopt(*transfer);
+            let stays = older.filter(|&older| transfer.is_abandoned() && self.is_alive(older));
+            let connected = if stays.is_some() {
+                self.refuse_abandoned(&transfer, &client_identifier);
+                stays
+            } else {
+                let id = self.adopt(*transfer);
+                self.logic.clients().connected(id).then_some(id)
+            };
             if let Some(older) = older {
                 self.resume_older(older);
             }
-            let connected = self.logic.clients().connected(id).then_some(id);
             if let Some(awaited) = self.take_overs.connected(&client_identifier, connected) {
                 self.ask_for_rest(awaited);
             }
             self.charge_time();
         }
         false
+    }
+
+    /// A client has left before its CONNACK and sent nothing behind its CONNECT, and its session has a connection that
+    /// is alive: that one stays. It may be the newer one, as the two may have come by different shards.
+    fn refuse_abandoned(&self, transfer: &ConnectionTransfer, client_identifier: &str) {
+        let address = transfer.peer.address;
+        let (reason, why) = ("closed_before_connack", "it closed before its CONNACK");
+        let event = ClientEvent::refused(self.now, reason, client_identifier, Some(address.ip()), None);
+        self.logic.counters().events.add(event);
+        tracing::info!(
+            "Client {client_identifier} at {address} refused: {why}, and another connection has its session."
+        );
+    }
+
+    fn is_alive(&mut self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id);
+        connection.is_some_and(|connection| !connection.closing && connection.unread.ended.is_none())
     }
 
     /// Whether a connection may be let in, as its older one ended behind [`Self::admit_waiting`].

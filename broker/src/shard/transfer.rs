@@ -3,7 +3,9 @@
 //! Invariants: no request is in flight on the socket, so another ring may use the descriptor. The CONNECT travels as it
 //! was parsed, and the bytes behind it as they were read.
 
-use transport::socket::Socket;
+use std::os::fd::AsFd as _;
+
+use transport::socket::{self, Socket};
 use transport::stream::SecureStream;
 
 use super::tracer::{ShownConnect, described};
@@ -25,6 +27,11 @@ pub(crate) struct ConnectionTransfer {
 }
 
 impl ConnectionTransfer {
+    /// Whether its client has left, and sent nothing behind the CONNECT that would have to be handled.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.unread.is_empty() && socket::is_over(self.socket.as_fd())
+    }
+
     /// What the client asked for, for the log; `None` if that is not known.
     pub(super) fn description(&self) -> Option<String> {
         let connect = self.connect.as_ref().ok()?;
