@@ -88,7 +88,10 @@ fn a_long_queue_flows_back_in_order_over_the_end_of_the_broker() {
     broker = restarted.start();
     // Those on the disk alone count too.
     let log = broker.log();
-    assert!(log.contains("Recovered 1 sessions, 3000 messages for them"), "{log}");
+    assert!(
+        log.contains("Recovered 1 sessions, 3000 messages for them"),
+        "{log}"
+    );
     publish(&broker, 3_000, 4_000);
     let mut got = Vec::new();
     for count in [10, 700, 300] {
