@@ -202,18 +202,24 @@ fn mosquitto_sub_reads_the_published_log() {
     assert!(line.contains(" as someone (p2, c1, k"), "{line}");
 }
 
-/// logrotate moves the file away and sends a signal, either of the two.
+/// logrotate moves the file away and sends a signal, either of the two; a mistake in the configuration matters to
+/// neither.
 #[test]
 fn logrotate_rotates() {
     let Ok(_there) = Command::new("logrotate").arg("--version").output() else {
         return skip("logrotate");
     };
-    for signal in ["HUP", "RTMIN"] {
+    for (signal, mistake) in [
+        ("HUP", ""),
+        ("RTMIN", ""),
+        ("HUP", "no_key 1"),
+        ("RTMIN", "no_key 1"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("midge.log");
-        let broker = Setup::default()
-            .global(&format!("log_dest file {}\nlog_dest stderr", log.display()))
-            .start();
+        let setup = Setup::default().global(&format!("log_dest file {}\nlog_dest stderr", log.display()));
+        let broker = setup.start();
+        broker.configure(&setup.global(mistake));
         Client::connect(&broker, &Options::new("before")).ping();
         let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
         eventually("it is logged", || text("midge.log").contains(" as before"));

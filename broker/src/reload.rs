@@ -55,6 +55,8 @@ impl Reloader {
         let outcome = self.try_reload();
         systemd::notify_ready();
         let mut report = outcome.unwrap_or_else(|error| {
+            // A mistake does not keep a file that another program has moved away.
+            self.reopen_log_files();
             let mut report = ReloadReport::default();
             let error = error.to_string();
             for line in error.lines() {
@@ -71,12 +73,14 @@ impl Reloader {
 
     /// Opens the files of the log and of traces anew: others may be in their places.
     pub(crate) fn reopen_log(&self) {
-        let log = config::load(&self.args).map_err(ReloadError::from);
-        match log.and_then(|read| Ok(PreparedLog::open(&read.log)?)) {
-            Ok(log) => self.log.change(log),
-            Err(error) => tracing::error!("The log is not opened anew: {error}"),
-        }
+        self.reopen_log_files();
         self.reopen_traces(&mut ReloadReport::default());
+    }
+
+    fn reopen_log_files(&self) {
+        if let Err(error) = self.log.reopen() {
+            tracing::error!("The log is not opened anew: {error}");
+        }
     }
 
     fn reopen_traces(&self, report: &mut ReloadReport) {
@@ -108,6 +112,11 @@ impl Reloader {
         report
             .taken
             .extend(["the settings", "the destinations of the log"].map(str::to_owned));
+        let has_traces = self.traces.all().iter().any(|trace| trace.path.is_none());
+        if has_traces && !Log::shows_traces() {
+            let unseen = "traces that go to the log are not shown any more, as it goes nowhere that has them";
+            configuration.warnings.push(unseen.to_owned());
+        }
         report.warnings.clone_from(&configuration.warnings);
         for warning in &configuration.warnings {
             tracing::warn!("{warning}");

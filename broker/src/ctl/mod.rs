@@ -2,7 +2,7 @@
 //! prints tables (`table.rs`) or JSON; `top.rs` measures for a while.
 //!
 //! Invariants: the exit code is 0 if the broker did what was asked, else 1 with one sentence on standard error. What a
-//! client is called cannot change the terminal: control characters are printed as escapes.
+//! client is called cannot change the terminal: what is not seen is printed as escapes.
 
 mod action;
 mod arguments;
@@ -19,7 +19,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use self::action::{CtlAction, CtlRequest};
-use self::table::{events_explained, reloaded, shown, table};
+use self::table::{events_explained, reloaded, seen, shown, table};
+use crate::log::escaped;
 
 /// The arguments of `broker ctl`.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,6 +47,7 @@ pub struct CtlArgs {
 pub fn run(args: &CtlArgs) -> ExitCode {
     match answer(args) {
         Ok(text) => {
+            let text = if args.json { seen(&text) } else { text };
             let mut out = io::stdout();
             match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
                 // Whoever reads may stop reading before the end.
@@ -59,7 +61,7 @@ pub fn run(args: &CtlArgs) -> ExitCode {
         Err(failure) => {
             let _read = io::stdout().write_all(failure.done.as_bytes());
             // A standard error that cannot be written must not change the exit code.
-            let _failed = writeln!(io::stderr(), "Error: {}", failure.error);
+            let _failed = writeln!(io::stderr(), "Error: {}", escaped(&failure.error));
             ExitCode::FAILURE
         }
     }

@@ -1,8 +1,14 @@
 //! Answers of a broker as text for people.
 //!
-//! Invariants: a row is one line, and no control character of a name reaches the terminal.
+//! Invariants: a row is one line, and no character of a name reaches the terminal that changes what is seen there. A
+//! cell of a table has a bounded width.
+
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
+
+use crate::limits::CELL_CHARACTERS_MAX;
+use crate::log::{escaped, is_unsafe};
 
 /// An object as lines of names and values; what was only done is shown as nothing.
 pub(super) fn shown(body: &str) -> String {
@@ -55,7 +61,7 @@ pub(super) fn table(columns: &[&str], items: &[Value]) -> String {
     for row in &rows {
         let cell = |name: &&str| {
             row.get(*name)
-                .map(|value| measure(name, value))
+                .map(|value| cut(measure(name, value)))
                 .unwrap_or_default()
         };
         lines.push(columns.iter().map(cell).collect());
@@ -106,6 +112,35 @@ pub(super) fn events_explained(items: &[Value]) -> &'static str {
     }
 }
 
+/// JSON that a terminal shows as it is: what stands in its texts and is not seen is escaped there.
+pub(super) fn seen(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        // The layout has line ends and blanks, and within a text those are escaped already.
+        if is_unsafe(character) && character != '\n' {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                // Writing to a string does not fail.
+                let _written = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+/// As much of a cell as a table shows. One can see that it is cut.
+fn cut(cell: String) -> String {
+    match cell.char_indices().nth(CELL_CHARACTERS_MAX) {
+        Some((end, _)) => {
+            let shown = cell.get(..end).unwrap_or_default();
+            format!("{shown}... ({} characters, cut)", cell.chars().count())
+        }
+        None => cell,
+    }
+}
+
 fn heading(column: &str) -> String {
     match column {
         "cpu_s" => "CPU_TIME".to_owned(),
@@ -140,13 +175,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join(", "),
-        Value::String(text) => text
-            .chars()
-            .map(|character| match character.is_control() {
-                true => character.escape_unicode().to_string(),
-                false => character.to_string(),
-            })
-            .collect(),
+        Value::String(text) => escaped(text),
         other => other.to_string(),
     }
 }
@@ -169,6 +198,24 @@ mod tests {
             "CLIENT_ID    FILTER  QOS\nx\\u{1b}[31m  a/#     -\nlonger       b       2\n"
         );
         assert_eq!(table(&columns, &[]), "CLIENT_ID  FILTER  QOS  AWAY_S\n(none)\n");
+    }
+
+    /// Whatever clients call themselves, the table and the JSON show it, on one line of bounded width.
+    #[test]
+    fn what_is_not_seen_is_escaped_and_what_is_long_is_cut() {
+        let name = "a\u{202e}b\u{200b}c\u{9b}d\u{7f}";
+        let items = [
+            json!({ "client_id": name }),
+            json!({ "client_id": "é".repeat(60_000) }),
+        ];
+        let text = table(&["client_id"], &items);
+        assert_eq!(text.lines().nth(1), Some("a\\u{202e}b\\u{200b}c\\u{9b}d\\u{7f}"));
+        let long = text.lines().nth(2).unwrap();
+        assert!(long.ends_with("é... (60000 characters, cut)"), "{long}");
+        assert!(long.chars().count() < CELL_CHARACTERS_MAX + 40, "{long}");
+        let json = seen(&format!("{:#}\n", json!([name])));
+        assert_eq!(json, "[\n  \"a\\u202eb\\u200bc\\u009bd\\u007f\"\n]\n");
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), json!([name]));
     }
 
     #[test]

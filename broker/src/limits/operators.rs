@@ -49,6 +49,13 @@ pub const API_REQUEST_NS_MAX: u64 = 1_000_000_000;
 /// Nanoseconds for which the rest of a request that was refused is read and dropped. Over: its connection is reset.
 pub const API_UNREAD_NS_MAX: u64 = 250_000_000;
 
+/// Characters of a cell in a table of `broker ctl`. More: the rest is cut, and the cell says so; `--json` has all.
+pub const CELL_CHARACTERS_MAX: usize = 120;
+
+/// Bytes of the header of an operator's request: the longest Client Identifier may be in its path, each byte
+/// percent-encoded. More: 431.
+pub const API_HEADER_BYTES_MAX: usize = 8192 + 3 * u16::MAX as usize;
+
 /// Bytes of the body of an operator's request. More: 413.
 pub const API_BODY_BYTES_MAX: usize = 1 << 20;
 

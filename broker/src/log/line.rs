@@ -85,7 +85,7 @@ impl<W: fmt::Write> Visit for Fields<'_, W> {
     }
 }
 
-/// Writes control characters as `\u{1b}`, and those that change the direction of writing.
+/// Writes characters that [`is_unsafe`] names as `\u{1b}`.
 pub(super) struct Escaped<'a, W>(pub(super) &'a mut W);
 
 impl<W: fmt::Write> fmt::Write for Escaped<'_, W> {
@@ -104,9 +104,19 @@ impl<W: fmt::Write> fmt::Write for Escaped<'_, W> {
     }
 }
 
-fn is_unsafe(character: char) -> bool {
+/// Whether a character is not seen and changes what is: how a terminal writes, in which direction, where a line ends.
+pub(crate) fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}')
-        || ('\u{202a}'..='\u{202e}').contains(&character)
-        || ('\u{2066}'..='\u{2069}').contains(&character)
+        || matches!(character, '\u{61c}' | '\u{feff}')
+        || ('\u{200b}'..='\u{200f}').contains(&character)
+        || ('\u{2028}'..='\u{202e}').contains(&character)
+        || ('\u{2060}'..='\u{206f}').contains(&character)
+}
+
+/// A text on one line, without such characters.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut line = String::new();
+    // Writing to a string does not fail.
+    let _written = Escaped(&mut line).write_str(text);
+    line
 }

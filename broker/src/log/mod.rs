@@ -33,6 +33,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Registry, reload};
 
 use self::line::LineFormat;
+pub(crate) use self::line::{escaped, is_unsafe};
 pub use self::output::LogError;
 use self::output::{LogOutput, OpenLog};
 pub(crate) use self::seldom::SeldomLogged;
@@ -102,6 +103,20 @@ impl Log {
         self.output.drain();
     }
 
+    /// Whether traces that go to the log are shown there.
+    #[must_use]
+    pub fn shows_traces() -> bool {
+        tracing::enabled!(target: TRACE, tracing::Level::INFO)
+    }
+
+    /// Opens the destinations in effect anew: another program has moved files away. No configuration is read for it.
+    ///
+    /// # Errors
+    /// A log file cannot be opened; lines go where they went then.
+    pub fn reopen(&self) -> Result<(), LogError> {
+        self.output.reopen()
+    }
+
     /// From the next line on the log is this one.
     pub fn change(&self, prepared: PreparedLog) {
         self.output.replace(prepared.open);
@@ -113,6 +128,11 @@ impl Log {
 type LogFilter = FilterFn<Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync>>;
 
 fn filter(settings: &LogSettings) -> LogFilter {
+    // A traced client could subscribe to its own trace, so those lines are not published.
+    let shows_traces = settings
+        .destinations
+        .iter()
+        .any(|destination| *destination != LogDestination::Topic);
     let types = if settings.destinations.is_empty() {
         LogTypes::NONE
     } else {
@@ -122,7 +142,7 @@ fn filter(settings: &LogSettings) -> LogFilter {
     let is_silent = types == LogTypes::NONE;
     let wanted = move |event: &Metadata<'_>| match event.target() {
         // Somebody has switched it on while the broker runs.
-        TRACE => !is_silent,
+        TRACE => shows_traces && !is_silent,
         CONNECTION => connections && types.contains(LogTypes::NOTICE),
         _ => types.contains(type_of(event)),
     };

@@ -62,6 +62,8 @@ pub(super) struct LogOutput(Arc<RwLock<Arc<OpenLog>>>);
 /// The destinations that lines are written to.
 #[derive(Debug)]
 pub(super) struct OpenLog {
+    /// What they were opened by, to open them anew.
+    settings: LogSettings,
     form: Arc<LineForm>,
     destinations: Destinations,
 }
@@ -78,6 +80,15 @@ impl LogOutput {
     /// Lines that begin from now on go to `open`.
     pub(super) fn replace(&self, open: Arc<OpenLog>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+
+    /// Opens the same destinations anew.
+    ///
+    /// # Errors
+    /// One of them cannot be opened; lines go where they went then.
+    pub(super) fn reopen(&self) -> Result<(), LogError> {
+        self.replace(Arc::new(OpenLog::new(&self.get().settings)?));
+        Ok(())
     }
 
     /// Waits until the lines so far are written, for a while at most.
@@ -104,7 +115,11 @@ impl OpenLog {
             format: settings.format,
         });
         let destinations = Destinations::open(settings, &form)?;
-        Ok(Self { form, destinations })
+        Ok(Self {
+            settings: settings.clone(),
+            form,
+            destinations,
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! A file that one trace of a client goes to.
 //!
-//! Invariants: those of `sink.rs`; a line contains no control character.
+//! Invariants: those of `sink.rs`; a line contains no control character. A file is known as one of traces by its first
+//! line, which is written when the file is made (test `a_trace_goes_to_no_file_of_others`).
 
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -85,7 +86,11 @@ fn open_regular_file(path: &Path) -> io::Result<File> {
     }
     let mut begin = [0; 64];
     let read = file.read_at(&mut begin, 0)?;
-    if begins_like_trace(begin.get(..read).unwrap_or_default()) {
+    if read == 0 {
+        (&file).write_all(first_line().as_bytes())?;
+        return Ok(file);
+    }
+    if is_of_trace(begin.get(..read).unwrap_or_default()) {
         Ok(file)
     } else {
         Err(io::Error::other(
@@ -94,25 +99,25 @@ fn open_regular_file(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether a file that begins so is empty, or has lines of a trace.
-fn begins_like_trace(begin: &[u8]) -> bool {
-    let is_line = |line: &str| {
-        let (time, text) = line.split_once(": ").unwrap_or_default();
-        let is_time = time.parse::<u64>().is_ok();
-        is_time && FIRST_WORDS.iter().any(|word| text.starts_with(word))
-    };
-    begin.is_empty() || is_line(&String::from_utf8_lossy(begin))
+/// What a file of traces begins with, whatever is shown first.
+fn first_line() -> String {
+    let mut line = String::new();
+    // Writing to a string does not fail.
+    let _written = TimePrefix::EpochSeconds.write(&mut line);
+    line.push_str(HEADING);
+    line.push('\n');
+    line
 }
 
-/// The words that lines of a trace begin with, behind their time.
-const FIRST_WORDS: [&str; 6] = [
-    "Received ",
-    "Sending ",
-    "Refused ",
-    "Denied ",
-    "Ended ",
-    "Warning: ",
-];
+/// Whether what begins so is a file of traces.
+fn is_of_trace(begin: &[u8]) -> bool {
+    let begin = String::from_utf8_lossy(begin);
+    let (time, text) = begin.split_once(": ").unwrap_or_default();
+    time.parse::<u64>().is_ok() && text.lines().next() == Some(HEADING)
+}
+
+/// The first line behind its time; no line of a log is like it.
+const HEADING: &str = "Here begins a trace file of Midge.";
 
 #[cfg(test)]
 mod tests {
@@ -127,12 +132,16 @@ mod tests {
             ("passwords", "u:$7$101$abc\n", false),
             ("log", "1700000000: Midge starting\n", false),
             ("short", "1", false),
-            ("trace", "1700000000: Received PINGREQ from a\n", true),
+            ("other", "1700000000: Received PINGREQ from a\n", false),
         ] {
             let path = folder.path().join(name);
             std::fs::write(&path, content).unwrap();
             assert_eq!(open_regular_file(&path).is_ok(), is_taken, "{name}");
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+            let now = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(now == content, !is_taken, "{name}");
+            // What was taken once is taken again, and left as it is.
+            assert_eq!(open_regular_file(&path).is_ok(), is_taken, "{name}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), now);
         }
         assert!(open_regular_file(&folder.path().join("new")).is_ok());
         assert!(open_regular_file(Path::new("/proc/self/oom_score_adj")).is_err());

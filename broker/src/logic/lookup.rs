@@ -46,20 +46,29 @@ impl Clients {
     /// The client identifier of a connection whose CONNECT was accepted, for the log; also while it is closing.
     #[must_use]
     pub fn client_identifier(&self, id: ConnectionId) -> Option<&str> {
-        let connection = self.connection_by_id(id)?;
-        let session = self.session(connection.session());
-        let before = || connection.former_client_identifier();
-        session.map(|session| session.client_identifier()).or_else(before)
+        let (client_identifier, _) = self.client_and_user(id)?;
+        Some(client_identifier)
     }
 
-    /// What is needed to show the packets of a connection, unless it closes.
+    /// The client identifier of such a connection, and its user, where it was proved.
+    #[must_use]
+    pub fn client_and_user(&self, id: ConnectionId) -> Option<(&str, Option<&str>)> {
+        let connection = self.connection_by_id(id)?;
+        if let Some(session) = self.session(connection.session()) {
+            return Some((session.client_identifier(), session.user()));
+        }
+        let former = connection.former_client()?;
+        Some((&former.identifier, former.user.as_deref()))
+    }
+
+    /// What is needed to show the packets of such a connection.
     #[must_use]
     pub fn traced_client(&self, id: ConnectionId) -> Option<TracedClient<'_>> {
         let connection = self.connection_by_id(id)?;
-        let session = self.session(connection.session())?;
+        let (client_identifier, user) = self.client_and_user(id)?;
         Some(TracedClient {
-            client_identifier: session.client_identifier(),
-            user: session.user(),
+            client_identifier,
+            user,
             version: connection.version(),
             incomplete: connection.partial(),
         })

@@ -12,7 +12,7 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use crate::limits;
 use crate::log::NOTICE;
 use crate::logic::Shard;
-use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
+use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot, FormerClient};
 use crate::logic::counters::{ClientEvent, Denied, DisconnectCause, EventKind};
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::message::Message;
@@ -113,8 +113,11 @@ impl Shard {
             return;
         }
         let session = sessions.get(connection.session());
-        let client_identifier = session.map(|session| session.client_identifier().into());
-        connection.remember_end(why, client_identifier);
+        let client = session.map(|session| FormerClient {
+            identifier: session.client_identifier().into(),
+            user: session.user().map(Into::into),
+        });
+        connection.remember_end(why, client);
         self.partials.forget(&mut self.delivery.clients, slot);
         let client = self.delivery.count_disconnect(slot, cause, detail);
         self.detach(slot, with_will);

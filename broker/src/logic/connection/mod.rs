@@ -20,6 +20,7 @@ use mqtt::{ProtocolVersion, QoS};
 pub(super) use self::output::Deferring;
 use self::output::Output;
 pub use self::peer::Peer;
+pub(in crate::logic) use self::rare::FormerClient;
 use self::rare::RareConnection;
 use self::reading::Reading;
 use crate::limits;

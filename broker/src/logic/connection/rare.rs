@@ -14,7 +14,7 @@ pub(super) struct RareConnection {
     aliases: Vec<Option<Box<str>>>,
     why_closing: Option<Box<str>>,
     /// Whose connection it was, once it begins to close.
-    client_identifier: Option<Box<str>>,
+    former_client: Option<FormerClient>,
     /// Outbound topic aliases (5.0), if the client takes some.
     outbound_aliases: Option<Box<Aliases>>,
     /// It is a bridge of another broker.
@@ -29,6 +29,15 @@ pub(super) struct RareConnection {
     unstored_bytes: u32,
     /// A packet with so many filters that it takes more than one turn.
     filters_begun: Option<Box<FiltersBegun>>,
+}
+
+/// Whose connection it was.
+#[derive(Debug)]
+pub(in crate::logic) struct FormerClient {
+    /// The identifier of its session.
+    pub(in crate::logic) identifier: Box<str>,
+    /// The user, where it was proved.
+    pub(in crate::logic) user: Option<Box<str>>,
 }
 
 impl RareConnection {
@@ -98,9 +107,9 @@ impl Connection {
     }
 
     /// It is about to close, for that reason; whose it was.
-    pub(in crate::logic) fn remember_end(&mut self, why: &str, client_identifier: Option<Box<str>>) {
+    pub(in crate::logic) fn remember_end(&mut self, why: &str, client: Option<FormerClient>) {
         let rare = self.rare();
-        rare.client_identifier = client_identifier;
+        rare.former_client = client;
         rare.why_closing = Some(why.into());
     }
 
@@ -110,8 +119,8 @@ impl Connection {
     }
 
     /// Whose connection it was, once it begins to close.
-    pub(in crate::logic) fn former_client_identifier(&self) -> Option<&str> {
-        self.rare.as_ref()?.client_identifier.as_deref()
+    pub(in crate::logic) fn former_client(&self) -> Option<&FormerClient> {
+        self.rare.as_ref()?.former_client.as_ref()
     }
 
     /// Takes the topic that the client has set an alias for.

@@ -180,14 +180,14 @@ impl Tracer {
 
     /// Shows that a connection is over, and why.
     pub(super) fn ended(&self, logic: &Shard, id: ConnectionId, address: SocketAddr, why: &str) {
-        if let Some(client) = logic.clients().client_identifier(id) {
+        if let Some((client, user)) = logic.clients().client_and_user(id) {
             let known = self
                 .connections
                 .get(&id)
                 .map(|incoming| incoming.traces.as_slice());
             let is_of = |trace: &&Arc<Trace>| match known {
                 Some(traces) => traces.iter().any(|known| known.number == trace.number),
-                None => trace.is_of(client, None, address.ip()),
+                None => trace.is_of(client, user, address.ip()),
             };
             for trace in self.traces.iter().filter(is_of) {
                 trace.show(format_args!("Ended {client} at {address}: {why}"));
@@ -217,7 +217,8 @@ impl Tracer {
     /// Shows the packets that end in these bytes; the logic gets them next.
     #[cold]
     pub(super) fn received(&mut self, logic: &Shard, id: ConnectionId, address: SocketAddr, bytes: &[u8]) {
-        let Some(client) = logic.clients().traced_client(id) else {
+        let client = logic.clients().traced_client(id);
+        let Some(client) = client.filter(|_| !logic.clients().closing(id)) else {
             // It closes: nothing more of it is handled.
             return;
         };
