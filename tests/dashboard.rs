@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::api::start_with_api;
 use crate::harness::http::ask;
-use crate::harness::{Broker, Browser, Client, Options, Setup, eventually, free_port, run};
+use crate::harness::{Broker, Browser, Certificates, Client, Options, Setup, eventually, free_port, run};
 use crate::real_clients::skip;
 
 /// Keys, as WebDriver names them.
@@ -206,6 +206,105 @@ fn it_publishes_and_subscribes() {
     browser.wait_for("document.querySelector('#socket-state').textContent.includes('0x8f')");
     browser.wait_for("document.querySelector('#socket-connect').textContent === 'Connect'");
     assert_eq!(browser.errors(), [""; 0]);
+}
+
+/// Whatever a client is called, it is shown so that one sees it, and ends when that is asked for; why not stays there.
+#[test]
+fn clients_with_odd_names_are_disconnected() {
+    // In one step: the list is read again all the time.
+    const FIRST: &str = "document.querySelector('#client-rows button').click()";
+    let (broker, _, url) = start("");
+    let Some(browser) = open(&url) else { return };
+    for (name, shown) in [
+        (".", "."),
+        ("..", ".."),
+        ("a/../b%2e", "a/../b%2e"),
+        ("a\u{202e}b\u{200b}", "a\\u{202e}b\\u{200b}"),
+    ] {
+        let mut client = Client::connect(&broker, &Options::new(name).v5().session_expiry_s(60));
+        browser.run("document.querySelector('#client-kind').value = 'sessions'");
+        browser.click("#client-search button");
+        browser.wait_for("document.querySelector('#client-rows').textContent.includes('MQTT 5.0')");
+        assert_eq!(text(&browser, "#client-rows td"), shown);
+        browser.run(FIRST);
+        let question = text(&browser, "#confirm-text");
+        assert!(
+            question.starts_with(&format!("Disconnect the client “{shown}”?")),
+            "{question}"
+        );
+        browser.click("#confirm-yes");
+        assert!(client.expect_closed().0.is_some());
+        browser.wait_for("document.querySelector('#client-rows').textContent.includes('away for')");
+        browser.run(FIRST);
+        browser.click("#confirm-yes");
+        browser.wait_for("document.querySelector('#client-rows').textContent.includes('There is none')");
+    }
+    assert_eq!(browser.errors(), [""; 0]);
+    // What was not done is said until the next thing is, however often the lists are read again.
+    let client = Client::connect(&broker, &Options::new("gone"));
+    browser.click("#client-search button");
+    browser.wait_for("document.querySelector('#client-rows').textContent.includes('gone')");
+    browser.run(FIRST);
+    browser.wait_for("document.querySelector('#confirm').open");
+    client.disconnect();
+    eventually("it is gone", || broker.log().contains("Client gone"));
+    browser.click("#confirm-yes");
+    browser.wait_for("document.querySelector('#client-outcome').textContent.includes('is not connected')");
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let outcome = text(&browser, "#client-outcome");
+    assert!(
+        outcome.starts_with("It was not done: this client is not connected"),
+        "{outcome}"
+    );
+}
+
+/// A page that came by TLS offers no connection that the browser does not open, and says why.
+#[test]
+fn a_page_by_tls_connects_by_tls_alone() {
+    let certificates = Certificates::new();
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let tls = format!("certfile {}\nkeyfile {}", path("server.crt"), path("server.key"));
+    for (keys, url) in [("", None), (&*tls, Some("wss://localhost:"))] {
+        let web_socket = free_port();
+        let setup = Setup::default().listener(&format!(
+            "listener {web_socket} 127.0.0.1\nprotocol websockets\nallow_anonymous true\n{keys}"
+        ));
+        let (_broker, port) = start_with_api(setup, 1, &tls);
+        let Some(browser) = open(&format!("https://localhost:{port}/dashboard/")) else {
+            return;
+        };
+        let Some(url) = url else {
+            assert_eq!(
+                browser.run("return document.querySelectorAll('#socket-url option').length"),
+                0
+            );
+            let hint = text(&browser, "#socket-hint");
+            assert!(
+                hint.contains("no WebSocket without TLS") && hint.contains("Fix: give the"),
+                "{hint}"
+            );
+            // The browser may refuse for another reason: that is said, and the password does not stay.
+            browser.run(
+                "document.querySelector('#socket-url').replaceChildren(new Option('ws://localhost:99999/'));
+                document.querySelector('#socket-connect').disabled = false;
+                document.querySelector('#socket-password').value = 'secret'",
+            );
+            browser.click("#socket-connect");
+            browser.wait_for(
+                "document.querySelector('#socket-state').textContent.startsWith('The browser does not connect: ')",
+            );
+            assert_eq!(
+                browser.run("return document.querySelector('#socket-password').value"),
+                ""
+            );
+            continue;
+        };
+        browser.wait_for(&format!(
+            "document.querySelector('#socket-url').value.startsWith('{url}')"
+        ));
+        browser.click("#socket-connect");
+        browser.wait_for("document.querySelector('#socket-state').textContent === 'Connected'");
+    }
 }
 
 /// Narrow and wide, light and dark: nothing is cut off, and all text can be read.

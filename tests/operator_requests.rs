@@ -45,6 +45,7 @@ fn what_a_request_may_have_is_what_the_document_describes() {
             let members = members.map(|(name, _)| name.clone());
             let target = match (&*method, &*below) {
                 ("DELETE", "retained") => "retained?topic=a",
+                ("DELETE", "sessions") => "sessions?client=a",
                 _ => &below,
             };
             let answer = operate(port, &method, target, "", "{\"retian\": true}");

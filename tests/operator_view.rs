@@ -272,7 +272,7 @@ fn an_open_listener_of_operators_is_warned_of() {
         (setup.start(), port)
     };
     let (broker, port) = start("0.0.0.0", "");
-    assert!(broker.log().contains(warning), "{}", broker.log());
+    eventually("it is warned of", || broker.log().contains(warning));
     assert!(
         broker
             .log()

@@ -91,6 +91,8 @@ impl Browser {
         ];
         let wanted = json!({
             "browserName": "chrome",
+            // Those of a test are signed by an authority of its own.
+            "acceptInsecureCerts": true,
             "goog:loggingPrefs": { "browser": "ALL" },
             "goog:chromeOptions": { "binary": chromium(), "args": arguments },
         });

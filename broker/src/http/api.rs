@@ -294,7 +294,7 @@ fn send_page(state: &ApiState, request: ApiRequest<Origin>) {
             client.note_unread(&page);
             match &folder {
                 Some(folder) => files::serve(client, &page, folder),
-                None => client.send_status("404 Not Found", &[], page.method == "HEAD"),
+                None => send(client, &page, &ApiAnswer::nothing_there()),
             }
         }
         Err(error) => Err(error),

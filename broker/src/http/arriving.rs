@@ -181,7 +181,7 @@ fn after(ns: u64) -> Instant {
 
 /// The limits of a request: a bound for its header, and any Origin; there is nothing to upgrade to.
 pub(super) const WANTED: Wanted = Wanted {
-    header_bytes_max: 8192,
+    header_bytes_max: limits::API_HEADER_BYTES_MAX,
     origins: Vec::new(),
     pages_alone: true,
 };

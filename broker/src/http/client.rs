@@ -14,6 +14,7 @@ use transport::stream::SecureStream;
 use transport::tls::{self, IdentityKind};
 use transport::websocket::handshake::{self, Page, ParsedRequest, Wanted};
 
+use super::answer::ApiAnswer;
 use super::byte_stream::ByteStream;
 use super::no_http::NoHttp;
 use crate::limits;
@@ -30,6 +31,8 @@ pub(super) struct HttpClient {
     wire: Vec<u8>,
     /// What of the request has come.
     plain: Vec<u8>,
+    /// So many of these bytes were searched for the end of the header.
+    searched_bytes: usize,
     /// More of the request is on its way than will be read.
     has_unread: bool,
 }
@@ -44,6 +47,7 @@ impl HttpClient {
             sending: None,
             wire: Vec::new(),
             plain: Vec::new(),
+            searched_bytes: 0,
             has_unread: false,
         }
     }
@@ -112,21 +116,36 @@ impl HttpClient {
 
     /// What has come of the request so far; one that cannot be answered is refused.
     pub(super) fn parse(&mut self, wanted: &Wanted) -> io::Result<RequestState> {
+        if !self.is_to_be_parsed(wanted) {
+            return Ok(RequestState::Incomplete);
+        }
         match handshake::parse_request(&self.plain, wanted) {
             ParsedRequest::Incomplete => Ok(RequestState::Incomplete),
             ParsedRequest::Page(page) => Ok(RequestState::Page(page)),
-            ParsedRequest::Refused { answer, why } => {
-                let refused = match answer.is_empty() {
-                    true => RequestState::NoHttp(NoHttp::of(&self.plain)),
-                    false => RequestState::Refused(why),
-                };
+            ParsedRequest::Refused { status: "", .. } => {
+                let refused = RequestState::NoHttp(NoHttp::of(&self.plain));
                 // Who speaks something else or has gone is refused too.
-                let _gone = self.answer_now(&answer);
+                let _gone = self.answer_now(&[]);
                 Ok(refused)
+            }
+            ParsedRequest::Refused { status, why, .. } => {
+                let _gone = self.answer_now(&ApiAnswer::refused(status, why).to_bytes());
+                Ok(RequestState::Refused(why))
             }
             // Upgrades are passed over here.
             ParsedRequest::Upgrade { .. } => Ok(RequestState::Refused("it asks for an upgrade")),
         }
+    }
+
+    /// Whether it is to be looked at what has come: of a long header that is so when it ends, and not with each byte.
+    fn is_to_be_parsed(&mut self, wanted: &Wanted) -> bool {
+        // An empty line may begin in what came before.
+        let from = std::mem::replace(&mut self.searched_bytes, self.plain.len()).saturating_sub(2);
+        let new = self.plain.get(from..).unwrap_or_default();
+        self.plain.len() <= SHORT_HEADER_BYTES
+            || self.plain.len() >= wanted.header_bytes_max
+            || new.windows(2).any(|line| line == b"\n\n")
+            || new.windows(3).any(|line| line == b"\n\r\n")
     }
 
     /// Whether the body of a request has come whole, or is none that will be read.
@@ -363,6 +382,8 @@ fn body_bytes(page: &Page) -> Result<usize, WrongBody> {
 const RECEIVED_BYTES: usize = 16 * 1024;
 /// Chunks that are dropped of what somebody has sent who is turned away.
 const UNREAD_CHUNKS_MAX: usize = 8;
+/// Bytes of a header that is parsed whenever more of it comes, so that what is none is noticed at once.
+const SHORT_HEADER_BYTES: usize = 8192;
 /// Bytes of a file that are read at once.
 const CHUNK_BYTES: usize = 32 * 1024;
 

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::operation_values::{
-    AskedAddress, AskedFilter, AskedQos, Base64, Cursor, DisconnectReason, KindOfEvent, Limit, Seconds,
-    SubscribedFilter, TopicName,
+    AskedAddress, AskedFilter, AskedQos, Base64, Cursor, DisconnectReason, EventsCursor, KindOfEvent, Limit,
+    Seconds, SubscribedFilter, TopicName, TracesCursor,
 };
 
 /// A query or a body.
@@ -88,15 +88,17 @@ struct DeletedMembers {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct EventsQuery {
     pub(super) limit: Limit,
+    pub(super) cursor: Option<EventsCursor>,
     pub(super) kind: Option<KindOfEvent>,
     pub(super) client: Option<String>,
 }
 
-/// How many entries are asked for.
+/// Traces that are switched on.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct LimitQuery {
+pub(super) struct TracesQuery {
     pub(super) limit: Limit,
+    pub(super) cursor: TracesCursor,
 }
 
 /// How many entries are asked for, and of how many seconds.
@@ -112,6 +114,22 @@ pub(super) struct BusiestQuery {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DisconnectBody {
     pub(super) reason: DisconnectReason,
+}
+
+/// Which client is disconnected, with which reason.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DisconnectedBody {
+    pub(super) client_id: String,
+    #[serde(default)]
+    pub(super) reason: DisconnectReason,
+}
+
+/// The client whose session is to end.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EndedQuery {
+    pub(super) client: String,
 }
 
 /// A message to be published.
@@ -163,12 +181,19 @@ impl Form for SubscriptionsQuery {}
 impl Form for RetainedQuery {}
 impl Form for DeletedQuery {}
 impl Form for EventsQuery {}
-impl Form for LimitQuery {}
+impl Form for TracesQuery {}
+impl Form for EndedQuery {}
 impl Form for BusiestQuery {}
 
 impl Form for DisconnectBody {
     fn described(&self) -> String {
         format!(" (reason {})", self.reason.0 as u8)
+    }
+}
+
+impl Form for DisconnectedBody {
+    fn described(&self) -> String {
+        format!(" (client {}, reason {})", self.client_id, self.reason.0 as u8)
     }
 }
 

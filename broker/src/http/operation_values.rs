@@ -81,9 +81,45 @@ impl TryFrom<String> for Cursor {
             let from = ListPlace { slot, entry };
             numbers.next().is_none().then_some(Self { shard, from })
         };
-        parse().ok_or("must be the `next` of another page")
+        parse().ok_or(NO_CURSOR)
     }
 }
+
+/// Where a page of events begins: behind so many of those of that time.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct EventsCursor {
+    pub(super) at: u64,
+    pub(super) shown: usize,
+}
+
+impl TryFrom<String> for EventsCursor {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let parse = || {
+            let (at, shown) = text.split_once('.')?;
+            let (at, shown) = (at.parse().ok()?, shown.parse().ok()?);
+            Some(Self { at, shown })
+        };
+        parse().ok_or(NO_CURSOR)
+    }
+}
+
+/// Where a page of traces begins: behind the one of this number.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct TracesCursor(pub(super) u64);
+
+impl TryFrom<String> for TracesCursor {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self).map_err(|_| NO_CURSOR)
+    }
+}
+
+const NO_CURSOR: &str = "must be the `next` of another page";
 
 /// The topic of a message.
 #[derive(Debug, Deserialize)]

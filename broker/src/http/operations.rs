@@ -13,9 +13,10 @@ use super::answer::{ApiAnswer, Operated};
 use super::clocks::TwoClocks;
 use super::list_pages::list;
 use super::operation_forms::{
-    DisconnectBody, EventsQuery, LimitQuery, Nothing, SessionsQuery, SubscriptionsQuery,
+    DisconnectBody, DisconnectedBody, EndedQuery, EventsQuery, Nothing, SessionsQuery, SubscriptionsQuery,
 };
 use super::operation_request::{OperationRequest, levels};
+use super::operation_values::DisconnectReason;
 use super::origin::Operator;
 use super::state::ApiState;
 use super::{client_times, message_operations, trace_operations};
@@ -25,12 +26,14 @@ use crate::logic::{Events, owner_shard};
 use crate::reload_requests::ReloadReport;
 
 /// The methods and paths of all operations, below `/api/v1`.
-pub(super) const ROUTES: [(&str, &str); 16] = [
+pub(super) const ROUTES: [(&str, &str); 18] = [
     ("GET", "/clients"),
     ("GET", "/sessions"),
     ("GET", "/sessions/{id}"),
     ("DELETE", "/sessions/{id}"),
+    ("DELETE", "/sessions"),
     ("POST", "/clients/{id}/disconnect"),
+    ("POST", "/clients/disconnect"),
     ("GET", "/subscriptions"),
     ("GET", "/retained"),
     ("DELETE", "/retained"),
@@ -78,15 +81,19 @@ fn answer(state: &ApiState, request: &OperationRequest<'_>) -> Operated {
             "the path: the client identifier is missing: give it as the level behind /sessions/ or /clients/",
         )),
         ("GET", ["sessions", client]) => request.with(|Nothing {}, Nothing {}| session(state, client)),
-        ("DELETE", ["sessions", client]) => request.with(|Nothing {}, Nothing {}| {
-            let question = Question::EndSession {
-                client: (*client).into(),
-                operator: request.operator.to_string().into(),
-            };
-            done(of_client(state, client, question), NO_SESSION)
+        ("DELETE", ["sessions", client]) => {
+            request.with(|Nothing {}, Nothing {}| end_session(state, request.operator, client))
+        }
+        // A browser takes the identifiers `.` and `..` out of a path.
+        ("DELETE", ["sessions"]) => {
+            request.with(|query: EndedQuery, Nothing {}| end_session(state, request.operator, &query.client))
+        }
+        ("POST", ["clients", client, "disconnect"]) => request.with(|Nothing {}, body: DisconnectBody| {
+            disconnect(state, request.operator, client, body.reason)
         }),
-        ("POST", ["clients", client, "disconnect"]) => request
-            .with(|Nothing {}, body: DisconnectBody| disconnect(state, request.operator, client, &body)),
+        ("POST", ["clients", "disconnect"]) => request.with(|Nothing {}, body: DisconnectedBody| {
+            disconnect(state, request.operator, &body.client_id, body.reason)
+        }),
         ("GET", ["subscriptions"]) => request.with(|query, Nothing {}| subscriptions(state, &query)),
         ("GET", ["retained"]) => {
             request.with(|query, Nothing {}| message_operations::retained(state, &query))
@@ -98,9 +105,7 @@ fn answer(state: &ApiState, request: &OperationRequest<'_>) -> Operated {
         ("GET", ["cpu"]) => request.with(|query, Nothing {}| client_times::busiest(state, &query)),
         ("POST", ["publish"]) => request.with(|Nothing {}, body| message_operations::publish(state, &body)),
         ("POST", ["reload"]) => request.with(|Nothing {}, Nothing {}| reload(state)),
-        ("GET", ["traces"]) => {
-            request.with(|query: LimitQuery, Nothing {}| Ok(trace_operations::list(state, query.limit.0)))
-        }
+        ("GET", ["traces"]) => request.with(|query, Nothing {}| Ok(trace_operations::list(state, &query))),
         ("POST", ["traces"]) => {
             request.with(|Nothing {}, body| trace_operations::start(state, request.operator, &body))
         }
@@ -156,16 +161,24 @@ fn subscriptions(state: &ApiState, query: &SubscriptionsQuery) -> Operated {
     list(state, query.page(), ask, take, show)
 }
 
-fn disconnect(state: &ApiState, operator: &Operator, client: &str, body: &DisconnectBody) -> Operated {
+fn end_session(state: &ApiState, operator: &Operator, client: &str) -> Operated {
+    let question = Question::EndSession {
+        client: client.into(),
+        operator: operator.to_string().into(),
+    };
+    done(of_client(state, client, question), NO_SESSION)
+}
+
+fn disconnect(state: &ApiState, operator: &Operator, client: &str, reason: DisconnectReason) -> Operated {
     let question = Question::Disconnect {
         client: client.into(),
-        reason: body.reason.0,
+        reason: reason.0,
         operator: operator.to_string().into(),
     };
     done(of_client(state, client, question), NOT_CONNECTED)
 }
 
-/// What was refused, dropped and ended last, the newest first.
+/// What was refused, dropped and ended last, the newest first. What happens again comes to the front.
 fn events(state: &ApiState, query: &EventsQuery) -> ApiAnswer {
     let of_shards = state.counters.iter().map(|counters| &counters.events);
     let all = of_shards.chain([&state.refused]);
@@ -173,14 +186,20 @@ fn events(state: &ApiState, query: &EventsQuery) -> ApiAnswer {
     events.sort_by_key(|event| std::cmp::Reverse(event.at));
     let wanted = events.iter().filter(|event| {
         query.kind.is_none_or(|kind| kind.0 == event.kind)
-            && query
-                .client
-                .as_ref()
-                .is_none_or(|client| **client == *event.client)
+            && query.client.as_ref().is_none_or(|client| event.is_of(client))
     });
+    let wanted: Vec<_> = wanted.collect();
+    let newer_than = |at: u64| wanted.partition_point(|event| event.at.0 > at);
+    let begin = query
+        .cursor
+        .map_or(0, |cursor| newer_than(cursor.at).saturating_add(cursor.shown));
+    let end = begin.saturating_add(query.limit.0).min(wanted.len());
+    let page = wanted.get(begin..end).unwrap_or_default();
+    let last = page.last().filter(|_| end < wanted.len());
+    let next = last.map(|last| format!("{}.{}", last.at.0, end - newer_than(last.at.0)));
     let wall = TwoClocks::now();
-    let items: Vec<_> = wanted
-        .take(query.limit.0)
+    let items: Vec<_> = page
+        .iter()
         .map(|event| {
             json!({
                 "time": wall.time_of(event.at),
@@ -195,7 +214,7 @@ fn events(state: &ApiState, query: &EventsQuery) -> ApiAnswer {
             })
         })
         .collect();
-    ApiAnswer::of(&json!({ "items": items, "next": null }))
+    ApiAnswer::of(&json!({ "items": items, "next": next }))
 }
 
 /// Asks the shard that owns the session of a client.

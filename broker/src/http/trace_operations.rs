@@ -6,17 +6,26 @@
 use serde_json::{Value, json};
 
 use super::answer::{ApiAnswer, Operated};
-use super::operation_forms::TraceBody;
+use super::operation_forms::{TraceBody, TracesQuery};
 use super::operation_values::AskedAddress;
 use super::origin::Operator;
 use super::state::ApiState;
+use crate::log::Log;
 use crate::traces::{Trace, TraceSubject};
 
 /// Lists the traces that are switched on.
-pub(super) fn list(state: &ApiState, limit: usize) -> ApiAnswer {
+pub(super) fn list(state: &ApiState, query: &TracesQuery) -> ApiAnswer {
+    // They are in the order of their numbers.
     let traces = state.traces.all();
-    let items: Vec<_> = traces.iter().take(limit).map(|trace| described(trace)).collect();
-    ApiAnswer::of(&json!({ "items": items, "next": null }))
+    let mut rest = traces
+        .iter()
+        .filter(|trace| trace.number > query.cursor.0)
+        .peekable();
+    let page: Vec<_> = rest.by_ref().take(query.limit.0).collect();
+    let last = page.last().map(|trace| trace.number.to_string());
+    let next = last.filter(|_| rest.peek().is_some());
+    let items: Vec<_> = page.iter().map(|trace| described(trace)).collect();
+    ApiAnswer::of(&json!({ "items": items, "next": next }))
 }
 
 /// Switches a trace on.
@@ -47,6 +56,13 @@ pub(super) fn start(state: &ApiState, operator: &Operator, body: &TraceBody) -> 
     }
     if path.is_some_and(|path| path.is_relative()) {
         return Err(ApiAnswer::wrong("file: must be an absolute path"));
+    }
+    if path.is_none() && !Log::shows_traces() {
+        return Err(ApiAnswer::refused(
+            "409 Conflict",
+            "the log shows no traces, as its log_dest is `none` or `topic` alone, or its log_type `none`: use `broker \
+             ctl trace --file`, or give the log another log_dest",
+        ));
     }
     let number = state.traces.start(subject, path, &state.current.get().named);
     let number = number.map_err(|error| ApiAnswer::refused("409 Conflict", &error.to_string()))?;

@@ -39,9 +39,11 @@ pub enum ParsedRequest {
     Page(Page),
     /// Not to be let in: `answer` is to be sent, and that is all.
     Refused {
+        /// The status of the response; empty if it was no HTTP.
+        status: &'static str,
         /// The response; empty if it was no HTTP.
         answer: Vec<u8>,
-        /// The reason, for the log.
+        /// The reason, and what to do.
         why: &'static str,
     },
 }
@@ -75,7 +77,7 @@ pub fn parse_request(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(bytes) {
-        Ok(httparse::Status::Complete(length)) if length > wanted.header_bytes_max => too_long(),
+        Ok(httparse::Status::Complete(length)) if length > wanted.header_bytes_max => too_long(wanted),
         Ok(httparse::Status::Complete(_)) if !wanted.pages_alone && is_upgrade(&request) => {
             upgrade(bytes, wanted)
         }
@@ -83,15 +85,24 @@ pub fn parse_request(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
             Ok(page) => ParsedRequest::Page(page),
             Err(why) => refused("400 Bad Request", &[], why),
         },
-        Ok(httparse::Status::Partial) if bytes.len() >= wanted.header_bytes_max => too_long(),
+        Ok(httparse::Status::Partial) if bytes.len() >= wanted.header_bytes_max => too_long(wanted),
         Ok(httparse::Status::Partial) => ParsedRequest::Incomplete,
-        Err(httparse::Error::TooManyHeaders) => too_long(),
+        Err(httparse::Error::TooManyHeaders) => refused(
+            TOO_LARGE,
+            &[],
+            "its HTTP request has more than 100 header fields; fix: send fewer",
+        ),
         // An MQTT client, most probably.
         Err(_) if bytes.first().is_some_and(|byte| !byte.is_ascii_graphic()) => ParsedRequest::Refused {
+            status: "",
             answer: Vec::new(),
             why: "it does not speak HTTP, and the listener has `protocol websockets`",
         },
-        Err(_) => refused("400 Bad Request", &[], "its HTTP request is malformed"),
+        Err(_) => refused(
+            "400 Bad Request",
+            &[],
+            "its HTTP request is malformed; fix: send one of HTTP/1.1",
+        ),
     }
 }
 
@@ -120,7 +131,7 @@ fn page(request: &httparse::Request<'_, '_>, header_bytes: usize) -> Result<Page
     if !target.starts_with('/') && target.contains("://") {
         let uri: Uri = target
             .parse()
-            .map_err(|_| "the target of its HTTP request is malformed")?;
+            .map_err(|_| "the target of its HTTP request is malformed; fix: ask for a path")?;
         let host = uri.authority().map(ToString::to_string).unwrap_or_default();
         fields.retain(|(name, _)| !name.eq_ignore_ascii_case("Host"));
         fields.push(("Host".to_owned(), host));
@@ -143,14 +154,20 @@ fn check_host(fields: &[(String, String)], is_older: bool) -> Result<(), &'stati
         .filter(|(name, _)| name.eq_ignore_ascii_case("Host"));
     let host = match (hosts.next(), hosts.next()) {
         (None, _) if is_older => return Ok(()),
-        (None, _) => return Err("its HTTP request has no Host field"),
-        (Some(_), Some(_)) => return Err("its HTTP request has several Host fields"),
+        (None, _) => {
+            return Err(
+                "its HTTP request has no Host field; fix: send one, with the name or the address that it is sent to",
+            );
+        }
+        (Some(_), Some(_)) => return Err("its HTTP request has several Host fields; fix: send one"),
         (Some((_, host)), None) => host,
     };
     let is_host = |host: &str| !host.contains('@') && host.parse::<Authority>().is_ok();
     match host.is_empty() || is_host(host) {
         true => Ok(()),
-        false => Err("the Host field of its HTTP request is malformed"),
+        false => Err(
+            "the Host field of its HTTP request is malformed; fix: send a name or an address, and a port perhaps",
+        ),
     }
 }
 
@@ -214,20 +231,24 @@ fn subprotocol(offered: &mut dyn Iterator<Item = &HeaderValue>) -> Option<&'stat
         .find(|known| names.contains(known))
 }
 
-fn too_long() -> ParsedRequest {
-    refused(
-        "431 Request Header Fields Too Large",
-        &[],
-        "the header of its HTTP request is too long (websockets_headers_size)",
-    )
+fn too_long(wanted: &Wanted) -> ParsedRequest {
+    let why = match wanted.pages_alone {
+        true => {
+            "the header of its HTTP request is too long; fix: send fewer or shorter fields, or a shorter path"
+        }
+        false => "the header of its HTTP request is too long (websockets_headers_size)",
+    };
+    refused(TOO_LARGE, &[], why)
 }
 
-fn refused(status: &str, fields: &[(&str, &str)], why: &'static str) -> ParsedRequest {
+fn refused(status: &'static str, fields: &[(&str, &str)], why: &'static str) -> ParsedRequest {
     ParsedRequest::Refused {
+        status,
         answer: text_response(status, fields, &format!("{why}\n")),
         why,
     }
 }
 
+const TOO_LARGE: &str = "431 Request Header Fields Too Large";
 /// Lines of a request's header at most.
 const HEADERS_MAX: usize = 100;

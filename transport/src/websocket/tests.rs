@@ -405,7 +405,7 @@ fn hosts_that_are_none_are_refused() {
 #[test]
 fn mqtt_without_websocket_gets_no_answer() {
     let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a";
-    let ParsedRequest::Refused { answer, why } = handshake::parse_request(connect, &wanted()) else {
+    let ParsedRequest::Refused { answer, why, .. } = handshake::parse_request(connect, &wanted()) else {
         panic!("taken");
     };
     assert!(answer.is_empty() && why.contains("protocol websockets"), "{why}");

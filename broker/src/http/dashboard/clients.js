@@ -1,7 +1,7 @@
 // Clients and sessions, what was refused last, and what an operator does about a client.
 
 import { ApiError, json, post, remove } from "./api.js";
-import { append, byId, bytes, duration, element, fill, number, row, time } from "./dom.js";
+import { append, byId, bytes, duration, element, fill, number, row, time, visible } from "./dom.js";
 
 const PAGE = 20;
 let next = null;
@@ -85,33 +85,37 @@ const timesOf = ({ count }) => (count > 1 ? ` (${number(count)} times)` : "");
 function button(title, client, act) {
   const made = element("button", title, "small");
   made.type = "button";
-  made.setAttribute("aria-label", `${title}: ${client}`);
+  made.setAttribute("aria-label", `${title}: ${visible(client)}`);
   made.addEventListener("click", () => act(client));
   return made;
 }
 
 async function disconnect(client) {
-  const question = `Disconnect the client “${client}”? Its session stays, and it may connect again.`;
+  const question = `Disconnect the client “${visible(client)}”? Its session stays, and it may connect again.`;
   if (await confirmed(question, "Disconnect")) {
-    await act(() => post(`clients/${encodeURIComponent(client)}/disconnect`, {}));
+    await act(() => post("clients/disconnect", { client_id: client }));
   }
 }
 
 async function endSession(client) {
-  const question = `End the session of “${client}”? Its subscriptions and the messages that wait for it are lost.`;
+  const lost = "Its subscriptions and the messages that wait for it are lost.";
+  const question = `End the session of “${visible(client)}”? ${lost}`;
   if (await confirmed(question, "End session")) {
-    await act(() => remove(`sessions/${encodeURIComponent(client)}`));
+    await act(() => remove(`sessions?${new URLSearchParams({ client })}`));
   }
 }
 
+// What became of it stays until the next one: the list itself is read again and again.
 async function act(request) {
+  const outcome = byId("client-outcome");
+  outcome.textContent = "";
   try {
     await request();
     await refreshClients(true);
     await refreshEvents();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    byId("client-summary").textContent = error.message;
+    outcome.textContent = `It was not done: ${error.message}`;
   }
   byId("client-text").focus({ preventScroll: true });
 }

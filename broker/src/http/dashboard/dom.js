@@ -3,9 +3,18 @@
 
 export const byId = (id) => document.getElementById(id);
 
+// Not seen, and changes what is: a name with these would look like another one.
+const UNSEEN = /[\p{Cc}\u061c\ufeff\u200b-\u200f\u2028-\u202e\u2060-\u206f]/gu;
+
+// A text as one sees it; line ends and tabs stay, as HTML makes blanks of them.
+export function visible(text) {
+  const escaped = (character) => `\\u{${character.codePointAt(0).toString(16)}}`;
+  return String(text).replace(UNSEEN, (character) => ("\t\n\r".includes(character) ? character : escaped(character)));
+}
+
 export function element(name, text = "", className = "") {
   const made = document.createElement(name);
-  made.textContent = text;
+  made.textContent = visible(text);
   if (className) made.className = className;
   return made;
 }

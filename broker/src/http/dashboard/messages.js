@@ -1,7 +1,7 @@
 // The tool that publishes and subscribes, as a client of its own.
 
 import { json } from "./api.js";
-import { byId, fill, number, row, time } from "./dom.js";
+import { byId, fill, number, row, time, visible } from "./dom.js";
 import { MqttClient } from "./mqtt.js";
 
 const ROWS_MAX = 200;
@@ -14,13 +14,18 @@ let count = 0;
 export async function startMessages() {
   const { listeners } = await json("listeners");
   const host = location.hostname;
-  const urls = listeners
-    .filter((listener) => listener.protocol === "websockets")
-    .map((listener) => `${listener.tls ? "wss" : "ws"}://${host}:${listener.port}/mqtt`);
+  const all = listeners.filter((listener) => listener.protocol === "websockets");
+  // From a page that came by TLS, browsers open no connection without.
+  const usable = all.filter((listener) => listener.tls || location.protocol !== "https:");
+  const urls = usable.map((listener) => `${listener.tls ? "wss" : "ws"}://${host}:${listener.port}/mqtt`);
   byId("socket-url").replaceChildren(...urls.map((url) => new Option(url)));
-  if (urls.length === 0) {
+  if (all.length === 0) {
     byId("socket-hint").textContent =
       "The broker has no listener for WebSocket. Fix: add a `listener` with `protocol websockets`.";
+  } else if (urls.length === 0) {
+    byId("socket-hint").textContent =
+      "This page came by HTTPS, and from such a page browsers open no WebSocket without TLS. " +
+      "Fix: give the `listener` with `protocol websockets` a `certfile` and a `keyfile`.";
   }
   setConnected(false);
   byId("socket-connect").disabled = urls.length === 0;
@@ -39,7 +44,7 @@ function setConnected(is) {
 }
 
 function say(text) {
-  byId("socket-state").textContent = text;
+  byId("socket-state").textContent = visible(text);
 }
 
 function connect(event) {
@@ -48,22 +53,26 @@ function connect(event) {
     client.close();
     return;
   }
-  say("Connecting");
-  const own = new MqttClient(byId("socket-url").value, byId("socket-user").value, byId("socket-password").value, {
-    connected() {
-      setConnected(true);
-      say("Connected");
-    },
-    message: receive,
-    closed(why) {
-      client = null;
-      setConnected(false);
-      say(why);
-    },
-  });
-  client = own;
-  // Not kept longer than it is needed.
+  const password = byId("socket-password").value;
+  // Not kept longer than it is needed, whatever comes of it.
   byId("socket-password").value = "";
+  say("Connecting");
+  try {
+    client = new MqttClient(byId("socket-url").value, byId("socket-user").value, password, {
+      connected() {
+        setConnected(true);
+        say("Connected");
+      },
+      message: receive,
+      closed(why) {
+        client = null;
+        setConnected(false);
+        say(why);
+      },
+    });
+  } catch (error) {
+    say(`The browser does not connect: ${error.message}`);
+  }
 }
 
 async function attempt(what, done) {
@@ -119,7 +128,7 @@ function show() {
   const body = byId("message-rows");
   const kept = [...body.rows].filter((old) => old.cells.length > 1);
   fill(body, [...rows, ...kept].slice(0, ROWS_MAX), "");
-  say(`Connected, ${number(count)} received`);
+  byId("socket-count").textContent = `${number(count)} received`;
 }
 
 function shown(payload) {

@@ -1,6 +1,7 @@
 //! The routes, and how requests are taken apart.
 
 use super::*;
+use crate::http::operation_forms::TracesQuery;
 use crate::http::operation_request::query;
 use crate::http::operation_values::Limit;
 
@@ -106,8 +107,8 @@ fn wrong_queries_say_what_is_wrong() {
             "{text}: {refused}"
         );
     }
-    let limit: LimitQuery = query("/x?limit=1000").unwrap();
+    let limit: TracesQuery = query("/x?limit=1000").unwrap();
     assert!(matches!(limit.limit, Limit(1000)));
-    assert!(query::<LimitQuery>("/x").is_ok());
+    assert!(query::<TracesQuery>("/x").is_ok());
     assert!(levels(&page("/api/v1/sessions/%FF")).is_err());
 }

@@ -7,6 +7,7 @@
 //! No payload and no password is in it.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -58,6 +59,8 @@ pub struct ClientEvent {
     pub reason: &'static str,
     /// The identifier of the client; empty if it is about no single one.
     pub client: Box<str>,
+    /// Of the whole identifier: others may begin alike.
+    pub client_hash: u64,
     /// The topic or the Topic Filter that it is about.
     pub topic: Option<Box<str>>,
     /// The address of a client that was not let in.
@@ -78,6 +81,7 @@ impl ClientEvent {
             kind,
             reason,
             client: bounded(client),
+            client_hash: hash(client),
             topic: None,
             address: None,
             detail: None,
@@ -107,7 +111,7 @@ impl ClientEvent {
     fn repeats(&self, known: &Self) -> bool {
         matches!(self.kind, EventKind::Dropped | EventKind::Denied)
             && self.reason == known.reason
-            && self.client == known.client
+            && self.is_of_same(known)
             && self.topic == known.topic
     }
 
@@ -138,6 +142,16 @@ impl ClientEvent {
     pub fn cut(name: &str) -> &str {
         let end = (0..=name.len().min(limits::EVENT_NAME_BYTES_MAX)).rfind(|&end| name.is_char_boundary(end));
         name.get(..end.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// Whether it is about the client of this identifier.
+    #[must_use]
+    pub fn is_of(&self, client: &str) -> bool {
+        *self.client == *Self::cut(client) && self.client_hash == hash(client)
+    }
+
+    fn is_of_same(&self, other: &Self) -> bool {
+        self.client == other.client && self.client_hash == other.client_hash
     }
 
     /// The event, with what its reason is about.
@@ -184,7 +198,7 @@ impl Events {
             event.count += known.count;
             event.since = known.since;
             event.detail = event.detail.or(known.detail);
-        } else if let Some(oldest) = oldest_of_client(alike, &event.client) {
+        } else if let Some(oldest) = oldest_of_client(alike, &event) {
             alike.remove(oldest);
         } else if alike.len() >= limits::EVENTS_KEPT_MAX {
             alike.pop_front();
@@ -205,10 +219,16 @@ impl Events {
 }
 
 /// Where the oldest event of a client is that has as many as it may have; those without a name are many clients.
-fn oldest_of_client(events: &VecDeque<ClientEvent>, client: &str) -> Option<usize> {
-    let mut of_client = (0..).zip(events).filter(|(_, event)| *event.client == *client);
-    let (oldest, _) = of_client.next().filter(|_| !client.is_empty())?;
+fn oldest_of_client(events: &VecDeque<ClientEvent>, new: &ClientEvent) -> Option<usize> {
+    let mut of_client = (0..).zip(events).filter(|(_, event)| event.is_of_same(new));
+    let (oldest, _) = of_client.next().filter(|_| !new.client.is_empty())?;
     (of_client.count() + 1 >= limits::EVENTS_OF_CLIENT_MAX).then_some(oldest)
+}
+
+fn hash(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn bounded(name: &str) -> Box<str> {
@@ -237,6 +257,8 @@ mod tests {
         assert_eq!(all.len(), limits::EVENTS_KEPT_MAX);
         assert_eq!(all[0].at, Timestamp(3));
         assert!(limits::EVENT_NAME_BYTES_MAX - all[0].client.len() < 2);
+        let longer = format!("3{long}x");
+        assert!(all[0].is_of(&format!("3{long}")) && !all[0].is_of(&longer));
     }
 
     /// What comes often of one kind leaves what is known of the others.

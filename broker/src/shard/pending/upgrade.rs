@@ -25,8 +25,10 @@ impl PendingConnection {
         };
         match handshake::parse_request(&self.plain, &upgrade.wanted) {
             handshake::ParsedRequest::Incomplete => Err(Next::Receive),
-            handshake::ParsedRequest::Refused { answer: status, why } => {
-                self.stream.seal(&status, answer);
+            handshake::ParsedRequest::Refused {
+                answer: refusal, why, ..
+            } => {
+                self.stream.seal(&refusal, answer);
                 Err(Next::Close(why))
             }
             handshake::ParsedRequest::Page(page) => match &upgrade.pages {
