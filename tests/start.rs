@@ -117,6 +117,67 @@ fn a_port_that_is_taken_is_named() {
     assert!(ended.stderr.contains("another program"), "{}", ended.stderr);
 }
 
+/// Where no file can be is found by `--test-config` as by a start, and the sentence has what to do about that.
+#[test]
+fn paths_that_cannot_be_used_are_found_before_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let served = path("served");
+    std::fs::write(path("file"), "").unwrap();
+    let _serving = Setup::default()
+        .global(&format!("control_socket {served}"))
+        .start();
+    eventually("it serves", || std::path::Path::new(&served).exists());
+    let (folder, long) = (path(""), path(&"x".repeat(120)));
+    for (line, tested, started) in [
+        (
+            format!("log_dest file {folder}"),
+            "that is a folder; fix: name a file in it",
+            "Is a directory",
+        ),
+        (
+            format!("pid_file {folder}"),
+            "that is a folder; fix: name a file in it",
+            "Is a directory",
+        ),
+        (
+            format!("control_socket {folder}"),
+            "a folder is there; fix: choose another path",
+            "a folder is there; fix: ",
+        ),
+        (
+            format!("control_socket {}", path("file")),
+            "a file of another kind is there; fix: choose another path",
+            "a file of another kind is there; fix: ",
+        ),
+        (
+            format!("control_socket {long}"),
+            " bytes; fix: choose one of 107 at most",
+            "choose one of 107 at most",
+        ),
+        // It may be the broker that this is the configuration of.
+        (
+            format!("control_socket {served}"),
+            "",
+            "another broker serves it; fix: end that one",
+        ),
+    ] {
+        let (_folder, path) = configuration(&format!("{line}\nlistener {} 127.0.0.1\n", free_port()));
+        let ended = run(&["-c", &path, "--test-config"]);
+        let code = if tested.is_empty() { 0 } else { 3 };
+        assert_eq!(ended.code, Some(code), "{line}: {}", ended.stderr);
+        assert!(ended.stderr.contains(tested), "{line}: {}", ended.stderr);
+        let ended = run(&["-c", &path, "--shards", "1"]);
+        assert_ne!(ended.code, Some(0), "{line}");
+        assert!(ended.stderr.contains(started), "{line}: {}", ended.stderr);
+        assert!(
+            !ended.stderr.contains("make its folder") || line.starts_with("pid"),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
 /// Who starts a broker sees why it does not start, wherever the log goes.
 #[test]
 fn a_start_that_fails_says_so_on_the_terminal_too() {

@@ -12,7 +12,7 @@
 //! 1. `time`, `limits`, `settings`: what the logic counts with. `files`, `exit_code`: mistakes and how they end. `log`,
 //!    `systemd`, `privileges`, `passphrase`, `thread_priority`, `memory`: the system around the process. `admission`,
 //!    `client_sampling`, `health`, `traces`, `turn`: what shards share with those beside them. `named_paths`: what of
-//!    the file system is the configuration's.
+//!    the file system is the configuration's. `socket_path`: where a Unix socket can be.
 //! 2. `auth`: who may connect, and do what. `certs`, `store_command`, `ctl`: subcommands that make certificates,
 //!    look into stores, and ask a broker that runs.
 //! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files. `import`: the
@@ -60,6 +60,7 @@ mod reload_requests;
 mod server;
 pub mod settings;
 mod shard;
+mod socket_path;
 pub mod store_command;
 mod systemd;
 mod test_config;
@@ -72,3 +73,4 @@ pub use bind::BindError;
 pub use program::run;
 pub use server::{ServerError, serve};
 pub use shard::{allowed_cpus, proxy_header_bytes};
+pub use socket_path::SocketPathError;

@@ -17,6 +17,7 @@ use crate::listener_tls::tls_of;
 use crate::passphrase::Passphrases;
 use crate::persistence;
 use crate::privileges::RunsAs;
+use crate::socket_path;
 
 /// What a start with this configuration would find wrong.
 #[derive(Debug, Default)]
@@ -55,11 +56,12 @@ pub(crate) fn check(configuration: &Configuration) -> Findings {
         }
     }
     let pid_file = configuration.pid_file.as_deref().map(|path| ("pid_file", path));
-    let socket = configuration.control_socket.as_deref();
-    let socket = socket.map(|path| ("control_socket", path));
     let logs = configuration.log.files().map(|path| ("log_dest file", path));
-    for (key, path) in logs.chain(pid_file).chain(socket) {
-        findings.check_folder(key, path);
+    for (key, path) in logs.chain(pid_file) {
+        findings.check_file(key, path);
+    }
+    if let Some(path) = configuration.control_socket.as_deref() {
+        findings.check_socket(path);
     }
     findings
 }
@@ -127,6 +129,26 @@ impl Findings {
                 self.problems
                     .push(format!("listener {port}: {key} {path} cannot be read: {cause}"));
             }
+        }
+    }
+
+    /// That a file could be made at the path, or written to.
+    fn check_file(&mut self, key: &str, path: &Path) {
+        if path.is_dir() {
+            let path = path.display();
+            self.problems
+                .push(format!("{key} {path}: that is a folder; fix: name a file in it"));
+        } else {
+            self.check_folder(key, path);
+        }
+    }
+
+    /// That a socket could be made at the path. The broker that serves it may be the one that runs now.
+    fn check_socket(&mut self, path: &Path) {
+        let key = "control_socket";
+        match socket_path::check(path) {
+            Ok(_) => self.check_folder(key, path),
+            Err(error) => self.problems.push(format!("{key} {}: {error}", path.display())),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::limits;
 use crate::memory;
 use crate::settings::ListenerSettings;
 
-const DEFAULT_PORT: u16 = 1883;
+pub(super) const DEFAULT_PORT: u16 = 1883;
 /// `websockets_headers_size` if it is not given or 0, as in mosquitto 2.1.
 const WEBSOCKET_HEADER_BYTES: usize = 4096;
 /// The host name of a listener that nobody asked for.
@@ -33,6 +33,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
     let mut opened: Vec<(ListenerSettings, ListenerSocket)> = Vec::new();
     let mut places: Vec<FilePlace> = Vec::new();
     for listener in draft.take_listeners(&args.ports) {
+        draft.warn_of_mqtt(&listener);
         draft.warn_of_pages(&listener);
         match open(&listener, &draft, local_only) {
             Ok((settings, socket)) => {
@@ -114,36 +115,11 @@ impl Draft {
         listeners.append(&mut self.listeners);
         listeners
     }
-
-    /// Keys that speak of HTTP on a listener that does not.
-    fn warn_of_pages(&mut self, listener: &ListenerDraft) {
-        let place = listener.place();
-        let mut warn = |key| {
-            self.warnings.push(format!(
-                "{place}: {key} has no effect on this listener: it needs `protocol websockets`"
-            ));
-        };
-        if listener.protocol == ProtocolDraft::Mqtt && listener.pages.is_some() {
-            warn("http_dir");
-        }
-        if listener.protocol != ProtocolDraft::WebSockets && !listener.origins.is_empty() {
-            warn("websockets_origin");
-        }
-    }
-
-    fn warn_of_default_listener(&mut self, default: &ListenerDraft) {
-        if let (false, Some((key, place))) = (default.is_placed(), &default.first_key) {
-            self.warnings.push(format!(
-                "{place}: {key} stands above the first listener, so it speaks of the default listener, which is opened \
-                 too, on port {DEFAULT_PORT}: move it below a listener if that was not meant"
-            ));
-        }
-    }
 }
 
 impl ListenerDraft {
     /// Whether somebody said where the default listener is.
-    fn is_placed(&self) -> bool {
+    pub(super) fn is_placed(&self) -> bool {
         self.port.is_some() || self.host.is_some()
     }
 
@@ -159,7 +135,7 @@ impl ListenerDraft {
         self.tls != TlsDraft::default()
     }
 
-    fn place(&self) -> FilePlace {
+    pub(super) fn place(&self) -> FilePlace {
         let first_key = self.first_key.as_ref().map(|(_, place)| place);
         self.place
             .as_ref()

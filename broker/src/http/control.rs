@@ -6,13 +6,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::privileges::SystemUser;
+use crate::socket_path::{self, SocketPathError};
 
 /// A listening socket with its file.
 #[derive(Debug)]
@@ -26,22 +27,10 @@ impl ControlSocket {
     ///
     /// # Errors
     /// It cannot be made, or another broker serves it.
-    pub(crate) fn open(path: &Path, user: Option<&SystemUser>) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, user: Option<&SystemUser>) -> Result<Self, SocketPathError> {
         remove_left_behind(path)?;
-        let socket = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
-        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        if let Some(user) = user {
-            std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
-        }
-        rustix::net::listen(&socket, BACKLOG)?;
         Ok(Self {
-            listener: UnixListener::from(socket),
+            listener: listen(path, user)?,
             path: path.to_owned(),
         })
     }
@@ -62,24 +51,31 @@ impl Drop for ControlSocket {
     }
 }
 
+fn listen(path: &Path, user: Option<&SystemUser>) -> io::Result<UnixListener> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    if let Some(user) = user {
+        std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
+    }
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(UnixListener::from(socket))
+}
+
 /// Removes the socket of a broker that was killed.
-fn remove_left_behind(path: &Path) -> io::Result<()> {
-    let Ok(there) = std::fs::symlink_metadata(path) else {
+fn remove_left_behind(path: &Path) -> Result<(), SocketPathError> {
+    if !socket_path::check(path)? {
         return Ok(());
-    };
-    if !there.file_type().is_socket() {
-        return Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "a file of another kind is there",
-        ));
     }
     if UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            "another broker serves it",
-        ));
+        return Err(SocketPathError::Served);
     }
-    std::fs::remove_file(path)
+    Ok(std::fs::remove_file(path)?)
 }
 
 const BACKLOG: i32 = 16;
@@ -98,7 +94,7 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let taken = ControlSocket::open(&path, None).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        assert!(matches!(taken, SocketPathError::Served));
         drop(control);
         assert!(!path.exists());
         std::fs::write(&path, "x").unwrap();

@@ -11,6 +11,7 @@ use transport::tls::TlsConfigError;
 
 use crate::bind::BindError;
 use crate::files::FileError;
+use crate::socket_path::SocketPathError;
 
 /// Why a broker could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -67,16 +68,12 @@ pub enum ServerError {
         source: io::Error,
     },
     /// The socket of `control_socket` cannot be made.
-    #[error(
-        "cannot make the control_socket {}: {source}; fix: make its folder, and make that writable for the \
-         broker's user",
-        path.display()
-    )]
+    #[error("cannot make the control_socket {}: {source}", path.display())]
     ControlSocket {
         /// The path of the socket.
         path: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
+        /// Why not, and what to do.
+        source: SocketPathError,
     },
     /// The broker cannot become the user of `user`.
     #[error("cannot become the user {name}: {source}")]

@@ -102,6 +102,35 @@ mod tests {
         }
     }
 
+    /// Where a sentence of the broker says "raise KEY", there is such a key.
+    #[test]
+    fn what_sentences_advise_to_change_are_keys() {
+        let mut folders = vec![std::path::PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src"
+        ))];
+        let mut found = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    for advice in text.split("raise ").skip(1) {
+                        let is_part = |byte: char| byte.is_ascii_lowercase() || byte == '_';
+                        let name = advice.split(|byte| !is_part(byte)).next().unwrap_or_default();
+                        if name.contains('_') {
+                            assert!(super::find(name).is_some(), "{}: {name}", path.display());
+                            found += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(found >= 5, "{found}");
+    }
+
     #[test]
     fn each_key_stands_once() {
         let mut names: Vec<_> = all().map(|key| key.name).collect();

@@ -260,6 +260,14 @@ const WARNINGS: &[(&str, &str)] = &[
         "t.conf:1: websockets_origin has no effect on this listener: it needs `protocol websockets`",
     ),
     (
+        "listener 1\nprotocol http_api\nmount_point x/",
+        "t.conf:1: mount_point has no effect on this listener: nobody speaks MQTT with `protocol http_api`",
+    ),
+    (
+        "listener 1\nmax_qos 1\nprotocol http_api",
+        "t.conf:1: max_qos has no effect on this listener: nobody speaks MQTT with `protocol http_api`",
+    ),
+    (
         "listener 1\ncertfile a\nkeyfile b\ntls_version tlsv1",
         "t.conf:4: tls_version tlsv1 is not safe any more: TLS 1.2 and 1.3 are served, clients must use one of them",
     ),

@@ -125,7 +125,7 @@ pub enum NotPublished {
     )]
     OwnToBroker,
     /// The topic has more slashes than `topic_levels_max`.
-    #[error("topic: it has too many topic levels: choose a shorter one, or raise topic_levels_max")]
+    #[error("topic: it has too many topic levels: choose a shorter one, or raise max_topic_levels")]
     TooDeep,
     /// It is to be retained, and `retain_available` is false.
     #[error("retain: retained messages are not available: leave it out, or set retain_available to true")]
