@@ -430,7 +430,8 @@ fn a_trace_has_what_an_exchange_came_to() {
     let read = |name: &str| std::fs::read_to_string(path(name)).unwrap_or_default();
     let lines = |name: &str| -> Vec<String> {
         let text = read(name);
-        let lines = text.lines().filter_map(|line| line.split_once(": "));
+        // Behind the line that each trace file begins with.
+        let lines = text.lines().skip(1).filter_map(|line| line.split_once(": "));
         lines.map(|(_, line)| line.to_owned()).collect()
     };
     eventually("the last line is there", || {

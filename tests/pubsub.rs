@@ -25,10 +25,12 @@ fn publish(broker: &Broker, line: &str) -> Output {
 
 /// Starts a subscriber and waits for its subscription: the log has `TIME: CLIENT QOS FILTER` for each.
 fn subscriber(broker: &Broker, line: &str) -> Child {
+    let given: Vec<_> = line.split_whitespace().collect();
+    let is_given = |filter: &str| given.windows(2).any(|pair| pair == ["-t", filter]);
     let subscriptions = || {
         let is_subscription = |line: &&str| {
             let words: Vec<_> = line.split_whitespace().collect();
-            matches!(words[..], [_, _, "0" | "1" | "2", _])
+            matches!(words[..], [_, _, "0" | "1" | "2", filter] if is_given(filter))
         };
         broker.log().lines().filter(is_subscription).count()
     };

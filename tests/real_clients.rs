@@ -24,7 +24,9 @@ fn has_mosquitto_clients() -> bool {
 }
 
 fn subscriber(broker: &Broker, arguments: &[&str]) -> Child {
-    let before = subscriptions(broker);
+    let filter = arguments.iter().skip_while(|word| **word != "-t").nth(1);
+    let filter = filter.copied().unwrap_or_default();
+    let before = subscriptions(broker, filter);
     let child = Command::new("mosquitto_sub")
         .args(["-h", "localhost", "-p", &broker.port().to_string(), "-W", "20"])
         .args(arguments)
@@ -32,15 +34,18 @@ fn subscriber(broker: &Broker, arguments: &[&str]) -> Child {
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap();
-    eventually("mosquitto_sub has subscribed", || subscriptions(broker) > before);
+    eventually("mosquitto_sub has subscribed", || {
+        subscriptions(broker, filter) > before
+    });
     child
 }
 
-/// Subscriptions so far: the log has `TIME: CLIENT QOS FILTER` for each.
-fn subscriptions(broker: &Broker) -> usize {
+/// Subscriptions to a filter so far: the log has `TIME: CLIENT QOS FILTER` for each. Those to other filters, which
+/// nobody waited for, may come to the log later.
+fn subscriptions(broker: &Broker, filter: &str) -> usize {
     let is_subscription = |line: &&str| {
         let words: Vec<_> = line.split_whitespace().collect();
-        matches!(words[..], [_, _, "0" | "1" | "2", _])
+        matches!(words[..], [_, _, "0" | "1" | "2", last] if last == filter)
     };
     broker.log().lines().filter(is_subscription).count()
 }
