@@ -33,7 +33,7 @@ pub(super) struct ConnectionArguments {
     /// Port [default: 1883, with TLS 8883, with --ws 8083 and 8084]
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// Host, port, user, password and topic in one: `mqtt://[NAME[:PASSWORD]@]HOST[:PORT]/TOPIC`, or `mqtts://` with TLS
+    /// Host, port, user, password and topic in one: `mqtt(s)://[NAME[:PASSWORD]@]HOST[:PORT]/TOPIC`
     #[arg(
         short = 'L',
         long,
