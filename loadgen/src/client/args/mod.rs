@@ -1,17 +1,18 @@
 //! The command lines of `loadgen pub`, `loadgen sub` and `loadgen rr`: the words are parsed once, into a typed request.
 //!
 //! `connection.rs` has the options that all share: the broker, TLS, the identity of the client and its Will; `url.rs`
-//! the URL that stands for several of them. `output.rs` has those of what is printed, `request.rs` those of `rr`.
+//! the URL that stands for several of them. `message.rs` has those of what is published, `output.rs` those of
+//! what is printed, `request.rs` those of `rr`.
 //!
 //! Invariant: a letter has the meaning that it has in mosquitto_pub, mosquitto_sub and mosquitto_rr. The command line
 //! overrides a file of properties.
 
 mod connection;
+mod message;
 mod output;
 mod request;
 mod url;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::scenario::subscription::SubscriptionChoices;
 use crate::system::key_passphrase::ClientPassphrase;
 use crate::target::request::TlsRequest;
 use connection::ConnectionArguments;
+use message::MessageArguments;
 pub(super) use output::OutputChoices;
 use output::PrintArguments;
 pub use request::RequestArguments;
@@ -130,27 +132,11 @@ pub struct PublishArguments {
     /// Topic to publish to
     #[arg(short, long, required_unless_present = "url")]
     topic: Option<String>,
-    /// Text of the message
-    #[arg(
-        short,
-        long,
-        value_name = "TEXT",
-        allow_hyphen_values = true,
-        group = "source"
-    )]
-    message: Option<OsString>,
-    /// The content of a file is the message
-    #[arg(short, long, value_name = "FILE", group = "source")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    source: MessageArguments,
     /// Each line of standard input is a message
     #[arg(short = 'l', long, group = "source")]
     stdin_line: bool,
-    /// Standard input is the message
-    #[arg(short = 's', long, group = "source")]
-    stdin_file: bool,
-    /// Publish an empty message
-    #[arg(short, long, group = "source")]
-    null_message: bool,
     /// QoS of the message
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
@@ -242,7 +228,8 @@ impl Options for PublishArguments {
         let message = if self.stdin_line {
             Message::Lines
         } else {
-            message(self.message, self.file, self.stdin_file, self.null_message)
+            self.source
+                .given()
                 .ok_or("nothing to publish: give -m TEXT, -f FILE, -l, -s or -n")?
         };
         Ok(PublishRequest {
@@ -320,19 +307,6 @@ fn topic_name(given: Option<String>, connection: &ConnectionArguments) -> Result
     let name = name.ok_or("-t TOPIC is missing")?;
     topic::check_name(&name).map_err(|error| format!("-t {name:?} is not a topic name: {error}"))?;
     Ok(name)
-}
-
-/// The message of the words, if there is one.
-fn message(
-    text: Option<OsString>,
-    file: Option<PathBuf>,
-    standard_input: bool,
-    empty: bool,
-) -> Option<Message> {
-    let text = text.map(|text| Message::Text(text.into_encoded_bytes()));
-    text.or(file.map(Message::File))
-        .or(standard_input.then_some(Message::StandardInput))
-        .or(empty.then(|| Message::Text(Vec::new())))
 }
 
 #[cfg(test)]

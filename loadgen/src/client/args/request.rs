@@ -2,8 +2,6 @@
 //!
 //! Invariants: as in the folder's header.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mqtt::packet::QoS;
@@ -11,6 +9,7 @@ use mqtt::topic;
 use mqtt::version::ProtocolVersion;
 
 use super::connection::ConnectionArguments;
+use super::message::MessageArguments;
 use super::output::PrintArguments;
 use super::{Message, SubscribeRequest};
 use crate::options::words::{qos, seconds};
@@ -45,24 +44,8 @@ pub struct RequestArguments {
     /// Topic of the response, which is subscribed to
     #[arg(short = 'e', long, value_name = "TOPIC")]
     response_topic: String,
-    /// Text of the request
-    #[arg(
-        short,
-        long,
-        value_name = "TEXT",
-        allow_hyphen_values = true,
-        group = "source"
-    )]
-    message: Option<OsString>,
-    /// The content of a file is the request
-    #[arg(short, long, value_name = "FILE", group = "source")]
-    file: Option<PathBuf>,
-    /// Standard input is the request
-    #[arg(short = 's', long, group = "source")]
-    stdin_file: bool,
-    /// Publish an empty request
-    #[arg(short, long, group = "source")]
-    null_message: bool,
+    #[command(flatten)]
+    source: MessageArguments,
     /// QoS of both messages
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
@@ -88,7 +71,9 @@ impl Options for RequestArguments {
         let topic = super::topic_name(self.topic, &connection)?;
         topic::check_name(&self.response_topic)
             .map_err(|error| format!("-e {:?} is not a topic name: {error}", self.response_topic))?;
-        let message = super::message(self.message, self.file, self.stdin_file, self.null_message)
+        let message = self
+            .source
+            .given()
             .ok_or("nothing to ask: give -m TEXT, -f FILE, -s or -n")?;
         let carriers = [
             Carrier::Connect,

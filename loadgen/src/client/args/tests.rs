@@ -1,5 +1,7 @@
 //! Tables of command lines and what they mean.
 
+use std::ffi::OsString;
+
 use super::*;
 use crate::options::parse_as;
 use mqtt::packet::RetainHandling;
