@@ -323,7 +323,7 @@ fn floods_of_what_costs_much_stop_nobody() {
 }
 
 /// While a queue to another shard is full, a shard flushes nothing; that lasts until the other one has had a turn or
-/// two, each of bounded work (docs/ARCHITECTURE.md, "The order that makes shards agree").
+/// two, each of bounded work (docs/ARCHITECTURE.md, "The order of work between shards").
 #[test]
 fn full_queues_between_shards_stop_nobody() {
     let broker = Setup::default().shards(2).start();

@@ -139,7 +139,7 @@ fn root_gives_itself_up_unasked() {
     assert!(started.0.wait().unwrap().success(), "{}", log_text());
 }
 
-/// The README's "Watching and acting", started as root without `user`, in a folder of root's: the control socket is
+/// The README's "Monitoring and control", started as root without `user`, in a folder of root's: the control socket is
 /// there and the broker's user may open it, a password file of root's holds, and a reload says that it cannot be read.
 #[test]
 fn what_the_readme_shows_works_as_root() {
