@@ -154,18 +154,21 @@ impl PasswordFile {
         })
     }
 
-    /// Whether the password is right; costs what its hash costs, also for an unknown user. Remembers a right one.
+    /// Whether the password is right; costs what [`Self::compared_hash`] costs, also for an unknown user. Remembers a
+    /// right one.
     #[must_use]
     pub fn verify(&self, candidate: Candidate, password: &[u8]) -> bool {
-        let Some(entry) = self.entry(candidate) else {
-            let _same_time = self.nobody.verify(password);
-            return false;
-        };
-        let right = entry.hash.verify(password) && candidate.known;
-        if right {
+        let right = self.compared_hash(candidate).verify(password) && candidate.known;
+        if right && let Some(entry) = self.entry(candidate) {
             entry.right.get_or_init(|| self.digest(password));
         }
         right
+    }
+
+    /// The hash that a password is compared with: the user's own, or for an unknown one that of the entry which stands
+    /// in for it.
+    pub(super) fn compared_hash(&self, candidate: Candidate) -> &PasswordHash {
+        self.entry(candidate).map_or(&self.nobody, |entry| &entry.hash)
     }
 
     /// The longest time that [`Self::verify`] has taken lately, as it was noted; 0 if it was not called yet.
