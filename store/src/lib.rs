@@ -43,7 +43,7 @@ pub use inspect::{Inspection, backup, backup_with, check_version, damage, inspec
 pub use log::{Log, Wake, open, open_reporting, open_with};
 pub use options::{Durability, Options};
 pub use progress::{Progress, Report};
-pub use read_back::{ReadBack, ReadMessage, ReadRequest};
+pub use read_back::{ReadBack, ReadMessage, ReadRequest, Wanted};
 pub use record::{Record, Reference, ReferenceList, Session, ShardList, Will};
 pub use recovered::{
     Damage, Recovered, RecoveredPublication, RecoveredReference, RecoveredRetained, RecoveredSession,

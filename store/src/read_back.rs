@@ -1,7 +1,19 @@
-//! What a shard reads back from the log: messages that wait for a session and whose payloads are on the disk alone.
+//! What a shard reads back from the log: messages that wait for a session and whose payloads are on the disk alone, or
+//! which of them have expired.
 //!
 //! Invariants: a request is answered when all that its shard had submitted before it is in the log, so the answer has
 //! everything that waits in the range. Each request is answered once, and the answer is in the session's order.
+
+/// Which of the messages that wait for a session are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those that wait in front, with their content.
+    #[default]
+    First,
+    /// Those that have expired at this time, without their content: wall clock, nanoseconds since 1970. The answer
+    /// ends also behind as many as the log looks at for one request.
+    ExpiredAt(u64),
+}
 
 /// A request for messages that wait for a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,6 +22,8 @@ pub struct ReadRequest {
     pub session: u64,
     /// The caller's own, returned with the answer.
     pub tag: u32,
+    /// Which of the messages of the range.
+    pub wanted: Wanted,
     /// The places in the session's order, the last one included.
     pub from: u64,
     /// The last place of the range.
@@ -25,10 +39,13 @@ pub struct ReadRequest {
 pub struct ReadBack {
     /// What was asked for.
     pub request: ReadRequest,
-    /// Messages from the front of the range.
+    /// Messages from the front of the range, in the session's order.
     pub messages: Vec<ReadMessage>,
-    /// Whether nothing waits in the range behind them.
-    pub is_last: bool,
+    /// Where the range goes on that the answer does not cover; none if nothing waits there.
+    pub next: Option<u64>,
+    /// When the first one expires of those that were looked at and have not: wall clock, nanoseconds since 1970.
+    /// `u64::MAX` if none does, or if it was not asked for.
+    pub expires_first_ns: u64,
 }
 
 /// A message that waits.
@@ -42,6 +59,6 @@ pub struct ReadMessage {
     pub retain: bool,
     /// What it came by, as the broker encoded it.
     pub via: Vec<u8>,
-    /// The message, as the broker encoded it; nothing if it cannot be read any more.
+    /// The message, as the broker encoded it; nothing if it cannot be read any more, or has expired.
     pub message: Option<Vec<u8>>,
 }

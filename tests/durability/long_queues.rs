@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use mqtt::frame::PacketType;
-use mqtt::{Packet, QoS};
+use mqtt::packet::Publish;
+use mqtt::property::{PropertiesBuf, Property};
+use mqtt::{Packet, PacketIdentifier, ProtocolVersion, QoS};
 
 use super::client::{Connection, Gone};
 use super::{Restarted, SILENCE};
-use crate::harness::{Broker, Client, Options};
+use crate::harness::api::metric;
+use crate::harness::{Broker, Client, Options, Setup, eventually, free_port};
 
 const PAYLOAD: usize = 1000;
 
@@ -135,6 +138,61 @@ fn a_long_queue_at_qos_2_comes_once() {
     assert_eq!(rest, expected(200..600));
     rest.clear();
     client.expect_nothing();
+}
+
+/// [MQTT-3.3.2-5], of messages that are in the store alone, also over the end of the broker.
+#[test]
+fn what_expires_in_a_long_queue_is_deleted() {
+    let api = free_port();
+    let restarted = Restarted::with(
+        Setup::default()
+            .shards(1)
+            .global("log_type all")
+            .listener(&format!("listener {api} 127.0.0.1\nprotocol http_api")),
+    );
+    let broker = restarted.start();
+    subscribe(&broker, "away", QoS::AtLeastOnce);
+    let mut publisher = Client::connect(&broker, &Options::new("publisher").version(ProtocolVersion::V5));
+    let mut publish = |number: u32, expiry_s: Option<u32>| {
+        let mut properties = PropertiesBuf::new();
+        if let Some(expiry_s) = expiry_s {
+            let expiry = Property::MessageExpiryInterval(expiry_s);
+            properties.push(expiry).unwrap();
+        }
+        let payload = number.to_string();
+        let message = Publish {
+            dup: false,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            topic: "t",
+            packet_identifier: PacketIdentifier::new(1),
+            properties: properties.as_properties(),
+            payload: payload.as_bytes(),
+        };
+        let mut out = Vec::new();
+        message.encode(ProtocolVersion::V5, &mut out).unwrap();
+        publisher.send(&out);
+        publisher.expect(PacketType::PubAck);
+    };
+    // More than are in memory.
+    for number in 0..300 {
+        publish(number, [None, Some(1), Some(1_000), Some(6)][number as usize % 4]);
+    }
+    let queued = || metric(api, "midge_queued_messages");
+    let dropped = || metric(api, "midge_dropped_total{reason=\"expired\"}");
+    assert!(queued() > 150.0);
+    eventually("a quarter is deleted", || queued() == 225.0 && dropped() == 75.0);
+    broker.kill();
+    let broker = restarted.start();
+    eventually("another quarter is deleted", || queued() == 150.0);
+    let mut client = Client::connect(&broker, &Options::new("away").persistent());
+    let expected = (0..300).filter(|number| number % 2 == 0);
+    let expected: Vec<_> = expected.map(|number| number.to_string()).collect();
+    assert_eq!(client.payloads(150), expected);
+    client.expect_nothing();
+    eventually("nothing is left of them", || {
+        metric(api, "midge_store_live_bytes") < 4_000.0 && queued() == 0.0
+    });
 }
 
 /// A message in the store alone is a few numbers in memory: 16 bytes for it and 9 for each session that it waits for,

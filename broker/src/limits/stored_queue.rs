@@ -1,4 +1,4 @@
-//! What of a session's queue is in memory where a store has all of it.
+//! What of a session's queue is in memory where a store has all of it, and when what has expired leaves a queue.
 //!
 //! Invariants: what is read back is asked for before what is in memory has been sent.
 
@@ -34,6 +34,13 @@ pub const LOADED_QUEUE: LoadedQueue = LoadedQueue {
 
 /// Answers of the store without a message that it must have. More: what is missing of the queue is dropped and counted.
 pub const EMPTY_ANSWERS_MAX: u8 = 3;
+
+/// How often a queue is looked through for messages that have expired, at most: once in so many nanoseconds. A message
+/// of a client that is away is deleted by so much too late.
+pub const QUEUE_EXPIRY_NS: u64 = 1_000_000_000;
+
+/// Messages of a queue that are looked at without a look at the turn's work.
+pub const QUEUE_EXPIRY_PIECE: usize = 512;
 
 const _: () = assert!(
     LOADED_QUEUE.low_messages < LOADED_QUEUE.messages

@@ -223,8 +223,13 @@ impl Shard {
         if self.has_walks() || self.delivery.journal.has_records() || self.delivery.journal.is_reading() {
             return Some(Timestamp(0));
         }
-        let (timers, undelivered) = (self.timers.next_deadline(), self.delivery.undelivered_due());
-        timers.into_iter().chain(undelivered).min()
+        let delivery = &self.delivery;
+        let times = [
+            self.timers.next_deadline(),
+            delivery.undelivered_due(),
+            delivery.next_expiry(),
+        ];
+        times.into_iter().flatten().min()
     }
 
     /// Bytes wait to be sent on these, or they are to be closed: each once. `taken` is swapped with the list.

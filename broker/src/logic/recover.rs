@@ -222,6 +222,7 @@ impl Shard {
         let counters = self.delivery.counters();
         counters.queued_messages.add(messages);
         counters.queued_bytes.add(bytes);
+        self.delivery.watch_queue(slot);
         self.timers
             .set(expires_at, Timer::SessionExpiry { session: slot });
         if let Some(due) = will_due {

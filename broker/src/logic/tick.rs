@@ -1,5 +1,4 @@
-//! Handles the timers that are due: Keep Alive, the end of sessions, delayed Wills, the expiry of retained messages,
-//! `$SYS`.
+//! Handles the timers that are due: Keep Alive, the end of sessions, delayed Wills, the expiry of messages, `$SYS`.
 //!
 //! Invariant: the timer of something that is gone or was changed has been cancelled, so what a timer refers to exists.
 
@@ -49,6 +48,7 @@ impl Shard {
             }
         }
         self.take_read_back();
+        self.delete_expired();
         self.continue_endings();
         self.begin_flow();
     }

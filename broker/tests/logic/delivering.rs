@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use mqtt::frame::PacketType;
 
 use super::*;
+use broker::settings::Settings;
 
 #[test]
 fn properties_go_on_in_their_order() {
@@ -248,4 +249,94 @@ fn qos_is_the_lower_of_both_unless_upgraded() {
             }
         }
     }
+}
+
+fn with_queue(messages_max: u64) -> Cluster {
+    let settings = Settings {
+        sys_interval_s: 0,
+        queued_messages_max: messages_max,
+        ..Settings::default()
+    };
+    Cluster::with_settings(1, settings)
+}
+
+#[test]
+fn what_has_expired_makes_room_for_what_has_not() {
+    // [MQTT-3.3.2-5]
+    let mut kept = PropertiesBuf::new();
+    kept.push(Property::SessionExpiryInterval(1000)).unwrap();
+    let expiring = |after_s| {
+        let mut properties = PropertiesBuf::new();
+        properties.push(Property::MessageExpiryInterval(after_s)).unwrap();
+        properties
+    };
+    let mut cluster = with_queue(4);
+    let publisher = cluster.join(V5, "p");
+    let connect = Connect {
+        clean_start: false,
+        properties: kept.as_properties(),
+        ..connect(V5, "s")
+    };
+    let subscriber = cluster.join_with(&connect);
+    cluster.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    cluster.cut(subscriber);
+    let send = |cluster: &mut Cluster, payload: &str, after_s: Option<u32>| {
+        let properties = after_s.map(expiring).unwrap_or_default();
+        let message = Publish {
+            properties: properties.as_properties(),
+            ..publish("t", QoS::AtLeastOnce, payload)
+        };
+        cluster.publish_with(publisher, &message);
+    };
+    // What does not expire stands before and between what does.
+    send(&mut cluster, "first", None);
+    send(&mut cluster, "gone", Some(3));
+    send(&mut cluster, "kept", Some(1_000));
+    send(&mut cluster, "gone later", Some(9));
+    send(&mut cluster, "too many", None);
+    assert_eq!(cluster.count(|counters| counters.publishes_dropped.get()), 1);
+    cluster.advance_s(5);
+    assert_eq!(cluster.count(|counters| counters.publishes_dropped.get()), 2);
+    assert_eq!(cluster.count(|counters| counters.queued_messages.get()), 3);
+    send(&mut cluster, "second", None);
+    cluster.advance_s(6);
+    send(&mut cluster, "third", None);
+    assert_eq!(cluster.count(|counters| counters.publishes_dropped.get()), 3);
+    let subscriber = cluster.join_with(&connect);
+    assert_eq!(cluster.payloads(subscriber), ["first", "kept", "second", "third"]);
+}
+
+#[test]
+fn what_has_expired_is_deleted_though_the_client_stays_away() {
+    // [MQTT-3.3.2-5]; more than is looked through at once.
+    let mut kept = PropertiesBuf::new();
+    kept.push(Property::SessionExpiryInterval(1000)).unwrap();
+    let mut expiry = PropertiesBuf::new();
+    expiry.push(Property::MessageExpiryInterval(1)).unwrap();
+    let mut cluster = with_queue(10_000);
+    let publisher = cluster.join(V5, "p");
+    let connect = Connect {
+        clean_start: false,
+        properties: kept.as_properties(),
+        ..connect(V5, "s")
+    };
+    let subscriber = cluster.join_with(&connect);
+    cluster.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    cluster.cut(subscriber);
+    for number in 0..3_000 {
+        let message = Publish {
+            properties: if number % 3 == 0 {
+                Default::default()
+            } else {
+                expiry.as_properties()
+            },
+            ..publish("t", QoS::AtLeastOnce, "x")
+        };
+        cluster.publish_with(publisher, &message);
+    }
+    assert_eq!(cluster.count(|counters| counters.queued_messages.get()), 3_000);
+    cluster.advance_s(3);
+    assert_eq!(cluster.count(|counters| counters.queued_messages.get()), 1_000);
+    assert_eq!(cluster.count(|counters| counters.queued_bytes.get()), 2_000);
+    assert_eq!(cluster.count(|counters| counters.publishes_dropped.get()), 2_000);
 }

@@ -1,23 +1,33 @@
 //! Reads messages that wait for a session back from the log.
 //!
-//! Invariants: nothing is changed. What cannot be read is named, so that the session goes on behind it.
+//! Invariants: nothing is changed. What cannot be read is named, so that the session goes on behind it. What has
+//! expired is found without a look at the disk.
 
 use super::Engine;
 use super::messages::{message_of, read_frame};
 use super::window::Window;
-use crate::read_back::{ReadBack, ReadMessage, ReadRequest};
+use crate::index::Waiting;
+use crate::read_back::{ReadBack, ReadMessage, ReadRequest, Wanted};
 
 impl Engine {
-    /// The messages from the front of the range that wait and were not sent.
+    /// What is asked for of the messages of the range that wait and were not sent.
     pub(crate) fn read_back(&self, request: ReadRequest) -> ReadBack {
+        match request.wanted {
+            Wanted::First => self.read_first(request),
+            Wanted::ExpiredAt(wall_ns) => self.find_expired(request, wall_ns),
+        }
+    }
+
+    /// Those from the front of the range.
+    fn read_first(&self, request: ReadRequest) -> ReadBack {
         // It is not kept: a segment that it has read may be written to.
         let mut window = Window::default();
         let mut messages = Vec::new();
         let mut bytes = 0;
-        let mut is_last = true;
+        let mut next = None;
         for waiting in self.index.waiting(request.session, request.from, request.to) {
             if messages.len() >= request.messages_max || bytes >= request.bytes_max {
-                is_last = false;
+                next = Some(waiting.order);
                 break;
             }
             let frame = waiting
@@ -26,18 +36,50 @@ impl Engine {
             let message = frame.and_then(|frame| message_of(&frame, waiting.publication));
             let message = message.map(|(_, message)| message);
             bytes += message.as_ref().map_or(0, Vec::len);
-            messages.push(ReadMessage {
-                order: waiting.order,
-                qos: waiting.qos,
-                retain: waiting.retain,
-                via: waiting.via.to_vec(),
-                message,
-            });
+            messages.push(read_message(&waiting, message));
         }
         ReadBack {
             request,
             messages,
-            is_last,
+            next,
+            expires_first_ns: u64::MAX,
         }
     }
+
+    /// Those that have expired.
+    fn find_expired(&self, request: ReadRequest, wall_ns: u64) -> ReadBack {
+        let mut answer = ReadBack {
+            request,
+            messages: Vec::new(),
+            next: None,
+            expires_first_ns: u64::MAX,
+        };
+        let waiting = self.index.waiting(request.session, request.from, request.to);
+        for (looked_at, waiting) in waiting.enumerate() {
+            if looked_at >= LOOKED_AT_MAX || answer.messages.len() >= request.messages_max {
+                answer.next = Some(waiting.order);
+                break;
+            }
+            let expires_ns = self.index.expires_ns(waiting.publication);
+            if expires_ns <= wall_ns {
+                answer.messages.push(read_message(&waiting, None));
+            } else {
+                answer.expires_first_ns = answer.expires_first_ns.min(expires_ns);
+            }
+        }
+        answer
+    }
 }
+
+fn read_message(waiting: &Waiting<'_>, message: Option<Vec<u8>>) -> ReadMessage {
+    ReadMessage {
+        order: waiting.order,
+        qos: waiting.qos,
+        retain: waiting.retain,
+        via: waiting.via.to_vec(),
+        message,
+    }
+}
+
+/// Messages that one request for expired ones looks at: commits wait for some milliseconds at most.
+const LOOKED_AT_MAX: usize = 1 << 15;

@@ -25,9 +25,10 @@ use self::publications::Publications;
 use self::recovered::RecoveredTexts;
 use self::retained::{Change, RetainedTopics};
 use self::session::{InFlightEntry, OpenReference, SessionEntry, SubscriptionEntry};
+pub(crate) use self::waiting::Waiting;
 use crate::bytes::COUNTER_MAX;
 use crate::format::Location;
-use crate::record::{Record, Reference, ReferenceList};
+use crate::record::{Record, Reference, ReferenceList, expires_ns};
 
 /// Where a record lies, with its frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,9 +218,13 @@ impl Index {
     /// Publications, and the sessions that they wait for.
     fn apply_to_message(&mut self, record: &Record<'_>, place: Place) {
         match *record {
-            Record::Publication { id, shards, .. } => {
+            Record::Publication {
+                id, shards, message, ..
+            } => {
                 self.raise_counters(0, id & COUNTER_MAX);
-                let old = self.publications.put(id, place, shards.iter());
+                let old = self
+                    .publications
+                    .put(id, place, expires_ns(message), shards.iter());
                 self.replace_bytes(old, place);
             }
             Record::References {
@@ -262,11 +267,8 @@ impl Index {
         };
         entry.places().for_each(|place| self.live.free(place));
         self.live.free_references(entry.references.len());
-        for (_, reference) in entry
-            .references
-            .iter()
-            .filter(|(_, reference)| !reference.is_released())
-        {
+        let references = entry.references.iter();
+        for (_, reference) in references.filter(|(_, reference)| !reference.is_released()) {
             self.publications.release(reference.publication());
         }
         if let Some(texts) = &mut self.texts {

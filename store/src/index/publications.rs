@@ -4,7 +4,8 @@
 //!
 //! Invariants: `open` is the number of references that are not released. While the log is read, copies may come before
 //! the records that they belong to, so nothing is removed until everything is read. Later, a publication without a mark
-//! or a reference is removed at the end of the commit, so references may follow it in the same batch.
+//! or a reference is removed at the end of the commit, so references may follow it in the same batch. What is removed
+//! has no expiry any more.
 
 use hashbrown::HashMap;
 
@@ -18,6 +19,8 @@ pub(super) struct Publications {
     tables: HashMap<u16, PagedTable<Publication>, foldhash::fast::RandomState>,
     /// Shards that have not marked a publication yet: few, and not for long.
     unmarked: HashMap<u64, Vec<u16>, foldhash::fast::RandomState>,
+    /// When messages expire, of those alone that do: wall clock, nanoseconds since 1970.
+    expiries_ns: HashMap<u64, u64, foldhash::fast::RandomState>,
     /// May have become unneeded in this commit.
     suspects: Vec<u64>,
 }
@@ -43,6 +46,11 @@ impl Publications {
         self.tables.get(&shard)?.get(counter)
     }
 
+    /// When its message expires; `u64::MAX` is never.
+    pub(super) fn expires_ns(&self, id: u64) -> u64 {
+        self.expiries_ns.get(&id).copied().unwrap_or(u64::MAX)
+    }
+
     pub(super) fn unmarked(&self, id: u64) -> &[u16] {
         self.unmarked.get(&id).map_or(&[], Vec::as_slice)
     }
@@ -53,7 +61,16 @@ impl Publications {
     }
 
     /// Puts it in, or moves it; returns where it was.
-    pub(super) fn put(&mut self, id: u64, place: Place, shards: impl Iterator<Item = u16>) -> Option<Place> {
+    pub(super) fn put(
+        &mut self,
+        id: u64,
+        place: Place,
+        expires_ns: u64,
+        shards: impl Iterator<Item = u16>,
+    ) -> Option<Place> {
+        if expires_ns < u64::MAX {
+            self.expiries_ns.insert(id, expires_ns);
+        }
         let old = self.get_or_add(id).and_then(|publication| {
             let old = publication.place();
             publication.place = place;
@@ -111,6 +128,9 @@ impl Publications {
             let needed = |publication: &Publication| publication.open > 0 || self.unmarked.contains_key(&id);
             if table.get(counter).is_none_or(needed) {
                 continue;
+            }
+            if !self.expiries_ns.is_empty() {
+                self.expiries_ns.remove(&id);
             }
             if let Some(place) = table.remove(counter).and_then(|publication| publication.place()) {
                 freed(place);

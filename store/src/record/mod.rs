@@ -2,13 +2,20 @@
 //!
 //! Invariants: a session, a publication and a delivery are named by numbers that the caller chooses and never uses
 //! again. In the first two, the upper 16 bits are a shard and the lower 48 a counter. Messages, Wills and the
-//! subscriptions of a reference are bytes that the log does not look into.
+//! subscriptions of a reference are bytes that the log does not look into, but for the time at which a message expires.
 
 mod decode;
 mod encode;
 
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
+
+/// When a message expires, as [`Record::Publication`] has it; `u64::MAX` is never.
+pub(crate) fn expires_ns(message: &[u8]) -> u64 {
+    message
+        .first_chunk()
+        .map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
+}
 
 /// One event that the log keeps.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,7 +62,8 @@ pub enum Record<'a> {
         shards: ShardList<'a>,
         /// Empty, or the shared subscription one of whose members gets it.
         share: &'a str,
-        /// The message, as the broker encodes it.
+        /// The message, as the broker encodes it. Its first 8 bytes are the time at which it expires, if it has as
+        /// many: wall clock, nanoseconds since 1970, little-endian; all ones are never.
         message: &'a [u8],
     },
     /// The sessions of a shard that a message waits for.

@@ -1,6 +1,6 @@
 //! Messages that wait are read back in pieces, and a recovery may leave them where they are.
 
-use store::{Options, ReadRequest, Record, Reference, ReferenceList, ShardList, WaitingRange};
+use store::{Options, ReadRequest, Record, Reference, ReferenceList, ShardList, WaitingRange, Wanted};
 
 use super::*;
 
@@ -8,6 +8,7 @@ fn request(from: u64, to: u64, messages_max: usize) -> ReadRequest {
     ReadRequest {
         session: 1,
         tag: 9,
+        wanted: Wanted::First,
         from,
         to,
         messages_max,
@@ -51,7 +52,7 @@ fn fill(log: &mut Log) -> ShardLog {
     shard
 }
 
-fn answer(log: &mut Log, shard: &mut ShardLog, request: ReadRequest) -> (Vec<u64>, bool) {
+fn answer(log: &mut Log, shard: &mut ShardLog, request: ReadRequest) -> (Vec<u64>, Option<u64>) {
     shard.read_back(request);
     log.step().unwrap();
     let [answer] = &shard.take_read_back()[..] else {
@@ -63,7 +64,7 @@ fn answer(log: &mut Log, shard: &mut ShardLog, request: ReadRequest) -> (Vec<u64
         assert_eq!(message.message.as_deref(), Some(expected.as_bytes()));
     }
     let orders = answer.messages.iter().map(|message| message.order).collect();
-    (orders, answer.is_last)
+    (orders, answer.next)
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn what_waits_is_read_in_its_order_and_nothing_else() {
     shard.submit();
     assert_eq!(
         answer(&mut log, &mut shard, request(1, 100, 3)),
-        (vec![1, 2, 3], false)
+        (vec![1, 2, 3], Some(4))
     );
     shard.append(&Record::Done { session: 1, order: 5 });
     shard.append(&Record::InFlight {
@@ -87,15 +88,15 @@ fn what_waits_is_read_in_its_order_and_nothing_else() {
     shard.submit();
     assert_eq!(
         answer(&mut log, &mut shard, request(4, 8, 3)),
-        (vec![6, 7, 8], true)
+        (vec![6, 7, 8], None)
     );
     assert_eq!(
         answer(&mut log, &mut shard, request(99, 200, 3)),
-        (vec![99, 100], true)
+        (vec![99, 100], None)
     );
     shard.append(&Record::SessionEnded { number: 1 });
     shard.submit();
-    assert_eq!(answer(&mut log, &mut shard, request(1, 100, 3)), (vec![], true));
+    assert_eq!(answer(&mut log, &mut shard, request(1, 100, 3)), (vec![], None));
 }
 
 #[test]
@@ -137,4 +138,64 @@ fn a_recovery_names_ranges_of_what_it_does_not_read() {
     assert_eq!(ranges.iter().map(|range| range.2).sum::<u64>(), 100 - 19);
     assert_eq!(recovered.publications.len(), 19);
     assert!(session.rest.iter().all(|range| range.bytes > range.messages * 9));
+}
+
+#[test]
+fn what_has_expired_is_found_whatever_waits_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shard;
+    {
+        let (mut log, _) = open(folder.path());
+        shard = log.shard(0);
+        shard.append(&session(1, "c"));
+        // Every third one expires, at ten times its number.
+        for order in 1..=30 {
+            let expires_ns = if order % 3 == 0 { order * 10 } else { u64::MAX };
+            publish(&mut shard, order, 1, order, &expires_ns.to_le_bytes());
+        }
+        shard.submit();
+        log.step().unwrap();
+        check_expired(&mut log, &mut shard);
+        shard.append(&Record::Done { session: 1, order: 9 });
+        shard.submit();
+        assert_eq!(
+            expired(&mut log, &mut shard, (1, 30), 100, 8),
+            (vec![3, 6], None, 120)
+        );
+    }
+    // A start reads the times as well.
+    let (mut log, _) = open(folder.path());
+    shard = log.shard(0);
+    assert_eq!(
+        expired(&mut log, &mut shard, (1, 30), 100, 8),
+        (vec![3, 6], None, 120)
+    );
+}
+
+fn check_expired(log: &mut Log, shard: &mut ShardLog) {
+    assert_eq!(expired(log, shard, (1, 30), 29, 8), (vec![], None, 30));
+    assert_eq!(expired(log, shard, (1, 30), 100, 8), (vec![3, 6, 9], None, 120));
+    assert_eq!(expired(log, shard, (4, 30), 100, 1), (vec![6], Some(7), u64::MAX));
+    assert_eq!(expired(log, shard, (7, 8), 1_000, 8), (vec![], None, u64::MAX));
+}
+
+/// What has expired: the places, where the range goes on, when the next one expires.
+fn expired(
+    log: &mut Log,
+    shard: &mut ShardLog,
+    (from, to): (u64, u64),
+    wall_ns: u64,
+    messages_max: usize,
+) -> (Vec<u64>, Option<u64>, u64) {
+    shard.read_back(ReadRequest {
+        wanted: Wanted::ExpiredAt(wall_ns),
+        ..request(from, to, messages_max)
+    });
+    log.step().unwrap();
+    let [answer] = &shard.take_read_back()[..] else {
+        panic!("one answer");
+    };
+    assert!(answer.messages.iter().all(|message| message.message.is_none()));
+    let orders = answer.messages.iter().map(|message| message.order).collect();
+    (orders, answer.next, answer.expires_first_ns)
 }

@@ -13,7 +13,7 @@ use broker::logic::recover::{RecoveredState, is_recovered};
 use broker::logic::store::WallClock;
 use broker::persistence::{ShardPersistence, restore};
 use store::simulated::{Fault, SimulatedDisk};
-use store::{Durability, Log, Options, ReadMessage, ReadRequest};
+use store::{Durability, Log, Options, ReadMessage, ReadRequest, Wanted};
 
 use super::connection::Place;
 use super::crash::kept_of;
@@ -159,6 +159,7 @@ fn read_rest(log: &mut Log, state: &RecoveredState) -> Checked<HashMap<u64, Vec<
         reader.read_back(ReadRequest {
             session,
             tag: 0,
+            wanted: Wanted::First,
             from: range.from,
             to: range.to,
             messages_max: usize::MAX,

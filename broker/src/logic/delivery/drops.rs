@@ -101,6 +101,12 @@ impl Delivery {
         self.drop_for_session(session, ("", messages), DropReason::Unreadable, None);
     }
 
+    /// Counts messages that waited for a session in the store and have expired.
+    #[cold]
+    pub(super) fn drop_stored_expired(&mut self, session: SessionSlot, messages: u64) {
+        self.drop_for_session(session, ("", messages), DropReason::Expired, None);
+    }
+
     /// Counts the messages that nobody gets because the session of their client ended.
     #[cold]
     pub(in crate::logic) fn drop_with_session(

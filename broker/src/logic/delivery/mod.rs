@@ -4,9 +4,10 @@
 //! for all who get the same packet (encodings.rs) and appended to an output (outputs.rs), or waits in the session's
 //! queue (waiting.rs) until acknowledgements (flight.rs) and the socket allow it to be sent. Records for the store are
 //! written by publications.rs and journal.rs; packets that promise that they are durable wait in deferred.rs. The later
-//! part of a long queue is in the store alone until read_back.rs takes it. sessions.rs begins and ends sessions, and
-//! send.rs sends the packets that are no PUBLISH. drops.rs counts what a client does not get, withheld.rs what access
-//! rules withhold from it; undelivered.rs remembers both, and trace_lines.rs has both for the traces of clients.
+//! part of a long queue is in the store alone until read_back.rs takes it. expiry.rs deletes what expires while its
+//! client is away. sessions.rs begins and ends sessions, and send.rs sends the packets that are no PUBLISH. drops.rs
+//! counts what a client does not get, withheld.rs what access rules withhold from it; undelivered.rs remembers both,
+//! and trace_lines.rs has both for the traces of clients.
 //!
 //! Invariants: [`Delivery`] alone changes what it holds, so that its accounts (the shell's list, flow control,
 //! counters, store) are right after each call.
@@ -15,6 +16,7 @@ mod deferred;
 pub(super) mod deliver;
 mod drops;
 mod encodings;
+mod expiry;
 pub(super) mod fan_out;
 pub(super) mod flight;
 pub(super) mod journal;
@@ -36,6 +38,7 @@ use mqtt::publish_template::PublishTemplate;
 
 use self::deferred::Deferred;
 use self::encodings::Encodings;
+use self::expiry::ExpiryTimes;
 use self::journal::Journal;
 pub use self::outputs::Outputs;
 pub(crate) use self::trace_lines::ShownIn;
@@ -74,6 +77,7 @@ pub struct Delivery {
     memory_full: bool,
     trace_lines: TraceLines,
     undelivered: Undelivered,
+    expiry_times: ExpiryTimes,
     /// `max_inflight_bytes` of the settings, read for each copy.
     inflight_bytes_max: u64,
     template: PublishTemplate,
@@ -89,6 +93,7 @@ impl Delivery {
             memory_full: false,
             trace_lines: TraceLines::default(),
             undelivered: Undelivered::default(),
+            expiry_times: ExpiryTimes::default(),
             inflight_bytes_max: settings.inflight_bytes_max,
             outputs: Outputs::default(),
             encodings: Encodings::default(),

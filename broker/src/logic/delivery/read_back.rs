@@ -2,9 +2,10 @@
 //!
 //! Invariants: a request is handed over behind the records that it needs. An answer for a session that is gone, or
 //! whose client is away again, changes nothing. What an answer does not have stays in the queue and is asked for again,
-//! as long as the store may have it. A message that cannot be read is dropped and counted.
+//! as long as the store may have it. A message that cannot be read is dropped and counted. What the store says of
+//! expired messages is for expiry.rs.
 
-use store::{ReadBack, ReadRequest};
+use store::{ReadBack, ReadRequest, Wanted};
 
 use crate::logic::Shard;
 use crate::logic::delivery::Delivery;
@@ -63,6 +64,10 @@ impl Delivery {
     fn load_answer(&mut self, answer: ReadBack) -> Option<SessionSlot> {
         let request = answer.request;
         let slot = SessionSlot::from_number(request.tag.try_into().ok()?);
+        if request.wanted != Wanted::First {
+            let is_of_session = self.take_expired_answer(slot, &answer);
+            return Some(slot).filter(|_| is_of_session && self.clients.link(slot).is_some());
+        }
         let wall = self.journal.wall;
         let is_away = self.clients.link(slot).is_none();
         let session = self.clients.session_mut(slot)?;

@@ -31,6 +31,7 @@ impl Delivery {
     /// A session without a connection ends; returns what it held.
     pub(in crate::logic) fn end_session(&mut self, slot: SessionSlot) -> Option<Session> {
         self.forget_undelivered(slot);
+        self.forget_expiry(slot);
         let session = self.clients.sessions_mut().remove(slot)?;
         self.forget_queue(&session);
         if let Some(user) = session.user() {
@@ -44,6 +45,7 @@ impl Delivery {
     /// kept until what it held for groups is with others.
     pub(in crate::logic) fn begin_ending(&mut self, slot: SessionSlot) {
         self.forget_undelivered(slot);
+        self.forget_expiry(slot);
         self.clients.sessions_mut().begin_ending(slot);
         let Some(session) = self.clients.session(slot) else {
             return unreachable_state("a session to be ended that is gone");

@@ -34,21 +34,21 @@ impl Delivery {
     /// [MQTT3-3.1.2-5], [MQTT3-4.1.0-1], [MQTT3-4.5.0-1], [MQTT-4.5.0-1]
     pub(in crate::logic) fn enqueue(
         &mut self,
-        session: SessionSlot,
+        slot: SessionSlot,
         mut queued: Queued,
     ) -> Result<(), DropReason> {
         if self.memory_full && !queued.retained {
             return Err(DropReason::MemoryFull);
         }
         let bounds = self.flow.bounds();
-        let link = self.clients.link(session);
+        let link = self.clients.link(slot);
         let overrun_bytes = self.flow.queue_overrun(self.clients.connections().get(link));
         let (connections, sessions) = self.clients.both();
-        let Some(session) = sessions.get_mut(session) else {
+        let Some(session) = sessions.get_mut(slot) else {
             unreachable_state("a message for a session that is gone");
             return Err(DropReason::QueueFull);
         };
-        let bytes = queued.message.queue_bytes();
+        let (bytes, expires_at) = (queued.message.queue_bytes(), queued.message.expires_at());
         let (qos, retain) = (queued.qos, queued.retain);
         let keeps = session.is_stored();
         let via = queued.via.clone().filter(|_| keeps);
@@ -62,9 +62,9 @@ impl Delivery {
         if !queue.push(queued, bounds, overrun_bytes, loaded) {
             return Err(DropReason::QueueFull);
         }
-        if let (Some(slot), Some(connection)) = (link, connections.get_mut(link)) {
+        if let (Some(link), Some(connection)) = (link, connections.get_mut(link)) {
             connection.begin_waiting(qos);
-            self.flow.queued(slot, connection, queue);
+            self.flow.queued(link, connection, queue);
         }
         if keeps {
             self.journal.take(SessionDelivery {
@@ -79,6 +79,9 @@ impl Delivery {
         let counters = self.counters();
         counters.queued_messages.add(1);
         counters.queued_bytes.add(bytes);
+        if expires_at != Timestamp::NEVER {
+            self.watch_expiry(slot, expires_at);
+        }
         Ok(())
     }
 

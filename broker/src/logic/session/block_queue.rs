@@ -16,6 +16,8 @@ pub(in crate::logic) struct BlockQueue<T> {
     /// The blocks behind the first one.
     more: VecDeque<VecDeque<T>>,
     len: usize,
+    /// The block that [`Self::take_where`] looks at next, the first one included.
+    next_block: usize,
 }
 
 impl<T> Default for BlockQueue<T> {
@@ -24,6 +26,7 @@ impl<T> Default for BlockQueue<T> {
             first: VecDeque::new(),
             more: VecDeque::new(),
             len: 0,
+            next_block: 0,
         }
     }
 }
@@ -63,8 +66,57 @@ impl<T> BlockQueue<T> {
             && let Some(next) = self.more.pop_front()
         {
             self.first = next;
+            self.next_block = self.next_block.saturating_sub(1);
         }
         Some(entry)
+    }
+
+    /// Takes out the entries for which `is_taken` holds, of the blocks behind those that the call before has looked at,
+    /// until `entries_max` were looked at. Returns how many, and whether the last one was among them; then the next
+    /// call begins at the front again.
+    pub(super) fn take_where(
+        &mut self,
+        entries_max: usize,
+        taken: &mut Vec<T>,
+        mut is_taken: impl FnMut(&T) -> bool,
+    ) -> (usize, bool) {
+        let mut looked_at = 0;
+        while looked_at < entries_max {
+            let block = match self.next_block.checked_sub(1) {
+                None => Some(&mut self.first),
+                Some(at) => self.more.get_mut(at),
+            };
+            let Some(block) = block else {
+                self.next_block = 0;
+                return (looked_at, true);
+            };
+            looked_at += block.len();
+            let before = taken.len();
+            let mut at = 0;
+            while let Some(entry) = block.get(at) {
+                if is_taken(entry) {
+                    taken.extend(block.remove(at));
+                } else {
+                    at += 1;
+                }
+            }
+            self.len -= taken.len() - before;
+            self.leave_block();
+        }
+        (looked_at, false)
+    }
+
+    /// Goes on to the next block; one that is empty goes.
+    fn leave_block(&mut self) {
+        match self.next_block.checked_sub(1) {
+            None if self.first.is_empty() && !self.more.is_empty() => {
+                self.first = self.more.pop_front().unwrap_or_default();
+            }
+            Some(at) if self.more.get(at).is_some_and(VecDeque::is_empty) => {
+                self.more.remove(at);
+            }
+            _ => self.next_block += 1,
+        }
     }
 
     /// Puts an entry before the one at this place, or at the end. Its block may become longer than others.
@@ -115,6 +167,24 @@ mod tests {
             let (mut queue, mut long) = (BlockQueue::default(), VecDeque::new());
             for (step, number) in steps {
                 match step {
+                    7 => {
+                        let mut taken = Vec::new();
+                        let is_taken = |entry: &usize| entry % 3 == number % 3;
+                        while !queue.take_where(64, &mut taken, is_taken).1 {}
+                        // A call that went on in the middle has not looked at all.
+                        while !queue.take_where(64, &mut taken, is_taken).1 {}
+                        let all = long.iter().copied().filter(is_taken).collect::<Vec<_>>();
+                        taken.sort_unstable();
+                        let mut expected = all.clone();
+                        expected.sort_unstable();
+                        prop_assert_eq!(taken, expected);
+                        long.retain(|entry| !is_taken(entry));
+                    }
+                    6 => {
+                        let mut taken = Vec::new();
+                        queue.take_where(1, &mut taken, |_| false);
+                        prop_assert!(taken.is_empty());
+                    }
                     0 => prop_assert_eq!(queue.pop_front(), long.pop_front()),
                     1 => {
                         let at = number.min(long.len());

@@ -2,9 +2,9 @@
 //!
 //! `inflight.rs` has the messages in flight, `queue.rs` those that wait (in a `block_queue.rs`), `messages.rs` what is
 //! asked of both, `stored.rs` what a store knows of a session, `stored_queue.rs` what waits in the store alone,
-//! `queue_loading.rs` how that leaves and comes back, `rights.rs` what the client may do, `will.rs` its Will,
-//! `lists.rs` its subscriptions and groups, `branches.rs` what its filters cost a walk, `ends.rs` why sessions end, and
-//! those that end over several turns.
+//! `queue_loading.rs` how that leaves and comes back, `queue_expiry.rs` what expires in a queue, `rights.rs` what the
+//! client may do, `will.rs` its Will, `lists.rs` its subscriptions and groups, `branches.rs` what its filters cost a
+//! walk, `ends.rs` why sessions end, and those that end over several turns.
 //!
 //! Invariants: a client identifier has one session at most, always in the same shard, so a takeover is local. The link
 //! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for each
@@ -18,6 +18,7 @@ pub(super) mod inflight;
 mod lists;
 pub(super) mod messages;
 pub(super) mod queue;
+mod queue_expiry;
 mod queue_loading;
 pub(super) mod rights;
 mod stored;

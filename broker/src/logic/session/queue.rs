@@ -5,7 +5,8 @@
 //! connected client are paused (flow/mod.rs), and messages that were on their way then are queued beyond the bounds, up
 //! to an overrun. Retained messages after a SUBSCRIBE have a bound of their own
 //! ([`crate::limits::RETAINED_WAITING_MAX`]); they are shared, so each costs its entry only. Both kinds are in one
-//! order. Of a long queue that a store has, only the front is in memory (`stored_queue.rs`).
+//! order. Of a long queue that a store has, only the front is in memory (`stored_queue.rs`). What expires while the
+//! client is away leaves the queue (`queue_expiry.rs`).
 
 use std::rc::Rc;
 
@@ -15,6 +16,7 @@ use mqtt::property::Properties;
 use crate::limits;
 use crate::logic::message::StoredMessage;
 use crate::logic::session::block_queue::BlockQueue;
+use crate::logic::session::queue_expiry::QueueExpiry;
 use crate::logic::session::stored_queue::{Loaded, StoredQueue};
 use crate::logic::via::Via;
 use crate::settings::Settings;
@@ -49,6 +51,7 @@ pub(in crate::logic) struct Queue {
     retained: usize,
     /// Entries at QoS 0.
     pub(super) qos0: usize,
+    pub(super) expiry: QueueExpiry,
 }
 
 /// The bounds of a queue, from the settings.
@@ -97,6 +100,7 @@ impl Queue {
             self.messages += 1;
             self.bytes = bytes;
         }
+        self.expiry.add(queued.message.expires_at());
         if loaded.is_some_and(|loaded| self.is_loaded(loaded)) {
             self.leave_in_store(&queued);
             return true;
@@ -136,6 +140,13 @@ impl Queue {
     #[inline(always)]
     pub(in crate::logic) fn pop(&mut self) -> Option<Queued> {
         let queued = self.entries.pop_front()?;
+        self.uncount(&queued);
+        Some(queued)
+    }
+
+    /// A message has left what is in memory.
+    #[inline(always)]
+    pub(super) fn uncount(&mut self, queued: &Queued) {
         if queued.retained {
             self.retained = self.retained.saturating_sub(1);
         } else {
@@ -148,7 +159,6 @@ impl Queue {
         self.qos0 = self
             .qos0
             .saturating_sub(usize::from(queued.qos == QoS::AtMostOnce));
-        Some(queued)
     }
 
     /// The messages that belong to a group, in their order.

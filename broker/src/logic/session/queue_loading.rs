@@ -4,11 +4,12 @@
 //! queue counts.
 
 use mqtt::QoS;
-use store::{ReadRequest, WaitingRange};
+use store::{ReadRequest, WaitingRange, Wanted};
 
 use crate::limits::LoadedQueue;
 use crate::logic::session::queue::{Queue, Queued};
 use crate::logic::session::stored_queue::{Answered, Loaded, StoredQueue};
+use crate::time::Timestamp;
 
 impl Queue {
     /// Whether a message that the store has is to be there alone.
@@ -37,6 +38,8 @@ impl Queue {
         self.messages += range.messages;
         self.bytes += range.bytes;
         self.stored.restore(range);
+        // The store knows what of it expires.
+        self.expiry.add(Timestamp(0));
     }
 
     /// The request for more, if it is time for one.
@@ -54,6 +57,7 @@ impl Queue {
         Some(ReadRequest {
             session,
             tag,
+            wanted: Wanted::First,
             from: range.from,
             to: range.to,
             messages_max: limits.read_messages,
@@ -75,6 +79,7 @@ impl Queue {
     pub(in crate::logic) fn load(&mut self, queued: Queued) {
         self.stored.take(queued.order, queued.message.queue_bytes());
         self.qos0 += usize::from(queued.qos == QoS::AtMostOnce);
+        self.expiry.add(queued.message.expires_at());
         self.entries.insert(self.entries_before(queued.order), queued);
     }
 
@@ -94,11 +99,16 @@ impl Queue {
         let answered = self.stored.answered();
         self.messages = self.messages.saturating_sub(answered.lost);
         self.bytes = self.bytes.saturating_sub(answered.bytes);
+        self.drop_empty_stored();
+        answered
+    }
+
+    /// Nothing is in the store alone, if that is so.
+    pub(super) fn drop_empty_stored(&mut self) {
         if self.stored.is_empty() {
             self.overrun_bytes = self.overrun_bytes.saturating_sub(self.stored.overrun_bytes());
             self.stored = StoredQueue::default();
         }
-        answered
     }
 
     /// Nobody wants what is in the store alone; returns how many messages and bytes it was.

@@ -1,10 +1,10 @@
 //! The part of a queue that is in the store alone: ranges of the session's order.
 //!
 //! Invariants: each message of a range waits in the store, and nothing else that waits for the session lies in one.
-//! Each has exactly as many messages as it counts: only answers take some out. Messages of groups and retained messages
-//! are never here, because others get them when the session ends, or because they have a bound of their own: they wait
-//! in memory until what is here before them has been read, so the session's order is kept. One request is under way at
-//! a time.
+//! Each has as many messages, one at least, as it counts: only answers take some out. Messages of groups and retained
+//! messages are never here, because others get them when the session ends, or because they have a bound of their own:
+//! they wait in memory until what is here before them has been read, so the session's order is kept. One request is
+//! under way at a time.
 
 use std::collections::VecDeque;
 
@@ -77,6 +77,11 @@ impl StoredQueue {
     /// The range in front: what is asked for next.
     pub(super) fn front(&self) -> Option<&WaitingRange> {
         self.ranges.front()
+    }
+
+    /// The places of the first message and the last one.
+    pub(super) fn span(&self) -> Option<(u64, u64)> {
+        Some((self.ranges.front()?.from, self.ranges.back()?.to))
     }
 
     /// Messages that a start did not read, of any QoS.
@@ -159,6 +164,22 @@ impl StoredQueue {
         self.is_open = true;
         self.overrun_bytes += overrun_bytes;
         self.has_qos0 |= qos == QoS::AtMostOnce;
+    }
+
+    /// The message of this place does not wait any more, wherever it is. Returns the bytes that it had, about; none if
+    /// it is not here.
+    pub(super) fn remove(&mut self, order: u64) -> Option<u64> {
+        let at = self.ranges.partition_point(|range| range.to < order);
+        let range = self.ranges.get_mut(at).filter(|range| range.from <= order)?;
+        let bytes = range.bytes / range.messages.max(1);
+        range.messages = range.messages.saturating_sub(1);
+        range.bytes = range.bytes.saturating_sub(bytes);
+        if range.messages == 0 {
+            // The next message begins a range of its own.
+            self.is_open &= at + 1 < self.ranges.len();
+            self.ranges.remove(at);
+        }
+        Some(bytes)
     }
 
     /// The first message of the range in front is not in the store alone any more.
