@@ -24,6 +24,7 @@ mod ctl;
 mod dashboard;
 mod descriptors;
 mod durability;
+mod dynamic_security;
 mod fair_work;
 mod grafana;
 mod keep_alive;

@@ -1,11 +1,13 @@
-//! Reads files that an operator wrote, as a whole and up to a bound, and names the place of every mistake in them.
+//! Reads files that an operator wrote, as a whole and up to a bound, and names the place of every mistake in them;
+//! replaces files as a whole.
 //!
 //! Invariants: a line that is returned is UTF-8 without control characters, so messages and logs may show it as it is.
 //! A file that is larger than its bound is not read to its end.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -98,6 +100,49 @@ pub(crate) fn read_bounded(path: &Path, kind: &str, bytes_max: u64) -> io::Resul
         )));
     }
     Ok(bytes)
+}
+
+/// Puts a file with this content into the place of `path`, all at once: whoever reads it sees the old one or the new
+/// one. A link stays a link, and the owner stays the owner, so that a broker that runs as another user can read it
+/// still. Nobody but the owner may read it.
+///
+/// # Errors
+/// It cannot be written; what was there is there still.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    // One that a process of the same number left when it was killed, as the first process of a container has.
+    let _removed = fs::remove_file(&temporary);
+    let result = write_new(&temporary, path, content).and_then(|()| fs::rename(&temporary, path));
+    if result.is_err() {
+        // It may not be there at all.
+        let _removed = fs::remove_file(&temporary);
+    }
+    result?;
+    // The name is as durable as the content; where folders cannot be synchronised it is so a little later.
+    if let Some(Ok(folder)) = path.parent().map(File::open) {
+        let _synchronised = folder.sync_all();
+    }
+    Ok(())
+}
+
+fn write_new(temporary: &Path, replaced: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
+    if let Ok(before) = fs::metadata(replaced) {
+        // Only root may give a file away; anybody else owned the old one too, or could not have the new one otherwise.
+        let _kept = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
+    }
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 /// The lines of a text that are neither empty nor a comment (`#`), without blanks around them, each with its number

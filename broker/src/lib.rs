@@ -21,7 +21,7 @@
 //! 5. `config`: from files and the command line to settings.
 //! 6. What is made of a configuration: `bind` (sockets), `listener_tls`, `in_effect`, `persistence` (the store), and
 //!    `test_config`. `questions`: what operators ask the shards. `reload_requests`: operators who ask for a reload.
-//! 7. The threads beside the shards: `http`, `monitor`, `reload`.
+//! 7. The threads beside the shards: `dynamic_commands`, `http`, `monitor`, `reload`.
 //! 8. `shard`: sockets, ring and TLS around the logic.
 //! 9. `server`: the order of start and end.
 //! 10. `program`: arguments and exit codes.
@@ -36,6 +36,7 @@ pub mod certs;
 mod client_sampling;
 pub mod config;
 pub mod ctl;
+mod dynamic_commands;
 pub mod exit_code;
 pub mod files;
 mod health;

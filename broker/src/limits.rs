@@ -323,6 +323,16 @@ pub const SALT_BYTES_MAX: usize = 1024;
 /// Bytes of a password or ACL file: a million users. More: it is another file by mistake, and is refused.
 pub const ACCESS_FILE_BYTES_MAX: u64 = 256 << 20;
 
+/// Commands of dynamic security in one message. More: those behind are answered with an error.
+pub const DYNAMIC_COMMANDS_MAX: usize = 10_000;
+
+/// Access rules of one type in a role, as each message may be compared with all. More: `addRoleACL` is refused.
+pub const DYNAMIC_ACLS_MAX: usize = 10_000;
+
+/// Messages with commands of dynamic security that wait for their turn. More: they are dropped, with a line in the log;
+/// mosquitto_ctrl says after a while that no answer came.
+pub const DYNAMIC_REQUESTS_MAX: usize = 1_000;
+
 /// Bytes of a configuration file. More: it is another file by mistake, and is refused.
 pub const CONFIGURATION_FILE_BYTES_MAX: u64 = 1 << 20;
 

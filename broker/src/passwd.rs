@@ -7,10 +7,9 @@
 mod edit;
 mod prompt;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
 use std::num::NonZeroU32;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,6 +18,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use self::edit::{EditError, EditedLines};
 use self::prompt::PromptError;
 use crate::auth::password::{self, Algorithm, MakeError, PasswordHash};
+use crate::files;
 use crate::limits;
 
 /// Make and change password files; they are those of mosquitto_passwd.
@@ -177,7 +177,7 @@ impl PasswdArgs {
         if self.create {
             let mut lines = EditedLines::default();
             lines.set(user, &hash);
-            return replace(&self.file, &lines.to_text());
+            return replaced(&self.file, &lines.to_text());
         }
         self.change(|lines| {
             lines.set(user, &hash);
@@ -198,7 +198,7 @@ impl PasswdArgs {
         };
         let mut lines = EditedLines::parse(&text).map_err(content)?;
         edit(&mut lines).map_err(content)?;
-        replace(path, &lines.to_text())
+        replaced(path, &lines.to_text())
     }
 
     /// As asked for; who speaks of iterations means the hash that mosquitto_passwd has them for.
@@ -248,42 +248,8 @@ fn failed(path: &Path, what: &'static str, source: io::Error) -> PasswdError {
     }
 }
 
-/// Puts a file with this text into the place of `path`, all at once: whoever reads it sees the old one or the new one.
-/// A link stays a link, and the owner stays the owner, so that a broker that runs as another user can read it still.
-fn replace(path: &Path, text: &str) -> Result<(), PasswdError> {
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let written = |source| failed(path, "written", source);
-    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        return Err(written(io::Error::other("it is no regular file")));
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let result = write_new(&temporary, path, text).and_then(|()| fs::rename(&temporary, path));
-    if result.is_err() {
-        // It may not be there at all.
-        let _removed = fs::remove_file(&temporary);
-    }
-    result.map_err(written)?;
-    // The name is as durable as the content; where folders cannot be synchronised it is so a little later.
-    if let Some(Ok(folder)) = path.parent().map(File::open) {
-        let _synchronised = folder.sync_all();
-    }
-    Ok(())
-}
-
-fn write_new(temporary: &Path, replaced: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(temporary)?;
-    if let Ok(before) = fs::metadata(replaced) {
-        // Only root may give a file away; anybody else owned the old one too, or could not have the new one otherwise.
-        let _kept = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
-    }
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+fn replaced(path: &Path, text: &str) -> Result<(), PasswdError> {
+    files::replace(path, text.as_bytes()).map_err(|source| failed(path, "written", source))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Instant;
 use transport::tls::ServerTlsConfig;
 
 use crate::args::Args;
-use crate::auth::{AccessFiles, Authentication, KeptFile, warn_of_world_readable};
+use crate::auth::{AccessFiles, Authentication, KeptFile, create_missing, warn_of_world_readable};
 use crate::config::{self, Configuration, FixedAtStart, ListenerSocket};
 use crate::files::FileError;
 use crate::in_effect::{Current, InEffect};
@@ -126,6 +126,10 @@ impl Reloader {
         }
         let tls = self.renew_tls(&mut configuration, &mut report);
         let files = configuration.access_files();
+        if let Err(error) = create_missing(&files) {
+            // It has no users then: nobody gets in by it.
+            tracing::error!("{error}");
+        }
         warn_of_world_readable(&files);
         let (policy, kept) = self.authentication.reload(&files);
         report_files(&files, &kept, &configuration.listeners, &mut report);
@@ -232,10 +236,11 @@ fn report_files(
 ) {
     for (index, (files, listener)) in files.iter().zip(listeners).enumerate() {
         let named = [
-            ("password_file", &files.password_file),
-            ("acl_file", &files.acl_file),
+            ("password_file", files.password_file.is_some()),
+            ("acl_file", files.acl_file.is_some()),
+            ("plugin_opt_config_file", files.dynamic.is_some()),
         ];
-        for (key, _) in named.into_iter().filter(|(_, path)| path.is_some()) {
+        for (key, _) in named.into_iter().filter(|(_, is_named)| *is_named) {
             let what = format!("the {key} of {}", name(listener));
             let is_it = |file: &&KeptFile| file.listener == index && file.key == key;
             match kept.iter().find(is_it) {

@@ -4,6 +4,7 @@
 //! its user has another password by its end, and keeps no password file alive until then: clients may let it wait as
 //! long as they like. Nothing here reads a clock or a random source: the nonces come from a seed of the connection.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -12,9 +13,12 @@ use mqtt::ReasonCode;
 use mqtt::packet::Auth;
 use mqtt::property::{PropertiesBuf, Property};
 
+use super::Authentication;
 use super::password_file::PasswordFile;
 use super::scram::{self, METHOD, ScramError, ScramExchange, ScramProof};
 use crate::limits;
+use crate::settings::ListenerId;
+use crate::time::Timestamp;
 
 /// An exchange that waits for the client's AUTH.
 #[derive(Debug)]
@@ -197,6 +201,56 @@ fn bounded(data: Option<&[u8]>) -> Result<&[u8], Refusal> {
         });
     }
     Ok(data)
+}
+
+impl Authentication {
+    /// Begins an exchange for a CONNECT with this method and data; it costs microseconds.
+    ///
+    /// # Errors
+    /// There is none to begin.
+    pub fn begin_exchange(
+        &self,
+        listener: ListenerId,
+        method: &str,
+        data: Option<&[u8]>,
+        nonces: &mut Nonces,
+    ) -> Result<(Exchange, Vec<u8>), Refusal> {
+        Exchange::begin(self.scram_file(listener).as_ref(), method, data, nonces)
+    }
+
+    /// Ends an exchange with the client's AUTH. Who failed often for a user is refused here before the proof is looked
+    /// at, as there is nothing to compute that could be queued.
+    ///
+    /// # Errors
+    /// The client is not let in.
+    pub fn finish_exchange(
+        &self,
+        now: Timestamp,
+        listener: ListenerId,
+        address: IpAddr,
+        exchange: Exchange,
+        auth: &Auth<'_>,
+    ) -> Result<Proof, Refusal> {
+        let back_off = &self.shared.back_off;
+        let claimant = back_off.claimant(address, exchange.user());
+        if back_off.not_before(claimant) > now {
+            return Err(Refusal {
+                reason: ReasonCode::ConnectionRateExceeded,
+                why: "too many wrong passwords for this user from this address, try again later",
+            });
+        }
+        exchange
+            .finish(self.scram_file(listener).as_ref(), auth)
+            .inspect_err(|_| back_off.failed(now, claimant, None))
+    }
+
+    /// The users that may prove themselves in an exchange; none where certificates name the users.
+    fn scram_file(&self, listener: ListenerId) -> Option<Arc<PasswordFile>> {
+        if self.certificate_names_user(listener) {
+            return None;
+        }
+        self.policy().passwords(listener).cloned()
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@
 //! The files: `access_file.rs` reads them, `password_file.rs` and `acl/` know what is in them, `policy.rs` has those of
 //! all listeners. The checks: `password.rs` knows the hashes (`hash_text.rs` their texts), `back_off.rs` makes who
 //! guesses wait, `wrong_answers.rs` has the answers to wrong passwords until their time comes, `enhanced.rs` leads
-//! exchanges of AUTH packets, `scram/` is their one method.
+//! exchanges of AUTH packets, `scram/` is their one method. `dynamic/` has users that commands change, `control.rs`
+//! takes the commands.
 //!
 //! Invariants: a password is neither kept nor logged. When a wrong password is answered does not depend on whether the
 //! user exists. A reload takes or keeps each file as a whole.
@@ -18,6 +19,8 @@
 mod access_file;
 pub mod acl;
 mod back_off;
+mod control;
+pub mod dynamic;
 pub mod enhanced;
 mod hash_text;
 pub mod password;
@@ -34,16 +37,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam::queue::SegQueue;
 use mqtt::ReasonCode;
-use mqtt::packet::Auth;
 use transport::clock::monotonic_ns;
 
 use self::back_off::BackOff;
-use self::enhanced::{Exchange, Nonces, Proof, Refusal};
+pub use self::control::{ControlAnswer, ControlMessage};
+use self::enhanced::Refusal;
 use self::password_check::PasswordCheck;
 use self::password_checks::{NotQueued, PasswordChecks};
-use self::password_file::PasswordFile;
 pub use self::policy::{AccessFiles, Policy};
-pub(crate) use self::policy::{KeptFile, warn_of_world_readable, world_readable_warnings};
+pub(crate) use self::policy::{KeptFile, create_missing, warn_of_world_readable, world_readable_warnings};
 
 use crate::limits;
 use crate::settings::{ListenerId, Settings};
@@ -71,6 +73,8 @@ pub struct Credentials<'a> {
     pub listener: ListenerId,
     /// The address that the client connects from.
     pub address: IpAddr,
+    /// The client identifier, which a user may be bound to; empty where the broker assigns one.
+    pub client_identifier: &'a str,
     /// User Name of the CONNECT.
     pub user_name: Option<&'a str>,
     /// Password of the CONNECT.
@@ -183,14 +187,23 @@ impl Authentication {
         else {
             return Check::Decided(Verdict::Refused(ReasonCode::BadUserNameOrPassword));
         };
-        let candidate = file.find(user);
+        let is_refused = !policy.takes_identifier(request.listener, user, request.client_identifier);
+        let mut candidate = file.find(user);
+        if is_refused {
+            candidate = candidate.refused();
+        }
         if file.remembers(candidate, password) {
             return Check::Decided(Verdict::Proved);
         }
         let back_off = &self.shared.back_off;
         let claimant = back_off.claimant(request.address, user);
-        // What is wrong in one file may be right in another one.
-        let digest = back_off.digest((Arc::as_ptr(file) as usize, policy.generation(), password));
+        // What is wrong in one file, or with one client identifier, may be right with another one.
+        let digest = back_off.digest((
+            Arc::as_ptr(file) as usize,
+            policy.generation(),
+            is_refused,
+            password,
+        ));
         if back_off.knows_wrong(now, claimant, digest) {
             return Check::Decided(Verdict::Refused(ReasonCode::BadUserNameOrPassword));
         }
@@ -208,6 +221,8 @@ impl Authentication {
             shard,
             ticket,
             generation: policy.generation(),
+            listener: request.listener,
+            user: user.into(),
         };
         match self.checks.submit(now, check) {
             Ok(()) => Check::Pending(Awaited(awaited)),
@@ -231,7 +246,12 @@ impl Authentication {
         }
         let back_off = &self.shared.back_off;
         let claimant = back_off.claimant(login.address, login.user);
-        let digest = back_off.digest((Arc::as_ptr(file) as usize, policy.generation(), login.password));
+        let digest = back_off.digest((
+            Arc::as_ptr(file) as usize,
+            policy.generation(),
+            false,
+            login.password,
+        ));
         let is_wrong = login.password.len() > limits::PASSWORD_BYTES_MAX
             || back_off.not_before(claimant) > now
             || back_off.knows_wrong(now, claimant, digest);
@@ -251,7 +271,12 @@ impl Authentication {
         };
         let back_off = &self.shared.back_off;
         let claimant = back_off.claimant(login.address, login.user);
-        let digest = back_off.digest((Arc::as_ptr(file) as usize, policy.generation(), login.password));
+        let digest = back_off.digest((
+            Arc::as_ptr(file) as usize,
+            policy.generation(),
+            false,
+            login.password,
+        ));
         back_off.begins(now, claimant);
         let right = file.verify(file.find(login.user), login.password);
         if right {
@@ -260,54 +285,6 @@ impl Authentication {
             back_off.was_wrong(now, claimant, digest);
         }
         right
-    }
-
-    /// Begins an exchange for a CONNECT with this method and data; it costs microseconds.
-    ///
-    /// # Errors
-    /// There is none to begin.
-    pub fn begin_exchange(
-        &self,
-        listener: ListenerId,
-        method: &str,
-        data: Option<&[u8]>,
-        nonces: &mut Nonces,
-    ) -> Result<(Exchange, Vec<u8>), Refusal> {
-        Exchange::begin(self.scram_file(listener).as_ref(), method, data, nonces)
-    }
-
-    /// Ends an exchange with the client's AUTH. Who failed often for a user is refused here before the proof is looked
-    /// at, as there is nothing to compute that could be queued.
-    ///
-    /// # Errors
-    /// The client is not let in.
-    pub fn finish_exchange(
-        &self,
-        now: Timestamp,
-        listener: ListenerId,
-        address: IpAddr,
-        exchange: Exchange,
-        auth: &Auth<'_>,
-    ) -> Result<Proof, Refusal> {
-        let back_off = &self.shared.back_off;
-        let claimant = back_off.claimant(address, exchange.user());
-        if back_off.not_before(claimant) > now {
-            return Err(Refusal {
-                reason: ReasonCode::ConnectionRateExceeded,
-                why: "too many wrong passwords for this user from this address, try again later",
-            });
-        }
-        exchange
-            .finish(self.scram_file(listener).as_ref(), auth)
-            .inspect_err(|_| back_off.failed(now, claimant, None))
-    }
-
-    /// The users that may prove themselves in an exchange; none where certificates name the users.
-    fn scram_file(&self, listener: ListenerId) -> Option<Arc<PasswordFile>> {
-        if self.certificate_names_user(listener) {
-            return None;
-        }
-        self.policy().passwords(listener).cloned()
     }
 
     /// The next answer for a shard.
@@ -337,11 +314,10 @@ impl Authentication {
 
     /// Puts a policy of [`Self::reload`] in effect, with the settings that go with it. The caller wakes the shards.
     pub fn replace(&self, settings: Arc<Settings>, policy: Policy) {
-        let generation = policy.generation();
         let shared = &self.shared;
         *shared.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
-        *shared.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
-        shared.generation.store(generation, Ordering::Release);
+        // Commands may have changed users since the policy was made.
+        shared.put(|before| policy.with_dynamic_of_now(before.generation() + 1, None));
     }
 
     fn certificate_names_user(&self, listener: ListenerId) -> bool {
@@ -355,9 +331,28 @@ impl Authentication {
 }
 
 impl AuthenticationState {
+    /// Replaces the policy by what is made of it. One at a time, so that none is lost.
+    fn put(&self, make: impl FnOnce(&Policy) -> Policy) {
+        let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        let made = make(&policy);
+        let generation = made.generation();
+        *policy = Arc::new(made);
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Whether what has changed since a check began is not about its user: where commands change users all the time,
+    /// all others get in.
+    fn is_still_so(&self, job: &PasswordCheck) -> bool {
+        let policy = Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner));
+        let passwords = policy.passwords(job.listener);
+        policy.is_dynamic(job.listener)
+            && passwords.is_some_and(|passwords| passwords.has_same(&job.file, &job.user))
+            && !policy.binds(job.listener, &job.user)
+    }
+
     fn answer(&self, job: &PasswordCheck, right: bool) {
         // Under other rules the same password may be right, or wrong.
-        let is_of_now = job.generation == self.generation.load(Ordering::Acquire);
+        let is_of_now = job.generation == self.generation.load(Ordering::Acquire) || self.is_still_so(job);
         let verdict = is_of_now.then_some(match right {
             true => Verdict::Proved,
             false => Verdict::Refused(ReasonCode::BadUserNameOrPassword),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use super::back_off::{BackOff, UserAtAddress};
 use super::password_file::{Candidate, PasswordFile};
 use crate::limits;
+use crate::settings::ListenerId;
 use crate::time::Timestamp;
 
 /// One check that waits: whose password, against which file, and who asked.
@@ -30,6 +31,9 @@ pub(super) struct PasswordCheck {
     pub(super) shard: u16,
     pub(super) ticket: u64,
     pub(super) generation: u64,
+    /// The listener and the user that the client names.
+    pub(super) listener: ListenerId,
+    pub(super) user: Box<str>,
 }
 
 /// Without the password: it does not belong into logs.

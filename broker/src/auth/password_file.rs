@@ -56,6 +56,13 @@ struct PasswordEntry {
     right: OnceLock<hmac::Tag>,
 }
 
+/// The users of a [`PasswordFile`] that is being made.
+#[derive(Default)]
+struct Parts {
+    users: HashMap<Box<str>, u32>,
+    entries: Vec<PasswordEntry>,
+}
+
 /// Bytes of a user name at most, the protocol's limit.
 const USER_BYTES_MAX: usize = 65_535;
 
@@ -82,35 +89,32 @@ impl PasswordFile {
         text: &[u8],
         before: Option<&PasswordFile>,
     ) -> Result<PasswordFile, FileError> {
-        let mut users = HashMap::new();
-        let mut entries = Vec::new();
+        let mut parts = Parts::default();
         access_file::for_each_line(path, text, |line| {
             let (user, hash) = entry(line)?;
-            let hash_map::Entry::Vacant(place) = users.entry(Box::from(user)) else {
-                return Err(format!("the user {user} stands twice"));
-            };
-            place.insert(u32::try_from(entries.len()).map_err(|_| "too many users".to_owned())?);
-            let right = before.and_then(|before| before.right_password(user, &hash));
-            entries.push(PasswordEntry {
-                right: right.map_or_else(OnceLock::new, OnceLock::from),
-                hash,
-            });
-            Ok(())
+            match parts.add(user, hash, before) {
+                true => Ok(()),
+                false => Err(format!("the user {user} stands twice")),
+            }
         })?;
-        let no_secrets = |error: MakeError| FileError::of_file(path, error.to_string());
-        let (key, nobody) = secrets().map_err(no_secrets)?;
-        let hasher = before.map_or_else(hash_map::RandomState::new, |before| before.hasher.clone());
-        let scram_model = entries.iter().position(|entry| entry.hash.scram().is_some());
-        Ok(PasswordFile {
-            users,
-            entries,
-            nobody,
-            scram_model: scram_model.and_then(|index| u32::try_from(index).ok()),
-            imitation_key: imitation_key().map_err(no_secrets)?,
-            key: before.map_or(key, |before| before.key.clone()),
-            hasher,
-            check_ns: AtomicU64::new(0),
-        })
+        let made = parts.into_file(before);
+        made.map_err(|error: MakeError| FileError::of_file(path, error.to_string()))
+    }
+
+    /// Users that no file of this kind names; the first of a name counts. What `before` knows of users whose hash is
+    /// the same is known here too.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub(super) fn of<'a>(
+        users: impl Iterator<Item = (&'a str, &'a PasswordHash)>,
+        before: Option<&PasswordFile>,
+    ) -> Result<PasswordFile, MakeError> {
+        let mut parts = Parts::default();
+        for (user, hash) in users {
+            parts.add(user, hash.clone(), before);
+        }
+        parts.into_file(before)
     }
 
     /// How many users there are.
@@ -211,6 +215,12 @@ impl PasswordFile {
         hash(self).is_some_and(|hash_here| hash(before).as_ref() == Some(&hash_here))
     }
 
+    /// Whether the user has the same password in both, or none in either.
+    pub(super) fn has_same(&self, other: &PasswordFile, user: &str) -> bool {
+        let hash = |file: &PasswordFile| Some(file.entry(file.find(user).known()?)?.hash.clone());
+        hash(self) == hash(other)
+    }
+
     /// The digest of the user's password, if it has been seen and the hash is this one.
     fn right_password(&self, user: &str, hash: &PasswordHash) -> Option<hmac::Tag> {
         let entry = self.entry(self.find(user).known()?)?;
@@ -226,7 +236,49 @@ impl PasswordFile {
     }
 }
 
+impl Parts {
+    /// Adds a user; false if there is one of that name.
+    fn add(&mut self, user: &str, hash: PasswordHash, before: Option<&PasswordFile>) -> bool {
+        let hash_map::Entry::Vacant(place) = self.users.entry(Box::from(user)) else {
+            return false;
+        };
+        // A file of 256 MiB does not have so many lines.
+        place.insert(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        let right = before.and_then(|before| before.right_password(user, &hash));
+        self.entries.push(PasswordEntry {
+            right: right.map_or_else(OnceLock::new, OnceLock::from),
+            hash,
+        });
+        true
+    }
+
+    fn into_file(self, before: Option<&PasswordFile>) -> Result<PasswordFile, MakeError> {
+        let Self { users, entries } = self;
+        let (key, nobody) = match before {
+            Some(before) => (before.key.clone(), before.nobody.clone()),
+            None => secrets()?,
+        };
+        let hasher = before.map_or_else(hash_map::RandomState::new, |before| before.hasher.clone());
+        let scram_model = entries.iter().position(|entry| entry.hash.scram().is_some());
+        Ok(PasswordFile {
+            users,
+            entries,
+            nobody,
+            scram_model: scram_model.and_then(|index| u32::try_from(index).ok()),
+            imitation_key: imitation_key()?,
+            key,
+            hasher,
+            check_ns: AtomicU64::new(before.map_or(0, PasswordFile::check_ns)),
+        })
+    }
+}
+
 impl Candidate {
+    /// The same, not let in whatever the password is; it takes as long.
+    pub(super) fn refused(self) -> Candidate {
+        Candidate { known: false, ..self }
+    }
+
     /// Whether the user is in the file.
     pub(super) fn is_known(self) -> bool {
         self.known

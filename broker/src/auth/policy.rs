@@ -4,12 +4,16 @@
 //! old one goes on whole. Listeners that name the same file share it. What is known of the password of a user whose
 //! line has not changed stays known, so that a reload costs no computation for those that are as they were.
 
+mod reader;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::reader::Reader;
 use super::access_file;
 use super::acl::{Access, AclFile, Identity};
+use super::dynamic::{self, DynamicFiles, DynamicSecurity, Snapshot};
 use super::password_file::PasswordFile;
 use crate::files::{FileError, FileProblem};
 use crate::settings::ListenerId;
@@ -21,15 +25,17 @@ pub struct AccessFiles {
     pub password_file: Option<PathBuf>,
     /// The key `acl_file`: access rules.
     pub acl_file: Option<PathBuf>,
+    /// The keys of mosquitto's plugin for dynamic security, instead of the two above.
+    pub dynamic: Option<DynamicFiles>,
     /// The key `pattern_names_with_slash`: names with `/` get something out of a pattern.
     pub names_with_slash: bool,
 }
 
 impl AccessFiles {
-    /// Whether there is neither file.
+    /// Whether there is no file.
     #[must_use]
     pub fn are_none(&self) -> bool {
-        self.password_file.is_none() && self.acl_file.is_none()
+        self.password_file.is_none() && self.acl_file.is_none() && self.dynamic.is_none()
     }
 }
 
@@ -40,13 +46,25 @@ pub struct Policy {
     /// Counts the policies of a broker.
     generation: u64,
     password_files: HashMap<PathBuf, LoadedPasswords>,
+    dynamic: HashMap<PathBuf, Arc<DynamicSecurity>>,
+    /// The client whose commands this policy comes from: it is not disconnected before it has the answer.
+    spared: Option<Box<str>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct ListenerPolicy {
+    /// Those of the snapshot, where there is one.
     passwords: Option<Arc<PasswordFile>>,
     acl: Option<Arc<AclFile>>,
+    dynamic: Option<DynamicPolicy>,
     names_with_slash: bool,
+}
+
+/// Dynamic security of a listener, as it was when the policy was made.
+#[derive(Clone, Debug)]
+struct DynamicPolicy {
+    security: Arc<DynamicSecurity>,
+    snapshot: Arc<Snapshot>,
 }
 
 /// A password file with the text that it was made from, as a hash.
@@ -101,20 +119,77 @@ impl Policy {
         self.listeners.get(usize::from(listener.0))?.passwords.as_ref()
     }
 
+    /// Whether a listener has dynamic security.
+    #[must_use]
+    pub fn is_dynamic(&self, listener: ListenerId) -> bool {
+        self.dynamic(listener).is_some()
+    }
+
+    /// The dynamic security of a listener, if it has it.
+    pub(super) fn dynamic(&self, listener: ListenerId) -> Option<&Arc<DynamicSecurity>> {
+        Some(&self.dynamic_policy(listener)?.security)
+    }
+
+    fn dynamic_policy(&self, listener: ListenerId) -> Option<&DynamicPolicy> {
+        self.listeners.get(usize::from(listener.0))?.dynamic.as_ref()
+    }
+
+    /// Whether the user may connect with that client identifier, if the password is right.
+    pub(super) fn takes_identifier(&self, listener: ListenerId, user: &str, client_identifier: &str) -> bool {
+        let dynamic = self.dynamic_policy(listener);
+        dynamic.is_none_or(|dynamic| dynamic.snapshot.takes_identifier(user, client_identifier))
+    }
+
+    /// Whether the user may connect with one client identifier alone.
+    pub(super) fn binds(&self, listener: ListenerId, user: &str) -> bool {
+        let dynamic = self.dynamic_policy(listener);
+        dynamic.is_some_and(|dynamic| dynamic.snapshot.binds(user))
+    }
+
+    /// The same policy with what dynamic security says now. `spared` is the client whose commands changed it.
+    pub(super) fn with_dynamic_of_now(&self, generation: u64, spared: Option<&str>) -> Policy {
+        let mut listeners = self.listeners.clone();
+        for listener in &mut listeners {
+            if let Some(dynamic) = &mut listener.dynamic {
+                dynamic.snapshot = dynamic.security.snapshot();
+                listener.passwords = Some(Arc::clone(&dynamic.snapshot.passwords));
+            }
+        }
+        Policy {
+            listeners,
+            generation,
+            password_files: self.password_files.clone(),
+            dynamic: self.dynamic.clone(),
+            spared: spared.map(Into::into),
+        }
+    }
+
+    /// Whether the client is not to be disconnected for this policy.
+    #[must_use]
+    pub fn spares(&self, client_identifier: &str) -> bool {
+        self.spared.as_deref() == Some(client_identifier)
+    }
+
     /// What a client may do.
     #[must_use]
     pub fn access(&self, listener: ListenerId, client_identifier: &str, user_name: Option<&str>) -> Access {
-        let of_listener = self.listeners.get(usize::from(listener.0));
-        let rules = of_listener.and_then(|it| Some((it.acl.as_ref()?, it.names_with_slash)));
-        rules.map_or_else(Access::default, |(rules, names_with_slash)| {
-            let identity = Identity {
-                listener,
-                client_identifier: client_identifier.into(),
-                user_name: user_name.map(Into::into),
-                names_with_slash,
-            };
-            rules.access(identity, self.generation)
-        })
+        let Some(of_listener) = self.listeners.get(usize::from(listener.0)) else {
+            return Access::default();
+        };
+        let identity = || Identity {
+            listener,
+            client_identifier: client_identifier.into(),
+            user_name: user_name.map(Into::into),
+            names_with_slash: of_listener.names_with_slash,
+        };
+        match (&of_listener.dynamic, &of_listener.acl) {
+            (Some(dynamic), _) => {
+                let access = dynamic.snapshot.access(user_name);
+                Access::dynamic(identity(), self.generation, access)
+            }
+            (None, Some(rules)) => rules.access(identity(), self.generation),
+            (None, None) => Access::default(),
+        }
     }
 
     /// The rules that this policy has for whom `access` was made for: the same if they are from here.
@@ -133,6 +208,10 @@ impl Policy {
     /// Whether a user who was let in under `before` would be now: neither removed nor given another password.
     #[must_use]
     pub fn keeps(&self, before: &Policy, listener: ListenerId, user_name: &str) -> bool {
+        if let (Some(now), Some(before)) = (self.dynamic_policy(listener), before.dynamic_policy(listener)) {
+            return Arc::ptr_eq(&now.snapshot, &before.snapshot)
+                || now.snapshot.keeps(&before.snapshot, user_name);
+        }
         match (self.passwords(listener), before.passwords(listener)) {
             (Some(now), Some(before)) => Arc::ptr_eq(now, before) || now.keeps(before, user_name),
             _ => true,
@@ -146,11 +225,23 @@ impl Policy {
     }
 }
 
+/// Makes the files of dynamic security that do not exist.
+///
+/// # Errors
+/// One cannot be made.
+pub(crate) fn create_missing(listeners: &[AccessFiles]) -> Result<(), FileError> {
+    let mut all = listeners.iter().filter_map(|files| files.dynamic.as_ref());
+    all.try_for_each(dynamic::create_missing)
+}
+
 /// A warning for each password file that every user of the machine may read.
 pub(crate) fn world_readable_warnings(listeners: &[AccessFiles]) -> Vec<String> {
     let mut paths: Vec<_> = listeners
         .iter()
-        .filter_map(|files| files.password_file.as_deref())
+        .flat_map(|files| {
+            let dynamic = files.dynamic.as_ref().map(|files| &*files.config);
+            files.password_file.as_deref().into_iter().chain(dynamic)
+        })
         .filter(|path| access_file::is_world_readable(path))
         .collect();
     paths.sort_unstable();
@@ -178,124 +269,6 @@ pub(crate) struct KeptFile {
     pub(crate) key: &'static str,
     /// What is wrong with it.
     pub(crate) error: FileError,
-}
-
-/// A policy in the reading.
-struct Reader<'a> {
-    before: Option<&'a Policy>,
-    policy: Policy,
-    acls: HashMap<PathBuf, Arc<AclFile>>,
-}
-
-impl<'a> Reader<'a> {
-    fn new(before: Option<&'a Policy>) -> Self {
-        let generation = before.map_or(0, |before| before.generation + 1);
-        Self {
-            before,
-            policy: Policy {
-                generation,
-                ..Policy::default()
-            },
-            acls: HashMap::new(),
-        }
-    }
-
-    /// Reads the files of the next listener; those that cannot be used.
-    fn read_listener(&mut self, files: &AccessFiles) -> Vec<KeptFile> {
-        let mut failed = Vec::new();
-        let listener = self.policy.listeners.len();
-        let mut note = |key, error| {
-            failed.push(KeptFile { listener, key, error });
-        };
-        let passwords = files
-            .password_file
-            .as_deref()
-            .map(|path| self.password_file(path));
-        let passwords = passwords.transpose().unwrap_or_else(|error| {
-            note(PASSWORD_FILE, error);
-            None
-        });
-        let acl = files.acl_file.as_deref().map(|path| self.acl_file(path));
-        let acl = acl.transpose().unwrap_or_else(|error| {
-            note(ACL_FILE, error);
-            None
-        });
-        self.policy.listeners.push(ListenerPolicy {
-            passwords,
-            acl,
-            names_with_slash: files.names_with_slash,
-        });
-        failed
-    }
-
-    /// Gives a listener what it had before of this kind.
-    fn keep(&mut self, index: usize, key: &str) {
-        let Some(before) = self.before else {
-            return;
-        };
-        let (Some(had), Some(now)) = (before.listeners.get(index), self.policy.listeners.get_mut(index))
-        else {
-            return;
-        };
-        if key == ACL_FILE {
-            now.acl.clone_from(&had.acl);
-            return;
-        }
-        now.passwords.clone_from(&had.passwords);
-        // The next reload compares the file with what is in effect.
-        let loaded = before.password_files.iter().filter(|(_, loaded)| {
-            had.passwords
-                .as_ref()
-                .is_some_and(|had| Arc::ptr_eq(had, &loaded.file))
-        });
-        for (path, loaded) in loaded {
-            self.policy
-                .password_files
-                .entry(path.clone())
-                .or_insert_with(|| loaded.clone());
-        }
-    }
-
-    fn password_file(&mut self, path: &Path) -> Result<Arc<PasswordFile>, FileError> {
-        if let Some(known) = self.policy.password_files.get(path) {
-            return Ok(Arc::clone(&known.file));
-        }
-        let text = access_file::read(path)?;
-        let digest = digest(&text);
-        let before = self.before.and_then(|before| before.password_files.get(path));
-        let file = match before {
-            Some(known) if known.digest == digest => Arc::clone(&known.file),
-            _ => {
-                let before = before.map(|known| &*known.file);
-                Arc::new(PasswordFile::parse_again(path, &text, before)?)
-            }
-        };
-        let loaded = LoadedPasswords {
-            file: Arc::clone(&file),
-            digest,
-        };
-        self.policy.password_files.insert(path.to_owned(), loaded);
-        Ok(file)
-    }
-
-    fn acl_file(&mut self, path: &Path) -> Result<Arc<AclFile>, FileError> {
-        if let Some(known) = self.acls.get(path) {
-            return Ok(Arc::clone(known));
-        }
-        let file = Arc::new(AclFile::read(path)?);
-        self.acls.insert(path.to_owned(), Arc::clone(&file));
-        Ok(file)
-    }
-}
-
-const PASSWORD_FILE: &str = "password_file";
-const ACL_FILE: &str = "acl_file";
-
-fn digest(text: &[u8]) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    bytes
 }
 
 #[cfg(test)]

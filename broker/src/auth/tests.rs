@@ -97,6 +97,7 @@ fn request<'a>(user: Option<&'a str>, password: Option<&'a str>) -> Credentials<
         deadline: now().plus_s(5),
         listener: ListenerId(0),
         address: ADDRESS,
+        client_identifier: "c",
         user_name: user,
         password: password.map(str::as_bytes),
     }

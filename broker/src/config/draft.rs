@@ -9,6 +9,7 @@ use transport::tls::{IdentityKind, TlsVersion};
 
 use super::configuration::{AddressFamily, Durability};
 use super::network::Network;
+use super::plugin_draft::PluginDraft;
 use crate::auth::AccessFiles;
 use crate::files::{FilePlace, FileProblem};
 use crate::log::{LogDestination, LogFormat, LogSettings, LogTypes};
@@ -33,6 +34,10 @@ pub(super) struct Draft {
     pub(super) per_listener_settings: bool,
     /// The value of `websockets_headers_size`, unless it is 0.
     pub(super) websocket_header_bytes_max: Option<usize>,
+    /// All plugins, in the order of their lines.
+    pub(super) plugins: Vec<PluginDraft>,
+    /// Those of `global_plugin` lines.
+    pub(super) global_plugins: Vec<usize>,
     /// AccessDraft for all listeners, unless `per_listener_settings`.
     pub(super) access: AccessDraft,
     pub(super) default_listener: ListenerDraft,
@@ -82,6 +87,8 @@ pub(super) struct AccessDraft {
     pub(super) allow_zero_length_client_identifier: Option<bool>,
     pub(super) assigned_client_identifier_prefix: Option<String>,
     pub(super) files: AccessFiles,
+    /// Those of `plugin` lines.
+    pub(super) plugins: Vec<usize>,
 }
 
 /// The values of a listener while its lines are read.
@@ -108,6 +115,8 @@ pub(super) struct ListenerDraft {
     pub(super) pages: Option<PathBuf>,
     pub(super) settings: ListenerSettings,
     pub(super) access: AccessDraft,
+    /// Those of `plugin_use` lines.
+    pub(super) plugins: Vec<usize>,
     /// `listener_allow_anonymous`, stronger than `allow_anonymous`.
     pub(super) allow_anonymous: Option<bool>,
     pub(super) assigned_client_identifier_prefix: Option<String>,

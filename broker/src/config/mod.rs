@@ -2,7 +2,8 @@
 //!
 //! `parse` cuts a file into keys and values, `reader` looks each key up in the table `keys`, whose entries change the
 //! `draft`, and `resolve` makes the [`Configuration`] of it; `effective` shows that again as a file, and `document`
-//! makes the page for operators. `network` is what a listener trusts; `without_effect` warns of keys that have none.
+//! makes the page for operators. `network` is what a listener trusts, `plugin_draft` the plugins that it has;
+//! `without_effect` warns of keys that have none.
 //!
 //! Invariants: a configuration is usable whole or refused whole, with every mistake named by file and line; nothing
 //! that was asked for and would make the broker safer is left out in silence.
@@ -14,6 +15,7 @@ mod effective;
 mod keys;
 mod network;
 mod parse;
+mod plugin_draft;
 mod reader;
 mod resolve;
 mod without_effect;

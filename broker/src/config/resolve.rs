@@ -155,7 +155,7 @@ fn open(
     } else {
         &draft.access
     };
-    let files = access.files.clone();
+    let files = draft.files_of(listener, access)?;
     let opens_by_default = local_only && !listener.has_tls_keys() && files.are_none();
     let settings = settings(listener, access, opens_by_default);
     let proxy = proxy(listener)?;

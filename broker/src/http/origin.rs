@@ -190,7 +190,7 @@ impl ListenerOrigin {
         let access = policy.access(self.listener, ACL_CLIENT, user.as_deref());
         let topic = percent_decode_str(path(page)).decode_utf8_lossy();
         match reads {
-            true if !access.may_read(&topic) => Err(forbidden(
+            true if !access.is_given_to_read(&topic) => Err(forbidden(
                 "the acl_file does not let you read this path: it needs a line `topic read PATH` for your user",
             )),
             false if !access.may_write(&topic) => Err(forbidden(

@@ -8,6 +8,7 @@
 use crate::auth::acl;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
 use crate::logic::inconsistency::unreachable_state;
+use crate::logic::routing::route::TopicAccess;
 use crate::logic::session::will::Will;
 use crate::logic::session::{Session, SessionSlot, Sessions};
 use crate::logic::slots::Slots;
@@ -142,9 +143,9 @@ impl Clients {
         self.sessions.set_link(session, None);
     }
 
-    /// Whether the client of a session may publish to a topic.
-    pub(super) fn may_write(&mut self, session: SessionSlot, topic: &str) -> bool {
-        self.sessions.may_write(session, topic)
+    /// What becomes of a message that the client of a session publishes to a topic.
+    pub(super) fn access_to(&mut self, session: SessionSlot, topic: &str) -> TopicAccess {
+        self.sessions.access_to(session, topic)
     }
 
     /// What a session's client may do, to be kept with what it leaves.

@@ -123,6 +123,7 @@ use self::sys::Sys;
 pub use self::sys::{SYS_VERSION, SysFigures};
 use self::timer::{Timer, Timers};
 pub use self::unpublishable::Unpublishable;
+use crate::auth::ControlMessage;
 use crate::settings::Settings;
 pub use crate::time::Timestamp;
 use crate::turn::WorkBudget;
@@ -156,6 +157,8 @@ pub struct Shard {
     unstored: UnstoredPackets,
     /// Packets that have not come whole.
     partials: PartialPackets,
+    /// Messages for the broker itself, until the shell takes them.
+    control_messages: Vec<ControlMessage>,
     /// Messages that had come and gone when spare memory was last dropped.
     published_before: u64,
 }
@@ -193,6 +196,7 @@ impl Shard {
             unclaimed: UnclaimedMessages::default(),
             unstored: UnstoredPackets::default(),
             partials: PartialPackets::default(),
+            control_messages: Vec::new(),
             published_before: 0,
         }
     }

@@ -1,8 +1,9 @@
 //! Applies a new policy after the password and ACL files were read again.
 //!
 //! Invariants: from then on the old rules have no effect. Subscriptions stay but deliver only what the client may read;
-//! queued messages, retained messages and Wills are checked when they are delivered. A client whose user was removed,
-//! or has another password now, is disconnected; no other client is affected.
+//! queued messages, retained messages and Wills are checked when they are delivered. Those that roles of dynamic
+//! security give no more are ended. A client whose user was removed, or has another password now, is disconnected, and
+//! one that lost a subscription; no other client is affected.
 
 use std::sync::Arc;
 
@@ -12,6 +13,10 @@ use crate::auth::Policy;
 use crate::logic::Shard;
 use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionSlot};
+use crate::logic::routing::Routing;
+use crate::logic::session::SessionSlot;
+use crate::logic::session::rights::Rights;
+use crate::logic::store::Record;
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
@@ -25,8 +30,53 @@ impl Shard {
             let why = "its user was removed or has another password";
             self.disconnect(slot, ReasonCode::NotAuthorized, why);
         }
-        self.delivery.clients.sessions_mut().renew_access(&policy);
+        let changed = self.delivery.clients.sessions_mut().renew_access(&policy);
         self.routing.rights_changed();
+        for session in changed {
+            self.check_subscriptions(session);
+        }
+    }
+
+    /// Ends the subscriptions of a session that its rules give it no more. Its client is disconnected if there were
+    /// any: else it would wait for messages that never come.
+    fn check_subscriptions(&mut self, session: SessionSlot) {
+        let clients = &self.delivery.clients;
+        let denied = self.routing.filters_where(clients, session, |rights, filter| {
+            !rights.access().may_subscribe(filter)
+        });
+        for filter in &denied {
+            self.drop_subscription(session, filter);
+            let delivery = &mut self.delivery;
+            delivery.record(session, |session| Record::Unsubscribed { session, filter });
+        }
+        let link = self.delivery.clients.link(session);
+        if let Some(slot) = link.filter(|_| !denied.is_empty()) {
+            let why = "it may not have a subscription any more that it has";
+            self.disconnect(slot, ReasonCode::AdministrativeAction, why);
+        }
+    }
+}
+
+impl Routing {
+    /// The filters of a session, whole, of which that is so; none if it has no rules.
+    fn filters_where(
+        &self,
+        clients: &Clients,
+        session: SessionSlot,
+        is_it: impl Fn(&Rights, &str) -> bool,
+    ) -> Vec<Box<str>> {
+        let Some(session) = clients.session(session) else {
+            return Vec::new();
+        };
+        let Some(rights) = session.rights() else {
+            return Vec::new();
+        };
+        let alone = session.subscriptions().iter();
+        let alone = alone.filter_map(|listed| self.name(listed.filter));
+        let shared = session.shares().iter();
+        let shared = shared.filter_map(|listed| Some(&*self.group(listed.group)?.name));
+        let filters = alone.chain(shared).filter(|filter| is_it(rights, filter));
+        filters.map(Into::into).collect()
     }
 }
 
@@ -37,8 +87,13 @@ impl Clients {
             let by_certificate = settings.listener(connection.listener()).certificate_names_user;
             let session = self.session(connection.session());
             let user = session.and_then(|session| session.user());
-            let keeps = |user| by_certificate || policy.keeps(before, connection.listener(), user);
-            connection.is_connected() && user.is_some_and(|user| !keeps(user))
+            let listener = connection.listener();
+            let keeps =
+                |user| by_certificate && !policy.is_dynamic(listener) || policy.keeps(before, listener, user);
+            let is_spared = |client: &str| policy.spares(client);
+            connection.is_connected()
+                && user.is_some_and(|user| !keeps(user))
+                && !session.is_some_and(|session| is_spared(session.client_identifier()))
         };
         self.slots_where(has_lost_access)
     }

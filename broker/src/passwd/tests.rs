@@ -134,7 +134,7 @@ fn files_are_for_their_owner_and_replaced_whole() {
     assert_eq!(mode(&folder.path()), 0o600);
     let link = folder.0.path().join("link");
     std::os::unix::fs::symlink(folder.path(), &link).unwrap();
-    replace(&link, "").unwrap();
+    replaced(&link, "").unwrap();
     assert!(link.is_symlink() && folder.text().is_empty());
     assert_eq!(
         fs::read_dir(folder.0.path()).unwrap().count(),
@@ -143,7 +143,7 @@ fn files_are_for_their_owner_and_replaced_whole() {
     );
     let socket = folder.0.path().join("socket");
     let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    assert!(replace(&socket, "").is_err() && !socket.is_file());
+    assert!(replaced(&socket, "").is_err() && !socket.is_file());
 }
 
 #[test]

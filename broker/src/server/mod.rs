@@ -32,9 +32,11 @@ use self::locked_memory::LockedMemoryPlan;
 use self::pid_file::PidFile;
 use self::shards::ShardThreads;
 use crate::args::Args;
-use crate::auth::{AccessFiles, Authentication, Policy, warn_of_world_readable};
+use crate::auth::{AccessFiles, Authentication, Policy, create_missing, warn_of_world_readable};
 use crate::bind::{self, Bound};
 use crate::config::Configuration;
+use crate::dynamic_commands::{CommandWorker, DynamicCommands};
+use crate::files::FileError;
 use crate::health::Health;
 use crate::in_effect::{Current, InEffect};
 use crate::listener_tls::tls_of_listeners;
@@ -62,7 +64,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     }
     let shards = plan.shards;
     let files = configuration.access_files();
-    let policy = Policy::load(&files, None)?;
+    let policy = load_policy(&files)?;
     requirements::check_io_uring()?;
     requirements::forbid_core_dumps_and_huge_pages();
     socket::raise_descriptor_limit();
@@ -103,6 +105,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     let control = http::open_control(configuration)?;
     user::become_user(configuration)?;
     let shared = Shared {
+        commands: start_commands(&authentication, &questions, &queues)?,
         traces,
         reloads,
         control: control.map(Arc::new),
@@ -125,11 +128,32 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     ended
 }
 
+/// Who may connect and do what, at first.
+fn load_policy(files: &[AccessFiles]) -> Result<Policy, FileError> {
+    create_missing(files)?;
+    Policy::load(files, None)
+}
+
 /// What is in effect at first.
 fn in_effect(configuration: &Configuration, tls: Vec<Option<ServerTlsConfig>>) -> InEffect {
     let settings = Arc::new(settings_with_seed(configuration));
     let (listeners, named) = (&configuration.listeners, configuration.named.clone());
     InEffect::new(settings, listeners, tls, named)
+}
+
+/// Starts the thread that carries out commands of dynamic security.
+fn start_commands(
+    authentication: &Arc<Authentication>,
+    questions: &Arc<Questions>,
+    queues: &Arc<ShardQueues>,
+) -> Result<DynamicCommands, ServerError> {
+    let woken = Arc::clone(queues);
+    let worker = CommandWorker {
+        authentication: Arc::clone(authentication),
+        questions: Arc::clone(questions),
+        wake: Box::new(move || woken.wake_all()),
+    };
+    DynamicCommands::start(worker).map_err(ServerError::Authentication)
 }
 
 /// Starts the thread that looks after memory and after shards that do not turn.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::ShardLoop;
 use crate::auth::Authentication;
+use crate::dynamic_commands::DynamicCommands;
 use crate::in_effect::{Current, InEffect};
 
 /// What of the configuration this shard goes by.
@@ -18,7 +19,19 @@ pub(super) struct Configured {
 /// Who checks passwords, and of which policy the logic knows.
 pub(super) struct ShardAccess {
     pub(super) authentication: Arc<Authentication>,
+    commands: DynamicCommands,
     pub(super) policy_generation: u64,
+}
+
+impl ShardAccess {
+    /// Of no policy yet.
+    pub(super) fn new(authentication: Arc<Authentication>, commands: DynamicCommands) -> Self {
+        Self {
+            authentication,
+            commands,
+            policy_generation: 0,
+        }
+    }
 }
 
 impl Configured {
@@ -58,6 +71,15 @@ impl ShardLoop {
     fn take_policy(&mut self) {
         if self.access.authentication.generation() != self.access.policy_generation {
             self.give_policy();
+        }
+    }
+
+    /// Hands in what clients sent to the broker itself.
+    pub(super) fn submit_commands(&mut self) {
+        if self.logic.has_control_messages() {
+            for message in self.logic.take_control_messages() {
+                self.access.commands.submit(message);
+            }
         }
     }
 

@@ -70,6 +70,7 @@ use self::unread::LostCause;
 use crate::auth::Authentication;
 use crate::bind::Listening;
 use crate::client_sampling::ClientSampling;
+use crate::dynamic_commands::DynamicCommands;
 use crate::health::Health;
 use crate::http::{ControlSocket, Pages};
 use crate::in_effect::Current;
@@ -96,6 +97,7 @@ pub(crate) struct Shared {
     /// Open as long as the broker is.
     pub(crate) control: Option<Arc<ControlSocket>>,
     pub(crate) sampling: Arc<ClientSampling>,
+    pub(crate) commands: DynamicCommands,
 }
 
 /// The sockets and the logic of one shard.
@@ -159,10 +161,7 @@ impl ShardLoop {
             take_overs: TakeOvers::default(),
             exchange,
             configured: Configured::new(shared.current),
-            access: ShardAccess {
-                authentication: shared.authentication,
-                policy_generation: 0,
-            },
+            access: ShardAccess::new(shared.authentication, shared.commands),
             health: shared.health,
             pages: shared.pages,
             questions: shared.questions,
@@ -210,6 +209,7 @@ impl ShardLoop {
             TurnStep::Handle => self.handle_completions(),
             TurnStep::RunTimers => {
                 self.run_timers();
+                self.submit_commands();
                 // Of messages of other shards, and of retained ones.
                 self.connections.show_trace_lines(&mut self.logic);
             }

@@ -15,6 +15,7 @@ use transport::socket;
 
 use super::*;
 use crate::auth::{AccessFiles, Policy};
+use crate::dynamic_commands::{CommandWorker, DynamicCommands};
 use crate::in_effect::InEffect;
 use crate::in_effect::ListenerInEffect;
 use crate::limits;
@@ -63,14 +64,22 @@ impl Loops {
         let authentication =
             Authentication::start(Arc::clone(&settings), &files, Policy::default(), count, |_| {}).unwrap();
         let shut_down = Arc::new(AtomicBool::new(false));
+        let authentication = Arc::new(authentication);
+        let questions = Arc::new(crate::questions::Questions::new(1, |_| {}));
+        let commands = DynamicCommands::start(CommandWorker {
+            authentication: Arc::clone(&authentication),
+            questions: Arc::clone(&questions),
+            wake: Box::new(|| {}),
+        });
         let shared = Shared {
             queues: Arc::clone(&queues),
             current: Arc::new(Current::new(in_effect, count)),
-            authentication: Arc::new(authentication),
+            authentication,
             shut_down: Arc::clone(&shut_down),
             health: Arc::new(Health::new(count, || {})),
             pages: Pages::default(),
-            questions: Arc::new(crate::questions::Questions::new(1, |_| {})),
+            questions,
+            commands: commands.unwrap(),
             traces: Arc::default(),
             reloads: Arc::default(),
             control: None,

@@ -26,6 +26,7 @@ use mqtt::topic;
 use self::draft::AclDraft;
 use self::rule::{Pattern, Rule, TopicUse, decide, denials_first, readable};
 use super::access_file;
+use super::dynamic::{DynamicAccess, Names};
 use crate::files::FileError;
 use crate::settings::ListenerId;
 
@@ -55,14 +56,25 @@ pub struct Identity {
 }
 
 /// The rules that apply to one client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Rules {
     identity: Identity,
     /// Of the [`super::Policy`] that they come from.
     generation: u64,
-    section: Arc<[Rule]>,
-    /// With the client's names in place.
-    patterns: Box<[Rule]>,
+    source: RuleSource,
+}
+
+/// Where the rules come from.
+#[derive(Debug)]
+enum RuleSource {
+    /// The lines of an ACL file that are for the client.
+    File {
+        section: Arc<[Rule]>,
+        /// With the client's names in place.
+        patterns: Box<[Rule]>,
+    },
+    /// Roles of dynamic security.
+    Dynamic(DynamicAccess),
 }
 
 impl AclFile {
@@ -92,11 +104,14 @@ impl AclFile {
             None => Some(&self.anonymous),
             Some(user) => self.users.get(user),
         };
-        Access(Some(Arc::new(Rules {
+        let source = RuleSource::File {
             section: section.cloned().unwrap_or_default(),
             patterns: self.patterns_for(&identity, user_name),
+        };
+        Access(Some(Arc::new(Rules {
             identity,
             generation,
+            source,
         })))
     }
 
@@ -148,6 +163,35 @@ impl From<AclDraft> for AclFile {
 }
 
 impl Access {
+    /// What roles of dynamic security give to a client.
+    pub(super) fn dynamic(identity: Identity, generation: u64, access: DynamicAccess) -> Access {
+        Access(Some(Arc::new(Rules {
+            identity,
+            generation,
+            source: RuleSource::Dynamic(access),
+        })))
+    }
+
+    /// Whether the rules are those of dynamic security, which takes commands.
+    #[must_use]
+    pub fn is_dynamic(&self) -> bool {
+        self.dynamic_rules().is_some()
+    }
+
+    /// Whether both come from dynamic security, and decide in the same way.
+    #[must_use]
+    pub fn is_same_dynamic(&self, other: &Access) -> bool {
+        let pair = self.dynamic_rules().zip(other.dynamic_rules());
+        pair.is_some_and(|(one, other)| one.is_same(other))
+    }
+
+    fn dynamic_rules(&self) -> Option<&DynamicAccess> {
+        match &self.0.as_ref()?.source {
+            RuleSource::Dynamic(access) => Some(access),
+            RuleSource::File { .. } => None,
+        }
+    }
+
     /// Whom the rules were made for, if there are any.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
@@ -185,25 +229,61 @@ impl Access {
             .is_none_or(|rules| rules.allow(topic, TopicUse::Read))
     }
 
-    /// Whether there may be a topic under this Topic Filter that [`Self::may_read`]; a filter without one is not worth
-    /// a subscription. `$share/{group}/` is looked through.
+    /// Whether a rule allows to read what is under this name. What is allowed for want of a rule does not count.
+    #[must_use]
+    pub fn is_given_to_read(&self, topic: &str) -> bool {
+        self.0.as_ref().is_none_or(|rules| match &rules.source {
+            RuleSource::File { .. } => rules.allow(topic, TopicUse::Read),
+            RuleSource::Dynamic(access) => access.is_given_to_read(rules.names(), topic),
+        })
+    }
+
+    /// Whether the client may have a subscription to this Topic Filter. By an ACL file it may if there is a topic under
+    /// the filter that it [`Self::may_read`]. `$share/{group}/` is looked through.
     #[must_use]
     pub fn may_subscribe(&self, filter: &str) -> bool {
-        let filter = match topic::shared(filter) {
-            Ok(Some(shared)) => shared.filter,
-            _ => filter,
-        };
         self.0.as_ref().is_none_or(|rules| rules.may_subscribe(filter))
+    }
+
+    /// Whether the client may end a subscription to this Topic Filter.
+    #[must_use]
+    pub fn may_unsubscribe(&self, filter: &str) -> bool {
+        self.0.as_ref().is_none_or(|rules| match &rules.source {
+            RuleSource::File { .. } => true,
+            RuleSource::Dynamic(access) => access.may_unsubscribe(rules.names(), filter),
+        })
     }
 }
 
 impl Rules {
-    fn allow(&self, topic: &str, access: TopicUse) -> bool {
-        let decided = decide(&self.section, topic, access).or_else(|| decide(&self.patterns, topic, access));
-        decided.unwrap_or(false)
+    fn names(&self) -> Names<'_> {
+        Names {
+            client_identifier: &self.identity.client_identifier,
+            user: self.identity.user_name.as_deref(),
+        }
+    }
+
+    fn allow(&self, topic: &str, use_of_topic: TopicUse) -> bool {
+        match (&self.source, use_of_topic) {
+            (RuleSource::File { section, patterns }, access) => {
+                let decided = decide(section, topic, access).or_else(|| decide(patterns, topic, access));
+                decided.unwrap_or(false)
+            }
+            (RuleSource::Dynamic(access), TopicUse::Write) => access.may_write(self.names(), topic),
+            (RuleSource::Dynamic(access), TopicUse::Read) => access.may_read(self.names(), topic),
+        }
     }
 
     fn may_subscribe(&self, filter: &str) -> bool {
-        readable(&self.section, &[], filter) || readable(&self.patterns, &self.section, filter)
+        match &self.source {
+            RuleSource::File { section, patterns } => {
+                let filter = match topic::shared(filter) {
+                    Ok(Some(shared)) => shared.filter,
+                    _ => filter,
+                };
+                readable(section, &[], filter) || readable(patterns, section, filter)
+            }
+            RuleSource::Dynamic(access) => access.may_subscribe(self.names(), filter),
+        }
     }
 }

@@ -25,6 +25,8 @@ fn job(file: &Arc<PasswordFile>, claimant: UserAtAddress, ticket: u64) -> Passwo
         shard: 0,
         ticket,
         generation: 0,
+        listener: crate::settings::ListenerId(0),
+        user: "ann".into(),
     }
 }
 

@@ -20,6 +20,7 @@ fn files(folder: &Path, password: Option<&str>, acl: Option<&str>) -> AccessFile
     AccessFiles {
         password_file: path(password),
         acl_file: path(acl),
+        dynamic: None,
         names_with_slash: false,
     }
 }

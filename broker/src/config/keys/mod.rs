@@ -1,8 +1,8 @@
 //! The one table of configuration keys: the parser, `--test-config` and docs/CONFIGURATION.md are made from it.
 //!
 //! `key.rs` is the form of an entry; `access.rs`, `clients.rs`, `listener.rs`, `log.rs`, `messages.rs`,
-//! `persistence.rs`, `process.rs`, `retained.rs` and `tls.rs` have the keys of a theme, `refused.rs` those that are not
-//! supported; `numbers.rs` converts.
+//! `persistence.rs`, `plugins.rs`, `process.rs`, `retained.rs` and `tls.rs` have the keys of a theme, `refused.rs`
+//! those that are not supported; `numbers.rs` converts.
 //!
 //! Invariants: each key of mosquitto 2.0 and 2.1 stands here once, so that no key of a working mosquitto.conf is called
 //! unknown; guarded by the test `every_key_of_mosquitto_is_known`.
@@ -15,6 +15,7 @@ mod log;
 mod messages;
 mod numbers;
 mod persistence;
+mod plugins;
 mod process;
 mod refused;
 mod retained;
@@ -29,6 +30,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     ("Listeners", listener::KEYS),
     ("TLS of a listener", tls::KEYS),
     ("Authentication and access", access::KEYS),
+    ("Users at run time", plugins::KEYS),
     ("Clients and sessions", clients::KEYS),
     ("Messages", messages::KEYS),
     ("Retained messages", retained::KEYS),
@@ -37,8 +39,10 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     ("Not supported", refused::KEYS),
 ];
 
-/// Keys that only begin so: options of plugins.
-const REFUSED_PREFIXES: &[&str] = &["auth_opt_", "plugin_opt_"];
+/// What options of plugins begin with; the same option has either.
+const OPTION_PREFIXES: &[&str] = &["auth_opt_", "plugin_opt_"];
+/// The entry for all options that have none of their own.
+const OTHER_OPTIONS: &str = "plugin_opt_*";
 
 /// The keys of all sections, in their order.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
@@ -47,12 +51,14 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
 
 /// The entry of a key, or `None` if the key is unknown.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
-    let known = if REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-        "plugin"
-    } else {
-        name
-    };
-    all().find(|key| key.name == known)
+    let of_name = |name: &str| all().find(|key| key.name == name);
+    let option = OPTION_PREFIXES
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix));
+    match option {
+        Some(option) => of_name(&format!("plugin_opt_{option}")).or_else(|| of_name(OTHER_OPTIONS)),
+        None => of_name(name),
+    }
 }
 
 /// The key that was probably meant.

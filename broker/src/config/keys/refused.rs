@@ -6,7 +6,8 @@ use super::key::{Key, Scope, Status, key};
 
 const BRIDGE: &str = "bridges are not part of Midge: run `mosquitto` or another bridge beside it as a client of both \
                       brokers";
-const PLUGIN: &str = "plugins for mosquitto cannot be loaded: use password_file and acl_file";
+const PLUGIN: &str = "it is no option of a plugin that is part of the broker: mosquitto_dynamic_security.so has \
+                      plugin_opt_config_file and plugin_opt_password_init_file";
 const PSK: &str = "pre-shared keys for TLS are not supported: use certificates (certfile, keyfile, cafile)";
 const ENGINE: &str = "OpenSSL engines do not exist in this TLS library: use a key file (keyfile)";
 
@@ -68,11 +69,7 @@ pub(super) const KEYS: &[Key] = &[
     bridge("topic"),
     bridge("try_private"),
     bridge("username"),
-    refused("plugin", "A plugin to load.", PLUGIN),
-    refused("plugin_load", "A plugin to load.", PLUGIN),
-    refused("plugin_use", "A loaded plugin for this listener.", PLUGIN),
-    refused("global_plugin", "A plugin for all listeners.", PLUGIN),
-    refused("auth_plugin", "A plugin for authentication.", PLUGIN),
+    refused("plugin_opt_*", "Other options of plugins.", PLUGIN),
     refused(
         "auth_plugin_deny_special_chars",
         "A setting of authentication plugins.",

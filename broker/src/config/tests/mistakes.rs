@@ -210,8 +210,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "auth_opt_backends x",
-        "t.conf:1: auth_opt_backends is not supported: plugins for mosquitto cannot be loaded: use password_file and \
-             acl_file",
+        "t.conf:1: auth_opt_backends is not supported: it is no option of a plugin that is part of the \
+         broker: mosquitto_dynamic_security.so has plugin_opt_config_file and plugin_opt_password_init_file",
     ),
 ];
 

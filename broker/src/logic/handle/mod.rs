@@ -1,7 +1,8 @@
 //! One handler for each packet that a client sends.
 //!
 //! `connect.rs` is CONNECT (`admit.rs` decides, `granted.rs` says what it grants, `connack.rs` answers), `auth.rs`
-//! AUTH, `publish.rs` PUBLISH (`alias.rs` its Topic Alias, `no_space.rs` a full disk), `ack.rs` PUBACK to PUBCOMP,
+//! AUTH, `publish.rs` PUBLISH (`alias.rs` its Topic Alias, `no_space.rs` a full disk, `control.rs` what is
+//! for the broker), `ack.rs` PUBACK to PUBCOMP,
 //! then `subscribe.rs` and `unsubscribe.rs` (`filters.rs`: over several turns), `ping.rs` and `disconnect.rs`.
 //!
 //! Invariant: a [`Handler`] is of a client whose CONNECT was accepted and whose connection does not close; a step
@@ -13,6 +14,7 @@ mod alias;
 pub(in crate::logic) mod auth;
 mod connack;
 mod connect;
+mod control;
 mod disconnect;
 pub(in crate::logic) mod filters;
 mod granted;

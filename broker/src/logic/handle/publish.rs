@@ -45,6 +45,11 @@ impl Handler<'_> {
             TopicAccess::Allowed => self.shard.publish_run(route, run, self.session),
             TopicAccess::Denied => self.deny_run(topic, run),
             TopicAccess::TooDeep => self.refuse_levels(topic),
+            TopicAccess::Control => {
+                for (publish, _) in packets_of(run) {
+                    self.pass_to_broker(topic, &publish);
+                }
+            }
         }
         true
     }
@@ -135,8 +140,9 @@ impl Handler<'_> {
         properties: Properties<'_>,
         raw: Option<RawPacket<'_>>,
     ) {
-        match self.access_to(route, topic) {
-            TopicAccess::Allowed => {}
+        let access = self.access_to(route, topic);
+        match access {
+            TopicAccess::Allowed | TopicAccess::Control => {}
             // `$SYS`, or a topic that is not for this client: dropped.
             TopicAccess::Denied => return self.deny(publish, topic),
             TopicAccess::TooDeep => return self.refuse_levels(topic),
@@ -156,6 +162,10 @@ impl Handler<'_> {
         }
         if publish.qos == QoS::ExactlyOnce && !self.begin_exactly_once(publish) {
             return;
+        }
+        if access == TopicAccess::Control {
+            self.pass_to_broker(topic, publish);
+            return self.acknowledge(publish, ReasonCode::Success);
         }
         let message = Message {
             topic,
@@ -205,8 +215,8 @@ impl Handler<'_> {
         let delivery = &mut self.shard.delivery;
         let connection = delivery.clients.connection(self.slot);
         let restricted = connection.is_none_or(|connection| connection.is_restricted());
-        if restricted && access == TopicAccess::Allowed && !delivery.clients.may_write(self.session, topic) {
-            return TopicAccess::Denied;
+        if restricted && access == TopicAccess::Allowed {
+            return delivery.clients.access_to(self.session, topic);
         }
         access
     }

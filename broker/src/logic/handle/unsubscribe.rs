@@ -10,11 +10,14 @@ use mqtt::frame::PacketType;
 use mqtt::packet::{Unsubscribe, UnsubscribeFilters};
 
 use crate::log;
+use crate::logic::Shard;
+use crate::logic::counters::Denied;
 use crate::logic::filters_begun::FiltersBegun;
 use crate::logic::handle::Handler;
 use crate::logic::handle::filters::filter_work;
 use crate::logic::mount_point::mounted_filter;
 use crate::logic::reason_string;
+use crate::logic::session::SessionSlot;
 use crate::logic::store::Record;
 
 impl Handler<'_> {
@@ -54,7 +57,11 @@ impl Handler<'_> {
 
     // [MQTT3-3.10.4-1]
     fn unsubscribe(&mut self, filter: &str) -> ReasonCode {
-        if !self.drop_named(filter) {
+        if !self.may_unsubscribe(filter) {
+            return ReasonCode::NotAuthorized;
+        }
+        let shard = &mut *self.shard;
+        if !shard.drop_subscription(self.session, filter) {
             return ReasonCode::NoSubscriptionExisted;
         }
         let delivery = &mut self.shard.delivery;
@@ -65,21 +72,34 @@ impl Handler<'_> {
         ReasonCode::Success
     }
 
+    /// Whether the rules let the client end it; logs and counts what they do not.
+    fn may_unsubscribe(&mut self, filter: &str) -> bool {
+        let delivery = &mut self.shard.delivery;
+        let session = delivery.clients.session(self.session);
+        let rights = session.and_then(|session| session.rights());
+        let may = rights.is_none_or(|rights| rights.access().may_unsubscribe(filter));
+        if !may {
+            let what = format_args!("(UNSUBSCRIBE '{filter}')");
+            delivery.note_denied(self.session, Denied::Subscribe, filter, what, None);
+        }
+        may
+    }
+}
+
+impl Shard {
     /// Whether there was a subscription of that whole text.
-    fn drop_named(&mut self, filter: &str) -> bool {
-        let shard = &mut *self.shard;
-        let (delivery, routing, outboxes) = (&mut shard.delivery, &mut shard.routing, &mut shard.outboxes);
+    pub(in crate::logic) fn drop_subscription(&mut self, session: SessionSlot, filter: &str) -> bool {
+        let (delivery, routing, outboxes) = (&mut self.delivery, &mut self.routing, &mut self.outboxes);
         if let Some(group) = routing.find_group(filter) {
-            let at = routing.share_of(&delivery.clients, self.session, group);
+            let at = routing.share_of(&delivery.clients, session, group);
             return at
-                .inspect(|&at| routing.leave_group(delivery, outboxes, self.session, at))
+                .inspect(|&at| routing.leave_group(delivery, outboxes, session, at))
                 .is_some();
         }
         let filter = routing.find(filter);
-        let listed =
-            filter.and_then(|filter| routing.subscription_of(&delivery.clients, self.session, filter));
+        let listed = filter.and_then(|filter| routing.subscription_of(&delivery.clients, session, filter));
         listed
-            .inspect(|&(at, _)| routing.drop_subscription(delivery, outboxes, self.session, at))
+            .inspect(|&(at, _)| routing.drop_subscription(delivery, outboxes, session, at))
             .is_some()
     }
 }

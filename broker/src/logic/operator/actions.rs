@@ -79,7 +79,7 @@ impl Shard {
         match self.routing.route(route).map(|route| route.access) {
             Some(TopicAccess::Allowed) => {}
             Some(TopicAccess::TooDeep) => return Err(NotPublished::TooDeep),
-            Some(TopicAccess::Denied) | None => return Err(NotPublished::OwnToBroker),
+            Some(TopicAccess::Denied | TopicAccess::Control) | None => return Err(NotPublished::OwnToBroker),
         }
         check_content(&self.delivery, &self.retained, publish, topic, Properties::EMPTY)?;
         if lacks_space(&self.delivery, &self.routing, route, publish, topic) {

@@ -35,6 +35,8 @@ pub(in crate::logic) enum TopicAccess {
     Denied,
     /// The topic has more slashes than `topic_levels_max`.
     TooDeep,
+    /// It is for the broker itself: the client may send commands there. Never that of a route.
+    Control,
 }
 
 #[derive(Debug, Default)]

@@ -40,6 +40,7 @@ use crate::auth::acl::Access;
 use crate::logic::ids::ConnectionSlot;
 pub(super) use crate::logic::ids::SessionSlot;
 use crate::logic::ids::{FilterSlot, GroupSlot, Position, SessionPosition};
+use crate::logic::routing::route::TopicAccess;
 use crate::logic::slots::{Slot, Slots};
 use crate::time::Timestamp;
 
@@ -271,12 +272,12 @@ impl Sessions {
         rights.is_none_or(|rights| rights.access().may_read(topic))
     }
 
-    /// Whether its client may publish to the topic.
-    pub(super) fn may_write(&mut self, slot: SessionSlot, topic: &str) -> bool {
+    /// What becomes of a message that its client publishes to the topic.
+    pub(super) fn access_to(&mut self, slot: SessionSlot, topic: &str) -> TopicAccess {
         let rights = self
             .get_mut(slot)
             .and_then(|session| session.rare.as_mut()?.rights.as_mut());
-        rights.is_none_or(|rights| rights.may_write(topic))
+        rights.map_or(TopicAccess::Allowed, |rights| rights.access_to(topic))
     }
 
     /// What the client of a session may do from now on. Whether deliveries may change by it.
@@ -286,16 +287,21 @@ impl Sessions {
             .is_some_and(|session| session.set_access(access))
     }
 
-    /// Brings the rules of all sessions up to date.
-    pub(super) fn renew_access(&mut self, policy: &Policy) {
+    /// Brings the rules of all sessions up to date; those whose rules of dynamic security are others than before.
+    pub(super) fn renew_access(&mut self, policy: &Policy) -> Vec<SessionSlot> {
         let renewed = |(slot, session): (SessionSlot, &Session)| {
-            let access = policy.renewed(session.rights()?.access());
-            Some((slot, access))
+            let before = session.rights()?.access();
+            let access = policy.renewed(before);
+            let has_changed = access.is_dynamic() && !access.is_same_dynamic(before);
+            Some((slot, access, has_changed))
         };
-        let renewed: Vec<(SessionSlot, Access)> = self.slots.iter().filter_map(renewed).collect();
-        for (slot, access) in renewed {
+        let renewed: Vec<(SessionSlot, Access, bool)> = self.slots.iter().filter_map(renewed).collect();
+        let mut changed = Vec::new();
+        for (slot, access, has_changed) in renewed {
             self.set_access(slot, &access);
+            changed.extend(has_changed.then_some(slot));
         }
+        changed
     }
 
     pub(super) fn len(&self) -> usize {

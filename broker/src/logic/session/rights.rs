@@ -4,6 +4,8 @@
 //! topic is kept together with the rules that made it, so it ends with them.
 
 use crate::auth::acl::Access;
+use crate::auth::dynamic::CONTROLS;
+use crate::logic::routing::route::TopicAccess;
 
 /// The ACL rules of one session, with the decision for the last topic.
 #[derive(Debug)]
@@ -26,15 +28,18 @@ impl Rights {
         &self.access
     }
 
-    /// Whether the client may publish to the topic.
-    pub(in crate::logic) fn may_write(&mut self, topic: &str) -> bool {
+    /// What becomes of a message that the client publishes to the topic.
+    pub(in crate::logic) fn access_to(&mut self, topic: &str) -> TopicAccess {
         if *self.written == *topic {
-            return true;
+            return TopicAccess::Allowed;
         }
-        let may = self.access.may_write(topic);
-        if may {
-            self.written = topic.into();
+        if !self.access.may_write(topic) {
+            return TopicAccess::Denied;
         }
-        may
+        if topic.starts_with(CONTROLS) && self.access.is_dynamic() {
+            return TopicAccess::Control;
+        }
+        self.written = topic.into();
+        TopicAccess::Allowed
     }
 }

@@ -134,6 +134,7 @@ impl ShardLoop {
         let credentials = Credentials {
             listener: pending.listener,
             address: pending.address.ip(),
+            client_identifier: connect.client_identifier.as_ref(),
             user_name: connect.user_name.as_deref(),
             password: connect.password.as_deref(),
             deadline: accepted_at.plus_s(u64::from(timeout_s)),
