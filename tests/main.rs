@@ -16,6 +16,7 @@ mod auth_exchange;
 mod before_connect;
 mod bounds;
 mod bridges;
+mod bridging;
 mod client_certificates;
 mod conformance;
 mod connect;

@@ -12,7 +12,8 @@
 //! 1. `time`, `limits`, `settings`: what the logic counts with. `files`, `exit_code`: mistakes and how they end. `log`,
 //!    `systemd`, `privileges`, `passphrase`, `thread_priority`, `memory`: the system around the process. `admission`,
 //!    `client_sampling`, `health`, `traces`, `turn`: what shards share with those beside them. `named_paths`: what of
-//!    the file system is the configuration's. `socket_path`: where a Unix socket can be.
+//!    the file system is the configuration's. `socket_path`: where a Unix socket can be. `bridge_settings`: what a
+//!    bridge is. `local_connections`: its way to the shards.
 //! 2. `auth`: who may connect, and do what. `certs`, `store_command`, `ctl`: subcommands that make certificates,
 //!    look into stores, and ask a broker that runs.
 //! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files. `import`: the
@@ -20,7 +21,8 @@
 //! 4. `args`: the command line.
 //! 5. `config`: from files and the command line to settings.
 //! 6. What is made of a configuration: `bind` (sockets), `listener_tls`, `in_effect`, `persistence` (the store), and
-//!    `test_config`. `questions`: what operators ask the shards. `reload_requests`: operators who ask for a reload.
+//!    `test_config`. `bridge`: the clients of other brokers. `questions`: what operators ask the shards.
+//!    `reload_requests`: operators who ask for a reload.
 //! 7. The threads beside the shards: `dynamic_commands`, `http`, `monitor`, `reload`.
 //! 8. `shard`: sockets, ring and TLS around the logic.
 //! 9. `server`: the order of start and end.
@@ -32,6 +34,8 @@ mod admission;
 pub mod args;
 pub mod auth;
 mod bind;
+mod bridge;
+mod bridge_settings;
 pub mod certs;
 mod client_sampling;
 pub mod config;
@@ -45,6 +49,7 @@ pub mod import;
 mod in_effect;
 pub mod limits;
 mod listener_tls;
+mod local_connections;
 pub mod log;
 pub mod logic;
 mod memory;

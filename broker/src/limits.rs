@@ -3,11 +3,15 @@
 //! Invariant: whatever a peer can make grow has its bound here or in [`crate::settings::Settings`]. The relations
 //! between the bounds are asserted at compile time, at the end.
 
+mod bridges;
 mod operators;
+mod pages;
 mod stored_queue;
 mod work;
 
+pub use self::bridges::*;
 pub use self::operators::*;
+pub use self::pages::*;
 pub use self::stored_queue::*;
 pub use self::work::*;
 
@@ -28,18 +32,6 @@ pub const WEBSOCKET_FRAME_BYTES_MAX: u64 = PACKET_BYTES_MAX as u64;
 
 /// Bytes that TLS and WebSocket themselves have to say (key updates, pongs) while a client takes none. More: it is cut.
 pub const RECORDS_BYTES_MAX: usize = 64 * 1024;
-
-/// Requests for pages that wait to be served. Full: the connection is closed.
-pub const PAGE_REQUESTS_MAX: usize = 64;
-
-/// Requests for pages that are served at the same time, each by a thread. Full: they wait.
-pub const PAGE_THREADS_MAX: usize = 8;
-
-/// Nanoseconds that a client has to take a page. Over: it is cut.
-pub const PAGE_NS_MAX: u64 = 30_000_000_000;
-
-/// Bytes a second that a reader of a page takes at least. Fewer, after a second: it is cut.
-pub const PAGE_BYTES_A_SECOND_MIN: u64 = 16 * 1024;
 
 /// Bytes of one packet at most in MQTT: a fixed header of 5 bytes and a body of 268,435,455.
 pub const PACKET_BYTES_MAX: u32 = 268_435_460;

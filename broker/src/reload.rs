@@ -13,6 +13,7 @@ use transport::tls::ServerTlsConfig;
 
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, KeptFile, create_missing, warn_of_world_readable};
+use crate::bridge::{Bridges, tls_of_bridges};
 use crate::config::{self, Configuration, FixedAtStart, ListenerSocket};
 use crate::files::FileError;
 use crate::in_effect::{Current, InEffect};
@@ -45,6 +46,7 @@ pub(crate) struct Reloader {
     pub(crate) fixed: FixedAtStart,
     /// Their files are opened anew, as those of the log.
     pub(crate) traces: Arc<Traces>,
+    pub(crate) bridges: Arc<Bridges>,
 }
 
 impl Reloader {
@@ -125,6 +127,7 @@ impl Reloader {
             tracing::warn!("{} {}", kept.what, kept.why);
         }
         let tls = self.renew_tls(&mut configuration, &mut report);
+        self.renew_bridges(&configuration, &mut report);
         let files = configuration.access_files();
         if let Err(error) = create_missing(&files) {
             // It has no users then: nobody gets in by it.
@@ -148,6 +151,18 @@ impl Reloader {
         self.current.replace(in_effect, since);
         self.listeners = configuration.listeners;
         Ok(report)
+    }
+
+    /// Gives the bridges what was read. If a file of one of them cannot be used, all stay as they were.
+    fn renew_bridges(&self, configuration: &Configuration, report: &mut ReloadReport) {
+        match tls_of_bridges(&configuration.bridges, &self.passphrases) {
+            Ok(bridges) => report.taken.extend(self.bridges.reload(bridges)),
+            Err(error) => {
+                tracing::error!("{error}");
+                tracing::error!("The bridges stay in effect as they were.");
+                report.refuse("the bridges".to_owned(), error.to_string());
+            }
+        }
     }
 
     /// The TLS of each listener anew. One whose files cannot be used stays as it was, and the settings with it.

@@ -4,6 +4,8 @@
 //! (to [`UNLIMITED`] or the type's maximum), so no code behind it asks again. `Default` is mosquitto's default, but
 //! for the bytes of a session's queue and of the retained messages, which are bounded here.
 
+use std::sync::OnceLock;
+
 use mqtt::QoS;
 
 use crate::limits;
@@ -113,6 +115,11 @@ pub enum SharedSubscriptionStrategy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub u16);
 
+impl ListenerId {
+    /// That of the connections of the broker's own bridges, which no socket listens for.
+    pub const BRIDGES: Self = Self(u16::MAX);
+}
+
 /// What the logic has to know of one listener; sockets and TLS are the shell's.
 #[derive(Clone, Debug)]
 pub struct ListenerSettings {
@@ -211,8 +218,12 @@ impl Settings {
     /// The settings of a connection's listener; those of a default listener if there is none of that number.
     #[must_use]
     pub fn listener(&self, listener: ListenerId) -> &ListenerSettings {
-        static FALLBACK: std::sync::OnceLock<ListenerSettings> = std::sync::OnceLock::new();
+        static FALLBACK: OnceLock<ListenerSettings> = OnceLock::new();
+        static BRIDGES: OnceLock<ListenerSettings> = OnceLock::new();
         self.listeners.get(usize::from(listener.0)).unwrap_or_else(|| {
+            if listener == ListenerId::BRIDGES {
+                return BRIDGES.get_or_init(ListenerSettings::default);
+            }
             FALLBACK.get_or_init(|| ListenerSettings {
                 allow_anonymous: false,
                 ..ListenerSettings::default()

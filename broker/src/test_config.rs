@@ -12,6 +12,8 @@ use transport::tls::TlsConfigError;
 
 use crate::auth::{self, Policy};
 use crate::bind::open_api_warning;
+use crate::bridge::tls_of_bridges;
+use crate::bridge_settings::BridgeSettings;
 use crate::config::{Configuration, ListenerSocket, ListenerTls};
 use crate::listener_tls::tls_of;
 use crate::passphrase::Passphrases;
@@ -44,6 +46,7 @@ pub(crate) fn check(configuration: &Configuration) -> Findings {
     for listener in &configuration.listeners {
         findings.check_listener(listener);
     }
+    findings.check_bridges(&configuration.bridges);
     let runs_as = RunsAs::find(configuration.user.as_ref(), configuration.stays_root);
     findings.warnings.extend(runs_as.warning());
     if let Some(persistence) = &configuration.persistence {
@@ -111,6 +114,27 @@ impl Findings {
                 self.check_readable(port, tls);
             }
             Err(error) => self.problems.push(format!("listener {port}: {error}")),
+        }
+    }
+
+    fn check_bridges(&mut self, bridges: &[BridgeSettings]) {
+        let passphrases = Passphrases::default();
+        passphrases.forget_terminal();
+        for bridge in bridges {
+            let Err(error) = tls_of_bridges(std::slice::from_ref(bridge), &passphrases) else {
+                continue;
+            };
+            if let TlsConfigError::NoPassphrase { path, .. } = &*error.source {
+                // A start would ask for it.
+                self.warnings.push(format!(
+                    "connection {}: the private key {} is encrypted, and its passphrase is not asked for here: the key \
+                     was not checked",
+                    error.bridge,
+                    path.display()
+                ));
+            } else {
+                self.problems.push(error.to_string());
+            }
         }
     }
 

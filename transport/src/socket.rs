@@ -7,10 +7,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 
 /// A socket that rings may name in requests. A clone is the same descriptor.
 #[derive(Clone, Debug)]
@@ -138,6 +139,61 @@ pub fn stream_from(address: SocketAddr, local: Option<IpAddr>) -> io::Result<Soc
         socket.bind(&SocketAddr::new(local, 0).into())?;
     }
     Ok(OwnedFd::from(socket).into())
+}
+
+/// Two sockets that are connected to each other, inside of this machine; both are non-blocking.
+///
+/// # Errors
+/// What `socketpair(2)` gives.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
+}
+
+/// Begins to connect a non-blocking socket: it can be written to when it is connected, or has failed (see
+/// [`take_error`]).
+///
+/// # Errors
+/// What `connect(2)` gives, but that it goes on.
+pub fn begin_connecting(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
+    match SockRef::from(&socket).connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What has failed on the socket since it was asked last.
+///
+/// # Errors
+/// What has failed.
+pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&socket).take_error()?.map_or(Ok(()), Err)
+}
+
+/// Probes of TCP on an idle connection: seconds until the first one, seconds between them, and how many.
+///
+/// # Errors
+/// What `setsockopt(2)` gives.
+pub fn probe(socket: BorrowedFd<'_>, idle_s: u32, interval_s: u32, probes: u32) -> io::Result<()> {
+    let keep_alive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(u64::from(idle_s)))
+        .with_interval(Duration::from_secs(u64::from(interval_s)))
+        .with_retries(probes);
+    SockRef::from(&socket).set_tcp_keepalive(&keep_alive)
+}
+
+/// How long data may stay unacknowledged by TCP, in milliseconds (TCP_USER_TIMEOUT).
+///
+/// # Errors
+/// What `setsockopt(2)` gives.
+pub fn bound_unacknowledged(socket: BorrowedFd<'_>, milliseconds: u32) -> io::Result<()> {
+    let timeout = Duration::from_millis(u64::from(milliseconds));
+    SockRef::from(&socket).set_tcp_user_timeout(Some(timeout))
 }
 
 /// Sends what fits now and says how much that was.

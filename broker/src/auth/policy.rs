@@ -173,7 +173,13 @@ impl Policy {
     /// What a client may do.
     #[must_use]
     pub fn access(&self, listener: ListenerId, client_identifier: &str, user_name: Option<&str>) -> Access {
-        let Some(of_listener) = self.listeners.get(usize::from(listener.0)) else {
+        let of_listener = match (listener, user_name) {
+            // A bridge of the broker itself: without a user it may do everything, as in mosquitto.
+            (ListenerId::BRIDGES, None) => None,
+            (ListenerId::BRIDGES, Some(_)) => self.listeners.first(),
+            _ => self.listeners.get(usize::from(listener.0)),
+        };
+        let Some(of_listener) = of_listener else {
             return Access::default();
         };
         let identity = || Identity {

@@ -11,6 +11,7 @@ use transport::websocket::handshake::Wanted;
 
 use super::network::Network;
 use crate::auth::AccessFiles;
+use crate::bridge_settings::BridgeSettings;
 use crate::log::LogSettings;
 use crate::named_paths::NamedPaths;
 use crate::privileges::SystemUser;
@@ -23,6 +24,8 @@ pub struct Configuration {
     pub settings: Settings,
     /// What the shell reads of each listener; at the same index as in [`Settings::listeners`].
     pub listeners: Vec<ListenerSocket>,
+    /// The bridges to other brokers: the keys from `connection` on.
+    pub(crate) bridges: Vec<BridgeSettings>,
     /// What is logged, and where to.
     pub log: LogSettings,
     /// `--shards`: threads that serve clients.

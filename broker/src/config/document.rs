@@ -13,9 +13,10 @@ const HEAD: &str = "\
 `MIDGE_WRITE_DOCS=1 cargo test -p broker` writes it again. -->
 
 `broker -c FILE` reads a file in the syntax of mosquitto.conf(5): one `key value` on a line, `#` begins a comment line.
-Keys of a listener speak of the last `listener` line above them. `broker -c FILE --test-config` checks the file and
-prints what is in effect; a mistake is named with file and line, and the exit code is 3. Of a number, a flag or a name
-the first word counts, as in mosquitto; text after it is ignored, with a warning unless it begins with `#`.
+Keys of a listener speak of the last `listener` line above them, those of a bridge of the last `connection` line.
+`broker -c FILE --test-config` checks the file and prints what is in effect; a mistake is named with file and line, and
+the exit code is 3. Of a number, a flag or a name the first word counts, as in mosquitto; text after it is ignored, with
+a warning unless it begins with `#`.
 
 A key whose value is text or a path stands once, in all files together and for each listener, unless it is a list; a
 second line is a mistake, as in mosquitto. Of numbers, flags and names the last line counts.
@@ -57,10 +58,9 @@ fn push(page: &mut String, key: &Key) {
     } else {
         format!("`{}`", key.default)
     };
-    let scope = if key.scope == Scope::Listener {
-        " Per listener."
-    } else {
-        ""
+    let scope = match key.scope {
+        Scope::Listener => " Per listener.",
+        Scope::Global | Scope::Either | Scope::Bridge => "",
     };
     let _written = writeln!(
         page,

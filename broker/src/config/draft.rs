@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use transport::tls::{IdentityKind, TlsVersion};
 
+use super::bridge::BridgeDraft;
 use super::configuration::{AddressFamily, Durability};
 use super::network::Network;
 use super::plugin_draft::PluginDraft;
@@ -42,16 +43,27 @@ pub(super) struct Draft {
     pub(super) access: AccessDraft,
     pub(super) default_listener: ListenerDraft,
     pub(super) listeners: Vec<ListenerDraft>,
+    pub(super) bridges: Vec<BridgeDraft>,
+    /// Takes what keys of a bridge set where there is none, which is a problem.
+    pub(super) no_bridge: BridgeDraft,
     pub(super) warnings: Vec<String>,
     /// The files that were read, and those that they name.
     pub(super) named: NamedPaths,
     pub(super) problems: Vec<FileProblem>,
     /// The place of the line that is being read.
     pub(super) place: Option<FilePlace>,
-    /// Where the keys stand that may stand once, by what they belong to: the broker (none), or so many listener lines.
-    pub(super) given: HashMap<(&'static str, Option<usize>), FilePlace>,
+    /// Where the keys stand that may stand once, by what they belong to.
+    pub(super) given: HashMap<(&'static str, KeyOwner), FilePlace>,
     /// The first key that `Scope::Either` applies to: `per_listener_settings` may not follow it.
     pub(super) first_access_key: Option<&'static str>,
+}
+
+/// What a line belongs to: the broker, or what so many `listener` or `connection` lines have begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum KeyOwner {
+    Broker,
+    Listener(usize),
+    Bridge(usize),
 }
 
 /// The keys of what outlives the process.

@@ -1,6 +1,6 @@
 //! Writes a configuration back as a configuration file, for `--test-config`.
 //!
-//! Invariants: reading that file gives the same configuration.
+//! Invariants: reading that file gives the same configuration, but for passwords, which it does not show.
 
 use std::fmt::Write as _;
 
@@ -32,6 +32,14 @@ fn text(configuration: &Configuration) -> String {
         for key in keys::all() {
             if let Status::Effective(_, Show::Listener(show)) = &key.status {
                 push(&mut text, key.name, &show(settings, socket));
+            }
+        }
+    }
+    for bridge in &configuration.bridges {
+        text.push('\n');
+        for key in keys::all() {
+            if let Status::Effective(_, Show::Bridge(show)) = &key.status {
+                push(&mut text, key.name, &show(bridge));
             }
         }
     }

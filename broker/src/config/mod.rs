@@ -1,13 +1,14 @@
 //! From a mosquitto.conf and the command line to typed settings.
 //!
 //! `parse` cuts a file into keys and values, `reader` looks each key up in the table `keys`, whose entries change the
-//! `draft`, and `resolve` makes the [`Configuration`] of it; `effective` shows that again as a file, and `document`
-//! makes the page for operators. `network` is what a listener trusts, `plugin_draft` the plugins that it has;
-//! `without_effect` warns of keys that have none.
+//! `draft`, and `resolve` makes the [`Configuration`] of it (`bridge` its bridges); `effective` shows that again as a
+//! file, and `document` makes the page for operators. `network` is what a listener trusts, `plugin_draft` the plugins
+//! that it has; `without_effect` warns of keys that have none.
 //!
 //! Invariants: a configuration is usable whole or refused whole, with every mistake named by file and line; nothing
 //! that was asked for and would make the broker safer is left out in silence.
 
+mod bridge;
 mod configuration;
 mod document;
 mod draft;
@@ -22,6 +23,8 @@ mod without_effect;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::tests::bridges_of;
 
 pub(crate) use self::configuration::FixedAtStart;
 pub use self::configuration::{

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::draft::Draft;
+use super::draft::{Draft, KeyOwner};
 use super::keys::{self, Key, Scope, Status, Value};
 use super::parse::{self, KeyValue};
 use crate::files::{self, FilePlace, FileProblem};
@@ -45,10 +45,20 @@ impl Draft {
         match &key.status {
             Status::Effective(value, _) => {
                 self.note_scope(key);
-                if let Some(first) = self.stands_already(key) {
+                if key.scope == Scope::Bridge && self.bridges.is_empty() && key.name != "connection" {
                     return self.problem(format!(
-                        "{} {}: is set twice, first at {first}; fix: leave one of the lines out",
-                        key.name, line.value
+                        "{} belongs to a bridge, and no `connection` line stands above it; fix: add one",
+                        key.name
+                    ));
+                }
+                if let Some(first) = self.stands_already(key) {
+                    let shown = match value {
+                        Value::Secret(_) => String::new(),
+                        _ => format!(" {}", line.value),
+                    };
+                    return self.problem(format!(
+                        "{}{shown}: is set twice, first at {first}; fix: leave one of the lines out",
+                        key.name
                     ));
                 }
                 if let Err(wrong) = self.set(key, value, line.value, may_include) {
@@ -75,14 +85,15 @@ impl Draft {
         if !key.may_stand_once() {
             return None;
         }
-        let is_of_listener = match key.scope {
-            Scope::Global => false,
-            Scope::Listener => true,
-            Scope::Either => self.per_listener_settings,
+        let of_listener = KeyOwner::Listener(self.listeners.len());
+        let owner = match key.scope {
+            Scope::Listener => of_listener,
+            Scope::Either if self.per_listener_settings => of_listener,
+            Scope::Global | Scope::Either => KeyOwner::Broker,
+            Scope::Bridge => KeyOwner::Bridge(self.bridges.len()),
         };
-        let of_listener = is_of_listener.then_some(self.listeners.len());
         let place = self.place();
-        match self.given.entry((key.name, of_listener)) {
+        match self.given.entry((key.name, owner)) {
             Entry::Occupied(first) => Some(first.get().clone()),
             Entry::Vacant(here) => {
                 here.insert(place);
@@ -115,6 +126,7 @@ impl Draft {
                 set(self, text).map_err(|wrong| format!("{name} {text}: {wrong}"))?;
                 self.note_path(text, *is_folder);
             }
+            Value::Secret(set) => set(self, text),
             Value::IncludeDirectory if may_include => {
                 self.named.add_folder(Path::new(text));
                 self.read_directory(Path::new(text))?;

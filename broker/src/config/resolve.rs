@@ -57,6 +57,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
             }),
         }
     }
+    let bridges = draft.take_bridges();
     if !draft.problems.is_empty() {
         return Err(FileError {
             problems: draft.problems,
@@ -77,6 +78,7 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
     Ok(Configuration {
         settings: draft.settings,
         listeners,
+        bridges,
         log,
         shards: args.shards.unwrap_or_else(usable_cores),
         user: draft.user,

@@ -23,6 +23,19 @@ pub enum ServerError {
     /// A certificate, a key or an authority cannot be used.
     #[error("{0}")]
     Tls(#[from] TlsConfigError),
+    /// The same of a bridge.
+    #[error("connection {bridge}: {source}")]
+    BridgeTls {
+        /// The name of the bridge.
+        bridge: String,
+        /// What is wrong with which file.
+        source: Box<TlsConfigError>,
+    },
+    /// The thread of a bridge cannot be made.
+    #[error(
+        "cannot start the thread of a bridge: {0}; fix: allow more threads (`ulimit -u`, TasksMax in the systemd unit)"
+    )]
+    Bridges(#[source] io::Error),
     /// io_uring is missing, or not allowed.
     #[error("{0}")]
     Ring(#[from] RingError),

@@ -1,13 +1,14 @@
 //! The order in which a broker starts and ends.
 //!
 //! `requirements.rs`, `locked_memory.rs` and `user.rs` see to the process, `pid_file.rs` to its number, `shards.rs` and
-//! `http.rs` to the threads, `signals.rs` to the end and to reloads (`subscription_tree.rs` is what SIGUSR2 prints);
-//! `error.rs` is why it did not start.
+//! `http.rs` to the threads, `bridges.rs` to the bridges, `signals.rs` to the end and to reloads
+//! (`subscription_tree.rs` is what SIGUSR2 prints); `error.rs` is why it did not start.
 //!
 //! Invariants: nothing is half started: everything that can be wrong with files, ports and limits is found before the
 //! first shard runs, and whoever can connect finds signals being watched. Passphrases are asked for before a port is
 //! opened.
 
+mod bridges;
 mod error;
 mod http;
 mod locked_memory;
@@ -34,6 +35,7 @@ use self::shards::ShardThreads;
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, Policy, create_missing, warn_of_world_readable};
 use crate::bind::{self, Bound};
+use crate::bridge::Bridges;
 use crate::config::Configuration;
 use crate::dynamic_commands::{CommandWorker, DynamicCommands};
 use crate::files::FileError;
@@ -70,14 +72,16 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     socket::raise_descriptor_limit();
     let passphrases = Passphrases::default();
     let tls = tls_of_listeners(configuration, &passphrases)?;
+    let bridges = bridges::with_tls(configuration, &passphrases)?;
     passphrases.forget_terminal();
 
     let current = Arc::new(Current::new(in_effect(configuration, tls), shards.get()));
     let queues = Arc::new(ShardQueues::new(shards.get()));
-    let counters = shard_counters(shards.get());
-    let shut_down = Arc::new(AtomicBool::new(false));
+    let (counters, shut_down) = (shard_counters(shards.get()), Arc::new(AtomicBool::new(false)));
     let authentication = start_authentication(configuration, shards, &files, policy, &queues)?;
     let (traces, reloads) = (Arc::<Traces>::default(), Arc::<ReloadRequests>::default());
+    let questions = ask_and_log_by(&queues, shards);
+    let bridges = bridges::prepare(bridges, shards, &queues, &current, &questions);
     let reloader = Reloader {
         args: args.clone(),
         log,
@@ -87,8 +91,8 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         listeners: configuration.listeners.clone(),
         fixed: configuration.fixed_at_start(),
         traces: Arc::clone(&traces),
+        bridges: Arc::clone(&bridges),
     };
-    let questions = ask_and_log_by(&queues, shards);
     let signals = signals::watch_signals(
         Arc::clone(&queues),
         Arc::clone(&shut_down),
@@ -111,6 +115,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         control: control.map(Arc::new),
         sampling: Arc::default(),
         questions,
+        local: Arc::clone(bridges.local()),
         queues,
         current,
         authentication,
@@ -118,11 +123,8 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         health,
         pages,
     };
-    let ended = run(configuration, &plan, &shared, &mut bound, &counters);
-    for listening in &bound.clients {
-        // The kernel takes the rings apart later, and what they know of the socket would keep its port until then.
-        socket::shut_down(listening.socket.as_fd());
-    }
+    let ended = run(configuration, &plan, &shared, &mut bound, &counters, &bridges);
+    free_ports(&bound);
     signals.close();
     drop(pid_file);
     ended
@@ -132,6 +134,13 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
 fn load_policy(files: &[AccessFiles]) -> Result<Policy, FileError> {
     create_missing(files)?;
     Policy::load(files, None)
+}
+
+/// The kernel takes the rings apart later, and what they know of the sockets would keep their ports until then.
+fn free_ports(bound: &Bound) {
+    for listening in &bound.clients {
+        socket::shut_down(listening.socket.as_fd());
+    }
 }
 
 /// What is in effect at first.
@@ -179,6 +188,7 @@ fn run(
     shared: &Shared,
     bound: &mut Bound,
     counters: &Arc<[ShardCounters]>,
+    bridges: &Bridges,
 ) -> Result<(), ServerError> {
     let watched = Arc::new(OnceLock::new());
     http::start_api(
@@ -207,9 +217,10 @@ fn run(
     }
     if shards.all_started {
         shared.health.start();
+        bridges.start().map_err(ServerError::Bridges)?;
         systemd::notify_ready();
     }
-    end(shards, persisted)
+    end(shards, persisted, bridges)
 }
 
 /// The questions of operators, which wake the shards as lines of the log that are published wake the first one.
@@ -220,8 +231,10 @@ fn ask_and_log_by(queues: &Arc<ShardQueues>, shards: NonZeroU16) -> Arc<Question
 }
 
 /// Waits for the shards; what they have appended is durable then.
-fn end(shards: ShardThreads, persisted: Option<Persisted>) -> Result<(), ServerError> {
+fn end(shards: ShardThreads, persisted: Option<Persisted>, bridges: &Bridges) -> Result<(), ServerError> {
     let ended = shards.join();
+    // They have seen that their clients here were disconnected, and disconnect from the other brokers.
+    bridges.stop();
     match persisted {
         None => ended,
         Some(persisted) => ended.and(persisted.close().map_err(ServerError::Store)),

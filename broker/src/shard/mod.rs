@@ -12,7 +12,7 @@
 //! is), `takeover.rs` (newer connections of a session), `tracer/` (packets in the log), `times.rs` (of turns and
 //! messages), `client_times.rs` (of clients), `answering.rs` (questions of operators), `work_clock.rs` (what work costs
 //! by the clock), `scarcity.rs` (receive buffers that are scarce), `postponed.rs` (newcomers for whom a turn has no
-//! time).
+//! time), `give_back.rs` (memory that is not needed).
 //!
 //! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
 //! and no `.await` stands inside a turn.
@@ -26,6 +26,7 @@ mod connection;
 mod cpus;
 mod exchange;
 mod flush;
+mod give_back;
 mod pending;
 mod postponed;
 mod queues;
@@ -58,6 +59,7 @@ use self::configured::{Configured, ShardAccess};
 pub use self::cpus::allowed_cpus;
 pub(crate) use self::cpus::placement;
 use self::exchange::QueueEnds;
+use self::give_back::GiveBack;
 use self::pending::PendingConnections;
 pub use self::pending::proxy_header_bytes;
 use self::postponed::Postponed;
@@ -74,6 +76,7 @@ use crate::dynamic_commands::DynamicCommands;
 use crate::health::Health;
 use crate::http::{ControlSocket, Pages};
 use crate::in_effect::Current;
+use crate::local_connections::LocalConnections;
 use crate::log;
 use crate::logic::{ConnectionId, Shard};
 use crate::questions::Questions;
@@ -92,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) health: Arc<Health>,
     pub(crate) pages: Pages,
     pub(crate) questions: Arc<Questions>,
+    pub(crate) local: Arc<LocalConnections>,
     pub(crate) traces: Arc<Traces>,
     pub(crate) reloads: Arc<ReloadRequests>,
     /// Open as long as the broker is.
@@ -119,6 +123,8 @@ pub(crate) struct ShardLoop {
     /// Who serves the files of `http_dir`.
     pages: Pages,
     questions: Arc<Questions>,
+    /// Connections of the broker's own bridges.
+    local: Arc<LocalConnections>,
     traces: Arc<Traces>,
     sampling: Arc<ClientSampling>,
     shut_down: ShutDown,
@@ -128,15 +134,6 @@ pub(crate) struct ShardLoop {
     postponed: Postponed,
     /// Something that a turn had no time for goes on in the next one: connections to let in, answers to take.
     goes_on: bool,
-}
-
-/// Where the shard is with giving memory back.
-#[derive(Default)]
-struct GiveBack {
-    /// How often it had been asked when it last looked.
-    asked: u64,
-    /// The receive buffers are still to be given back.
-    buffers_due: bool,
 }
 
 impl ShardLoop {
@@ -165,6 +162,7 @@ impl ShardLoop {
             health: shared.health,
             pages: shared.pages,
             questions: shared.questions,
+            local: shared.local,
             traces: shared.traces,
             sampling: shared.sampling,
             shut_down: ShutDown::new(shared.shut_down),
@@ -244,6 +242,7 @@ impl ShardLoop {
         self.take_settings();
         self.publish_log();
         self.answer_question();
+        self.begin_local();
         Ok(())
     }
 
@@ -253,23 +252,6 @@ impl ShardLoop {
             for line in log::topic_lines().take_waiting() {
                 self.logic.publish_log(self.now, line.topic, &line.text);
             }
-        }
-    }
-
-    /// Gives back what was only kept for use again, once each time that the shards are asked to. The receive buffers
-    /// may have to wait for a turn that handles all completions.
-    fn give_memory_back(&mut self) {
-        let asked = self.health.give_backs();
-        if asked != self.give_back.asked {
-            self.give_back.asked = asked;
-            self.give_back.buffers_due = true;
-            self.logic.drop_spare();
-            self.connections.drop_spare();
-            self.exchange.drop_spare();
-            transport::memory::give_back();
-        }
-        if self.give_back.buffers_due && self.ring.give_back_buffers() {
-            self.give_back.buffers_due = false;
         }
     }
 

@@ -80,6 +80,7 @@ impl Loops {
             pages: Pages::default(),
             questions,
             commands: commands.unwrap(),
+            local: Arc::new(crate::local_connections::LocalConnections::new(count, |_| {})),
             traces: Arc::default(),
             reloads: Arc::default(),
             control: None,

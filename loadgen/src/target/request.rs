@@ -74,6 +74,7 @@ impl TlsRequest {
             insecure: self.insecure,
             cn_fallback: self.cn_fallback,
             version: self.version,
+            ..ClientTls::default()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A client's configuration, made from files.
 //!
-//! Invariants: only [`ClientTls::insecure`] trusts a certificate that no authority vouches for.
+//! Invariants: only [`ClientTls::insecure`] trusts a certificate that no authority vouches for, and with it only
+//! [`ClientTls::any_name`] one that is for another name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::own_certificate::own_certificate;
 use super::passphrase::{KeyPassphrase, NoPassphrase};
 use super::peer_check::{HandshakeSignature, PeerCheck};
 use super::server_verifier::ServerVerifier;
-use super::{TlsConfigError, TlsVersion, files, provider};
+use super::{TlsConfigError, TlsVersion, ciphers, files, provider};
 
 /// What a TLS client is made of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +36,14 @@ pub struct ClientTls<'a> {
     pub cn_fallback: bool,
     /// The one version that is spoken; without it all that are supported.
     pub version: Option<TlsVersion>,
+    /// The server's certificate may be for any name; the chain is checked all the same.
+    pub any_name: bool,
+    /// The application protocol that is asked for (RFC 7301).
+    pub alpn: Option<&'a str>,
+    /// Suites of TLS 1.2 as OpenSSL names them; without it all that are supported.
+    pub ciphers: Option<&'a str>,
+    /// The same of TLS 1.3.
+    pub ciphers_tls13: Option<&'a str>,
 }
 
 /// [`client_config_with`] for those who have no passphrases.
@@ -54,7 +63,7 @@ pub fn client_config_with(
     tls: &ClientTls<'_>,
     passphrase: &dyn KeyPassphrase,
 ) -> Result<Arc<ClientConfig>, TlsConfigError> {
-    let provider = provider();
+    let provider = restricted(tls)?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(TlsVersion::supported(tls.version))
         .map_err(|source| TlsConfigError::Refused {
@@ -73,7 +82,24 @@ pub fn client_config_with(
         }
     };
     config.resumption = Resumption::disabled();
+    config.alpn_protocols = tls
+        .alpn
+        .map(|name| name.as_bytes().to_vec())
+        .into_iter()
+        .collect();
     Ok(Arc::new(config))
+}
+
+/// The provider with the suites that are asked for.
+fn restricted(tls: &ClientTls<'_>) -> Result<Arc<CryptoProvider>, TlsConfigError> {
+    if tls.ciphers.is_none() && tls.ciphers_tls13.is_none() {
+        return Ok(provider());
+    }
+    let mut provider = CryptoProvider::clone(&provider());
+    // What is warned of are names that are unknown or old, beside those that are taken.
+    let _warnings =
+        ciphers::restrict(&mut provider, tls.ciphers, tls.ciphers_tls13).map_err(TlsConfigError::Ciphers)?;
+    Ok(Arc::new(provider))
 }
 
 fn server_verifier(
@@ -102,6 +128,7 @@ fn server_verifier(
             accept_version_1: tls.cn_fallback,
         },
         cn_fallback: tls.cn_fallback,
+        any_name: tls.any_name,
     }))
 }
 

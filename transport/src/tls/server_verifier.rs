@@ -1,7 +1,8 @@
 //! Verifies servers' certificates, for clients that are to accept what OpenSSL's clients accept: a certificate that has
 //! its name only as CN, and perhaps of X.509 version 1.
 //!
-//! Invariant: the chain is always checked. The only difference from webpki is where the name is looked for.
+//! Invariant: the chain is always checked. The only difference from webpki is where, and whether, the name is looked
+//! for.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -22,6 +23,8 @@ pub(super) struct ServerVerifier {
     pub(super) check: PeerCheck,
     /// A certificate without alternative names may have the name as CN.
     pub(super) cn_fallback: bool,
+    /// The name is not looked at.
+    pub(super) any_name: bool,
 }
 
 impl ServerVerifier {
@@ -35,6 +38,9 @@ impl ServerVerifier {
         let leaf = ParsedCertificate::try_from(leaf)?;
         let algorithms = self.check.algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&leaf, &self.roots, intermediates, now, algorithms)?;
+        if self.any_name {
+            return Ok(());
+        }
         verify_server_name(&leaf, name)
     }
 
@@ -55,7 +61,7 @@ impl ServerVerifier {
             return Err(error);
         }
         let common_name = certificate.common_name();
-        if common_name.is_some_and(|common_name| is_for(&common_name, name)) {
+        if self.any_name || common_name.is_some_and(|common_name| is_for(&common_name, name)) {
             return Ok(());
         }
         Err(CertificateError::NotValidForNameContext {

@@ -2,6 +2,7 @@
 //!
 //! Invariants: none.
 
+use crate::bridge_settings::BridgeSettings;
 use crate::config::configuration::{Configuration, ListenerSocket};
 use crate::config::draft::Draft;
 use crate::settings::ListenerSettings;
@@ -39,6 +40,8 @@ pub(in crate::config) enum Scope {
     Listener,
     /// The key belongs to the broker as a whole, or with `per_listener_settings true` as [`Scope::Listener`].
     Either,
+    /// The key belongs to the last `connection` line above it, a bridge.
+    Bridge,
 }
 
 /// What the broker makes of a key. The text of the last two says why, and what to do instead.
@@ -76,6 +79,8 @@ pub(in crate::config) enum Value {
         is_folder: bool,
         set: fn(&mut Draft, &str) -> Result<(), String>,
     },
+    /// The rest of the line, which is never shown.
+    Secret(fn(&mut Draft, &str)),
     /// The files of a folder are read at this place.
     IncludeDirectory,
 }
@@ -86,6 +91,8 @@ pub(in crate::config) enum Show {
     Global(fn(&Configuration) -> Vec<String>),
     /// From each listener, below its `listener` line.
     Listener(fn(&ListenerSettings, &ListenerSocket) -> Vec<String>),
+    /// From each bridge, below its `connection` line.
+    Bridge(fn(&BridgeSettings) -> Vec<String>),
     /// Not at all: its effect shows at another key.
     Nothing,
 }
@@ -97,7 +104,7 @@ impl Key {
             Repetition::OfItsValue => {
                 matches!(
                     self.status,
-                    Status::Effective(Value::Text { .. } | Value::Path { .. }, _)
+                    Status::Effective(Value::Text { .. } | Value::Path { .. } | Value::Secret(_), _)
                 )
             }
             Repetition::Mistake => true,
@@ -115,6 +122,7 @@ impl Value {
             Self::Word { shape, .. } | Self::Text { shape, .. } | Self::Path { shape, .. } => {
                 (*shape).to_owned()
             }
+            Self::Secret(_) => "password".to_owned(),
             Self::IncludeDirectory => "folder".to_owned(),
         }
     }

@@ -1,13 +1,16 @@
 //! The one table of configuration keys: the parser, `--test-config` and docs/CONFIGURATION.md are made from it.
 //!
-//! `key.rs` is the form of an entry; `access.rs`, `clients.rs`, `listener.rs`, `log.rs`, `messages.rs`,
-//! `persistence.rs`, `plugins.rs`, `process.rs`, `retained.rs` and `tls.rs` have the keys of a theme, `refused.rs`
-//! those that are not supported; `numbers.rs` converts.
+//! `key.rs` is the form of an entry; `access.rs`, `bridge.rs`, `bridge_course.rs`, `bridge_tls.rs`, `clients.rs`,
+//! `listener.rs`, `log.rs`, `messages.rs`, `persistence.rs`, `plugins.rs`, `process.rs`, `retained.rs` and `tls.rs`
+//! have the keys of a theme, `refused.rs` those that are not supported; `numbers.rs` converts.
 //!
 //! Invariants: each key of mosquitto 2.0 and 2.1 stands here once, so that no key of a working mosquitto.conf is called
 //! unknown; guarded by the test `every_key_of_mosquitto_is_known`.
 
 mod access;
+mod bridge;
+mod bridge_course;
+mod bridge_tls;
 mod clients;
 mod key;
 mod listener;
@@ -35,6 +38,9 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     ("Messages", messages::KEYS),
     ("Retained messages", retained::KEYS),
     ("Persistence", persistence::KEYS),
+    ("Bridges", bridge::KEYS),
+    ("Connections of a bridge", bridge_course::KEYS),
+    ("TLS of a bridge", bridge_tls::KEYS),
     ("Log", log::KEYS),
     ("Not supported", refused::KEYS),
 ];

@@ -205,8 +205,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "connection bridge-a",
-        "t.conf:1: connection is not supported: bridges are not part of Midge: run `mosquitto` or another bridge \
-         beside it as a client of both brokers",
+        "t.conf:1: connection bridge-a: the bridge has no address; fix: add `address HOST:PORT`",
     ),
     (
         "auth_opt_backends x",

@@ -1,6 +1,7 @@
 //! The configuration as its files and texts make it: one file for each theme.
 
 mod any;
+mod bridges;
 mod files;
 mod listeners;
 mod mistakes;
@@ -13,7 +14,13 @@ use transport::tls::{IdentityKind, TlsVersion};
 
 use super::draft::Draft;
 use super::*;
+use crate::bridge_settings::BridgeSettings;
 use crate::settings::UNLIMITED;
+
+/// The bridges of a configuration.
+pub(crate) fn bridges_of(text: &str) -> Vec<BridgeSettings> {
+    read(text).bridges
+}
 
 fn read_with(text: &str, args: &Args) -> Result<Configuration, FileError> {
     let mut draft = Draft::default();

@@ -15,7 +15,7 @@ use crate::logic::handle::publish::is_as_indicated;
 use crate::logic::mount_point::with_mount_point;
 use crate::logic::reason_string;
 use crate::logic::session::Session;
-use crate::settings::{ListenerSettings, UNLIMITED};
+use crate::settings::{ListenerId, ListenerSettings, UNLIMITED};
 
 /// A client that asks to be let in, and what is asked before.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ impl<'a> ConnectCheck<'_, 'a> {
         let assigned = connect.client_identifier.is_empty();
         let client_identifier = client_identifier(connect, peer, listener).map_err(reason_string::refusal)?;
         if let Some(prefix) = &settings.client_identifier_prefix
+            && peer.listener != ListenerId::BRIDGES
             && !client_identifier.starts_with(prefix.as_str())
         {
             // A rejected identifier, not a rejected user [MQTT3-3.1.3-9], [MQTT-3.1.3-8].

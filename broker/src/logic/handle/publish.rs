@@ -26,6 +26,7 @@ use crate::logic::mount_point::mounted_topic;
 use crate::logic::retained::RetainedMessages;
 use crate::logic::routing::route::{RouteSlot, TopicAccess};
 use crate::logic::unpublishable::Unpublishable;
+use crate::settings::ListenerId;
 
 impl Handler<'_> {
     /// Passes on a run of QoS 0 packets of one topic as they are. False if that takes more work than is left: nothing
@@ -279,12 +280,12 @@ impl Handler<'_> {
             return false;
         };
         let delivery = &mut self.shard.delivery;
-        let version = delivery
-            .clients
-            .connection(self.slot)
-            .map(|connection| connection.version());
+        let connection = delivery.clients.connection(self.slot);
+        let version = connection.map(|connection| (connection.version(), connection.listener()));
         let receive_max = match version {
-            Some(ProtocolVersion::V5) => delivery.settings().inflight_messages_max,
+            // What a bridge passes on, the other broker has in flight.
+            Some((_, ListenerId::BRIDGES)) => limits::PACKET_IDENTIFIERS,
+            Some((ProtocolVersion::V5, _)) => delivery.settings().inflight_messages_max,
             _ => limits::PACKET_IDENTIFIERS,
         };
         match delivery.receive_exactly_once(self.session, identifier, receive_max) {

@@ -17,6 +17,7 @@ use super::{Next, PendingConnection, Phase};
 use crate::auth::enhanced::Authenticated;
 use crate::auth::{Check, Credentials, Verdict};
 use crate::logic::{ClientEvent, ShardCounters, owner_shard};
+use crate::settings::ListenerId;
 use crate::shard::ShardLoop;
 use crate::shard::token::{PendingId, Subject};
 use crate::shard::transfer::ConnectionTransfer;
@@ -122,6 +123,14 @@ impl ShardLoop {
             return;
         };
         let connect = &checked.connect;
+        if pending.listener == ListenerId::BRIDGES {
+            // The broker itself says who it is.
+            let verdict = match connect.user_name {
+                Some(_) => Verdict::Proved,
+                None => Verdict::Unproved,
+            };
+            return self.transfer(id, verdict, None);
+        }
         if connect.authentication.is_some() {
             let next = pending.begin_exchange(&self.access.authentication);
             pending.show_challenge(&self.connections.tracer);

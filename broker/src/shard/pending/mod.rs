@@ -4,7 +4,7 @@
 //! its stream asks for; the shard does what [`Next`] says.
 //!
 //! The phases: `proxy.rs`, `upgrade.rs` and `auth_exchange.rs`; `identify.rs` is what the shard does then, `refused.rs`
-//! ends what comes to nothing, `table.rs` has all of a shard.
+//! ends what comes to nothing, `table.rs` has all of a shard, `local.rs` begins those of the broker's own bridges.
 //!
 //! Invariants: [`PendingConnection::advance`] is the one place where bytes lead from a phase to the next; one receive
 //! at most is in flight, and none once the client has to be identified, so the descriptor can move to another shard; at
@@ -14,6 +14,7 @@
 
 mod auth_exchange;
 mod identify;
+mod local;
 mod proxy;
 mod refused;
 mod table;
