@@ -40,8 +40,8 @@ pub struct Options {
     pub size_max: Option<u64>,
     /// So many messages that wait for a session are recovered; the others are named by ranges of its order.
     pub waiting_max: usize,
-    /// By what a message came, as the broker encoded it: such messages are recovered, however many they are.
-    pub is_recovered: fn(&[u8]) -> bool,
+    /// Whether what a message came by, as the broker encoded it, has a Shared Subscription.
+    pub is_shared: fn(&[u8]) -> bool,
     /// Bytes of a segment: a multiple of 4,096. Tests make it small.
     pub segment_size: u32,
 }
@@ -54,7 +54,7 @@ impl Default for Options {
             started_ms: 0,
             size_max: None,
             waiting_max: usize::MAX,
-            is_recovered: |_| true,
+            is_shared: |_| false,
             segment_size: 32 << 20,
         }
     }

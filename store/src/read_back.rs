@@ -10,8 +10,11 @@ pub enum Wanted {
     /// Those that wait in front, with their content.
     #[default]
     First,
+    /// Those that came by a Shared Subscription, with their content. The answer ends also behind as many messages as
+    /// the log looks at for one request.
+    Shared,
     /// Those that have expired at this time, without their content: wall clock, nanoseconds since 1970. The answer
-    /// ends also behind as many as the log looks at for one request.
+    /// ends as that for [`Self::Shared`] does.
     ExpiredAt(u64),
 }
 

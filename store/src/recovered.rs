@@ -131,6 +131,8 @@ pub struct WaitingRange {
     pub messages: u64,
     /// What they take in the log, about.
     pub bytes: u64,
+    /// Whether one of them came by a Shared Subscription.
+    pub has_shared: bool,
 }
 
 /// That a message waits for a session.

@@ -26,11 +26,11 @@ use crate::logic::owner_shard::owner_shard;
 use crate::logic::routing::Routing;
 use crate::logic::routing::subscription::group::MemberCounts;
 use crate::logic::routing::subscription::{SessionPosition, Subscriber};
+use crate::logic::session::ends::SessionEnd;
 use crate::logic::session::inflight::{Awaits, InflightEntry};
 use crate::logic::session::queue::{Bounds, Queued};
 use crate::logic::session::will::Will;
 use crate::logic::session::{NEVER_EXPIRES, Session, SessionSlot};
-use crate::logic::store::Record;
 use crate::logic::timer::Timer;
 use crate::logic::via::Via;
 use crate::logic::{Shard, Timestamp};
@@ -101,9 +101,9 @@ impl RecoveredVia {
     }
 }
 
-/// Whether a message is to be recovered however long the queue is: by what it came, as a store had it.
+/// Whether a message came by a Shared Subscription: by what it came, as a store had it.
 #[must_use]
-pub fn is_recovered(via: &[u8]) -> bool {
+pub fn is_shared(via: &[u8]) -> bool {
     !via.is_empty() && RecoveredVia::decode(via).share().is_some()
 }
 
@@ -119,17 +119,16 @@ impl Shard {
         let mut interests: HashSet<(u16, &str)> = HashSet::new();
         // Groups get their places in an order that is the same each time.
         let mut remote_members: BTreeMap<(u16, &str), u32> = BTreeMap::new();
-        for session in &state.sessions {
+        // Of two of one client the older one, which was about to end, is the last one there.
+        for session in state.sessions.iter().rev() {
             let owner = owner_shard(&session.client_identifier, shards);
             if owner == self.index {
-                match self.restore_session(session, state, &mut senseless) {
-                    None => {
-                        senseless += 1;
-                        let number = session.number;
-                        self.delivery.journal.append(&Record::SessionEnded { number });
-                    }
-                    Some((slot, true)) => expired.push(slot),
-                    Some(_) => {}
+                if let Some(older) = self.end_older_session(session) {
+                    expired.retain(|slot| *slot != older);
+                }
+                let restored = self.restore_session(session, state, &mut senseless);
+                if let Some((slot, true)) = restored {
+                    expired.push(slot);
                 }
                 continue;
             }
@@ -161,8 +160,20 @@ impl Shard {
         senseless
     }
 
-    /// Makes a session; whether it has expired while the process was not there, or was to end with its connection.
-    /// `None` if there is one already.
+    /// Ends an older session of the same client: a CONNECT with Clean Start had ended it, and its messages of groups
+    /// were not with others yet.
+    fn end_older_session(&mut self, recovered: &RecoveredSession) -> Option<SessionSlot> {
+        let clients = &mut self.delivery.clients;
+        let older = clients.sessions().find(&recovered.client_identifier)?;
+        clients.cancel_session_timers(&mut self.timers, older);
+        let (delivery, routing) = (&mut self.delivery, &mut self.routing);
+        self.endings
+            .begin(older, SessionEnd::CleanStart, delivery, routing);
+        Some(older)
+    }
+
+    /// Makes a session, of which there is none; whether it has expired while the process was not there, or was to end
+    /// with its connection.
     fn restore_session(
         &mut self,
         recovered: &RecoveredSession,
@@ -170,9 +181,6 @@ impl Shard {
         senseless: &mut u64,
     ) -> Option<(SessionSlot, bool)> {
         let client_identifier = &*recovered.client_identifier;
-        if self.delivery.clients.sessions().find(client_identifier).is_some() {
-            return None;
-        }
         let user = recovered.user.as_deref().map(Into::into);
         let slot = self.delivery.begin_session(client_identifier, user);
         for subscription in &recovered.subscriptions {
@@ -311,13 +319,14 @@ impl Clients {
             }
             match queued(reference, message) {
                 None => *senseless += 1,
-                Some(queued) if last_stored > 0 && queued.order > last_stored && !queued.is_of_group() => {
+                Some(queued) if last_stored > 0 && queued.order > last_stored => {
                     // It was routed by this start, and the store has it like those before it.
                     later.push(WaitingRange {
                         from: queued.order,
                         to: queued.order,
                         messages: 1,
                         bytes: queued.message.queue_bytes(),
+                        has_shared: queued.is_of_group(),
                     });
                 }
                 Some(queued) => {

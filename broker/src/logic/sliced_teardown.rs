@@ -1,12 +1,15 @@
-//! Ends sessions that own so much that it takes more than one turn.
+//! Ends sessions that own so much that it takes more than one turn, or for which the store has messages of groups.
 //!
 //! Invariants: from the first step on no message is delivered to such a session, its client identifier is free, and it
 //! is no longer counted. Its slot is kept until no filter, group or request refers to it. If it is chosen as the member
 //! of a group, the caller removes it from the group instead (`share/placing.rs`). Messages that it held for groups go
-//! to other members after it has left its own groups; everything else that it owned is dropped last.
+//! to other members after it has left its own groups, each in the order in which the session got it; everything else
+//! that it owned is dropped last. While the store reads, nothing is done for the session, and a request is under way.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+
+use store::ReadBack;
 
 use crate::limits;
 use crate::logic::delivery::Delivery;
@@ -18,6 +21,8 @@ use crate::logic::session::ends::SessionEnd;
 use crate::logic::session::messages::Undeliverable;
 use crate::logic::session::{Session, SessionSlot};
 use crate::logic::share::Sharing;
+use crate::logic::slots::Slot as _;
+use crate::logic::store::Record;
 use crate::logic::via::Via;
 
 /// A session that ends over several turns, and how far its end has come.
@@ -25,10 +30,32 @@ use crate::logic::via::Via;
 struct Ending {
     session: SessionSlot,
     end: SessionEnd,
-    /// What it had in flight for groups.
-    in_flight: VecDeque<(StoredMessage, Rc<Via>)>,
+    /// What it had in flight for groups, and later what the store has read.
+    for_groups: VecDeque<ForGroup>,
+    /// From which place of its order on the store is to be asked for messages of groups; none if it has no more.
+    ask_from: Option<u64>,
+    /// How many of those the store has returned.
+    read: u64,
     /// What nobody gets any more, as far as its end has come.
     lost: Undeliverable,
+}
+
+/// A message of a group; its place in the session's order, or 0.
+#[derive(Debug)]
+struct ForGroup {
+    message: StoredMessage,
+    via: Rc<Via>,
+    order: u64,
+}
+
+/// How far the end of a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndingProgress {
+    /// There is more to be done, when there is work left.
+    Unfinished,
+    /// The store is being asked.
+    Waits,
+    Done,
 }
 
 /// About what the end of a session costs, in units of work.
@@ -39,12 +66,16 @@ pub(super) fn end_work(session: &Session) -> u64 {
 
 /// The sessions that end over several turns, in the order in which they began to.
 #[derive(Debug, Default)]
-pub(super) struct Endings(VecDeque<Ending>);
+pub(super) struct Endings {
+    unfinished: VecDeque<Ending>,
+    /// Those for which the store is being asked.
+    waiting: Vec<Ending>,
+}
 
 impl Endings {
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether one of them can go on.
+    pub(super) fn has_work(&self) -> bool {
+        !self.unfinished.is_empty()
     }
 
     /// A session without a connection ends, which takes too long to be done at once. Its Will was published.
@@ -63,12 +94,53 @@ impl Endings {
         let lost = Undeliverable::in_flight(&in_flight);
         // No route names it from now on.
         routing.rights_changed();
-        self.0.push_back(Ending {
+        let for_groups = in_flight.into_shared().map(|(message, via)| ForGroup {
+            message,
+            via,
+            order: 0,
+        });
+        self.unfinished.push_back(Ending {
             session: slot,
             end,
-            in_flight: in_flight.into_shared().collect(),
+            for_groups: for_groups.collect(),
+            ask_from: Some(0),
+            read: 0,
             lost,
         });
+    }
+
+    /// The store has read messages of groups for one of them.
+    pub(super) fn take_answer(&mut self, answer: ReadBack, delivery: &mut Delivery) {
+        let tag = answer.request.tag;
+        let waiting = &mut self.waiting;
+        let Some(at) = waiting
+            .iter()
+            .position(|ending| ending.session.number().get() == tag)
+        else {
+            return unreachable_state("messages of groups for no session that ends");
+        };
+        let mut ending = waiting.swap_remove(at);
+        ending.ask_from = answer.next;
+        ending.read += answer.messages.len() as u64;
+        for read in answer.messages {
+            let message = read.message.as_deref();
+            let message =
+                message.and_then(|message| StoredMessage::from_store(message, delivery.journal.wall));
+            match message.zip(Via::decode(&read.via)) {
+                Some((message, via)) => ending.for_groups.push_back(ForGroup {
+                    message,
+                    via,
+                    order: read.order,
+                }),
+                None => {
+                    tracing::error!(
+                        "A message of a Shared Subscription cannot be read from the store, and is dropped."
+                    );
+                    delivery.drop_unreadable(ending.session, 1);
+                }
+            }
+        }
+        self.unfinished.push_back(ending);
     }
 
     /// Goes on with sessions that end, as long as there is work left. What they hold for groups goes to other members,
@@ -80,18 +152,25 @@ impl Endings {
         inherit: bool,
     ) {
         while !sharing.work.is_spent()
-            && let Some(mut ending) = self.0.pop_front()
+            && let Some(mut ending) = self.unfinished.pop_front()
         {
-            if !ending.go_on(retained, sharing, inherit) {
-                self.0.push_front(ending);
+            match ending.go_on(retained, sharing, inherit) {
+                EndingProgress::Unfinished => self.unfinished.push_front(ending),
+                EndingProgress::Waits => self.waiting.push(ending),
+                EndingProgress::Done => {}
             }
         }
     }
 }
 
 impl Ending {
-    /// A piece of the end of a session; true at its end.
-    fn go_on(&mut self, retained: &mut RetainedMessages, sharing: &mut Sharing<'_>, inherit: bool) -> bool {
+    /// A piece of the end of a session.
+    fn go_on(
+        &mut self,
+        retained: &mut RetainedMessages,
+        sharing: &mut Sharing<'_>,
+        inherit: bool,
+    ) -> EndingProgress {
         let slot = self.session;
         while !sharing.work.is_spent() {
             sharing.work.spend(SUBSCRIPTION_WORK);
@@ -101,7 +180,7 @@ impl Ending {
             }
             let Some(session) = sharing.delivery.clients.session(slot) else {
                 unreachable_state("a session that ends and is gone");
-                return true;
+                return EndingProgress::Done;
             };
             if let Some(at) = session.last_subscription() {
                 let routing = &mut *sharing.routing;
@@ -109,45 +188,68 @@ impl Ending {
             } else if let Some(at) = session.last_share() {
                 let routing = &mut *sharing.routing;
                 routing.leave_group(sharing.delivery, sharing.outboxes, slot, at);
-            } else if let Some((message, via)) = self.in_flight.pop_front() {
-                hand_to_other_member(sharing, inherit, &message, &via);
+            } else if let Some(for_group) = self.for_groups.pop_front() {
+                self.hand_on(sharing, inherit, &for_group);
             } else if !self.drop_queued(sharing, inherit) {
-                let ended = sharing.delivery.finish_ending(slot);
-                if let Some(session) = ended.filter(|_| inherit) {
-                    sharing.delivery.drop_with_session(&session, self.end, &self.lost);
+                let delivery = &mut *sharing.delivery;
+                if let Some(from) = self.ask_from.take().filter(|_| inherit)
+                    && delivery.ask_shared_of_ending(slot, from)
+                {
+                    return EndingProgress::Waits;
                 }
-                return true;
+                self.finish(delivery, inherit);
+                return EndingProgress::Done;
             }
         }
-        false
+        EndingProgress::Unfinished
     }
 
-    /// Drops some of the messages that wait for a session that ends; false if there were none.
+    /// Nothing is left that others get.
+    fn finish(&mut self, delivery: &mut Delivery, inherit: bool) {
+        let stored = delivery.drop_stored_of_ending(self.session);
+        self.lost.others += stored.saturating_sub(self.read);
+        let ended = delivery.finish_ending(self.session);
+        if let Some(session) = ended.filter(|_| inherit) {
+            delivery.drop_with_session(&session, self.end, &self.lost);
+        }
+    }
+
+    /// Drops some of the messages in memory that wait for a session that ends; false if there were none.
     fn drop_queued(&mut self, sharing: &mut Sharing<'_>, inherit: bool) -> bool {
         for _ in 0..limits::QUEUED_DROPPED_AT_ONCE {
-            let queued = match sharing.delivery.pop_of_ending(self.session) {
-                Ok(queued) => queued,
-                Err(stored) => {
-                    self.lost.others += stored;
-                    return false;
-                }
+            let Some(queued) = sharing.delivery.pop_of_ending(self.session) else {
+                return false;
             };
             if !queued.is_of_group() {
                 self.lost.add(&queued.message);
             } else if let Some(via) = queued.via {
-                hand_to_other_member(sharing, inherit, &queued.message, &via);
+                self.hand_on(
+                    sharing,
+                    inherit,
+                    &ForGroup {
+                        message: queued.message,
+                        via,
+                        order: queued.order,
+                    },
+                );
             }
         }
         true
     }
-}
 
-/// Gives a message of an ended session's group to another member [MQTT-4.8.2-5].
-fn hand_to_other_member(sharing: &mut Sharing<'_>, inherit: bool, message: &StoredMessage, via: &Via) {
-    if let Some(group) = &via.group
-        && inherit
-    {
-        sharing.place_stored(group, message, None);
+    /// Gives a message of a group to another member [MQTT-4.8.2-5]. After a crash the store has it for one of the two.
+    fn hand_on(&self, sharing: &mut Sharing<'_>, inherit: bool, for_group: &ForGroup) {
+        if let Some(group) = &for_group.via.group
+            && inherit
+        {
+            sharing.place_stored(group, &for_group.message, None);
+            let order = for_group.order;
+            if order > 0 {
+                sharing
+                    .delivery
+                    .record(self.session, |session| Record::Done { session, order });
+            }
+        }
     }
 }
 

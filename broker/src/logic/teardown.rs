@@ -249,8 +249,9 @@ impl Shard {
         self.delivery
             .clients
             .cancel_session_timers(&mut self.timers, slot);
-        let cost = self.delivery.clients.session(slot).map_or(0, end_work);
-        if cost > limits::END_WORK_AT_ONCE {
+        let session = self.delivery.clients.session(slot);
+        let cost = session.map_or(0, end_work);
+        if cost > limits::END_WORK_AT_ONCE || session.is_some_and(Session::has_stored_shared) {
             let will = self
                 .delivery
                 .clients

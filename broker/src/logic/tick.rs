@@ -56,7 +56,7 @@ impl Shard {
     /// Goes on with sessions that end. Not while other shards' queues are full: what it puts there would keep this
     /// shard from flushing.
     fn continue_endings(&mut self) {
-        if self.is_blocked || self.endings.is_empty() {
+        if self.is_blocked || !self.endings.has_work() {
             // It goes on in the next turn.
             return;
         }
@@ -68,7 +68,7 @@ impl Shard {
     /// Whether something goes on in each turn until it is done: retained messages are looked for, or sessions end.
     #[must_use]
     pub fn has_walks(&self) -> bool {
-        self.retained.has_work() || !self.endings.is_empty()
+        self.retained.has_work() || self.endings.has_work()
     }
 
     /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-22].

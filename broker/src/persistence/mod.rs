@@ -24,7 +24,7 @@ use self::progress::ProgressReport;
 use crate::config::{Durability, Persistence};
 use crate::limits;
 use crate::logic::Shard;
-use crate::logic::recover::{RecoveredState, is_recovered};
+use crate::logic::recover::{RecoveredState, is_shared};
 use crate::logic::store::WallClock;
 use crate::time::Timestamp;
 
@@ -77,7 +77,7 @@ impl Persisted {
             started_ms: wall_ms,
             size_max: persistence.size_max,
             waiting_max: limits::LOADED_QUEUE.away_messages,
-            is_recovered,
+            is_shared,
             ..Options::default()
         };
         let mut progress = ProgressReport::new();

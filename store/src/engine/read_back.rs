@@ -13,22 +13,28 @@ impl Engine {
     /// What is asked for of the messages of the range that wait and were not sent.
     pub(crate) fn read_back(&self, request: ReadRequest) -> ReadBack {
         match request.wanted {
-            Wanted::First => self.read_first(request),
+            Wanted::First => self.read_if(request, |_| true),
+            Wanted::Shared => self.read_if(request, |waiting| (self.options.is_shared)(waiting.via)),
             Wanted::ExpiredAt(wall_ns) => self.find_expired(request, wall_ns),
         }
     }
 
-    /// Those from the front of the range.
-    fn read_first(&self, request: ReadRequest) -> ReadBack {
+    /// Those from the front of the range which are wanted.
+    fn read_if(&self, request: ReadRequest, is_wanted: impl Fn(&Waiting<'_>) -> bool) -> ReadBack {
         // It is not kept: a segment that it has read may be written to.
         let mut window = Window::default();
         let mut messages = Vec::new();
         let mut bytes = 0;
         let mut next = None;
-        for waiting in self.index.waiting(request.session, request.from, request.to) {
-            if messages.len() >= request.messages_max || bytes >= request.bytes_max {
+        let waiting = self.index.waiting(request.session, request.from, request.to);
+        for (looked_at, waiting) in waiting.enumerate() {
+            let is_long = messages.len() >= request.messages_max || bytes >= request.bytes_max;
+            if is_long || looked_at >= LOOKED_AT_MAX {
                 next = Some(waiting.order);
                 break;
+            }
+            if !is_wanted(&waiting) {
+                continue;
             }
             let frame = waiting
                 .place
@@ -81,5 +87,5 @@ fn read_message(waiting: &Waiting<'_>, message: Option<Vec<u8>>) -> ReadMessage 
     }
 }
 
-/// Messages that one request for expired ones looks at: commits wait for some milliseconds at most.
+/// Messages that are looked at for one request: commits wait for some milliseconds at most.
 const LOOKED_AT_MAX: usize = 1 << 15;

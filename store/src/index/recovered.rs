@@ -118,20 +118,23 @@ impl Index {
             let in_flight = entry.in_flight.get(&order);
             let via = entry.via.get(&order).map(|via| &**via).unwrap_or_default();
             let may_wait = in_flight.is_none() && !reference.is_released();
-            if may_wait && waiting >= options.waiting_max && !(options.is_recovered)(via) {
+            if may_wait && waiting >= options.waiting_max {
                 let place = self.place_of(reference.publication());
                 let bytes = place.map_or(0, |place| u64::from(place.len));
+                let has_shared = (options.is_shared)(via);
                 match session.rest.last_mut().filter(|_| in_range) {
                     Some(range) => {
                         range.to = order;
                         range.messages += 1;
                         range.bytes += bytes;
+                        range.has_shared |= has_shared;
                     }
                     None => session.rest.push(WaitingRange {
                         from: order,
                         to: order,
                         messages: 1,
                         bytes,
+                        has_shared,
                     }),
                 }
                 in_range = true;

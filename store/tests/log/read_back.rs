@@ -100,6 +100,27 @@ fn what_waits_is_read_in_its_order_and_nothing_else() {
 }
 
 #[test]
+fn what_came_by_a_shared_subscription_is_read_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        is_shared: |via| via == b"via",
+        ..options()
+    };
+    let (mut log, _) = store::open(folder.path(), &options, Box::new(|_| {})).unwrap();
+    let mut shard = fill(&mut log);
+    shard.submit();
+    let shared = |from, messages_max| ReadRequest {
+        wanted: Wanted::Shared,
+        ..request(from, 35, messages_max)
+    };
+    assert_eq!(
+        answer(&mut log, &mut shard, shared(1, 2)),
+        (vec![10, 20], Some(21))
+    );
+    assert_eq!(answer(&mut log, &mut shard, shared(21, 2)), (vec![30], None));
+}
+
+#[test]
 fn a_recovery_names_ranges_of_what_it_does_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let (mut log, _) = open(folder.path());
@@ -115,7 +136,7 @@ fn a_recovery_names_ranges_of_what_it_does_not_read() {
     drop(log);
     let options = Options {
         waiting_max: 8,
-        is_recovered: |via| via == b"via",
+        is_shared: |via| via == b"via",
         ..options()
     };
     let (_, recovered) = store::open(folder.path(), &options, Box::new(|_| {})).unwrap();
@@ -125,18 +146,11 @@ fn a_recovery_names_ranges_of_what_it_does_not_read() {
         .iter()
         .map(|reference| reference.order)
         .collect();
-    assert_eq!(
-        orders,
-        [
-            1, 2, 3, 4, 5, 6, 7, 8, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100
-        ]
-    );
-    let ranges = |range: &WaitingRange| (range.from, range.to, range.messages);
+    assert_eq!(orders, [1, 2, 3, 4, 5, 6, 7, 8, 95]);
+    let ranges = |range: &WaitingRange| (range.from, range.to, range.messages, range.has_shared);
     let ranges: Vec<_> = session.rest.iter().map(ranges).collect();
-    assert_eq!(ranges[..2], [(9, 9, 1), (11, 19, 9)]);
-    assert_eq!(ranges.last(), Some(&(96, 99, 4)));
-    assert_eq!(ranges.iter().map(|range| range.2).sum::<u64>(), 100 - 19);
-    assert_eq!(recovered.publications.len(), 19);
+    assert_eq!(ranges, [(9, 94, 86, true), (96, 100, 5, true)]);
+    assert_eq!(recovered.publications.len(), 9);
     assert!(session.rest.iter().all(|range| range.bytes > range.messages * 9));
 }
 

@@ -12,6 +12,7 @@ use super::flow::entry_bytes_max;
 use super::message::Message;
 use super::reply::Reply;
 use super::session::{Awaits, Entry, Flight, State, Subscription};
+use super::shared::Share;
 use super::{Model, Moment, NEVER, Passing, SECOND_NS, pop_front_if};
 
 /// A message that reaches a shard.
@@ -283,8 +284,14 @@ impl Model {
         let is_like =
             |other: &Message| other.topic == entry.message.topic && other.payload == entry.message.payload;
         // It may be any of those that look alike, of which one has expired.
-        let mut twins = self.entries.iter();
-        let twin_expired = |other: &Entry| now >= other.expires_at.0 && is_like(&other.message);
+        let own = self
+            .entries
+            .iter()
+            .map(|other| (&other.message, other.expires_at));
+        let of_groups = self.shares.iter().map(Share::message_and_expiry);
+        let mut twins = own.chain(of_groups);
+        let twin_expired =
+            |(message, expires_at): (&Rc<Message>, (u64, u64))| now >= expires_at.0 && is_like(message);
         !entry.owed || now >= entry.expires_at.0 || (entry.lenient && twins.any(twin_expired))
     }
 }

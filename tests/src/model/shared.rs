@@ -45,6 +45,13 @@ pub(super) struct Share {
     pub(super) unclear: bool,
 }
 
+impl Share {
+    /// The message, and when it expires at the earliest and at the latest.
+    pub(super) fn message_and_expiry(&self) -> (&Rc<Message>, (u64, u64)) {
+        (&self.message, self.expires_at)
+    }
+}
+
 impl Session {
     /// Whether it is or was a member of a group.
     pub(super) fn shares(&self) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! Invariants: what the model is given is what the product's recovery took back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use broker::logic::recover::{RecoveredState, RecoveredVia};
 use broker::logic::store::WallClock;
@@ -96,8 +96,14 @@ pub(super) fn kept_of(
     unread: &HashMap<u64, Vec<ReadMessage>>,
     wall: WallClock,
 ) -> Checked<Kept> {
+    // Of two of one client the newer one comes first, and the other one is about to end.
+    let mut clients = HashSet::new();
+    let sessions = state
+        .sessions
+        .iter()
+        .filter(|session| clients.insert(&session.client_identifier));
     // One that was to end with its connection ends as the shards take it.
-    let sessions = state.sessions.iter().filter(|session| session.expiry_s > 0);
+    let sessions = sessions.filter(|session| session.expiry_s > 0);
     let sessions = sessions.map(|session| {
         let unread = unread.get(&session.number);
         kept_session(

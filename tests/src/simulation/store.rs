@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use broker::logic::Timestamp;
-use broker::logic::recover::{RecoveredState, is_recovered};
+use broker::logic::recover::{RecoveredState, is_shared};
 use broker::logic::store::WallClock;
 use broker::persistence::{ShardPersistence, restore};
 use store::simulated::{Fault, SimulatedDisk};
@@ -57,7 +57,7 @@ impl World {
             started_ms: wall_ms,
             size_max: None,
             waiting_max: profile.loaded.away_messages,
-            is_recovered,
+            is_shared,
             segment_size: profile.segment_size,
         };
         let woken = Arc::clone(&store.woken);

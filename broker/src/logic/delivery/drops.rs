@@ -97,7 +97,7 @@ impl Delivery {
 
     /// Counts messages that waited for a session in the store, which cannot read them.
     #[cold]
-    pub(super) fn drop_unreadable(&mut self, session: SessionSlot, messages: u64) {
+    pub(in crate::logic) fn drop_unreadable(&mut self, session: SessionSlot, messages: u64) {
         self.drop_for_session(session, ("", messages), DropReason::Unreadable, None);
     }
 

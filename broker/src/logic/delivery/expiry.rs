@@ -171,6 +171,9 @@ impl Delivery {
     pub(super) fn take_expired_answer(&mut self, slot: SessionSlot, answer: &ReadBack) -> bool {
         let (wall, limits) = (self.journal.wall, self.settings.loaded_queue);
         let request = answer.request;
+        if self.clients.sessions().ends(slot) {
+            return false;
+        }
         let Some(session) = self.clients.session_mut(slot) else {
             return false;
         };

@@ -29,6 +29,10 @@ impl Shard {
                 && let Some(answer) = self.delivery.journal.answers.pop_front()
             {
                 self.work.spend(LOADED_WORK * (1 + answer.messages.len() as u64));
+                if answer.request.wanted == Wanted::Shared {
+                    self.endings.take_answer(answer, &mut self.delivery);
+                    continue;
+                }
                 if let Some(session) = self.delivery.load_answer(answer) {
                     self.delivery.send_waiting(session);
                     let clients = &self.delivery.clients;

@@ -9,8 +9,9 @@ use crate::logic::connection::ConnectionSlot;
 use crate::logic::counters::{ClientEvent, Denied, DisconnectCause, EventKind};
 use crate::logic::delivery::Delivery;
 use crate::logic::inconsistency::unreachable_state;
-use crate::logic::session::queue::Queued;
+use crate::logic::session::queue::{Queue, Queued};
 use crate::logic::session::{Session, SessionSlot};
+use crate::logic::slots::Slot as _;
 use crate::logic::store::Record;
 
 impl Delivery {
@@ -54,26 +55,45 @@ impl Delivery {
             self.counters().count_session_of(user, false);
         }
         self.counters().sessions.sub(1);
-        if session.shares().is_empty() {
+        if session.shares().is_empty() && !session.has_stored_shared() {
             self.record_end(slot);
         }
     }
 
-    /// The next message that waited for a session that ends; without one the number of those that the store alone has.
-    pub(in crate::logic) fn pop_of_ending(&mut self, slot: SessionSlot) -> Result<Queued, u64> {
-        let session = self.clients.session_mut(slot);
-        let queue = session.and_then(Session::queue_mut).ok_or(0_u64)?;
-        let Some(queued) = queue.pop() else {
-            let (messages, bytes) = queue.drop_stored();
-            let counters = self.counters();
-            counters.queued_messages.sub(messages);
-            counters.queued_bytes.sub(bytes);
-            return Err(messages);
-        };
+    /// The next message in memory that waited for a session that ends.
+    pub(in crate::logic) fn pop_of_ending(&mut self, slot: SessionSlot) -> Option<Queued> {
+        let queued = self.clients.session_mut(slot)?.queue_mut()?.pop()?;
         let counters = self.counters();
         counters.queued_messages.sub(1);
         counters.queued_bytes.sub(queued.message.queue_bytes());
-        Ok(queued)
+        Some(queued)
+    }
+
+    /// Forgets the messages of a session that ends which are in the store alone; returns how many they were.
+    pub(in crate::logic) fn drop_stored_of_ending(&mut self, slot: SessionSlot) -> u64 {
+        let queue = self.clients.session_mut(slot).and_then(Session::queue_mut);
+        let (messages, bytes) = queue.map_or((0, 0), Queue::drop_stored);
+        let counters = self.counters();
+        counters.queued_messages.sub(messages);
+        counters.queued_bytes.sub(bytes);
+        messages
+    }
+
+    /// Asks for the messages of groups that a session which ends has in the store alone, from a place of its order on;
+    /// false if there are none.
+    pub(in crate::logic) fn ask_shared_of_ending(&mut self, slot: SessionSlot, from: u64) -> bool {
+        let limits = self.settings.loaded_queue;
+        let session = self.clients.session(slot);
+        let request = session
+            .filter(|session| session.has_stored_shared())
+            .and_then(|session| {
+                let tag = slot.number().get();
+                session.queue()?.ask_shared(session.number(), tag, from, limits)
+            });
+        request.is_some_and(|request| {
+            self.journal.ask(request);
+            true
+        })
     }
 
     /// Nothing names a session that ends any more; returns what it was.

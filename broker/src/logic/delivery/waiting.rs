@@ -56,7 +56,7 @@ impl Delivery {
             queued.order = session.next_order();
         }
         let (order, number) = (queued.order, session.number());
-        let may_leave = keeps && self.journal.reads_back() && !queued.retained && !queued.is_of_group();
+        let may_leave = keeps && self.journal.reads_back() && !queued.retained;
         let loaded = may_leave.then(|| Loaded::new(self.settings.loaded_queue, link.is_some()));
         let queue = session.queue_to_fill();
         if !queue.push(queued, bounds, overrun_bytes, loaded) {

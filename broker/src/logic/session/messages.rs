@@ -106,6 +106,11 @@ impl Session {
         self.queue().is_some_and(Queue::has_stored)
     }
 
+    /// Whether messages of groups wait for it that are in the store alone.
+    pub(in crate::logic) fn has_stored_shared(&self) -> bool {
+        self.queue().is_some_and(Queue::has_stored_shared)
+    }
+
     #[inline]
     pub(in crate::logic) fn queue_is_empty(&self) -> bool {
         self.queue.as_ref().is_none_or(|queue| queue.is_empty())

@@ -161,7 +161,7 @@ impl Queue {
             .saturating_sub(usize::from(queued.qos == QoS::AtMostOnce));
     }
 
-    /// The messages that belong to a group, in their order.
+    /// The messages in memory that belong to a group, in their order.
     pub(in crate::logic) fn into_shared(self) -> impl Iterator<Item = (StoredMessage, Rc<Via>)> {
         let of_group = self.entries.into_entries().filter(Queued::is_of_group);
         of_group.filter_map(|queued| Some((queued.message, queued.via?)))

@@ -25,12 +25,40 @@ impl Queue {
             0
         };
         let bytes = queued.message.queue_bytes();
-        self.stored.push(queued.order, bytes, overrun_bytes, queued.qos);
+        let is_shared = queued.is_of_group();
+        self.stored
+            .push(queued.order, bytes, overrun_bytes, queued.qos, is_shared);
     }
 
     /// Whether messages wait that are in the store alone.
     pub(in crate::logic) fn has_stored(&self) -> bool {
         !self.stored.is_empty()
+    }
+
+    /// Whether messages wait for members of groups that are in the store alone.
+    pub(in crate::logic) fn has_stored_shared(&self) -> bool {
+        self.stored.has_shared()
+    }
+
+    /// The request for messages of groups that are in the store alone, from the place `from` of the session's order on:
+    /// the session has ended. None if there are no messages.
+    pub(in crate::logic) fn ask_shared(
+        &self,
+        session: u64,
+        tag: u32,
+        from: u64,
+        limits: LoadedQueue,
+    ) -> Option<ReadRequest> {
+        let (first, last) = self.stored.span().filter(|(_, last)| from <= *last)?;
+        Some(ReadRequest {
+            session,
+            tag,
+            wanted: Wanted::Shared,
+            from: from.max(first),
+            to: last,
+            messages_max: limits.read_messages,
+            bytes_max: limits.read_bytes,
+        })
     }
 
     /// Messages that a start did not read.

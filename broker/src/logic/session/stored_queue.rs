@@ -1,10 +1,9 @@
 //! The part of a queue that is in the store alone: ranges of the session's order.
 //!
 //! Invariants: each message of a range waits in the store, and nothing else that waits for the session lies in one.
-//! Each has as many messages, one at least, as it counts: only answers take some out. Messages of groups and retained
-//! messages are never here, because others get them when the session ends, or because they have a bound of their own:
-//! they wait in memory until what is here before them has been read, so the session's order is kept. One request is
-//! under way at a time.
+//! Each has as many messages, one at least, as it counts: only answers take some out. Retained messages are never here,
+//! because they have a bound of their own: they wait in memory until what is here before them has been read, so the
+//! session's order is kept. One request is under way at a time.
 
 use std::collections::VecDeque;
 
@@ -21,6 +20,8 @@ pub(super) struct StoredQueue {
     /// What it has of the queue's overrun.
     overrun_bytes: u64,
     has_qos0: bool,
+    /// Whether others get something of it when the session ends.
+    has_shared: bool,
     is_asked: bool,
     /// Answers in a row that had nothing of what must be there.
     empty_answers: u8,
@@ -87,6 +88,7 @@ impl StoredQueue {
     /// Messages that a start did not read, of any QoS.
     pub(super) fn restore(&mut self, range: WaitingRange) {
         self.ranges.push_back(range);
+        self.has_shared |= range.has_shared;
         self.has_qos0 = true;
         self.is_open = false;
     }
@@ -141,29 +143,37 @@ impl StoredQueue {
         self.has_qos0
     }
 
+    /// Whether something of it may belong to a group.
+    pub(super) fn has_shared(&self) -> bool {
+        self.has_shared
+    }
+
     /// What comes next in the session's order is not in the store alone.
     pub(super) fn close_range(&mut self) {
         self.is_open = false;
     }
 
     /// A message of so many bytes is the last one of the order.
-    pub(super) fn push(&mut self, order: u64, bytes: u64, overrun_bytes: u64, qos: QoS) {
+    pub(super) fn push(&mut self, order: u64, bytes: u64, overrun_bytes: u64, qos: QoS, is_shared: bool) {
         match self.ranges.back_mut().filter(|_| self.is_open) {
             Some(range) => {
                 range.to = order;
                 range.messages += 1;
                 range.bytes += bytes;
+                range.has_shared |= is_shared;
             }
             None => self.ranges.push_back(WaitingRange {
                 from: order,
                 to: order,
                 messages: 1,
                 bytes,
+                has_shared: is_shared,
             }),
         }
         self.is_open = true;
         self.overrun_bytes += overrun_bytes;
         self.has_qos0 |= qos == QoS::AtMostOnce;
+        self.has_shared |= is_shared;
     }
 
     /// The message of this place does not wait any more, wherever it is. Returns the bytes that it had, about; none if
