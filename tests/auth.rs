@@ -239,7 +239,7 @@ fn v16_files_are_read_again_at_sighup() {
         (
             files.acl(),
             "topic # #\n",
-            "acl:1: # is none of read, write, readwrite and deny",
+            "acl:1: # is not read, write, readwrite or deny",
         ),
     ]
     .into_iter()
@@ -382,7 +382,7 @@ fn wrong_files_refuse_the_start() {
 #[test]
 fn v28_a_world_readable_password_file_gets_a_warning() {
     let files = Files::new(&[("ann", "pw")]);
-    let is_warned = |broker: &Broker| broker.log().contains("may be read by every user");
+    let is_warned = |broker: &Broker| broker.log().contains("is readable by every user");
     assert!(!is_warned(&files.setup().start()));
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(files.passwords(), std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -450,7 +450,7 @@ fn v16_a_reload_without_descriptors_keeps_the_old_files() {
     files.set_acl("user ann\ntopic #\n");
     broker.signal(Signal::HUP);
     eventually("the reload fails", || {
-        reloads(&broker, "The files of before stay in effect") == 1
+        reloads(&broker, "The previous configuration stays in effect") == 1
     });
     assert_eq!(ann.subscribe("other", QoS::AtMostOnce), 0x80);
     assert_eq!(ann.subscribe("own", QoS::AtMostOnce), 0);

@@ -444,7 +444,7 @@ fn a_trace_has_what_an_exchange_came_to() {
     }
     assert!(shown[7].ends_with(": no answer to AUTH in time"), "{}", shown[7]);
     assert!(
-        shown[14].contains("AUTH with a reason code that is not due"),
+        shown[14].contains("AUTH with an unexpected reason code"),
         "{}",
         shown[14]
     );
@@ -523,6 +523,6 @@ fn a_listener_can_demand_scram() {
         }
     }
     eventually("it is logged", || {
-        broker.log().contains("this listener takes no passwords")
+        broker.log().contains("this listener accepts no passwords")
     });
 }

@@ -102,8 +102,8 @@ fn v01_what_is_not_a_connect_is_closed_at_once() {
     }
 }
 
-/// Who types the passphrase of a key into a client that has connected already has 15 seconds, and the log names the
-/// key.
+/// A client that connects first and then asks a person for the passphrase of its key has 15 seconds, and the log names
+/// the key.
 #[test]
 fn a_client_has_fifteen_seconds_until_its_connect() {
     let broker = Broker::start();

@@ -339,7 +339,7 @@ fn closes_are_logged_with_client_and_address() {
     first.expect_closed();
     eventually("the close is logged", || {
         let log = broker.log();
-        let line = log.lines().find(|line| line.contains("took the session over"));
+        let line = log.lines().find(|line| line.contains("took over the session"));
         line.is_some_and(|line| line.contains("Client new\\u{7f}client (127.0.0.1:"))
     });
 }

@@ -66,7 +66,7 @@ fn the_printed_configuration_serves_the_made_clients() {
     }
     let again = run(&["certs", &folder.display().to_string()]);
     assert_eq!(again.code, Some(1));
-    assert!(again.stderr.contains("is there already"), "{}", again.stderr);
+    assert!(again.stderr.contains("exists"), "{}", again.stderr);
 }
 
 /// V21 of the operators' table: a session belongs to the user that made it, here by certificate.

@@ -244,7 +244,7 @@ fn messages_are_published_and_retained_ones_deleted() {
         ),
         (
             "{\"topic\": \"a\", \"payload\": \"\", \"payload_base64\": \"\"}",
-            "there are payload and payload_base64",
+            "payload and payload_base64 cannot be used together",
         ),
         ("[]", "the body: must be a JSON object"),
     ] {

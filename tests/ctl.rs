@@ -67,7 +67,7 @@ fn ctl_over_the_control_socket() {
         (
             Some(1),
             "Error: there is no session of this client: `broker ctl sessions`, or GET /api/v1/sessions, lists those \
-             that there are\n"
+             that exist\n"
         )
     );
     ctl(&["reload"]);
@@ -82,7 +82,7 @@ fn ctl_over_the_control_socket() {
     let gone = run(&["ctl", "--socket", &socket, "clients"]);
     assert_eq!(gone.code, Some(1));
     assert!(
-        gone.stderr.contains("fix: give it `control_socket "),
+        gone.stderr.contains("fix: set `control_socket "),
         "{}",
         gone.stderr
     );
@@ -130,7 +130,7 @@ fn a_trace_goes_to_a_file() {
     assert!(
         device
             .stderr
-            .contains("it is a device, a pipe or a folder, and a trace goes to a regular file"),
+            .contains("it is a device, a pipe or a folder, but a trace needs a regular file"),
         "{}",
         device.stderr
     );
@@ -178,11 +178,11 @@ fn a_trace_goes_to_no_file_of_the_configuration() {
         let refused = ctl(file);
         assert_eq!(refused.code, Some(1), "{file}: {}", refused.stdout);
         assert!(
-            refused.stderr.contains("is what the configuration names as ")
+            refused.stderr.contains("is named in the configuration as ")
                 || file.contains('/')
                     && refused
                         .stderr
-                        .contains(", which the configuration names: choose another"),
+                        .contains(", which is named in the configuration: choose another"),
             "{file}: {}",
             refused.stderr
         );

@@ -76,12 +76,12 @@ fn requests_that_are_none_are_answered_in_json() {
         (
             &request("GET", "/nothing"),
             "404",
-            "/api/v1/openapi.json has those that there are",
+            "/api/v1/openapi.json lists the paths",
         ),
         (
             &request("POST", "/nothing"),
             "404",
-            "/api/v1/openapi.json has those that there are",
+            "/api/v1/openapi.json lists the paths",
         ),
     ] {
         let answer = ask(port, asked);

@@ -73,7 +73,7 @@ fn failed_handshakes_and_full_listeners_are_remembered() {
     eventually("it is taken", || metric_of_open(port, broker.port()) == 1.0);
     send_and_wait(&broker, b"");
     let full = format!(
-        "the listener at 127.0.0.1:{} has 1 connections, as many as its max_connections allows",
+        "the listener at 127.0.0.1:{} has 1 connections, the limit that its max_connections sets",
         broker.port()
     );
     expect_refusal(port, "max_connections", &full);

@@ -49,7 +49,7 @@ fn slow_requests_get_408() {
         let answer = ask(port, begin);
         assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
         assert!(
-            answer.contains("\"error\": \"the request did not come whole in time"),
+            answer.contains("\"error\": \"the request was not complete in time"),
             "{answer}"
         );
         let took = begun.elapsed();

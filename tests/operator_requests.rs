@@ -197,13 +197,13 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "DELETE",
         "retained?topic=kept&filter=kept",
         "",
-        "the query: there are topic and filter",
+        "the query: topic and filter cannot be used together",
     ),
     (
         "DELETE",
         "retained?topic=kept&limit=1",
         "",
-        "the query: limit and cursor go with filter",
+        "the query: limit and cursor cannot be used with topic",
     ),
     (
         "DELETE",
@@ -246,7 +246,7 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "POST",
         "traces",
         "{\"user\": \"u\", \"address\": \"127.0.0.1\"}",
-        "the body: one of client_id",
+        "the body: exactly one of client_id",
     ),
     (
         "POST",
@@ -362,11 +362,11 @@ fn what_is_not_there_is_not_found() {
             "retained?topic=nothing",
             "there is no retained message of this topic",
         ),
-        ("DELETE", "traces/77", "there is no trace of this number"),
+        ("DELETE", "traces/77", "there is no trace with this number"),
         (
             "DELETE",
             "traces/18446744073709551615",
-            "there is no trace of this number",
+            "there is no trace with this number",
         ),
     ] {
         let (status, answer) = operate(port, method, path, "", "");
@@ -412,7 +412,7 @@ fn a_retained_message_that_is_missing_is_not_found() {
 }
 
 const MISSING: &str = "there is no retained message of this topic: `broker ctl retained`, or GET /api/v1/retained, \
-                       lists those that there are";
+                       lists those that exist";
 
 /// A reload answers with what is in effect of it, and why the rest is not.
 #[test]

@@ -56,7 +56,7 @@ fn drops_say_which_limit_was_reached() {
             "small",
             "too_large",
             "long/xx",
-            "the payload has 5 bytes, and the client takes packets of 30 bytes at most",
+            "the payload has 5 bytes, but the client accepts packets of 30 bytes at most",
         ),
         (
             "away",
@@ -165,13 +165,13 @@ fn strangers_at_a_listener_of_operators_are_named() {
         (
             Options::new("lost").encode(),
             "no_http",
-            "it speaks MQTT, and the listener has `protocol http_api`; fix: connect it to a listener with `protocol \
+            "it speaks MQTT, but the listener has `protocol http_api`; fix: connect it to a listener with `protocol \
              mqtt`",
         ),
         (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
             "no_http",
-            "it begins TLS, and the listener has none; fix: ask by http://, or give the listener certfile and keyfile",
+            "it begins TLS, but the listener has none; fix: use http://, or give the listener certfile and keyfile",
         ),
         (b"\x00\x01\x02".to_vec(), "no_http", "it does not speak HTTP"),
         (
@@ -242,7 +242,7 @@ fn ctl_events_are_explained_and_limited() {
     });
     assert!(
         many.ends_with(
-            "Where TIMES is more than 1, SINCE is the time of the first and TIME that of the last.\n"
+            "If TIMES is more than 1, SINCE is the time of the first and TIME that of the last.\n"
         ),
         "{many}"
     );
@@ -263,7 +263,7 @@ fn ctl_events_are_explained_and_limited() {
 /// A listener of operators that shows its figures to everybody is warned of, and one that asks who it is is not.
 #[test]
 fn an_open_listener_of_operators_is_warned_of() {
-    let warning = "shows everybody who can reach it /metrics";
+    let warning = "Everybody who can reach the http_api on port";
     let start = |address: &str, keys: &str| -> (Broker, u16) {
         let port = free_port();
         let setup = Setup::default()

@@ -362,22 +362,22 @@ fn what_takes_a_restart_is_named() {
         (&format!("pid_file {}", path("pid")), "pid_file"),
     ];
     for (line, key) in changes {
-        let before = count(&broker, "has changed: that takes a restart");
+        let before = count(&broker, "has changed: this needs a restart");
         broker.configure(&persistent.clone().global(line));
         reload(&broker, DONE);
         assert!(
             broker
                 .log()
-                .contains(&format!("{key} has changed: that takes a restart")),
+                .contains(&format!("{key} has changed: this needs a restart")),
             "{line}: {}",
             broker.log()
         );
         assert_eq!(
-            count(&broker, "has changed: that takes a restart"),
+            count(&broker, "has changed: this needs a restart"),
             before + 1,
             "{line}"
         );
     }
     broker.configure(&Setup::default());
-    reload(&broker, "persistence has changed: that takes a restart");
+    reload(&broker, "persistence has changed: this needs a restart");
 }

@@ -236,7 +236,7 @@ fn memory_limit_is_kept() {
         writer.publish("t", &payload, QoS::AtLeastOnce);
     }
     assert!(
-        broker.log().contains("memory_limit is reached"),
+        broker.log().contains("of memory_limit are in use"),
         "{}",
         broker.log()
     );

@@ -132,23 +132,23 @@ fn paths_that_cannot_be_used_are_found_before_the_start() {
     for (line, tested, started) in [
         (
             format!("log_dest file {folder}"),
-            "that is a folder; fix: name a file in it",
+            "this is a folder; fix: name a file in it",
             "Is a directory",
         ),
         (
             format!("pid_file {folder}"),
-            "that is a folder; fix: name a file in it",
+            "this is a folder; fix: name a file in it",
             "Is a directory",
         ),
         (
             format!("control_socket {folder}"),
-            "a folder is there; fix: choose another path",
-            "a folder is there; fix: ",
+            "a folder is at this path; fix: choose another path",
+            "a folder is at this path; fix: ",
         ),
         (
             format!("control_socket {}", path("file")),
-            "a file of another kind is there; fix: choose another path",
-            "a file of another kind is there; fix: ",
+            "a file of another kind is at this path; fix: choose another path",
+            "a file of another kind is at this path; fix: ",
         ),
         (
             format!("control_socket {long}"),
@@ -159,7 +159,7 @@ fn paths_that_cannot_be_used_are_found_before_the_start() {
         (
             format!("control_socket {served}"),
             "",
-            "another broker serves it; fix: end that one",
+            "another broker uses it; fix: stop that broker",
         ),
     ] {
         let (_folder, path) = configuration(&format!("{line}\nlistener {} 127.0.0.1\n", free_port()));
@@ -223,7 +223,7 @@ fn a_tested_configuration_can_be_started() {
         ),
         (
             "listener 1\nlistener 1\n".to_owned(),
-            "listened on by the listener of",
+            "already used by the listener of",
         ),
         ("pid_file /nonexistent/pid\n".to_owned(), "no folder /nonexistent"),
         (
@@ -340,7 +340,7 @@ fn a_folder_that_cannot_be_the_stores_is_named() {
     let refused = tested(&[]);
     assert_eq!(refused.code, Some(3), "{}", refused.stderr);
     assert!(
-        refused.stderr.contains("mosquitto.db.midge is no folder"),
+        refused.stderr.contains("mosquitto.db.midge is not a folder"),
         "{}",
         refused.stderr
     );
@@ -513,7 +513,7 @@ fn fewer_shards_run_where_lockable_memory_is_short() {
     let broker = Setup::default().shards(9).locked_kib(1024).start();
     is_served(&broker);
     let log = broker.log();
-    assert!(log.contains("shards run in place of 9"), "{log}");
+    assert!(log.contains("shards run instead of 9"), "{log}");
 }
 
 /// Root may lock as much as it likes; the user that it becomes may not.
@@ -531,7 +531,7 @@ fn lockable_memory_is_that_of_the_user_who_runs() {
     let broker = setup("user nobody").start();
     is_served(&broker);
     assert!(
-        broker.log().contains("shards run in place of 9"),
+        broker.log().contains("shards run instead of 9"),
         "{}",
         broker.log()
     );

@@ -170,7 +170,7 @@ fn messages_that_a_full_queue_does_not_take_are_accounted_for() {
     };
     let first = "Outgoing messages are being dropped for client away: queue_full, 3000 messages with";
     let others =
-        "More messages were dropped for client away of late: 2 (queue_full), one of them to 'open/two'.";
+        "More messages were dropped for client away recently: 2 (queue_full), one of them for 'open/two'.";
     eventually("there are events, a trace and a log", || {
         let (log, traced) = (watched.broker.log(), watched.traced());
         let each = traced.matches("Dropped PUBLISH to away ('open/two'): queue_full");
@@ -238,14 +238,14 @@ fn filters_beyond_a_limit_are_accounted_for() {
         (
             "1/2/3/4/5/6/7/8",
             0x8F,
-            "it has more levels than max_topic_levels, 5, or is no shared subscription",
+            "it has more levels than max_topic_levels, 5, or is not a valid shared subscription",
         ),
         ("a", 1, ""),
         ("b", 1, ""),
         (
             "c",
             0x97,
-            "it has 2 subscriptions, as many as max_subscriptions allows",
+            "it has 2 subscriptions, the limit that max_subscriptions sets",
         ),
     ] {
         assert_eq!(client.subscribe(filter, QoS::AtLeastOnce), reason, "{filter}");

@@ -1,6 +1,6 @@
 //! Counts the open connections of each listener and refuses those above `max_connections`.
 //!
-//! Invariants: a connection is counted from accept until its descriptor is closed, on whichever shard or thread it is.
+//! Invariants: a connection is counted from accept until its descriptor is closed, regardless of its shard or thread.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -22,24 +22,24 @@ impl ListenerCounts {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Connections that were let in since the start.
+    /// Connections that were accepted since the start.
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Connections that found `max_connections` open.
+    /// Connections that were refused because of `max_connections`.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 }
 
-/// One connection's place in its listener's count, given back on drop.
+/// One connection's place in its listener's count, returned on drop.
 pub(crate) struct Admission(Arc<ListenerCounts>);
 
 impl Admission {
-    /// A place, unless `connections_max` are taken.
+    /// Takes a place, unless `connections_max` are taken.
     pub(crate) fn enter(counts: &Arc<ListenerCounts>, connections_max: u64) -> Option<Admission> {
-        // If there is no room, dropping it takes it off the count again.
+        // If there is no room, dropping it decrements the count again.
         let admission = Admission(Arc::clone(counts));
         let has_room = counts.open.fetch_add(1, Ordering::Relaxed) < connections_max;
         let counter = if has_room {
@@ -52,11 +52,11 @@ impl Admission {
     }
 }
 
-/// Why a connection of this socket has no place, in words.
+/// Why a connection of this socket was refused, as a sentence.
 pub(crate) fn too_many(socket: BorrowedFd<'_>, connections_max: u64) -> String {
     let address = socket::local_address(socket).map(|address| format!(" at {address}"));
     format!(
-        "the listener{} has {connections_max} connections, as many as its max_connections allows",
+        "the listener{} has {connections_max} connections, the limit that its max_connections sets",
         address.unwrap_or_default()
     )
 }

@@ -1,4 +1,4 @@
-//! The command line: mosquitto's options, and Midge's own.
+//! The command line: mosquitto's options, and those of Midge.
 //!
 //! Invariants: none.
 
@@ -31,8 +31,8 @@ pub struct Args {
     #[arg(short = 'c', long = "config-file", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
 
-    /// Port on the loopback addresses, instead of 1883; 0 takes a free one. Several are possible. Ignored if the
-    /// configuration file has a listener
+    /// Port on the loopback addresses, instead of 1883; 0 selects a free one. May be given several times. Ignored if
+    /// the configuration file has a listener
     #[arg(short = 'p', long = "port", value_name = "PORT")]
     pub ports: Vec<u16>,
 
@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(short = 'v', long = "verbose")]
     pub verbose: bool,
 
-    /// Not supported: systemd and its like put services in the background
+    /// Not supported: systemd and other supervisors put services in the background
     #[arg(short = 'd', long = "daemon", hide = true, action = ArgAction::SetTrue)]
     pub(crate) daemon: bool,
 
@@ -48,27 +48,27 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = shards)]
     pub shards: Option<NonZeroU16>,
 
-    /// Check the configuration, print what is in effect and exit
+    /// Check the configuration, print the settings in effect and exit
     #[arg(long)]
     pub test_config: bool,
 
-    /// What to do instead of serving
+    /// A task other than serving clients
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What the program does besides serving.
+/// What the program can do besides serving clients.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Make an authority, a server's certificate and clients' certificates for a start with TLS
+    /// Make a certificate authority, a server certificate and client certificates, to start with TLS
     Certs(CertsArgs),
-    /// Ask a broker that runs, over its control socket
+    /// Control a running broker over its control socket
     Ctl(CtlArgs),
-    /// Make a store of the persistence file of mosquitto (mosquitto.db)
+    /// Convert the persistence file of mosquitto (mosquitto.db) into a store
     Import(ImportArgs),
-    /// Make and change password files; they are those of mosquitto_passwd
+    /// Create and change password files, in the format of mosquitto_passwd
     Passwd(PasswdArgs),
-    /// Look into the folder of a store, check it, copy it
+    /// Inspect, check or copy the folder of a store
     Store(StoreArgs),
 }
 
@@ -90,7 +90,7 @@ where
     })
 }
 
-/// As [`parse_from`], with the mistake as a value.
+/// As [`parse_from`], but returns the mistake as a value.
 ///
 /// # Errors
 /// The command line has an unknown option or a wrong value, or asks for help or the version.

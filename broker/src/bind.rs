@@ -1,7 +1,7 @@
 //! Binds the listening sockets before any shard runs.
 //!
-//! Invariants: if a port is in use, or this machine does not have an address, the error says what to do, and the broker
-//! does not start with a part of its listeners.
+//! Invariants: if a port is in use, or this machine does not have an address, the error says what to do. The broker
+//! starts with all of its listeners or not at all.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::admission::ListenerCounts;
 use crate::config::{Configuration, ListenerSocket, Protocol};
 use crate::settings::ListenerId;
 
-/// A listening socket as a shard sees it; all shards accept from the same one.
+/// A listening socket as a shard uses it; all shards accept from the same one.
 #[derive(Clone)]
 pub(crate) struct Listening {
     pub(crate) socket: Socket,
@@ -32,7 +32,7 @@ pub struct BindError {
     pub address: SocketAddr,
     /// The error of the operating system.
     pub source: io::Error,
-    /// What to do; begins with its own separator, empty where there is nothing to say.
+    /// What to do; begins with its own separator, empty if there is no advice.
     hint: &'static str,
     /// This machine does not have the address or its family.
     absent: bool,
@@ -43,17 +43,17 @@ pub struct BindError {
 pub(crate) struct Bound {
     pub(crate) clients: Vec<Listening>,
     pub(crate) operators: Vec<(OwnedFd, ListenerId)>,
-    /// Connections of clients, at the number of the listener.
+    /// Connections of clients, at the index of the listener.
     pub(crate) counts: Vec<Arc<ListenerCounts>>,
-    /// The addresses of each listener's sockets, at its number.
+    /// The addresses of each listener's sockets, at its index.
     pub(crate) addresses: Vec<Vec<SocketAddr>>,
 }
 
 impl Bound {
-    /// From now on clients can connect.
+    /// From this call on clients can connect.
     ///
     /// # Errors
-    /// Another program listens on one of the addresses since it was bound.
+    /// Another program has begun to listen on one of the addresses since it was bound.
     pub(crate) fn listen(&self) -> Result<(), BindError> {
         for listening in &self.clients {
             begin_listening(listening.socket.as_fd())?;
@@ -65,7 +65,7 @@ impl Bound {
 /// Binds every listener; operators can connect from then on, clients after [`Bound::listen`].
 ///
 /// # Errors
-/// Which address cannot be listened on, and what to do.
+/// Names the address that cannot be listened on, and what to do.
 pub(crate) fn all(configuration: &Configuration) -> Result<Bound, BindError> {
     let mut bound = Bound::default();
     for (index, listener) in (0u16..).zip(&configuration.listeners) {
@@ -94,7 +94,7 @@ pub(crate) fn all(configuration: &Configuration) -> Result<Bound, BindError> {
     Ok(bound)
 }
 
-/// Lets a socket of operators listen.
+/// Starts listening on a socket for operators.
 fn listening(socket: OwnedFd) -> Result<OwnedFd, BindError> {
     begin_listening(socket.as_fd())?;
     Ok(socket)
@@ -120,7 +120,7 @@ fn log_opening(listener: &ListenerSocket, socket: &OwnedFd) {
     tracing::info!("Opening {kind} socket on {address}{tls}.");
 }
 
-/// That a listener for operators shows its figures to everybody, if it does.
+/// A warning if a listener for operators shows its figures to everybody.
 pub(crate) fn open_api_warning(listener: &ListenerSocket) -> Option<String> {
     let mut addresses = listener.addresses.iter();
     let is_local = addresses.all(|address| address.ip().is_loopback());
@@ -130,14 +130,15 @@ pub(crate) fn open_api_warning(listener: &ListenerSocket) -> Option<String> {
     let port = listener.port;
     is_open.then(|| {
         format!(
-            "The http_api on port {port} shows everybody who can reach it /metrics, the figures of $SYS, the listeners \
-             and the version; lists and actions are for this machine alone. Fix: `password_file` keeps it to users, \
-             `require_certificate` to those with a certificate, `listener {port} 127.0.0.1` to this machine."
+            "Everybody who can reach the http_api on port {port} can read /metrics, the figures of $SYS, \
+            the listeners and the version; lists and actions are available from this machine only. Fix: \
+            restrict access to users with `password_file`, to clients with a certificate with \
+            `require_certificate`, or to this machine with `listener {port} 127.0.0.1`."
         )
     })
 }
 
-/// Binds a listener's addresses; those that this machine does not have may be missing as long as one is there.
+/// Binds a listener's addresses. Addresses that this machine does not have are skipped if at least one can be bound.
 fn any(addresses: &[SocketAddr], interface: Option<&str>) -> Result<Vec<OwnedFd>, BindError> {
     let mut bound = Vec::new();
     let mut missing = None;
@@ -184,9 +185,9 @@ fn one(address: SocketAddr, interface: Option<&str>) -> Result<OwnedFd, BindErro
     })
 }
 
-/// How long is waited for a port that is another's: the kernel holds that of a broker that was killed until it has
-/// taken its rings apart.
+/// How long to wait for a port that is in use: after a broker was killed, the kernel keeps its port until it has
+/// released its rings.
 const PORT_WAIT: Duration = Duration::from_millis(500);
 
 const PORT_TAKEN: &str =
-    "; another program has the port; fix: stop it, or choose another port with -p or `listener`";
+    "; another program uses the port; fix: stop it, or choose another port with -p or `listener`";

@@ -1,8 +1,9 @@
-//! `broker certs`: an authority, a server's certificate with its names and a certificate for each client, and the lines
-//! of configuration that use them. Where they are there already, certificates for more clients.
+//! `broker certs`: makes an authority, a server certificate with its names and a certificate for each client, and
+//! prints the configuration lines that use them. If the authority and server certificate exist, it makes certificates
+//! for more clients.
 //!
 //! Invariants: no file is replaced; either all files are written or none is left; private keys are readable by their
-//! owner alone.
+//! owner only.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -27,20 +28,20 @@ use crate::exit_code::EXIT_INVALID;
 /// The arguments of `broker certs`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CertsArgs {
-    /// Folder for the files; it is made if it is not there
+    /// Folder for the files; created if it does not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 
-    /// A name or address that clients connect to; several are possible [default: localhost]
+    /// A name or address that clients connect to; may be given several times [default: localhost]
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
 
-    /// A client to make a certificate for; with `use_identity_as_username` this is its user name. Several are possible,
-    /// also later in the same folder, where ca.crt and ca.key sign them
+    /// A client to make a certificate for; with `use_identity_as_username` this is its user name. May be given several
+    /// times, and later in the same folder, where ca.crt and ca.key sign the certificates
     #[arg(long = "client", value_name = "NAME")]
     clients: Vec<String>,
 
-    /// Days that the server's and clients' certificates are valid
+    /// Number of days for which the server and client certificates are valid
     #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
 }
@@ -52,7 +53,7 @@ pub enum CertsError {
     /// A name cannot be used.
     #[error("the {what} {name:?} cannot be used: {why}")]
     Name {
-        /// Which certificate the name is for.
+        /// The certificate that the name is for.
         what: &'static str,
         /// The name as it was given.
         name: String,
@@ -60,7 +61,7 @@ pub enum CertsError {
         why: &'static str,
     },
     /// A file that would be written exists already.
-    #[error("{} is there already and is not replaced; fix: choose another folder, or move it away", .0.display())]
+    #[error("{} exists and is not replaced; fix: choose another folder, or move the file away", .0.display())]
     Exists(PathBuf),
     /// A file or the folder cannot be written.
     #[error("cannot write {}: {source}; fix: make the folder writable", path.display())]
@@ -70,10 +71,10 @@ pub enum CertsError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// A file of the authority that is to sign cannot be used.
+    /// A file of the signing authority cannot be used.
     #[error(
-        "{} cannot sign a client's certificate: {why}; fix: give the folder that `broker certs` made, with ca.crt and \
-         ca.key as they were",
+        "{} cannot sign a client certificate: {why}; fix: name a folder that `broker certs` made, with its \
+        ca.crt and ca.key unchanged",
         path.display()
     )]
     Authority {
@@ -105,10 +106,10 @@ pub fn run(args: &CertsArgs) -> ExitCode {
     }
 }
 
-/// Makes the files; the text is what to do with them.
+/// Makes the files; returns the instructions to print.
 ///
 /// # Errors
-/// A name cannot be used, or a file is there already or cannot be written. Nothing is left then.
+/// A name cannot be used, or a file exists or cannot be written. No file is left in this case.
 pub fn make(args: &CertsArgs) -> Result<String, CertsError> {
     let names = server_names(&args.names);
     for name in &args.clients {
@@ -124,7 +125,7 @@ pub fn make(args: &CertsArgs) -> Result<String, CertsError> {
     Ok(advice(&folder, &names, &args.clients))
 }
 
-/// Makes certificates for clients in a folder that has an authority.
+/// Makes client certificates in a folder that has an authority.
 fn add_clients(args: &CertsArgs) -> Result<String, CertsError> {
     let [certificate, key] = AUTHORITY_FILES.map(|name| args.folder.join(name));
     let unusable = |path: &Path, why: String| CertsError::Authority {
@@ -138,7 +139,7 @@ fn add_clients(args: &CertsArgs) -> Result<String, CertsError> {
     let mut files = Vec::new();
     for name in &args.clients {
         let made = push_client(&mut files, name, args.days, &issuer)?;
-        // The authority may be another one's, with another name or key.
+        // The authority may be a different one, with another name or key.
         is_signed_by(&made, &certificate_text).map_err(|why| unusable(&certificate, why))?;
     }
     write_all(&args.folder, &files)?;
@@ -146,7 +147,7 @@ fn add_clients(args: &CertsArgs) -> Result<String, CertsError> {
     Ok(client_advice(&folder, "localhost", &args.clients))
 }
 
-/// Whether clients with this certificate are let in where `authority` is the cafile.
+/// Whether a broker whose cafile is `authority` accepts clients with this certificate.
 fn is_signed_by(certificate: &CertificateDer<'_>, authority: &str) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for der in CertificateDer::pem_slice_iter(authority.as_bytes()) {
@@ -159,7 +160,7 @@ fn is_signed_by(certificate: &CertificateDer<'_>, authority: &str) -> Result<(),
     let verified = verifier.verify_client_cert(certificate, &[], UnixTime::now());
     verified
         .map(|_| ())
-        .map_err(|_| "ca.key does not belong to it, or `broker certs` has not made it".to_owned())
+        .map_err(|_| "ca.key does not belong to it, or `broker certs` did not make it".to_owned())
 }
 
 /// A file that `broker certs` writes.
@@ -169,7 +170,7 @@ struct File {
     is_secret: bool,
 }
 
-/// The names as given; `localhost` stands for its addresses too.
+/// The given names; `localhost` includes its addresses.
 fn server_names(given: &[String]) -> Vec<String> {
     let mut names = given.to_vec();
     if names.is_empty() {
@@ -185,15 +186,15 @@ fn server_names(given: &[String]) -> Vec<String> {
     names
 }
 
-/// A client's name is a file's name, a user's name and part of topics in access rules.
+/// A client's name becomes a file name, a user name and a level of topics in access rules.
 fn check_client(name: &str, all: &[String]) -> Result<(), CertsError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@');
     let why = if name.is_empty() || name.len() > 64 {
         "it must have 1 to 64 characters"
     } else if name.starts_with('.') || !name.bytes().all(is_plain) {
-        "it may have letters, digits and - _ . @ and not begin with a dot"
+        "it may contain letters, digits and - _ . @, and may not begin with a dot"
     } else if matches!(name, "ca" | "server") {
-        "the file of that name is another one's"
+        "the name is reserved for another file"
     } else if all.iter().filter(|other| *other == name).count() > 1 {
         "it is given twice"
     } else {
@@ -251,7 +252,7 @@ fn push_client(
     Ok(made.der().clone())
 }
 
-/// Of X.509 version 3, valid from yesterday: clocks differ.
+/// Of X.509 version 3, valid from yesterday because clocks differ.
 fn params(names: Vec<String>, common_name: &str, days: u32) -> Result<CertificateParams, CertsError> {
     let unusable = |_| CertsError::Name {
         what: "name",
@@ -304,7 +305,7 @@ fn write_all(folder: &Path, files: &[File]) -> Result<(), CertsError> {
         }
         if let Err(source) = result {
             for path in written {
-                // What cannot be removed was not written.
+                // A file that cannot be removed was not written.
                 let _ = fs::remove_file(path);
             }
             return Err(if source.kind() == io::ErrorKind::AlreadyExists {
@@ -343,7 +344,7 @@ fn advice(folder: &Path, names: &[String], clients: &[String]) -> String {
         path("server.key")
     );
     text.push_str(match clients {
-        [] => "# and who may connect: password_file FILE, or allow_anonymous true\n",
+        [] => "# and to say who may connect: password_file FILE, or allow_anonymous true\n",
         _ => "require_certificate true\nuse_identity_as_username true\n",
     });
     let host = names.first().map_or("localhost", String::as_str);
@@ -351,13 +352,13 @@ fn advice(folder: &Path, names: &[String], clients: &[String]) -> String {
     text.push('\n');
     if clients.is_empty() {
         text.push_str(&format!(
-            "# A client then connects with, for example:\nmosquitto_sub {common} -t '#'\n"
+            "# Example of a client:\nmosquitto_sub {common} -t '#'\n"
         ));
     } else {
         text.push_str(&client_advice(folder, host, clients));
     }
     text.push_str(&format!(
-        "\n# {} signs further certificates: keep it away from the broker's machine.\n",
+        "\n# {} can sign further certificates: do not keep it on the broker's machine.\n",
         path("ca.key")
     ));
     text
@@ -366,7 +367,7 @@ fn advice(folder: &Path, names: &[String], clients: &[String]) -> String {
 /// How clients with certificates connect.
 fn client_advice(folder: &Path, host: &str, clients: &[String]) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
-    let mut text = "# A client then connects with, for example:\n".to_owned();
+    let mut text = "# Example of a client:\n".to_owned();
     for client in clients {
         let (certificate, key) = (path(&format!("{client}.crt")), path(&format!("{client}.key")));
         text.push_str(&format!(
@@ -377,10 +378,10 @@ fn client_advice(folder: &Path, host: &str, clients: &[String]) -> String {
     text
 }
 
-/// What signs clients' certificates.
+/// The files that sign client certificates.
 const AUTHORITY_FILES: [&str; 2] = ["ca.crt", "ca.key"];
 const DAY: Duration = Duration::from_secs(86_400);
-/// Days that the authority is valid.
+/// Number of days for which the authority is valid.
 const CA_DAYS: u32 = 3650;
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! Whether the shards measure the CPU time that each client costs.
+//! Whether the shards measure the CPU time of each client.
 //!
-//! Invariants: a shard compares one number a turn; nothing is measured unless an operator has asked in the last while.
+//! Invariants: a shard compares one number per turn; nothing is measured unless an operator has asked recently.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::limits;
 use crate::time::Timestamp;
 
-/// Since when and until when it is measured; shared by the shards and those who ask.
+/// The period of the measurement; shared by the shards and those who ask.
 #[derive(Debug, Default)]
 pub(crate) struct ClientSampling {
     since_ns: AtomicU64,
@@ -15,10 +15,10 @@ pub(crate) struct ClientSampling {
 }
 
 impl ClientSampling {
-    /// Somebody asks: it is measured for a while from now on. Since when that is so.
+    /// Extends the measurement for a while from now on; returns when it began.
     pub(crate) fn extend(&self, now: Timestamp) -> Timestamp {
         if now.0 >= self.until_ns.load(Ordering::Acquire) {
-            // Two who ask at once begin it at nearly the same time, and the shards begin anew with the second.
+            // If two ask at once, both begin it at nearly the same time, and the shards start again with the second.
             self.since_ns.store(now.0, Ordering::Relaxed);
         }
         let until = now.plus_ns(limits::CLIENT_SAMPLING_NS);
@@ -26,7 +26,7 @@ impl ClientSampling {
         Timestamp(self.since_ns.load(Ordering::Relaxed))
     }
 
-    /// Since when it is measured, if it is.
+    /// When the current measurement began, if there is one.
     #[inline]
     pub(crate) fn since(&self, now: Timestamp) -> Option<Timestamp> {
         let is_on = now.0 < self.until_ns.load(Ordering::Acquire);

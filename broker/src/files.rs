@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A file, or several, that cannot be used. Its text has one line for each mistake.
+/// One or several files that cannot be used. Its text has one line for each mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct FileError {
     /// The mistakes in the order in which they were found; at least one.
@@ -23,7 +23,7 @@ pub struct FileError {
 pub struct FileProblem {
     /// Where the mistake is.
     pub place: FilePlace,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be right.
     pub text: String,
 }
 
@@ -37,7 +37,7 @@ pub struct FilePlace {
 }
 
 impl FileError {
-    /// A single mistake that no line has.
+    /// A single mistake that belongs to no line.
     pub(crate) fn of_file(path: &Path, text: String) -> Self {
         let place = FilePlace::whole(path);
         Self {
@@ -55,7 +55,7 @@ impl FilePlace {
         }
     }
 
-    /// The place of a mistake that no file has.
+    /// The place of a mistake that is in no file.
     pub(crate) fn command_line() -> Self {
         Self::whole(Path::new("command line"))
     }
@@ -86,7 +86,7 @@ impl fmt::Display for FilePlace {
     }
 }
 
-/// The bytes of a file, which is a `kind` of file as messages name it.
+/// The bytes of a file; `kind` is the kind of file for messages.
 ///
 /// # Errors
 /// It cannot be read, or has more than `bytes_max`.

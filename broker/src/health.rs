@@ -1,30 +1,30 @@
-//! Whether every shard still turns, and whether there is memory left. The shards, the monitor and the operators'
+//! Whether every shard still makes turns, and whether memory is left. The shards, the monitor and the operators'
 //! interface share this state.
 //!
-//! Invariants: a shard counts as alive only if it has turned since it was asked. Asking wakes the shards that sleep,
-//! and costs each shard one comparison of a number in each turn.
+//! Invariants: a shard counts as alive only if it has made a turn since it was asked. Asking wakes the shards that
+//! sleep, and costs each shard the comparison of one number per turn.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The state of all shards; shared by the shards, the monitor and the operators' interface.
 pub(crate) struct Health {
-    /// The number of the last question.
+    /// The number of the last request.
     round: AtomicU64,
-    /// The last question that each shard has answered, by turning.
+    /// The last request that each shard has answered, by making a turn.
     answered: Vec<AtomicU64>,
     memory_full: AtomicBool,
-    /// Resident memory of the process, as it was last looked at.
+    /// Resident memory of the process when it was last read.
     resident_bytes: AtomicU64,
     /// How often the shards were asked to give freed memory back.
     give_backs: AtomicU64,
-    /// The shards serve clients: before that nobody asks whether they turn.
+    /// The shards serve clients; before that they are not asked for turns.
     started: AtomicBool,
     wake_shards: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Health {
-    /// `wake_shards` makes every shard turn once, also those that sleep.
+    /// `wake_shards` makes every shard, including those that sleep, turn once.
     pub(crate) fn new(shards: u16, wake_shards: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             round: AtomicU64::new(0),
@@ -37,7 +37,7 @@ impl Health {
         }
     }
 
-    /// Notes that the shard has turned since it was last asked. Each shard calls it once a turn.
+    /// Records that the shard has made a turn since it was last asked. Each shard calls it once per turn.
     #[inline]
     pub(crate) fn turned(&self, shard: u16) {
         let round = self.round.load(Ordering::Relaxed);
@@ -48,20 +48,20 @@ impl Health {
         }
     }
 
-    /// Asks every shard to turn; the number is for [`Self::have_turned`].
+    /// Asks every shard for a turn; returns the number for [`Self::have_turned`].
     pub(crate) fn ask(&self) -> u64 {
         let round = self.round.fetch_add(1, Ordering::Relaxed) + 1;
         (self.wake_shards)();
         round
     }
 
-    /// Whether all shards have turned since this question.
+    /// Whether all shards have made a turn since this request.
     pub(crate) fn have_turned(&self, round: u64) -> bool {
         let mut shards = self.answered.iter();
         !self.has_started() || shards.all(|answered| answered.load(Ordering::Relaxed) >= round)
     }
 
-    /// The shards serve clients from now on.
+    /// Records that the shards serve clients from now on.
     pub(crate) fn start(&self) {
         self.started.store(true, Ordering::Relaxed);
     }
@@ -77,7 +77,7 @@ impl Health {
         self.memory_full.load(Ordering::Relaxed)
     }
 
-    /// Resident memory of the process, as the monitor last saw it.
+    /// Resident memory of the process when the monitor last read it.
     #[inline]
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.resident_bytes.load(Ordering::Relaxed)
@@ -93,13 +93,13 @@ impl Health {
         (self.wake_shards)();
     }
 
-    /// How often shards were asked to give memory back: another number than before is another time.
+    /// How often shards were asked to give memory back: a changed number is a new request.
     #[inline]
     pub(crate) fn give_backs(&self) -> u64 {
         self.give_backs.load(Ordering::Relaxed)
     }
 
-    /// Lets every shard know whether `memory_limit` is reached.
+    /// Reports to every shard whether `memory_limit` is reached.
     pub(crate) fn set_memory_full(&self, full: bool) {
         self.memory_full.store(full, Ordering::Relaxed);
         (self.wake_shards)();

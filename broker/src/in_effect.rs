@@ -1,8 +1,8 @@
 //! The configuration that is in effect now: the settings, and how each listener treats the connections that it accepts.
 //! A reload replaces it.
 //!
-//! Invariants: what is in effect is never changed, only replaced as a whole. A shard takes the new one at the beginning
-//! of its next turn, so each turn uses one configuration from its beginning to its end.
+//! Invariants: the configuration in effect is never changed, only replaced as a whole. A shard takes the new one at
+//! the beginning of its next turn, so each turn uses one configuration from beginning to end.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -19,18 +19,18 @@ use crate::log::NOTICE;
 use crate::named_paths::NamedPaths;
 use crate::settings::Settings;
 
-/// What a shard goes by; replaced whole.
+/// The configuration that a shard uses; replaced as a whole.
 #[derive(Debug)]
 pub(crate) struct InEffect {
     pub(crate) settings: Arc<Settings>,
     /// At the index of the listener.
     pub(crate) listeners: Vec<ListenerInEffect>,
-    /// What of the file system is the configuration's own.
+    /// The paths that the configuration itself names.
     pub(crate) named: NamedPaths,
 }
 
 impl InEffect {
-    /// What a configuration puts in effect; `tls` is that of each listener, in their order.
+    /// The result of applying a configuration; `tls` has the TLS of each listener, in their order.
     pub(crate) fn new(
         settings: Arc<Settings>,
         listeners: &[ListenerSocket],
@@ -47,7 +47,7 @@ impl InEffect {
         }
     }
 
-    /// Gives a listener the TLS that it had before, and what names its users.
+    /// Gives a listener back its previous TLS, and the setting that names its users.
     pub(crate) fn keep_tls(&mut self, listener: usize, before: &InEffect) {
         if let (Some(now), Some(had)) = (self.listeners.get_mut(listener), before.listeners.get(listener)) {
             now.tls.clone_from(&had.tls);
@@ -64,13 +64,13 @@ pub(crate) struct ListenerInEffect {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// When its certificate expires, in seconds since 1970.
     pub(crate) certificate_not_after_s: Option<u64>,
-    /// Only clients with a certificate are let in.
+    /// Only clients with a certificate are accepted.
     pub(crate) requires_certificate: bool,
-    /// What of a client's certificate names its user, if something does.
+    /// The part of a client's certificate that names its user, if it does.
     pub(crate) identity: Option<IdentityKind>,
-    /// A load balancer names the client first.
+    /// A load balancer sends the client's address first.
     pub(crate) proxy: Option<ProxyProtocol>,
-    /// Where the load balancer may come from; `None` if from anywhere.
+    /// Addresses of the load balancers; `None` for any address.
     pub(crate) trusted_proxies: Option<Arc<[Network]>>,
     /// How WebSocket upgrades are answered; `None` if clients of this listener use plain MQTT.
     pub(crate) upgrade: Option<Arc<Upgrade>>,
@@ -86,7 +86,7 @@ pub(crate) struct Upgrade {
     pub(crate) pages: Option<Arc<Path>>,
 }
 
-/// What is in effect, and how often it changed.
+/// The configuration in effect, and how often it has changed.
 #[derive(Debug)]
 pub(crate) struct Current {
     number: AtomicU64,
@@ -98,7 +98,7 @@ pub(crate) struct Current {
 struct Newest {
     in_effect: Arc<InEffect>,
     number: u64,
-    /// Shards that go by an older one.
+    /// Number of shards that use an older one.
     behind: u16,
     since: Instant,
 }
@@ -117,7 +117,7 @@ impl Current {
         }
     }
 
-    /// For a shard whose last one had this number: the newer one, if there is one.
+    /// The newer configuration, if there is one, for a shard that has the one with this number.
     #[inline]
     pub(crate) fn newer_than(&self, number: u64) -> Option<(u64, Arc<InEffect>)> {
         if self.number.load(Ordering::Acquire) == number {
@@ -132,7 +132,7 @@ impl Current {
         Some((newest.number, Arc::clone(&newest.in_effect)))
     }
 
-    /// Whether every shard goes by the newest one.
+    /// Whether every shard uses the newest one.
     pub(crate) fn is_taken(&self) -> bool {
         self.newest().behind == 0
     }
@@ -141,7 +141,7 @@ impl Current {
         Arc::clone(&self.newest().in_effect)
     }
 
-    /// Puts another one in effect; `since` is when the reload began. The shards see it when they turn.
+    /// Replaces the configuration; `since` is when the reload began. The shards take it in their next turn.
     pub(crate) fn replace(&self, in_effect: InEffect, since: Instant) {
         let mut newest = self.newest();
         newest.in_effect = Arc::new(in_effect);
@@ -157,7 +157,7 @@ impl Current {
 }
 
 impl ListenerInEffect {
-    /// Whether who connects from there may say where its clients come from, if that is what is expected of it.
+    /// Whether a peer at this address may report the addresses of clients, if a load balancer is expected.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let of = |trusted: &Arc<[Network]>| trusted.iter().any(|network| network.contains(address));
         self.trusted_proxies.as_ref().is_none_or(of)

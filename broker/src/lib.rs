@@ -1,11 +1,11 @@
 //! The MQTT broker.
 //!
-//! The way of a message, by file names: `shard/accept.rs` accepts, `shard/pending/` waits for the CONNECT, has the
-//! password checked (`auth/`) and finds the shard that owns the session, `shard/queues.rs` carries the connection
-//! there; `shard/connection.rs` hands received bytes to the logic; `logic/handle/publish.rs` handles a PUBLISH,
-//! `logic/routing/route.rs` finds its subscribers here and the shards with subscribers of their own,
-//! `shard/exchange.rs` takes and pushes batches, `shard/flush.rs` sends. `turn.rs` says what comes when.
-//! `docs/ARCHITECTURE.md` has it whole.
+//! The path of a message, by file names: `shard/accept.rs` accepts, `shard/pending/` waits for the CONNECT, has the
+//! password checked (`auth/`) and finds the shard that owns the session, `shard/queues.rs` moves the connection there;
+//! `shard/connection.rs` passes received bytes to the logic; `logic/handle/publish.rs` handles a PUBLISH,
+//! `logic/routing/route.rs` finds its subscribers on this shard and the shards with subscribers of their own,
+//! `shard/exchange.rs` takes and pushes batches, `shard/flush.rs` sends. `turn.rs` decides the order.
+//! `docs/ARCHITECTURE.md` has the whole description.
 //!
 //! The floors, from the ground up:
 //!
@@ -25,7 +25,7 @@
 //!    `reload_requests`: operators who ask for a reload.
 //! 7. The threads beside the shards: `dynamic_commands`, `http`, `monitor`, `reload`.
 //! 8. `shard`: sockets, ring and TLS around the logic.
-//! 9. `server`: the order of start and end.
+//! 9. `server`: the order of start and stop.
 //! 10. `program`: arguments and exit codes.
 //!
 //! Invariants: a file imports from lower floors only, guarded by a test over the picture in `docs/ARCHITECTURE.md`.

@@ -1,6 +1,6 @@
 //! Makes the TLS configuration of each listener from its files.
 //!
-//! Invariants: a TLS configuration is always made anew, so it contains nothing of an older authority or revocation
+//! Invariants: a TLS configuration is always built anew, so it contains nothing of an older authority or revocation
 //! list.
 
 use transport::tls::{self, ServerTls, ServerTlsConfig, TlsConfigError};
@@ -8,7 +8,7 @@ use transport::tls::{self, ServerTls, ServerTlsConfig, TlsConfigError};
 use crate::config::{Configuration, ListenerTls};
 use crate::passphrase::Passphrases;
 
-/// The TLS of every listener, at the index of the listener; none for plain ones. Passphrases are asked for here.
+/// The TLS of every listener, at the index of the listener; `None` for plain ones. Asks for passphrases.
 ///
 /// # Errors
 /// A file cannot be read or used.
@@ -30,7 +30,7 @@ pub(crate) fn tls_of_listeners(
         .collect()
 }
 
-/// The TLS of a listener from its files as they are now, and what to warn of.
+/// The TLS of a listener from its files as they are now, with warnings.
 ///
 /// # Errors
 /// A file cannot be read or used.

@@ -1,10 +1,10 @@
-//! A thread beside the shards. It compares the process's memory with `memory_limit`, has freed memory given back to the
+//! A thread beside the shards. It compares the process's memory with `memory_limit`, has freed memory returned to the
 //! system, and notifies systemd's watchdog.
 //!
-//! Invariants: the watchdog is notified only if every shard has turned since the last time, so systemd restarts a
-//! broker with a shard that hangs. Load is shed from nine tenths of the limit on, so that messages already on their way
-//! still find memory. Freed memory goes back to the system within seconds, so the process falls below the limit by
-//! itself.
+//! Invariants: the watchdog is notified only if every shard has made a turn since the last notification, so systemd
+//! restarts a broker with a shard that hangs. Load is shed above nine tenths of the limit, so that messages already on
+//! their way still find memory. Freed memory is returned to the system within seconds, so the process falls below the
+//! limit by itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,10 +23,10 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// Starts the thread, which goes on as long as the process.
+    /// Starts the thread, which runs as long as the process.
     ///
     /// # Errors
-    /// The system does not give a thread.
+    /// The operating system provides no thread.
     pub(crate) fn start(self) -> std::io::Result<()> {
         let watchdog = systemd::watchdog_limit().map(|limit| limit / 3);
         let run = move || {
@@ -49,7 +49,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Notifies the watchdog if every shard has turned since this question; the question for the next time.
+    /// Notifies the watchdog if every shard has made a turn since this request; returns the next request.
     fn notify_watchdog(&self, question: u64) -> u64 {
         let alive = self.health.have_turned(question);
         if alive {
@@ -67,7 +67,7 @@ impl Monitor {
             .max(PAUSE_MIN)
     }
 
-    /// Has freed memory given back, by the shards and by this thread for what all share.
+    /// Has freed memory returned, by the shards and by this thread for what all share.
     fn give_back(&self, last: &mut Instant) {
         if last.elapsed() >= GIVE_BACK_PAUSE {
             *last = Instant::now();
@@ -77,7 +77,7 @@ impl Monitor {
     }
 
     fn watch_memory(&self) {
-        // The exact number would take a walk over all pages, twenty times a second.
+        // The exact number would need a walk over all pages, twenty times a second.
         let used = clock::process_rss_bytes_about(std::process::id()).unwrap_or(0);
         self.health.set_resident_bytes(used);
         let limit = self.current.get().settings.memory_bytes_max;
@@ -85,7 +85,7 @@ impl Monitor {
         if limit == UNLIMITED && !was_full {
             return;
         }
-        // Where the system does not say, there is no limit to keep.
+        // If the system does not report it, there is no limit to enforce.
         let shed_from = limit / 10 * 9;
         let full = if was_full {
             used > shed_from / 20 * 19
@@ -98,16 +98,18 @@ impl Monitor {
         self.health.set_memory_full(full);
         if full {
             tracing::error!(
-                "memory_limit is reached by nine tenths ({used} of {limit} bytes): nothing is queued or retained \
-                 and no session is made until less is in use."
+                "Nine tenths of memory_limit are in use ({used} of {limit} bytes): nothing is queued or \
+                retained and no session is created until less is in use."
             );
         } else {
-            tracing::warn!("Less memory is in use again ({used} of {limit} bytes).");
+            tracing::warn!(
+                "Less than nine tenths of memory_limit are in use again ({used} of {limit} bytes)."
+            );
         }
     }
 }
 
-/// Longer than what is used again at once, and short enough for a limit to be left within seconds.
+/// Longer than memory is typically reused at once, and short enough to return below a limit within seconds.
 const GIVE_BACK_PAUSE: Duration = Duration::from_secs(3);
 const MEMORY_PAUSE: Duration = Duration::from_millis(50);
 const IDLE_PAUSE: Duration = Duration::from_secs(1);

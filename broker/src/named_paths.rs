@@ -1,6 +1,7 @@
-//! The paths that the configuration names: no trace of an operator may go there.
+//! The paths that the configuration names: an operator's trace may not be written there.
 //!
-//! Invariants: a file is found by whatever path leads to it, also by links, and also if it is not there yet.
+//! Invariants: a file is recognized by any path that leads to it, also through links, and also if it does not exist
+//! yet.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,27 +14,27 @@ pub(crate) struct NamedPaths {
     folders: Vec<PathBuf>,
 }
 
-/// What a path leads to, as the configuration names it.
+/// How the configuration names a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NamedPath {
-    /// It is named itself, by this path perhaps.
+    /// It is named itself, possibly by another path.
     File(PathBuf),
-    /// What is named contains it.
+    /// A folder that is named contains it.
     Folder(PathBuf),
 }
 
 impl NamedPaths {
-    /// Adds a file, which need not be there.
+    /// Adds a file, which need not exist.
     pub(crate) fn add_file(&mut self, path: &Path) {
         self.files.push(path.to_owned());
     }
 
-    /// Adds a folder, and so everything in it.
+    /// Adds a folder with everything in it.
     pub(crate) fn add_folder(&mut self, path: &Path) {
         self.folders.push(path.to_owned());
     }
 
-    /// How the configuration names this file, or a folder that it is in.
+    /// How the configuration names this file, or a folder that contains it.
     pub(crate) fn naming(&self, path: &Path) -> Option<NamedPath> {
         let (real, inode) = (real_path(path), inode(path));
         let is_it =
@@ -47,13 +48,13 @@ impl NamedPaths {
 impl fmt::Display for NamedPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "is what the configuration names as {}", path.display()),
-            Self::Folder(path) => write!(f, "is in {}, which the configuration names", path.display()),
+            Self::File(path) => write!(f, "is named in the configuration as {}", path.display()),
+            Self::Folder(path) => write!(f, "is in {}, which is named in the configuration", path.display()),
         }
     }
 }
 
-/// The path without links; of a file that is not there, that of its folder and its name.
+/// The path without links; for a file that does not exist, that of its folder with its name.
 fn real_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| {
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -65,7 +66,7 @@ fn real_path(path: &Path) -> PathBuf {
     })
 }
 
-/// What two names of one file have in common.
+/// Identifies a file regardless of its name.
 fn inode(path: &Path) -> Option<(u64, u64)> {
     let metadata = path.metadata().ok()?;
     Some((metadata.dev(), metadata.ino()))

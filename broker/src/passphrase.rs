@@ -1,9 +1,9 @@
 //! Where the broker gets the passphrase of an encrypted private key: from the file that the listener names, a systemd
 //! credential, the environment, or the terminal, in this order.
 //!
-//! Invariants: the terminal is used only before the broker serves clients, so a reload never waits for a person. What
-//! was typed, and keys that were read as root, are remembered for reloads, in memory that is overwritten when it is
-//! freed. No passphrase is ever logged.
+//! Invariants: the terminal is used only before the broker serves clients, so a reload never waits for a person.
+//! Passphrases that were typed, and keys that were read as root, are kept for reloads, in memory that is overwritten
+//! when it is freed. No passphrase is ever logged.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use transport::tls::{KeyPassphrase, PASSPHRASE_VARIABLE, Passphrase};
 
-/// The name of the systemd credential that may hold it.
+/// The name of the systemd credential.
 pub const CREDENTIAL: &str = "midge-key-passphrase";
 
 /// The passphrases of a broker's private keys.
@@ -22,12 +22,12 @@ pub struct Passphrases {
     typed: Mutex<HashMap<PathBuf, Passphrase>>,
     /// The keys that were read as root.
     keys: Mutex<HashMap<PathBuf, Passphrase>>,
-    /// The broker serves: nobody is at the terminal any more.
+    /// The broker serves clients, so the terminal is no longer used.
     serves: AtomicBool,
 }
 
 impl Passphrases {
-    /// From now on the terminal is not asked.
+    /// The terminal is not used after this call.
     pub fn forget_terminal(&self) {
         self.serves.store(true, Ordering::Relaxed);
     }
@@ -69,16 +69,16 @@ impl KeyPassphrase for ListenerPassphrase<'_> {
                     self.all.remember(key, &passphrase);
                     Ok(passphrase)
                 }
-                // Its file was root's too, perhaps.
+                // Its file may also have been readable by root only.
                 Err(why) => remembered.ok_or(why),
             };
-            // Asked again, the same source would say the same.
+            // If asked again, the same source would return the same.
             return found.map(|passphrase| Some(passphrase).filter(|_| refused == 0));
         }
         if self.all.serves.load(Ordering::Relaxed) {
             return match remembered {
                 Some(passphrase) => Ok(Some(passphrase).filter(|_| refused == 0)),
-                None => Err("a broker that serves asks for no passphrase: restart it".to_owned()),
+                None => Err("a running broker cannot ask for the passphrase: restart it".to_owned()),
             };
         }
         if refused == 0 && remembered.is_some() {
@@ -91,7 +91,7 @@ impl KeyPassphrase for ListenerPassphrase<'_> {
     }
 
     fn keep_key(&self, key: &Path, bytes: &[u8]) {
-        // Who reads it as somebody else can read it again.
+        // A process that reads it as another user can read it again.
         if rustix::process::geteuid().is_root() {
             let mut keys = self.all.keys.lock().unwrap_or_else(PoisonError::into_inner);
             keys.insert(key.to_owned(), Passphrase::new(bytes.to_vec()));
@@ -105,7 +105,7 @@ impl KeyPassphrase for ListenerPassphrase<'_> {
 }
 
 impl ListenerPassphrase<'_> {
-    /// What the file, the credential or the environment says.
+    /// The passphrase from the file, the credential or the environment.
     fn without_a_person(&self) -> Option<Result<Passphrase, String>> {
         if let Some(file) = self.file {
             return Some(Passphrase::from_file(file, "key_passphrase_file"));
@@ -122,9 +122,9 @@ impl ListenerPassphrase<'_> {
 
 fn no_terminal(error: &io::Error) -> String {
     format!(
-        "there is no terminal to ask for its passphrase ({error}): put it into a file of mode 600 and name that with \
-         key_passphrase_file, or into the environment variable {PASSPHRASE_VARIABLE}, or let systemd do it with \
-         LoadCredential={CREDENTIAL}:FILE"
+        "there is no terminal to ask for its passphrase ({error}): put it into a file of mode 600 and name \
+        the file with key_passphrase_file, or set the environment variable {PASSPHRASE_VARIABLE}, or use \
+        systemd's LoadCredential={CREDENTIAL}:FILE"
     )
 }
 
@@ -144,7 +144,7 @@ mod tests {
         ListenerPassphrase { all, file, ask }
     }
 
-    /// What a `Passphrase` holds shows only in what it opens, so these tests compare whether there is one.
+    /// A `Passphrase` can only be compared by what it opens, so these tests compare whether there is one.
     fn is_given(answer: &Result<Option<Passphrase>, String>) -> bool {
         matches!(answer, Ok(Some(_)))
     }

@@ -1,7 +1,7 @@
-//! `broker passwd`: makes and changes password files, with the options of mosquitto_passwd.
+//! `broker passwd`: creates and changes password files, with the options of mosquitto_passwd.
 //!
-//! Invariants: a file is replaced whole, by one that only its owner may read, or stays as it was; lines of other users
-//! and comments are kept. A password is asked for twice and shows nowhere but in memory; one on the command line is
+//! Invariants: a file is replaced as a whole, by one that only its owner may read, or stays as it was; lines of other
+//! users and comments are kept. A password is asked for twice and is only in memory; one on the command line is
 //! overwritten there before anything else is done.
 
 mod edit;
@@ -21,10 +21,10 @@ use crate::auth::password::{self, Algorithm, MakeError, PasswordHash};
 use crate::files;
 use crate::limits;
 
-/// Make and change password files; they are those of mosquitto_passwd.
+/// Create and change password files, in the format of mosquitto_passwd.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(
-    after_help = "Without -b the password is asked for; if standard input is not a terminal it is read from there."
+    after_help = "Without -b the password is asked for, or read from standard input if that is not a terminal."
 )]
 pub struct PasswdArgs {
     /// Create the file; one that exists is overwritten
@@ -39,11 +39,11 @@ pub struct PasswdArgs {
     #[arg(short = 'D', action = ArgAction::SetTrue, conflicts_with = "update")]
     delete: bool,
 
-    /// Hash all passwords of a file that has them in plain text; those that are hashed stay
+    /// Hash all passwords of a file that has them in plain text; hashed ones are kept
     #[arg(short = 'U', action = ArgAction::SetTrue)]
     update: bool,
 
-    /// How passwords are hashed [default: argon2id, with -I sha512-pbkdf2]
+    /// The hash algorithm [default: argon2id, with -I sha512-pbkdf2]
     #[arg(short = 'H', value_name = "HASH")]
     hash: Option<Hash>,
 
@@ -55,7 +55,7 @@ pub struct PasswdArgs {
     )]
     iterations: Option<u32>,
 
-    /// The password file to make or change
+    /// The password file to create or change
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -83,8 +83,8 @@ enum Hash {
     /// For mosquitto 2.1 and later
     #[value(name = "argon2id")]
     Argon2id,
-    /// For MQTT 5.0 clients that prove the password without sending it (SCRAM-SHA-256); it may be sent too. As
-    /// PostgreSQL writes it; mosquitto does not read it
+    /// For MQTT 5.0 clients that prove the password without sending it (SCRAM-SHA-256); clients may also send it. In
+    /// PostgreSQL's format; mosquitto does not read it
     #[value(name = "scram-sha-256")]
     ScramSha256,
 }
@@ -103,7 +103,7 @@ enum PasswdError {
     #[error("the user name must not contain a colon")]
     Colon,
     #[error(
-        "the user name must not be empty, begin with # or have blanks at its ends or control characters in it"
+        "the user name must not be empty, begin with #, begin or end with a blank, or contain control characters"
     )]
     UserName,
     #[error("the user name is longer than 65535 bytes")]
@@ -111,7 +111,7 @@ enum PasswdError {
     #[error("the password is empty")]
     EmptyPassword,
     #[error(
-        "scram-sha-256 takes at least {} iterations, as clients refuse fewer",
+        "scram-sha-256 needs at least {} iterations, because clients refuse fewer",
         password::SCRAM_ITERATIONS_MIN
     )]
     TooFewIterations,
@@ -130,7 +130,7 @@ pub fn run(args: &PasswdArgs) -> ExitCode {
     match args.act(&mut prompt::ask_twice) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where it cannot be written, there is the exit code still.
+            // If it cannot be written, there is still the exit code.
             let _failed = writeln!(io::stderr(), "Error: {error}.");
             ExitCode::FAILURE
         }
@@ -140,10 +140,10 @@ pub fn run(args: &PasswdArgs) -> ExitCode {
 /// Overwrites the password among the arguments of this process.
 fn hide(password: &str) {
     if let Err(error) = transport::command_line::hide(password.as_ref()) {
-        // Where it cannot be written, there is the exit code still.
+        // If it cannot be written, there is still the exit code.
         let _failed = writeln!(
             io::stderr(),
-            "Warning: the password is in the command line, where others see it ({error}); without -b it is asked for."
+            "Warning: other users can see the password in the command line ({error}); without -b it is asked for."
         );
     }
 }
@@ -185,7 +185,7 @@ impl PasswdArgs {
         })
     }
 
-    /// Reads the file, lets `edit` change it, and puts the result in its place.
+    /// Reads the file, changes it with `edit`, and replaces it by the result.
     fn change(
         &self,
         edit: impl FnOnce(&mut EditedLines) -> Result<(), EditError>,
@@ -201,7 +201,7 @@ impl PasswdArgs {
         replaced(path, &lines.to_text())
     }
 
-    /// As asked for; who speaks of iterations means the hash that mosquitto_passwd has them for.
+    /// The requested hash; if only iterations are given, it is the one for which mosquitto_passwd has them.
     fn hash(&self) -> Hash {
         let default = match self.iterations {
             Some(_) => Hash::Sha512Pbkdf2,

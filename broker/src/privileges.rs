@@ -1,7 +1,7 @@
 //! `user`: changes from root to a user with fewer rights once the ports are open.
 //!
-//! Invariants: the change is complete or the broker does not start. The groups are set before the user, because nobody
-//! but root may set groups.
+//! Invariants: the change is complete or the broker does not start. The groups are set before the user, because only
+//! root may set groups.
 
 use std::io;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub struct SystemUser {
 
 /// The user of this name.
 ///
-/// # Errors There is no such user, or the system's users cannot be read.
+/// # Errors There is no such user, or the user database cannot be read.
 pub(crate) fn find(name: &str) -> Result<SystemUser, String> {
     match User::from_name(name) {
         Ok(Some(user)) => Ok(SystemUser {
@@ -30,23 +30,23 @@ pub(crate) fn find(name: &str) -> Result<SystemUser, String> {
             gid: user.gid.as_raw(),
         }),
         Ok(None) => Err("there is no such user on this system".to_owned()),
-        Err(error) => Err(format!("the system's users cannot be read: {error}")),
+        Err(error) => Err(format!("the user database cannot be read: {error}")),
     }
 }
 
-/// Who a broker is once its ports are open.
+/// The user as which a broker runs once its ports are open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RunsAs {
     /// It was not started as root.
     Itself,
     Root,
     Named(SystemUser),
-    /// As with mosquitto, if there is no `user`.
+    /// The default user of mosquitto, if there is no `user`.
     Default(SystemUser),
 }
 
 impl RunsAs {
-    /// What a broker becomes that this process is, with the `user` of its configuration.
+    /// The user for this process and the `user` of its configuration.
     pub(crate) fn find(user: Option<&SystemUser>, stays_root: bool) -> Self {
         let default = || DEFAULTS.into_iter().find_map(|name| find(name).ok());
         match user {
@@ -57,7 +57,7 @@ impl RunsAs {
         }
     }
 
-    /// The user that it becomes, if it becomes another one.
+    /// The user to change to, if it is another one.
     pub(crate) fn user(&self) -> Option<&SystemUser> {
         match self {
             Self::Itself | Self::Root => None,
@@ -65,16 +65,17 @@ impl RunsAs {
         }
     }
 
-    /// What whoever starts it is to know of that.
+    /// A warning about it for the operator.
     pub(crate) fn warning(&self) -> Option<String> {
         match self {
             Self::Itself | Self::Named(_) => None,
             Self::Root => Some(
-                "The broker runs as root: `user NAME` in the configuration makes it give that up.".to_owned(),
+                "The broker runs as root: set `user NAME` in the configuration to change that.".to_owned(),
             ),
             Self::Default(user) => Some(format!(
-                "The broker was started as root and has become the user {}, who must be able to read what SIGHUP reads \
-                 again: `user NAME` in the configuration chooses another one, `user root` none.",
+                "The broker was started as root and has changed to the user {}, who must be able to read \
+                the files that SIGHUP reads again: `user NAME` in the configuration selects another user, \
+                `user root` none.",
                 user.name
             )),
         }
@@ -83,11 +84,11 @@ impl RunsAs {
 
 const DEFAULTS: [&str; 2] = ["mosquitto", "nobody"];
 
-/// Becomes the user, with all threads. `files` are those that were made as root and are written again later: they
-/// become the user's too.
+/// Changes to the user, with all threads. `files` were created as root and are written again later: the user becomes
+/// their owner.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the operating system.
 pub(crate) fn drop_to<'a>(user: &SystemUser, files: impl IntoIterator<Item = &'a Path>) -> io::Result<()> {
     for path in files {
         give(path, user)?;
@@ -108,7 +109,7 @@ fn give(path: &Path, user: &SystemUser) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this process may become somebody else.
+/// Whether this process may change to another user.
 pub(crate) fn is_root() -> bool {
     Uid::effective().is_root()
 }

@@ -1,7 +1,7 @@
 //! The broker as a program: arguments, subcommands, exit code.
 //!
-//! Invariants: a mistake in the command line or the configuration is one sentence on standard error, or in the log once
-//! there is one, and has an exit code of its own.
+//! Invariants: a mistake in the command line or the configuration is one sentence on standard error, or in the log
+//! once it is open, and has its own exit code.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -57,7 +57,7 @@ where
     code
 }
 
-/// Serves, and reports why that came to nothing.
+/// Serves, and reports the error if that fails.
 fn serve_to_end(args: &Args, configuration: &config::Configuration, log: log::Log) -> ExitCode {
     match serve(args, configuration, log) {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,7 +75,7 @@ fn serve_to_end(args: &Args, configuration: &config::Configuration, log: log::Lo
     }
 }
 
-/// `--test-config`: prints what would be in effect, and what is wrong with it.
+/// `--test-config`: prints the settings that would be in effect, and what is wrong with them.
 fn print_configuration(configuration: &config::Configuration) -> ExitCode {
     let findings = test_config::check(configuration);
     for warning in &findings.warnings {
@@ -88,13 +88,12 @@ fn print_configuration(configuration: &config::Configuration) -> ExitCode {
     if !findings.problems.is_empty() {
         return ExitCode::from(EXIT_INVALID);
     }
-    // Whoever reads may stop reading before the end: that is no failure of the configuration.
+    // The reader may close its end early: that is no failure of the configuration.
     let _read = write!(std::io::stdout(), "{}", configuration.effective());
     ExitCode::SUCCESS
 }
 
-/// For mistakes that belong onto the terminal. A standard error that cannot be written must not change the exit
-/// code.
+/// Prints mistakes on the terminal. A standard error that cannot be written must not change the exit code.
 fn print_error(error: &dyn std::fmt::Display) {
     let _failed = writeln!(std::io::stderr(), "Error: {error}");
 }

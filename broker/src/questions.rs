@@ -1,7 +1,7 @@
 //! Questions of operators on their way to the shards, and the answers back.
 //!
-//! Invariants: a shard never waits for an operator: without questions it looks at one flag a turn, and it answers one
-//! question a turn. Questions that wait are bounded, and so is the time that an operator waits.
+//! Invariants: a shard never waits for an operator: without questions it checks one flag per turn, and it answers one
+//! question per turn. Waiting questions are bounded, and so is the time that an operator waits.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::limits;
 use crate::logic::operator::{Answer, Question};
 
-/// The questions that wait, for each shard.
+/// The waiting questions of each shard.
 pub(crate) struct Questions {
     shards: Vec<Waiting>,
     wake: Box<dyn Fn(u16) + Send + Sync>,
@@ -21,7 +21,7 @@ pub(crate) struct Questions {
 
 #[derive(Default)]
 struct Waiting {
-    /// Whether the queue has something; looked at without its lock.
+    /// Whether the queue has questions; checked without its lock.
     any: AtomicBool,
     queue: Mutex<VecDeque<WaitingQuestion>>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct WaitingQuestion {
 }
 
 impl WaitingQuestion {
-    /// Gives the answer to whoever asked, if somebody still waits.
+    /// Sends the answer, if the one who asked still waits.
     pub(crate) fn answer(self, answer: Answer) {
         let _gone = self.answer.try_send(answer);
     }
@@ -48,7 +48,7 @@ impl Questions {
         }
     }
 
-    /// How many shards there are to be asked.
+    /// The number of shards.
     pub(crate) fn shards(&self) -> u16 {
         u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
     }
@@ -93,7 +93,7 @@ impl Questions {
 
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, VecDeque<WaitingQuestion>> {
-        // Whoever panicked with it left it whole.
+        // The state is consistent even after a panic.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

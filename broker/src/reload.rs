@@ -1,9 +1,9 @@
 //! SIGHUP: the configuration is read again, and what can change while clients stay connected is replaced.
 //!
-//! Invariants: a mistake in the configuration leaves everything as it was. Of the password files, the ACL files and the
-//! TLS of each listener, each is taken whole or kept whole, and what was kept is logged and reported to who asked: an
-//! unreadable key does not keep a removed password valid. No connection is touched, those accepted later get the new
-//! TLS. Files are read and keys are checked on the caller's thread; a shard does no more than to take a pointer, in its
+//! Invariants: a mistake in the configuration leaves everything unchanged. Each password file, each ACL file and each
+//! listener's TLS is replaced as a whole or kept as a whole; what was kept is logged and reported to the one who
+//! asked. So an unreadable key does not keep a removed password valid. No connection is changed; those accepted later
+//! get the new TLS. Files are read and keys are checked on the caller's thread; a shard only takes a pointer, in its
 //! next turn.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::settings::ListenerSettings;
 use crate::systemd;
 use crate::traces::Traces;
 
-/// Why everything stays as it was.
+/// Why everything stays unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
     #[error("{0}")]
@@ -34,37 +34,39 @@ pub(crate) enum ReloadError {
     Log(#[from] LogError),
 }
 
-/// What a reload reads and replaces.
+/// The state that a reload reads and replaces.
 pub(crate) struct Reloader {
     pub(crate) args: Args,
     pub(crate) log: Log,
     pub(crate) passphrases: Passphrases,
     pub(crate) current: Arc<Current>,
     pub(crate) authentication: Arc<Authentication>,
-    /// The listeners that were opened at start, in the order of their numbers.
+    /// The listeners that were opened at start, in the order of their indices.
     pub(crate) listeners: Vec<ListenerSocket>,
     pub(crate) fixed: FixedAtStart,
-    /// Their files are opened anew, as those of the log.
+    /// Their files are reopened, like those of the log.
     pub(crate) traces: Arc<Traces>,
     pub(crate) bridges: Arc<Bridges>,
 }
 
 impl Reloader {
-    /// Reads the files again, and reports what is in effect of them. Logs how it went.
+    /// Reads the files again, and reports and logs the result.
     pub(crate) fn reload(&mut self) -> ReloadReport {
         tracing::info!(target: NOTICE, "Reloading the configuration.");
         systemd::notify_reloading();
         let outcome = self.try_reload();
         systemd::notify_ready();
         let mut report = outcome.unwrap_or_else(|error| {
-            // A mistake does not keep a file that another program has moved away.
+            // A mistake does not keep open a file that another program has moved away.
             self.reopen_log_files();
             let mut report = ReloadReport::default();
             let error = error.to_string();
             for line in error.lines() {
                 tracing::error!("{line}");
             }
-            tracing::error!("The configuration was not reloaded. The files of before stay in effect.");
+            tracing::error!(
+                "The configuration was not reloaded. The previous configuration stays in effect."
+            );
             let why = error.lines().collect::<Vec<_>>().join("; ");
             report.refuse("the configuration".to_owned(), why);
             report
@@ -73,7 +75,7 @@ impl Reloader {
         report
     }
 
-    /// Opens the files of the log and of traces anew: others may be in their places.
+    /// Reopens the files of the log and of traces, because they may have been moved away.
     pub(crate) fn reopen_log(&self) {
         self.reopen_log_files();
         self.reopen_traces(&mut ReloadReport::default());
@@ -81,7 +83,7 @@ impl Reloader {
 
     fn reopen_log_files(&self) {
         if let Err(error) = self.log.reopen() {
-            tracing::error!("The log is not opened anew: {error}");
+            tracing::error!("The log files are not reopened: {error}");
         }
     }
 
@@ -90,7 +92,7 @@ impl Reloader {
             match reopened {
                 Ok(()) => report.taken.push(format!("the file of trace {number}")),
                 Err(error) => {
-                    tracing::error!("Trace {number} goes on in the file of before: {error}");
+                    tracing::error!("Trace {number} continues in its previous file: {error}");
                     report.refuse(format!("the file of trace {number}"), error.to_string());
                 }
             }
@@ -102,7 +104,7 @@ impl Reloader {
         let since = Instant::now();
         let mut read = config::load(&self.args)?;
         if self.fixed.user.is_some() {
-            // Nobody but root can become somebody else, and the one who was root no longer is.
+            // Only root may change the user, and a broker that has changed it is no longer root.
             read.user.clone_from(&self.fixed.user);
             read.warnings
                 .retain(|warning| !warning.contains("user has no effect"));
@@ -116,7 +118,7 @@ impl Reloader {
             .extend(["the settings", "the destinations of the log"].map(str::to_owned));
         let has_traces = self.traces.all().iter().any(|trace| trace.path.is_none());
         if has_traces && !Log::shows_traces() {
-            let unseen = "traces that go to the log are not shown any more, as it goes nowhere that has them";
+            let unseen = "traces that go to the log are no longer shown, because it has no destination that shows them";
             configuration.warnings.push(unseen.to_owned());
         }
         report.warnings.clone_from(&configuration.warnings);
@@ -196,7 +198,7 @@ impl Reloader {
         renewed
     }
 
-    /// The configuration for the listeners that are open, in their order; what of it needs a restart is reported.
+    /// The configuration for the listeners that are open, in their order; what needs a restart is reported.
     fn keep_fixed_settings(&self, mut read: Configuration, report: &mut ReloadReport) -> Configuration {
         let before = self.current.get();
         let mut offered: Vec<_> = read
@@ -215,7 +217,7 @@ impl Reloader {
             let (settings, socket) = match found {
                 Some((settings, new)) => (keep_fixed(&old, settings, socket, report), new),
                 None => {
-                    let why = "is not in the configuration any more: it stays open until a restart";
+                    let why = "is no longer in the configuration: it stays open until a restart";
                     report.keep_until_restart(name(socket), why);
                     (old, socket.clone())
                 }
@@ -224,10 +226,10 @@ impl Reloader {
             read.listeners.push(socket);
         }
         for (_, socket) in offered.iter().flatten() {
-            report.keep_until_restart(name(socket), "is new: it will be opened by a restart");
+            report.keep_until_restart(name(socket), "is new: a restart will open it");
         }
         for key in read.fixed_at_start().changed_keys(&self.fixed) {
-            report.keep_until_restart(key.to_owned(), "has changed: that takes a restart");
+            report.keep_until_restart(key.to_owned(), "has changed: this needs a restart");
         }
         read.settings.hash_seed = before.settings.hash_seed;
         read
@@ -238,11 +240,11 @@ impl Reloader {
 #[derive(Default)]
 struct RenewedTls {
     configs: Vec<Option<ServerTlsConfig>>,
-    /// Listeners that keep the TLS that they have.
+    /// Listeners that keep their TLS.
     kept: Vec<usize>,
 }
 
-/// Logs which password and ACL files could not be used, and reports all.
+/// Logs which password and ACL files could not be used, and reports all of them.
 fn report_files(
     files: &[AccessFiles],
     kept: &[KeptFile],
@@ -281,7 +283,7 @@ fn report_files(
     }
 }
 
-/// What cannot change under clients that are connected stays.
+/// Keeps what cannot change while clients are connected.
 fn keep_fixed(
     old: &ListenerSettings,
     mut new: ListenerSettings,
@@ -291,7 +293,7 @@ fn keep_fixed(
     if new.mount_point != old.mount_point {
         report.keep_until_restart(
             format!("{}: mount_point", name(socket)),
-            "has changed: that takes a restart",
+            "has changed: this needs a restart",
         );
         new.mount_point.clone_from(&old.mount_point);
     }

@@ -1,7 +1,7 @@
-//! Operators who ask for a reload, and what they are answered: what was taken, and what was kept and why.
+//! Operators' requests for a reload, and the answers: what was applied, and what was kept and why.
 //!
-//! Invariants: whoever asks gets the report of a reload that began after that, and waits for a bounded time. The
-//! thread of the signals reloads, one at a time.
+//! Invariants: whoever asks gets the report of a reload that began after the request, and waits for a bounded time.
+//! The signal thread reloads, one at a time.
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,13 +16,13 @@ use crate::limits;
 pub(crate) struct ReloadReport {
     /// What is in effect as it was read.
     pub(crate) taken: Vec<String>,
-    /// What is in effect as it was before.
+    /// What stays in effect as it was before.
     pub(crate) kept: Vec<KeptPart>,
-    /// What is questionable in what was read.
+    /// Warnings about what was read.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Something that a reload has left as it was.
+/// A part that a reload has left as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeptPart {
     pub(crate) what: String,
@@ -30,7 +30,7 @@ pub(crate) struct KeptPart {
     pub(crate) needs: Need,
 }
 
-/// What would put in effect what was kept.
+/// What is needed to put a kept part into effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// A mistake has to be corrected first.
@@ -40,7 +40,7 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    /// The word for it.
+    /// Its name in answers.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Correction => "correction",
@@ -50,19 +50,19 @@ impl Need {
 }
 
 impl ReloadReport {
-    /// Notes what could not be used, and so stays as it was.
+    /// Records a part that could not be used and stays as it was.
     pub(crate) fn refuse(&mut self, what: String, why: String) {
         let needs = Need::Correction;
         self.kept.push(KeptPart { what, why, needs });
     }
 
-    /// Notes what has changed and cannot be taken.
+    /// Records a part that has changed but needs a restart.
     pub(crate) fn keep_until_restart(&mut self, what: String, why: &str) {
         let (why, needs) = (why.to_owned(), Need::Restart);
         self.kept.push(KeptPart { what, why, needs });
     }
 
-    /// What was refused, in words; `None` if nothing was.
+    /// A sentence about what was refused; `None` if nothing was.
     pub(crate) fn refusal(&self) -> Option<String> {
         let refused = self.kept.iter().filter(|kept| kept.needs == Need::Correction);
         match refused.collect::<Vec<_>>().as_slice() {
@@ -79,28 +79,28 @@ impl ReloadReport {
     }
 }
 
-/// Those who wait for a reload.
+/// The requests that wait for a reload.
 #[derive(Debug, Default)]
 pub(crate) struct ReloadRequests(Mutex<Vec<SyncSender<ReloadReport>>>);
 
 impl ReloadRequests {
-    /// Has the configuration read again, as SIGHUP does, and waits for what comes of it; `None` if that takes too long.
+    /// Requests a reload, as SIGHUP does, and waits for its report; `None` if that takes too long.
     pub(crate) fn ask(&self) -> Option<ReloadReport> {
         let (report, reported) = sync_channel(1);
         self.waiting().push(report);
-        // It cannot fail for a process itself; then nobody answers.
+        // A process may always signal itself; otherwise there would be no answer.
         kill_process(getpid(), Signal::HUP).ok()?;
         let most = Duration::from_nanos(limits::RELOAD_NS_MAX);
         reported.recv_timeout(most).ok()
     }
 
-    /// Those who have asked so far; to be called before the files are read.
+    /// The requests so far; to be called before the files are read.
     pub(crate) fn take(&self) -> Vec<SyncSender<ReloadReport>> {
         std::mem::take(&mut *self.waiting())
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<SyncSender<ReloadReport>>> {
-        // Whoever panicked with it left it whole.
+        // The state is consistent even after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,8 @@
-//! What the operator chose, typed: the shards' logic reads nothing else.
+//! The operator's settings, typed: the shards' logic reads nothing else.
 //!
-//! Invariants: every value is usable as it stands. mosquitto's "0 means no limit" is resolved where the file is read
-//! (to [`UNLIMITED`] or the type's maximum), so no code behind it asks again. `Default` is mosquitto's default, but
-//! for the bytes of a session's queue and of the retained messages, which are bounded here.
+//! Invariants: every value is usable as it is. mosquitto's "0 means no limit" is resolved where the file is read (to
+//! [`UNLIMITED`] or the type's maximum), so no other code has to. `Default` is mosquitto's default, except for the
+//! bytes of a session's queue and of the retained messages, which are bounded here.
 
 use std::sync::OnceLock;
 
@@ -37,32 +37,33 @@ pub struct Settings {
     pub queued_bytes_max: u64,
     /// `queue_qos0_messages`: QoS 0 messages are queued for sessions without a connection too.
     pub queue_qos0_messages: bool,
-    /// `max_keepalive`: the longest keep alive of a 5.0 client (announced as Server Keep Alive). For 3.x, which cannot
-    /// learn of it, it bounds the time that the broker waits. 0 accepts any, also none at all.
+    /// `max_keepalive`: the longest Keep Alive of a 5.0 client (announced as Server Keep Alive). For 3.x, which has no
+    /// such announcement, it bounds the time that the broker waits. 0 accepts any value, also none.
     pub keep_alive_s_max: u16,
-    /// `connect_timeout` in seconds: from accept until it is known who the client is (TLS handshake, CONNECT,
-    /// password). Over: the connection is closed.
+    /// `connect_timeout` in seconds: from accept until the client is authenticated (TLS handshake, CONNECT, password).
+    /// Over: the connection is closed.
     pub connect_timeout_s: u16,
     /// `retain_available`: retained messages are accepted.
     pub retain_available: bool,
     /// `check_retain_source`: the access of a retained message's publisher is checked again on delivery.
     pub check_retain_source: bool,
     /// `persistent_client_expiration` in seconds: a 3.x session without Clean Session, or a 5.0 session that never
-    /// expires, ends so long after its connection. `None`: never.
+    /// expires, ends this long after its connection. `None`: never.
     pub persistent_client_expiration_s: Option<u64>,
-    /// `retained_persistence`: retained messages outlive the process, where anything does.
+    /// `retained_persistence`: retained messages are stored, if there is a store.
     pub retained_persistence: bool,
     /// `sys_interval` in seconds: how often `$SYS` is published; 0 turns it off.
     pub sys_interval_s: u32,
     /// `max_topic_alias_broker`: topic aliases that the broker uses towards one 5.0 client that takes some; bounded by
     /// [`crate::limits::TOPIC_ALIASES_MAX`].
     pub topic_alias_outbound_max: u16,
-    /// `response_information`: what a 5.0 client that asks gets to make Response Topics of; `%c` stands for its client
+    /// `response_information`: the Response Information for a 5.0 client that requests it; `%c` stands for its client
     /// identifier and `%u` for its user.
     pub response_information: Option<String>,
-    /// `check_payload_format`: payloads that are to be UTF-8 are looked at.
+    /// `check_payload_format`: payloads that claim to be UTF-8 are checked.
     pub check_payload_format: bool,
-    /// `upgrade_outgoing_qos`: messages go out at the QoS of the subscription even if published at a lower one.
+    /// `upgrade_outgoing_qos`: messages are sent at the QoS of the subscription even if they were published at a lower
+    /// one.
     pub upgrade_outgoing_qos: bool,
     /// `global_max_clients`: sessions, connected or not, in the whole broker.
     pub clients_max: u64,
@@ -70,10 +71,10 @@ pub struct Settings {
     pub connections_max: u64,
     /// `clientid_prefixes`: a client identifier must begin with it.
     pub client_identifier_prefix: Option<String>,
-    /// `max_retained_messages`: retained messages; another topic's is refused with 0x97.
+    /// `max_retained_messages`: retained messages; one for a further topic is refused with 0x97.
     pub retained_messages_max: u64,
-    /// `max_retained_bytes`: topic and payload bytes of the retained messages; what would exceed it is refused with
-    /// 0x97.
+    /// `max_retained_bytes`: topic and payload bytes of the retained messages; a message that would exceed it is
+    /// refused with 0x97.
     pub retained_bytes_max: u64,
     /// `max_subscriptions`: subscriptions of one session. Never above
     /// [`crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX`].
@@ -86,32 +87,32 @@ pub struct Settings {
     pub shard_output: Watermarks,
     /// How much work a turn of a shard may hold. No key of the configuration.
     pub work: WorkLimits,
-    /// How much of a queue that a store has is in memory. No key of the configuration.
+    /// How much of a stored queue is in memory. No key of the configuration.
     pub loaded_queue: LoadedQueue,
     /// `memory_limit` in bytes: above it messages for queues are refused.
     pub memory_bytes_max: u64,
-    /// `client_events`: clients that come and go are published below `$SYS/broker/clients`.
+    /// `client_events`: connects and disconnects are published below `$SYS/broker/clients`.
     pub client_events: bool,
     /// Slashes of a topic name or filter at most; more are refused.
     pub topic_levels_max: u16,
-    /// `shared_subscription_strategy`: who of a group gets a message.
+    /// `shared_subscription_strategy`: which member of a group gets a message.
     pub shared_subscription_strategy: SharedSubscriptionStrategy,
     /// Seed of the hash tables that are keyed by what clients send: random at the start of the process, so that nobody
     /// can prepare collisions; not in the configuration.
     pub hash_seed: u64,
 }
 
-/// Who of those who share a subscription gets a message, among the members that are connected.
+/// Which member of a Shared Subscription gets a message, among those that are connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SharedSubscriptionStrategy {
     /// The members of a group take turns.
     #[default]
     Fair,
-    /// The member that has been connected longest, until it goes.
+    /// The member that has been connected longest, until it disconnects.
     Sticky,
 }
 
-/// Which listener a connection came from: its index in [`Settings::listeners`].
+/// The listener of a connection: its index in [`Settings::listeners`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub u16);
 
@@ -123,7 +124,7 @@ impl ListenerId {
 /// What the logic has to know of one listener; sockets and TLS are the shell's.
 #[derive(Clone, Debug)]
 pub struct ListenerSettings {
-    /// `allow_anonymous`: clients without a user name are let in.
+    /// `allow_anonymous`: clients without a user name are accepted.
     pub allow_anonymous: bool,
     /// `max_connections`; counted for each shard's share by the shell, enforced at CONNECT.
     pub connections_max: u64,
@@ -133,21 +134,21 @@ pub struct ListenerSettings {
     pub topic_alias_max: u16,
     /// `allow_zero_length_clientid`: an empty client identifier gets one assigned.
     pub allow_zero_length_client_identifier: bool,
-    /// `auto_id_prefix`: what an assigned client identifier begins with.
+    /// `auto_id_prefix`: the beginning of an assigned client identifier.
     pub assigned_client_identifier_prefix: String,
-    /// `mount_point`: put before every topic of this listener's clients.
+    /// `mount_point`: prepended to every topic of this listener's clients.
     pub mount_point: Option<String>,
-    /// `accept_protocol_versions`: MQTT 3.1 is let in.
+    /// `accept_protocol_versions`: MQTT 3.1 is accepted.
     pub accept_v3_1: bool,
-    /// `accept_protocol_versions`: MQTT 3.1.1 is let in.
+    /// `accept_protocol_versions`: MQTT 3.1.1 is accepted.
     pub accept_v3_1_1: bool,
-    /// `accept_protocol_versions`: MQTT 5.0 is let in.
+    /// `accept_protocol_versions`: MQTT 5.0 is accepted.
     pub accept_v5: bool,
     /// `use_identity_as_username` or `use_subject_as_username`: the certificate names the user.
     pub certificate_names_user: bool,
     /// `use_username_as_clientid`: the user name replaces the client identifier.
     pub user_name_is_client_identifier: bool,
-    /// `require_scram`: only clients that prove themselves by AUTH packets are let in.
+    /// `require_scram`: only clients that authenticate with AUTH packets are accepted.
     pub scram_required: bool,
 }
 
@@ -215,7 +216,7 @@ impl Default for ListenerSettings {
 }
 
 impl Settings {
-    /// The settings of a connection's listener; those of a default listener if there is none of that number.
+    /// The settings of a connection's listener; those of a default listener if there is none with that index.
     #[must_use]
     pub fn listener(&self, listener: ListenerId) -> &ListenerSettings {
         static FALLBACK: OnceLock<ListenerSettings> = OnceLock::new();

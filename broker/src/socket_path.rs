@@ -1,6 +1,6 @@
-//! Where the file of a Unix socket can be: the start and `--test-config` find the same wrong.
+//! Where a Unix socket can be created: the start and `--test-config` make the same checks.
 //!
-//! Invariants: nothing is changed here.
+//! Invariants: nothing is changed.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
@@ -8,33 +8,33 @@ use std::path::Path;
 
 use rustix::net::SocketAddrUnix;
 
-/// Why there is no socket at a path, and what to do.
+/// Why a socket cannot be created at a path, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketPathError {
-    /// The kernel takes no longer ones.
+    /// The kernel does not accept longer paths.
     #[error("its path has {0} bytes; fix: choose one of {SOCKET_PATH_BYTES_MAX} at most")]
     TooLong(usize),
-    /// A folder, or a file of another kind: it is left alone.
-    #[error("{0} is there; fix: choose another path, or remove that")]
+    /// A folder, or a file of another kind; it is left unchanged.
+    #[error("{0} is at this path; fix: choose another path, or remove it")]
     Taken(&'static str),
     /// A process answers there.
-    #[error("another broker serves it; fix: end that one, or choose another path")]
+    #[error("another broker uses it; fix: stop that broker, or choose another path")]
     Served,
-    /// The system does not make it.
-    #[error("{0}; fix: make its folder, and make that writable for the broker's user")]
+    /// The operating system refuses it.
+    #[error("{0}; fix: create its folder, and make it writable for the broker's user")]
     System(#[from] io::Error),
 }
 
-/// Checks whether a socket could be made there; whether one is there already.
+/// Checks whether a socket could be created there; returns whether one exists already.
 ///
 /// # Errors
-/// It could not.
+/// It could not be created.
 pub(crate) fn check(path: &Path) -> Result<bool, SocketPathError> {
     let bytes = path.as_os_str().len();
     if bytes > SOCKET_PATH_BYTES_MAX {
         return Err(SocketPathError::TooLong(bytes));
     }
-    // What else is wrong with it: a byte 0, for one.
+    // Other mistakes, such as a NUL byte.
     SocketAddrUnix::new(path).map_err(io::Error::from)?;
     let Ok(there) = std::fs::symlink_metadata(path) else {
         return Ok(false);
@@ -46,7 +46,7 @@ pub(crate) fn check(path: &Path) -> Result<bool, SocketPathError> {
     }
 }
 
-/// Bytes of the path of a Unix socket, without the 0 at its end (unix(7)).
+/// Bytes of the path of a Unix socket, without the terminating NUL (unix(7)).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 #[cfg(test)]

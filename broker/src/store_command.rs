@@ -1,6 +1,6 @@
 //! `broker store`: inspects the folder of a store, and copies it.
 //!
-//! Invariants: the folder is only read, so a broker may be using it. The exit code is 1 if something in it is damaged.
+//! Invariants: the folder is only read, so a broker may be using it. The exit code is 1 if anything in it is damaged.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,36 +17,36 @@ pub struct StoreArgs {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Action {
-    /// Read everything in it and report what is damaged
+    /// Read everything in it and report damage
     Check {
         /// Folder of the store
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
-    /// Print how much of what is in it
+    /// Print how much it contains
     Stat {
         /// Folder of the store
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
-    /// Print sessions, subscriptions, messages and retained messages, one a line
+    /// Print sessions, subscriptions, messages and retained messages, one per line
     Dump {
         /// Folder of the store
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
-    /// Copy it, also while a broker runs; the copy is checked
+    /// Copy it, even while a broker is using it; the copy is checked
     Backup {
         /// Folder of the store
         #[arg(value_name = "DIR")]
         folder: PathBuf,
-        /// Folder for the copy; it must not be there yet
+        /// Folder for the copy; it must not exist yet
         #[arg(value_name = "TARGET")]
         target: PathBuf,
     },
 }
 
-/// Does it and prints the result.
+/// Performs the action and prints the result.
 pub fn run(args: &StoreArgs) -> ExitCode {
     let result = match &args.action {
         Action::Check { folder } | Action::Stat { folder } | Action::Dump { folder } => {
@@ -63,7 +63,7 @@ pub fn run(args: &StoreArgs) -> ExitCode {
         }
     };
     let mut out = io::stdout().lock();
-    // Whoever reads may stop reading before the end.
+    // The reader may close its end early.
     let _read = match &args.action {
         Action::Check { .. } | Action::Backup { .. } => print_check(&mut out, &inspection),
         Action::Stat { .. } => print_statistics(&mut out, &inspection),
@@ -118,9 +118,9 @@ fn print_statistics(out: &mut impl Write, inspection: &Inspection) -> io::Result
         ("messages on the disk", recovered.publications.len() as u64),
         ("retained messages", recovered.retained.len() as u64),
         ("segments in use", inspection.segments.len() as u64),
-        ("segments that are free", inspection.segments_free as u64),
+        ("free segments", inspection.segments_free as u64),
         ("bytes on the disk", inspection.bytes_total),
-        ("bytes that are needed", inspection.bytes_live),
+        ("live bytes", inspection.bytes_live),
         ("last commit", inspection.commit_last),
         ("last commit marked durable", inspection.commit_durable),
     ];

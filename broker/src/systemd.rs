@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The broker serves: its start, or a reload, is over.
+/// Reports that the broker serves: its start, or a reload, is over.
 pub(crate) fn notify_ready() {
     notify(&[NotifyState::Ready, NotifyState::Status("")]);
 }
 
-/// The start goes on, and takes a while longer.
+/// Reports that the start continues, and takes longer.
 pub(crate) fn notify_starting(status: &str) {
     notify(&[
         NotifyState::Status(status),
@@ -19,7 +19,7 @@ pub(crate) fn notify_starting(status: &str) {
     ]);
 }
 
-/// A reload begins. systemd compares the time with that of its own request.
+/// Reports that a reload begins. systemd compares the time with that of its own request.
 pub(crate) fn notify_reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
@@ -31,12 +31,12 @@ pub(crate) fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Every shard has turned since the last time.
+/// Reports that every shard has made a turn since the last time.
 pub(crate) fn notify_alive() {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// How soon systemd restarts a broker that does not [`notify_alive`]; `None` if it does not watch.
+/// How soon systemd restarts a broker that does not [`notify_alive`]; `None` if it does not watch it.
 pub(crate) fn watchdog_limit() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
@@ -45,5 +45,5 @@ fn notify(states: &[NotifyState<'_>]) {
     let _failed = sd_notify::notify(states);
 }
 
-/// How long a start may take from the last notification on.
+/// How long a start may take after the last notification.
 const START_EXTENDED_US: u32 = 60_000_000;

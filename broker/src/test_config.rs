@@ -1,7 +1,7 @@
 //! `--test-config`: checks the files, addresses and folders that a configuration names, as a start would.
 //!
 //! Invariants: no passphrase is asked for and no port is bound. What this machine lacks (io_uring, locked memory) is
-//! not checked, because a configuration may be tested on another machine than the one that it is for.
+//! not checked, because a configuration may be tested on a machine other than the one that it is for.
 
 use std::fs::File;
 use std::io;
@@ -21,7 +21,7 @@ use crate::persistence;
 use crate::privileges::RunsAs;
 use crate::socket_path;
 
-/// What a start with this configuration would find wrong.
+/// What a start with this configuration would report.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     /// What would be logged at the start.
@@ -30,7 +30,7 @@ pub(crate) struct Findings {
     pub(crate) problems: Vec<String>,
 }
 
-/// Looks at everything that the configuration names.
+/// Checks everything that the configuration names.
 pub(crate) fn check(configuration: &Configuration) -> Findings {
     let mut findings = Findings {
         warnings: configuration.warnings.clone(),
@@ -81,11 +81,11 @@ impl Findings {
             .iter()
             .filter_map(|address| missing(*address).map(|cause| (address, cause)))
             .collect();
-        // Those that are there are enough.
+        // One existing address is enough.
         if let (true, Some((address, cause))) = (absent.len() == listener.addresses.len(), absent.first()) {
             self.problems.push(format!(
-                "listener {port}: this machine does not have the address {} ({cause}); fix: name one that `ip address` \
-                 shows",
+                "listener {port}: this machine does not have the address {} ({cause}); fix: use one that \
+                `ip address` shows",
                 address.ip()
             ));
         }
@@ -93,8 +93,8 @@ impl Findings {
             && !Path::new("/sys/class/net").join(interface).exists()
         {
             self.problems.push(format!(
-                "listener {port}: bind_interface {interface}: there is no such interface; fix: name one that `ip link` \
-                 shows"
+                "listener {port}: bind_interface {interface}: there is no such interface; fix: use one that \
+                `ip link` shows"
             ));
         }
     }
@@ -107,8 +107,8 @@ impl Findings {
             // A start would ask for it.
             Err(TlsConfigError::NoPassphrase { path, .. }) if tls.key_passphrase_file.is_none() => {
                 self.warnings.push(format!(
-                    "listener {port}: the private key {} is encrypted, and its passphrase is not asked for here: the \
-                     key and what belongs to it were not checked",
+                    "listener {port}: the private key {} is encrypted, and its passphrase is not asked for \
+                    here: the key and what belongs to it were not checked",
                     path.display()
                 ));
                 self.check_readable(port, tls);
@@ -156,18 +156,18 @@ impl Findings {
         }
     }
 
-    /// That a file could be made at the path, or written to.
+    /// Checks that a file could be created at the path, or written to.
     fn check_file(&mut self, key: &str, path: &Path) {
         if path.is_dir() {
             let path = path.display();
             self.problems
-                .push(format!("{key} {path}: that is a folder; fix: name a file in it"));
+                .push(format!("{key} {path}: this is a folder; fix: name a file in it"));
         } else {
             self.check_folder(key, path);
         }
     }
 
-    /// That a socket could be made at the path. The broker that serves it may be the one that runs now.
+    /// Checks that a socket could be created at the path. The broker that uses it may be the one that runs now.
     fn check_socket(&mut self, path: &Path) {
         let key = "control_socket";
         match socket_path::check(path) {
@@ -182,13 +182,14 @@ impl Findings {
             && !folder.is_dir()
         {
             let (path, folder) = (path.display(), folder.display());
-            self.problems
-                .push(format!("{key} {path}: there is no folder {folder}; fix: make it"));
+            self.problems.push(format!(
+                "{key} {path}: the folder {folder} does not exist; fix: create it"
+            ));
         }
     }
 }
 
-/// Why this machine cannot have a socket of the address, if so: found out with a port that nobody asked for.
+/// Why this machine cannot bind a socket to the address, if so: tested with a free port.
 fn missing(address: SocketAddr) -> Option<io::Error> {
     UdpSocket::bind(SocketAddr::new(address.ip(), 0)).err()
 }

@@ -1,8 +1,8 @@
-//! Traces of clients, which operators switch on and off while the broker runs: their packets are shown in the log or in
-//! a file of the trace.
+//! Traces of clients, which operators start and stop while the broker runs: the packets of clients are shown in the
+//! log or in a file of the trace.
 //!
-//! Invariants: traces are bounded in number and replaced as a whole; a shard compares one number a turn, and takes the
-//! new ones.
+//! Invariants: traces are bounded in number and replaced as a whole; a shard compares one number per turn, and takes
+//! the new ones if it has changed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,42 +17,42 @@ use crate::named_paths::{NamedPath, NamedPaths};
 /// Whose packets are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TraceSubject {
-    /// The client of this identifier.
+    /// The client with this identifier.
     Client(String),
-    /// The clients of this user, where it was proved.
+    /// The clients of this authenticated user.
     User(String),
     /// The clients that connect from this address.
     Address(IpAddr),
 }
 
-/// A trace that is switched on.
+/// A trace that is active.
 #[derive(Debug)]
 pub(crate) struct Trace {
     pub(crate) number: u64,
     pub(crate) subject: TraceSubject,
-    /// The file that it goes to; the log if there is none.
+    /// The path of its file; `None` if it goes to the log.
     pub(crate) path: Option<PathBuf>,
     file: Option<TraceFile>,
 }
 
-/// Why a trace is not switched on.
+/// Why a trace is not started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TraceError {
-    /// So many are that another one would cost too much.
+    /// The largest number of traces is active.
     #[error(
-        "{} traces are switched on, and more are not possible: switch one off",
+        "{} traces are active, and more are not possible: stop one",
         limits::TRACES_MAX
     )]
     TooMany,
     /// Its file cannot be opened.
     #[error("{0}")]
     File(#[from] LogError),
-    /// Its file is not for traces.
+    /// Its file is in use by the configuration.
     #[error("{} {named}: choose another file", .path.display())]
     Named {
         /// The file of the trace.
         path: PathBuf,
-        /// What that is in the configuration.
+        /// How the configuration names it.
         named: NamedPath,
     },
 }
@@ -67,7 +67,7 @@ impl Trace {
         }
     }
 
-    /// Whether the packets of a client may be shown, wherever it is.
+    /// Whether the packets of a client may be shown, regardless of its address.
     pub(crate) fn may_be_of(&self, client: &str, user: Option<&str>) -> bool {
         match &self.subject {
             TraceSubject::Client(traced) => traced == client,
@@ -76,12 +76,12 @@ impl Trace {
         }
     }
 
-    /// Whether it is of clients that connect from an address.
+    /// Whether it applies to clients that connect from an address.
     pub(crate) fn is_of_address(&self) -> bool {
         matches!(self.subject, TraceSubject::Address(_))
     }
 
-    /// Shows a line where the trace goes.
+    /// Writes a line to the destination of the trace.
     pub(crate) fn show(&self, text: fmt::Arguments<'_>) {
         match &self.file {
             Some(file) => file.write(text),
@@ -105,17 +105,17 @@ struct TraceState {
 }
 
 impl Traces {
-    /// Switches a trace on; its number.
+    /// Starts a trace; returns its number.
     ///
     /// # Errors
-    /// There are too many, or its file is the configuration's or cannot be opened.
+    /// There are too many, or its file belongs to the configuration or cannot be opened.
     pub(crate) fn start(
         &self,
         subject: TraceSubject,
         path: Option<&Path>,
         named: &NamedPaths,
     ) -> Result<u64, TraceError> {
-        // Shards wait for the lock, so no file is waited for behind it.
+        // Shards wait for the lock, so no file is opened while it is held.
         let file = path.map(|path| open(path, named)).transpose()?;
         let mut state = self.lock();
         if state.traces.len() >= limits::TRACES_MAX {
@@ -133,7 +133,7 @@ impl Traces {
         Ok(number)
     }
 
-    /// Opens the files of traces anew, as others may be in their places; the number of each, and what came of it.
+    /// Reopens the files of traces, because they may have been moved away; returns the number of each, and its result.
     pub(crate) fn reopen(&self, named: &NamedPaths) -> Vec<(u64, Result<(), TraceError>)> {
         let all = self.all();
         let files = all
@@ -147,7 +147,7 @@ impl Traces {
             .collect()
     }
 
-    /// Switches a trace off; whether it was on.
+    /// Stops a trace; returns whether it was active.
     pub(crate) fn stop(&self, number: u64) -> bool {
         let mut state = self.lock();
         let before = state.traces.len();
@@ -156,7 +156,7 @@ impl Traces {
         state.traces.len() < before
     }
 
-    /// The traces that are switched on.
+    /// The traces that are active.
     pub(crate) fn all(&self) -> Vec<Arc<Trace>> {
         self.lock().traces.clone()
     }
@@ -168,7 +168,7 @@ impl Traces {
     }
 
     fn lock(&self) -> MutexGuard<'_, TraceState> {
-        // Whoever panicked with it left it whole.
+        // The state is consistent even after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

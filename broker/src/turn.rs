@@ -1,8 +1,8 @@
-//! The order of a shard's work, without I/O: one object says what comes next, and whoever drives it does that.
+//! The order of a shard's work, without I/O: one object decides what comes next, and a driver does it.
 //!
 //! The shell (`shard/mod.rs`), the simulator, the test cluster and the benches all drive a [`Turn`], so that what the
-//! simulator tests is what the broker does. A driver does the step that [`Turn::step`] names, and says by
-//! [`Turn::advance`] how it went:
+//! simulator tests is what the broker does. A driver does the step that [`Turn::step`] names, and reports with
+//! [`Turn::advance`] how it ended:
 //!
 //! ```text
 //! Wait ─► Take (each other shard) ─► Adopt ─► Handle ─► RunTimers ─► Push ─► Flush ─► Close ─► ChangeReceiving ─► Wait
@@ -11,26 +11,26 @@
 //!          Push ─► Flush ─► Take what is left           (blocked: FlushIndependent in place of Flush and Close)
 //! ```
 //!
-//! Invariants: each with its reason; together they are the happens-before rule: what a client was sent (SUBACK, PUBACK,
-//! a message) is known to every shard that later handles bytes of a client who acts on it.
-//! - Everything for other shards is pushed before anything is flushed, and while a queue is full nothing is flushed but
-//!   what depends on no other shard (a PINGRESP, the CONNACK of a new session): a client learns of nothing that another
+//! Invariants: each with its reason; together they are the happens-before rule: what a client was sent (SUBACK,
+//! PUBACK, a message) is known to every shard that later handles bytes of a client that acts on it.
+//! - Everything for other shards is pushed before anything is flushed. While a queue is full, only output that depends
+//!   on no other shard is flushed (a PINGRESP, the CONNACK of a new session): a client learns of nothing that another
 //!   shard cannot know of. This also slows publishers that fill the queue.
-//! - The completions are fixed in `Wait`, before the queues are looked at, and handled after them: bytes that a client
-//!   sent because of what it had received are in a completion after the message that this shard gets of it.
-//! - A connection that is transferred brings bytes that another shard has read, perhaps after another queue was looked
-//!   at. So all queues are looked at once more before it is adopted; one that comes with the second look waits for the
-//!   next turn.
-//! - What a connection leaves behind when it breaks (a Will) is for other shards too, so it is closed after the flush
-//!   and what it causes goes out in the next turn, behind its batches.
-//! - A step takes what was there when it began, so a turn ends although others keep sending.
-//! - What a client sent on one connection is handled before a newer one takes the session over ([`TakeOvers`]): what
-//!   the kernel has of the older one is read in one turn and handled in the next, behind the queues.
-//! - A turn holds a bounded amount of work ([`WorkBudget`]), whatever it costs to handle what came: in `Handle` a
-//!   connection that has used its share goes to the back of the queue with the rest of its bytes.
+//! - The completions are fixed in `Wait`, before the queues are read, and handled after them: bytes that a client sent
+//!   because of what it had received are in a completion after the message that this shard gets of it.
+//! - A connection that is transferred brings bytes that another shard has read, perhaps after another queue was read.
+//!   So all queues are read once more before it is adopted; one that comes with the second reading waits for the next
+//!   turn.
+//! - What a connection causes when it breaks (a Will) is for other shards too, so it is closed after the flush, and
+//!   what it causes is sent in the next turn, after its batches.
+//! - A step takes what was there when it began, so a turn ends even if others keep sending.
+//! - What a client sent on one connection is handled before a newer one takes over the session ([`TakeOvers`]): the
+//!   bytes of the older one that the kernel has are read in one turn and handled in the next, after the queues.
+//! - A turn holds a bounded amount of work ([`WorkBudget`]), whatever the bytes cost: in `Handle` a connection that
+//!   has used its share goes to the back of the queue with the rest of its bytes.
 //!
-//! What breaks them: a driver that does a step at another time than it is named. The simulator has such drivers
-//! (`tests/src/simulation/profile.rs`, `Fault`), and a test that finds each of them.
+//! What breaks them: a driver that does a step at another time than the named one. The simulator has such drivers
+//! (`tests/src/simulation/profile.rs`, `Fault`), and a test that detects each of them.
 
 mod budget;
 mod takeover;
@@ -56,15 +56,15 @@ pub enum TurnStep {
     Handle,
     /// Do what is due by the clock.
     RunTimers,
-    /// Push what is for other shards into their queues.
+    /// Push the batches for other shards into their queues.
     Push,
-    /// Send what is for clients, as far as the time of a flush goes.
+    /// Send the output for clients, within the time of a flush.
     Flush,
-    /// Send what is for clients and depends on no other shard, as batches wait for room in a queue.
+    /// Send only output that depends on no other shard, because batches wait for room in a queue.
     FlushIndependent,
     /// Close the connections that ended or broke.
     Close,
-    /// Pause and resume reading, where the logic asks for it: last, as the flush lets publishers go on.
+    /// Pause and resume reading where the logic requests it: last, because the flush resumes publishers.
     ChangeReceiving,
 }
 
@@ -74,11 +74,11 @@ const _: () = assert!(size_of::<TurnStep>() == 8);
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All that there was to do is done.
+    /// The step was done completely.
     Done,
-    /// [`TurnStep::Take`] stopped as so much was written for clients that a flush is due.
+    /// [`TurnStep::Take`] stopped because so much was written for clients that a flush is due.
     Full {
-        /// So many of the messages that it was to take are left.
+        /// The number of messages that are left.
         left: u32,
     },
     /// [`TurnStep::Push`] found a queue without room for all of it.
@@ -93,9 +93,9 @@ pub struct Turn<T> {
     step: TurnStep,
     /// The step that continues after a flush in the middle of a turn.
     interrupted: Option<TurnStep>,
-    /// Connections that came since the queues were last looked at twice.
+    /// Connections that came since the queues were last read twice.
     arrived: Vec<T>,
-    /// Connections that came before the second look.
+    /// Connections that came before the second reading.
     adoptable: Vec<T>,
 }
 
@@ -113,14 +113,14 @@ impl<T> Turn<T> {
         }
     }
 
-    /// What is to be done now.
+    /// The step to do now.
     #[inline]
     #[must_use]
     pub fn step(&self) -> TurnStep {
         self.step
     }
 
-    /// Notes that the step was done, and returns the next step.
+    /// Records that the step was done, and returns the next step.
     #[inline]
     pub fn advance(&mut self, outcome: Outcome) -> TurnStep {
         self.step = match self.step {
@@ -168,7 +168,7 @@ impl<T> Turn<T> {
         !self.arrived.is_empty() || !self.adoptable.is_empty()
     }
 
-    /// Goes on with what a flush has interrupted.
+    /// Continues with what a flush has interrupted.
     #[inline]
     fn resume_or(&mut self, otherwise: TurnStep) -> TurnStep {
         match self.interrupted {
@@ -180,7 +180,7 @@ impl<T> Turn<T> {
         }
     }
 
-    /// The queues of the others come first; a shard alone has none.
+    /// The queues of the other shards come first; a single shard has none.
     fn first_queue(&self) -> TurnStep {
         self.take_from(0).unwrap_or(TurnStep::Handle)
     }
@@ -192,7 +192,7 @@ impl<T> Turn<T> {
         (from < self.shards).then_some(TurnStep::Take { from, messages_max })
     }
 
-    /// A queue was looked at: the next one; behind the last one all of them once more, if connections came.
+    /// A queue was read: the next one; after the last one all of them once more, if connections came.
     fn after_queue(&mut self, from: u16) -> TurnStep {
         if let Some(next) = self.take_from(from + 1) {
             return next;

@@ -94,7 +94,7 @@ fn signals_of_mosquitto_do_what_they_do_there() {
     client.subscribe("t", QoS::AtMostOnce);
     client.publish_retained("r", b"kept", QoS::AtLeastOnce);
     for (signal, line) in [
-        (Signal::USR1, "Nothing is to be saved"),
+        (Signal::USR1, "There is nothing to save"),
         (Signal::USR2, "1 sessions have 1 subscriptions; "),
         (Signal::USR2, "  r: 0 subscriptions, a retained message"),
         (Signal::USR2, "  t: 1 subscriptions\n"),
@@ -110,10 +110,10 @@ fn signals_of_mosquitto_do_what_they_do_there() {
     eventually("the log is opened anew", || file.exists());
     broker.signal(Signal::USR1);
     eventually("the new file is written to", || {
-        std::fs::read_to_string(&file).is_ok_and(|text| text.contains("Nothing is to be saved"))
+        std::fs::read_to_string(&file).is_ok_and(|text| text.contains("There is nothing to save"))
     });
     let before = std::fs::read_to_string(&moved).unwrap();
-    assert_eq!(before.matches("Nothing is to be saved").count(), 1, "{before}");
+    assert_eq!(before.matches("There is nothing to save").count(), 1, "{before}");
     client.ping();
 }
 

@@ -15,8 +15,7 @@ use crate::limits;
 /// It cannot be read.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     files::read_bounded(path, "password or ACL file", limits::ACCESS_FILE_BYTES_MAX).map_err(|cause| {
-        let fix =
-            "fix: check the path (password_file, acl_file) and that the user who runs the broker may read it";
+        let fix = "fix: check the path (password_file, acl_file) and that the broker's user may read it";
         FileError::of_file(path, format!("cannot be read: {cause}; {fix}"))
     })
 }
@@ -26,10 +25,10 @@ pub(super) fn is_world_readable(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
 }
 
-/// Hands each line with content to `entry`, and gathers what that finds wrong.
+/// Passes each line with content to `entry`, and collects the mistakes that it returns.
 ///
 /// # Errors
-/// Every mistake, up to a number of them.
+/// All mistakes, up to a number of them.
 pub(super) fn for_each_line<'a>(
     path: &Path,
     text: &'a [u8],

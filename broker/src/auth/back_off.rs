@@ -1,12 +1,13 @@
-//! Who sent many wrong passwords for a user has to wait: a guesser gets about one try a second for each user, and costs
-//! no more than that.
+//! Delays after many wrong passwords for a user: a guesser gets about one attempt a second for each user, and causes
+//! no more cost than that.
 //!
-//! Invariants: counted by address and user, so a device with a stale password slows nobody but itself; bounded in
-//! pairs of these ([`limits::BACK_OFF_PAIRS_MAX`]): one that has been quiet is forgotten, then the oldest of those that
-//! have hardly failed, then the oldest of the others, so nobody gets rid of its failures by names that it makes up. The
-//! first few mistakes cost nothing. A try counts from its beginning until it was right. A right password is never
-//! charged: what is known to be right is not asked here, and one that is found right frees its pair. Of passwords
-//! nothing is kept but keyed digests of the last wrong ones. Nothing here depends on whether a user exists.
+//! Invariants: failures are counted by address and user, so a device with a stale password delays only itself. The
+//! number of these pairs is bounded ([`limits::BACK_OFF_PAIRS_MAX`]): first one that has been quiet is removed, then
+//! the oldest of those that have hardly failed, then the oldest of the others, so nobody can remove its failures by
+//! inventing names. The first few mistakes have no consequence. An attempt counts from its beginning until it was
+//! found right. A right password is never charged: one that is known to be right is not checked here, and one that is
+//! found right clears its pair. Of passwords, only keyed digests of the last wrong ones are kept. Nothing here depends
+//! on whether a user exists.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -20,15 +21,15 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct BackOff {
     failures: Mutex<FailureTable>,
-    /// Keys what is kept of names and passwords.
+    /// Hashes names and passwords under a key before they are kept.
     hasher: RandomState,
 }
 
-/// Whom an address belongs to: an IPv6 network of 64 bits is one customer.
+/// The owner of an address: an IPv6 network of 64 bits counts as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Source(IpAddr);
 
-/// Who is counted: a user name as it comes from one address.
+/// The unit of counting: a user name from one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct UserAtAddress {
     pub(super) source: Source,
@@ -39,26 +40,26 @@ pub(super) struct UserAtAddress {
 #[derive(Debug, Default)]
 struct FailureTable {
     pairs: HashMap<UserAtAddress, Failures, foldhash::fast::RandomState>,
-    /// Those that have hardly failed, in the order in which they came.
+    /// Pairs that have hardly failed, in the order in which they came.
     innocent: VecDeque<PlaceInOrder>,
-    /// Those that failed more often than is free, in the order in which they began to.
+    /// Pairs that failed more often than is free, in the order in which they began to.
     suspect: VecDeque<PlaceInOrder>,
     places: u64,
 }
 
-/// A pair's place in one of the two orders; it is over if the pair has another one, or is gone.
+/// A pair's place in one of the two orders; it is obsolete if the pair has another one, or is gone.
 type PlaceInOrder = (u64, UserAtAddress);
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
-    /// Tries that were wrong or are not decided.
+    /// Attempts that were wrong or are undecided.
     count: u32,
     /// The number of its [`PlaceInOrder`].
     place: u64,
     last: Timestamp,
-    /// No try before that.
+    /// The time before which there is no further attempt.
     until: Timestamp,
-    /// Keyed digests of the last wrong passwords, the next to be replaced first.
+    /// Keyed digests of the last wrong passwords, the next one to be replaced first.
     wrong: [u64; WRONG_KEPT],
 }
 
@@ -66,11 +67,11 @@ struct Failures {
 const FREE: u32 = 10;
 const FIRST_DELAY_NS: u64 = 50_000_000;
 const DELAY_NS_MAX: u64 = 1_000_000_000;
-/// How long a pair must be quiet to be forgotten.
+/// How long a pair must be quiet to be removed.
 const FORGET_S: u64 = 60;
-/// Places of pairs that are gone which are not worth a clearance.
+/// Obsolete places up to which no cleanup is done.
 const PLACES_KEPT: usize = 1024;
-/// Wrong passwords of a pair that are known again without hashing: what devices have stored, a few of them for a user.
+/// Wrong passwords of a pair that are recognized without hashing: those that devices have stored, a few for each user.
 const WRONG_KEPT: usize = 4;
 
 impl Source {
@@ -93,7 +94,7 @@ impl BackOff {
         }
     }
 
-    /// What a password, or whatever stands for it, is known by here; never 0.
+    /// The digest of a password, or of what stands for it; never 0.
     pub(super) fn digest(&self, password: impl Hash) -> u64 {
         self.hasher.hash_one(password) | 1
     }
@@ -107,14 +108,14 @@ impl BackOff {
             .map_or(Timestamp(0), |failures| failures.until)
     }
 
-    /// Whether the claimant has failed so often that its tries are spaced out.
+    /// Whether the claimant has failed so often that its attempts are spaced out.
     pub(super) fn is_suspect(&self, now: Timestamp, claimant: UserAtAddress) -> bool {
         let table = self.table();
         let failures = table.pairs.get(&claimant);
         failures.is_some_and(|failures| failures.count > FREE && now.since_s(failures.last) < FORGET_S)
     }
 
-    /// Whether this was wrong a moment ago.
+    /// Whether this password was wrong recently.
     pub(super) fn knows_wrong(&self, now: Timestamp, claimant: UserAtAddress, digest: u64) -> bool {
         let table = self.table();
         let failures = table.pairs.get(&claimant);
@@ -122,16 +123,16 @@ impl BackOff {
             .is_some_and(|failures| now.since_s(failures.last) < FORGET_S && failures.wrong.contains(&digest))
     }
 
-    /// A try of the claimant begins: until it is decided, it counts as wrong.
+    /// An attempt of the claimant begins: until it is decided, it counts as wrong.
     pub(super) fn begins(&self, now: Timestamp, claimant: UserAtAddress) {
         self.table().charge(now, claimant);
     }
 
-    /// The password of a try that began was right: it counts for nothing.
+    /// The password of an attempt that began was right: the attempt no longer counts.
     pub(super) fn succeeded(&self, now: Timestamp, claimant: UserAtAddress) {
         let mut table = self.table();
         let Some(failures) = table.pairs.get_mut(&claimant) else {
-            // It was forgotten meanwhile.
+            // It was removed in the meantime.
             return;
         };
         failures.count = failures.count.saturating_sub(1);
@@ -141,7 +142,7 @@ impl BackOff {
         }
     }
 
-    /// The password of a try that began was wrong.
+    /// The password of an attempt that began was wrong.
     pub(super) fn was_wrong(&self, now: Timestamp, claimant: UserAtAddress, digest: u64) {
         let mut table = self.table();
         if let Some(failures) = table.pairs.get_mut(&claimant) {
@@ -151,7 +152,7 @@ impl BackOff {
         }
     }
 
-    /// The claimant could not prove itself, in a try that nobody said the beginning of; `digest` is that of its
+    /// The claimant could not prove itself, in an attempt whose beginning was not reported; `digest` is that of its
     /// password, if it sent one.
     pub(super) fn failed(&self, now: Timestamp, claimant: UserAtAddress, digest: Option<u64>) {
         self.begins(now, claimant);
@@ -166,7 +167,7 @@ impl BackOff {
 }
 
 impl FailureTable {
-    /// One more try counts as wrong.
+    /// Counts one more attempt as wrong.
     fn charge(&mut self, now: Timestamp, claimant: UserAtAddress) {
         if !self.pairs.contains_key(&claimant) {
             self.make_room(now);
@@ -196,7 +197,7 @@ impl FailureTable {
         self.places
     }
 
-    /// Forgets those in front that are over, and one more if there is no room.
+    /// Removes those in front that are over, and one more if there is no room.
     fn make_room(&mut self, now: Timestamp) {
         for order in [&mut self.innocent, &mut self.suspect] {
             while let Some(&(place, claimant)) = order.front() {
@@ -254,7 +255,7 @@ mod tests {
         back_off.claimant(IpAddr::V4(Ipv4Addr::from(address)), user)
     }
 
-    /// V40: a guesser gets about one try a second for a user, and the users beside it do not wait.
+    /// V40: a guesser gets about one attempt a second for a user, and other users do not wait.
     #[test]
     fn v40_guessing_becomes_slow() {
         let back_off = BackOff::default();
@@ -315,7 +316,7 @@ mod tests {
         assert!(!back_off.knows_wrong(now.plus_s(FORGET_S), ann, digests[5]));
     }
 
-    /// V40: the table is bounded, and whoever fills it makes room for itself alone.
+    /// V40: the table is bounded, and whoever fills it displaces only its own entries.
     #[test]
     fn v40_pairs_are_bounded() {
         let back_off = BackOff::default();
@@ -339,7 +340,7 @@ mod tests {
         assert_eq!(pairs(), 1);
     }
 
-    /// V40: names that somebody makes up do not make room for a pair that has failed often.
+    /// V40: made-up names do not displace a pair that has failed often.
     #[test]
     fn v40_made_up_names_free_nobody_from_its_failures() {
         let back_off = BackOff::default();
@@ -359,7 +360,7 @@ mod tests {
         assert!(back_off.is_suspect(now, claimant(&back_off, suspects - 1, "bob")));
     }
 
-    /// A try counts as long as it is not decided, and a right one for nothing.
+    /// An attempt counts as long as it is undecided, and not at all if it was right.
     #[test]
     fn undecided_tries_count() {
         let back_off = BackOff::default();

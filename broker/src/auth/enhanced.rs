@@ -1,8 +1,8 @@
-//! Enhanced authentication (MQTT 5.0, section 4.12): the client proves who it is in an exchange of AUTH packets.
+//! Enhanced authentication (MQTT 5.0, section 4.12): the client proves its identity in an exchange of AUTH packets.
 //!
-//! Invariants: an exchange is one AUTH to the client and one from it, and is used up by that. It comes to nothing if
-//! its user has another password by its end, and keeps no password file alive until then: clients may let it wait as
-//! long as they like. Nothing here reads a clock or a random source: the nonces come from a seed of the connection.
+//! Invariants: an exchange is one AUTH to the client and one from it, and cannot be reused. It fails if its user has
+//! another password by its end. It keeps no password file in memory until then, because clients may delay it as long
+//! as they like. Nothing here reads a clock or a random source: the nonces come from a seed of the connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::limits;
 use crate::settings::ListenerId;
 use crate::time::Timestamp;
 
-/// An exchange that waits for the client's AUTH.
+/// An exchange that waits for the AUTH of the client.
 #[derive(Debug)]
 pub struct Exchange {
     scram: ScramExchange,
 }
 
-/// A client that proved who it is.
+/// The result for a client that proved its identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// The name of the user.
@@ -35,12 +35,12 @@ pub struct Proof {
     pub data: Box<[u8]>,
 }
 
-/// Why a client is not let in.
+/// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// For CONNACK or DISCONNECT.
+    /// The reason code for CONNACK or DISCONNECT.
     pub reason: ReasonCode,
-    /// For the client and the log.
+    /// A text for the client and the log.
     pub why: &'static str,
 }
 
@@ -51,23 +51,23 @@ pub struct Nonces {
     used: u64,
 }
 
-/// What stays of an exchange with the connection that it let in.
+/// What remains of a successful exchange, with its connection.
 #[derive(Clone, Debug)]
 pub struct Authenticated {
-    /// Who the client is.
+    /// The user name of the client.
     pub user: Box<str>,
     /// Authentication Data of the CONNACK.
     pub data: Box<[u8]>,
-    /// For the exchanges to come.
+    /// Nonces for further exchanges.
     pub nonces: Nonces,
 }
 
 impl Exchange {
-    /// Begins with what CONNECT, or an AUTH that re-authenticates, has; the exchange and the Authentication Data of the
-    /// AUTH that answers.
+    /// Begins with the data of a CONNECT, or of an AUTH that re-authenticates. Returns the exchange and the
+    /// Authentication Data of the AUTH that answers.
     ///
     /// # Errors
-    /// The method is not offered [MQTT-4.12.0-1], or the data do not begin an exchange.
+    /// The method is not supported [MQTT-4.12.0-1], or the data do not begin an exchange.
     pub fn begin(
         file: Option<&Arc<PasswordFile>>,
         method: &str,
@@ -77,23 +77,23 @@ impl Exchange {
         let file = file.filter(|file| method == METHOD && file.offers_scram());
         let file = file.ok_or(Refusal {
             reason: ReasonCode::BadAuthenticationMethod,
-            why: "the Authentication Method is not offered here",
+            why: "the Authentication Method is not supported",
         })?;
         let find = |user: &str| file.scram_challenge(user);
         let (scram, first) = ScramExchange::begin(bounded(data)?, &nonces.next(), find).map_err(refused)?;
         Ok((Exchange { scram }, first.into_bytes()))
     }
 
-    /// Who the client says it is.
+    /// The user name that the client claims.
     #[must_use]
     pub fn user(&self) -> &str {
         self.scram.user()
     }
 
-    /// Ends with the client's AUTH. `file` is the one that is in effect now.
+    /// Ends with the client's AUTH. `file` is the password file that is in effect now.
     ///
     /// # Errors
-    /// The client is not who it says, or the AUTH is not the one that was due.
+    /// The client did not prove its identity, or the AUTH is not the expected one.
     pub fn finish(self, file: Option<&Arc<PasswordFile>>, auth: &Auth<'_>) -> Result<Proof, Refusal> {
         // [MQTT-4.12.0-3]
         if auth.reason != ReasonCode::ContinueAuthentication {
@@ -122,7 +122,7 @@ impl Exchange {
     }
 }
 
-/// That an AUTH names the method of the connection [MQTT-4.12.0-5].
+/// Checks that an AUTH names the method of the connection [MQTT-4.12.0-5].
 ///
 /// # Errors
 /// It names another one or none.
@@ -154,20 +154,20 @@ pub fn properties(data: &[u8]) -> PropertiesBuf {
         Property::AuthenticationMethod(METHOD),
         Property::AuthenticationData(data),
     ] {
-        // Ours are far below what a property takes.
+        // Our properties are far below the limit.
         let _ = properties.push(property);
     }
     properties
 }
 
 impl Nonces {
-    /// Those of a connection that has drawn this seed from a secure source.
+    /// Nonces of a connection that has drawn this seed from a secure source.
     #[must_use]
     pub fn new(seed: [u8; 32]) -> Self {
         Self { seed, used: 0 }
     }
 
-    /// The next one: nobody can guess it without the seed.
+    /// The next nonce, which cannot be guessed without the seed.
     fn next(&mut self) -> String {
         self.used = self.used.wrapping_add(1);
         STANDARD.encode(scram::prf(&self.seed, &self.used.to_le_bytes()))
@@ -175,7 +175,7 @@ impl Nonces {
 }
 
 impl Refusal {
-    /// A refusal of a packet that was not due.
+    /// A refusal of an unexpected packet.
     #[must_use]
     pub fn protocol_error(why: &'static str) -> Self {
         Self {
@@ -272,7 +272,7 @@ mod tests {
         Arc::new(PasswordFile::parse(Path::new("p"), text.as_bytes()).unwrap())
     }
 
-    /// What an exchange comes to that begins with one file and ends with another one.
+    /// The result of an exchange that begins with one file and ends with another one.
     fn exchanged(before: &Arc<PasswordFile>, after: Option<&Arc<PasswordFile>>) -> Result<Proof, ReasonCode> {
         let mut scram = ScramClient::new("ann", "pw", "n");
         let mut nonces = Nonces::new([1; 32]);

@@ -1,6 +1,6 @@
-//! What the texts of password hashes have in common: iterations, salts and bytes in base64, each within its bounds.
+//! Common parts of the texts of password hashes: iterations, salts and bytes in base64, each within its bounds.
 //!
-//! Invariants: nothing that leaves here costs more than [`limits::PBKDF2_ITERATIONS_MAX`] to check.
+//! Invariants: no result costs more than [`limits::PBKDF2_ITERATIONS_MAX`] to check.
 
 use std::num::NonZeroU32;
 
@@ -9,19 +9,19 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::limits;
 
-/// Why a text is not a hash that can be used.
+/// Why a text is not a usable hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// Does not begin as one of the known forms: a password in plain text, most likely.
+    /// The text begins with none of the known prefixes; most likely it is a password in plain text.
     #[error(
-        "the password is not hashed, or in an unknown way ($6$, $7$, $argon2id$ and SCRAM-SHA-256$ are known): hash it \
-         with `broker passwd`"
+        "the password is not hashed, or has an unknown format (known are $6$, $7$, $argon2id$ and \
+        SCRAM-SHA-256$): hash it with `broker passwd`"
     )]
     Unknown,
     /// A part is missing or cannot be read.
     #[error("the hash of the password is malformed: set the password anew with `broker passwd`")]
     Malformed,
-    /// The cost is out of all proportion.
+    /// The cost is far too high.
     #[error("checking the password would cost too much time or memory: set it anew with `broker passwd`")]
     TooExpensive,
 }
@@ -29,7 +29,7 @@ pub enum HashError {
 /// Iterations in digits.
 ///
 /// # Errors
-/// The text is no number from 1, or too large a one.
+/// The text is not a number from 1, or the number is too large.
 pub(super) fn iterations_of(text: &str) -> Result<NonZeroU32, HashError> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(HashError::Malformed);
@@ -44,7 +44,7 @@ pub(super) fn iterations_of(text: &str) -> Result<NonZeroU32, HashError> {
 /// A salt in base64.
 ///
 /// # Errors
-/// The text is none, or one of a length that nobody writes.
+/// The text is not base64, or has a length that no program writes.
 pub(super) fn salt_of(text: &str) -> Result<Box<[u8]>, HashError> {
     let salt = STANDARD.decode(text).map_err(|_| HashError::Malformed)?;
     if !(1..=limits::SALT_BYTES_MAX).contains(&salt.len()) {
@@ -53,10 +53,10 @@ pub(super) fn salt_of(text: &str) -> Result<Box<[u8]>, HashError> {
     Ok(salt.into())
 }
 
-/// So many bytes in base64.
+/// This many bytes in base64.
 ///
 /// # Errors
-/// The text is of another length, or no base64.
+/// The text has another length, or is not base64.
 pub(super) fn bytes_of<const BYTES: usize>(text: &str) -> Result<[u8; BYTES], HashError> {
     let bytes = STANDARD.decode(text).map_err(|_| HashError::Malformed)?;
     bytes.try_into().map_err(|_| HashError::Malformed)

@@ -1,11 +1,10 @@
 //! Who may connect, and who may read and write which topics.
 //!
-//! The way of a CONNECT: the accepting shard asks [`Authentication::check`] before the connection moves to the owner of
-//! its session, so nothing of a session is touched for a client that was not let in. What takes time is computed by the
-//! threads of `password_checks.rs` (`password_check.rs` is one check), and the answer is fetched with
+//! The path of a CONNECT: the accepting shard calls [`Authentication::check`] before the connection moves to the owner
+//! of its session, so no session is changed by a client that is refused. The threads of `password_checks.rs` compute
+//! what takes long (`password_check.rs` is one check), and the shard fetches the answer with
 //! [`Authentication::next_answer`]. The owner then takes the client's [`acl::Access`] from the [`Policy`]. A CONNECT
-//! that names an Authentication Method goes by [`Authentication::begin_exchange`] instead, and is as decided before it
-//! moves.
+//! with an Authentication Method uses [`Authentication::begin_exchange`] instead, and is also decided before it moves.
 //!
 //! The files: `access_file.rs` reads them, `password_file.rs` and `acl/` know what is in them, `policy.rs` has those of
 //! all listeners. The checks: `password.rs` knows the hashes (`hash_text.rs` their texts), `back_off.rs` makes who
@@ -13,8 +12,8 @@
 //! exchanges of AUTH packets, `scram/` is their one method. `dynamic/` has users that commands change, `control.rs`
 //! takes the commands.
 //!
-//! Invariants: a password is neither kept nor logged. When a wrong password is answered does not depend on whether the
-//! user exists. A reload takes or keeps each file as a whole.
+//! Invariants: a password is neither kept nor logged. The time of the answer to a wrong password does not depend on
+//! whether the user exists. A reload replaces or keeps each file as a whole.
 
 mod access_file;
 pub mod acl;
@@ -51,25 +50,25 @@ use crate::limits;
 use crate::settings::{ListenerId, Settings};
 use crate::time::Timestamp;
 
-/// What is known of a client that wants to connect.
+/// The result of the check of a client that wants to connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
-    /// No password proves anything; whether the client is let in is up to its certificate, where that names the user,
-    /// or to the listener's `allow_anonymous`.
+    /// There was no password to check. Whether the client is accepted depends on its certificate, if that names the
+    /// user, or on the listener's `allow_anonymous`.
     #[default]
     Unproved,
-    /// The password is the user's.
+    /// The password is right.
     Proved,
-    /// The client is not let in.
+    /// The client is refused.
     Refused(ReasonCode),
-    /// Enhanced authentication did not let the client in.
+    /// The exchange of enhanced authentication failed.
     Failed(Refusal),
 }
 
-/// What a client said in CONNECT, and where it is.
+/// What a client sent in CONNECT, and its address.
 #[derive(Clone, Copy)]
 pub struct Credentials<'a> {
-    /// The listener that the connection came by.
+    /// The listener of the connection.
     pub listener: ListenerId,
     /// The address that the client connects from.
     pub address: IpAddr,
@@ -79,46 +78,46 @@ pub struct Credentials<'a> {
     pub user_name: Option<&'a str>,
     /// Password of the CONNECT.
     pub password: Option<&'a [u8]>,
-    /// Until when the client waits for the verdict.
+    /// How long the client waits for the result.
     pub deadline: Timestamp,
 }
 
-/// A user name and a password that came by HTTP.
+/// A user name and a password from an HTTP request.
 #[derive(Clone, Copy)]
 pub struct Login<'a> {
-    /// The listener that the request came by.
+    /// The listener of the request.
     pub listener: ListenerId,
-    /// The address that it comes from.
+    /// The address that the request comes from.
     pub address: IpAddr,
     /// The name of the user.
     pub user: &'a str,
-    /// The password, not yet proved.
+    /// The password, not verified yet.
     pub password: &'a [u8],
 }
 
-/// What [`Authentication::check`] comes to.
+/// The immediate result of [`Authentication::check`].
 #[derive(Debug)]
 pub enum Check {
-    /// There is a verdict already.
+    /// There is a result already.
     Decided(Verdict),
-    /// A [`CheckOutcome`] with the ticket will come, unless this is dropped.
+    /// A [`CheckOutcome`] with the ticket follows, unless this is dropped.
     Pending(Awaited),
 }
 
-/// Somebody waits for the answer of a check. What nobody waits for is not computed.
+/// Exists as long as somebody waits for the answer of a check. An answer for which nobody waits is not computed.
 #[derive(Debug)]
 pub struct Awaited(#[expect(dead_code, reason = "it is held, and counted by others")] Arc<()>);
 
-/// What a check of a password has come to.
+/// The result of the check of a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckOutcome {
-    /// The ticket of the question.
+    /// The ticket of the check.
     pub ticket: u64,
-    /// The verdict; `None` if the files were read anew meanwhile: ask again.
+    /// The result; `None` if the files were reloaded in the meantime, and the check must be repeated.
     pub verdict: Option<Verdict>,
 }
 
-/// Decides who is let in; shared by all shards.
+/// Decides which clients are accepted; shared by all shards.
 #[derive(Debug)]
 pub struct Authentication {
     shared: Arc<AuthenticationState>,
@@ -128,7 +127,7 @@ pub struct Authentication {
 #[derive(Debug)]
 struct AuthenticationState {
     policy: RwLock<Arc<Policy>>,
-    /// Those that go with the policy.
+    /// The settings that belong to the policy.
     settings: RwLock<Arc<Settings>>,
     generation: AtomicU64,
     back_off: Arc<BackOff>,
@@ -137,8 +136,8 @@ struct AuthenticationState {
 }
 
 impl Authentication {
-    /// Starts with a policy that was made of `files`, one for each listener. `wake` is called with a shard for which
-    /// there is an answer, on another thread.
+    /// Starts with a policy that was made from `files`, one entry for each listener. `wake` is called, on another
+    /// thread, with a shard for which there is an answer.
     ///
     /// # Errors
     /// The threads cannot be started.
@@ -171,7 +170,8 @@ impl Authentication {
         Ok(Authentication { shared, checks })
     }
 
-    /// Decides at once what can be; else the answer with this ticket comes to [`Self::next_answer`] of the shard.
+    /// Decides what can be decided at once; otherwise the answer with this ticket comes from [`Self::next_answer`] of
+    /// the shard.
     #[must_use]
     pub fn check(&self, now: Timestamp, request: &Credentials<'_>, shard: u16, ticket: u64) -> Check {
         if self.certificate_names_user(request.listener) {
@@ -233,8 +233,8 @@ impl Authentication {
         }
     }
 
-    /// Whether this is the password of a user of the listener's password file, as far as that is known without
-    /// computing. Who failed often is refused without a look at the password.
+    /// Whether this is the password of a user of the listener's password file, as far as this is known without
+    /// computation. A user that failed often is refused without a check.
     #[must_use]
     pub fn knows(&self, now: Timestamp, login: &Login<'_>) -> Option<bool> {
         let policy = self.policy();
@@ -258,7 +258,7 @@ impl Authentication {
         is_wrong.then_some(false)
     }
 
-    /// As [`Self::knows`], computed here if it is not known: for threads other than the shards', of which there are
+    /// As [`Self::knows`], but computed if it is not known: for threads other than the shards', of which there are
     /// few.
     #[must_use]
     pub fn proves(&self, now: Timestamp, login: &Login<'_>) -> bool {
@@ -299,20 +299,21 @@ impl Authentication {
         Arc::clone(&self.shared.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Counts the policies: another number than last time means that there is another policy.
+    /// The number of the current policy: another number than before means that there is another policy.
     #[inline]
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// Reads files, one pair for each listener, for [`Self::replace`]; and those that could not be used, so that what
-    /// was there before stays.
+    /// Reads files, one pair for each listener, for [`Self::replace`]. Also returns the files that could not be used,
+    /// for which the previous ones stay in effect.
     pub(crate) fn reload(&self, files: &[AccessFiles]) -> (Policy, Vec<KeptFile>) {
         Policy::reload(files, &self.policy())
     }
 
-    /// Puts a policy of [`Self::reload`] in effect, with the settings that go with it. The caller wakes the shards.
+    /// Puts a policy of [`Self::reload`] into effect, with the settings that belong to it. The caller wakes the
+    /// shards.
     pub fn replace(&self, settings: Arc<Settings>, policy: Policy) {
         let shared = &self.shared;
         *shared.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;

@@ -1,9 +1,9 @@
 //! Hashes of passwords as mosquitto writes them: `$6$` (salted SHA-512), `$7$` (PBKDF2-HMAC-SHA512) and `$argon2id$`;
-//! and the verifiers of SCRAM-SHA-256, which prove a password that is sent too.
+//! and the verifiers of SCRAM-SHA-256, which can also check a password that is sent.
 //!
-//! Invariants: a [`PasswordHash`] is complete and affordable (bounded iterations and memory), so checking a password
-//! against it cannot fail for another reason than the password; the comparison takes the same time whatever differs.
-//! The algorithms are those of aws-lc-rs and of RustCrypto's argon2.
+//! Invariants: a [`PasswordHash`] is complete and has bounded iterations and memory, so checking a password against it
+//! can only fail because of the password. The comparison takes the same time whatever differs. The algorithms are
+//! those of aws-lc-rs and of RustCrypto's argon2.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -30,7 +30,7 @@ pub struct PasswordHash(HashedPassword);
 pub enum Algorithm {
     /// `$6$`: one round of SHA-512 over password and salt; for mosquitto 1.6 and earlier.
     Sha512,
-    /// `$7$`: PBKDF2 with so many iterations; mosquitto 1.6.13 and later.
+    /// `$7$`: PBKDF2 with this many iterations; mosquitto 1.6.13 and later.
     Sha512Pbkdf2 {
         /// Rounds of the hash, at most [`limits::PBKDF2_ITERATIONS_MAX`].
         iterations: NonZeroU32,
@@ -39,7 +39,7 @@ pub enum Algorithm {
     Argon2id,
     /// `SCRAM-SHA-256$`: for clients that prove the password without sending it, too.
     ScramSha256 {
-        /// At most [`limits::PBKDF2_ITERATIONS_MAX`]; clients ask for [`SCRAM_ITERATIONS_MIN`].
+        /// At most [`limits::PBKDF2_ITERATIONS_MAX`]; clients require [`SCRAM_ITERATIONS_MIN`].
         iterations: NonZeroU32,
     },
 }
@@ -47,27 +47,27 @@ pub enum Algorithm {
 /// Why a hash could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MakeError {
-    /// The system gives no random bytes.
-    #[error("no random bytes for a salt")]
+    /// The operating system provides no random bytes.
+    #[error("the operating system provides no random bytes for a salt")]
     NoRandom,
     /// The password cannot be hashed in this way.
     #[error("the password cannot be hashed")]
     Refused,
 }
 
-/// Iterations of a new `$7$` hash: what OWASP advises for PBKDF2 with SHA-512. mosquitto reads it.
+/// Iterations of a new `$7$` hash: OWASP's recommendation for PBKDF2 with SHA-512. mosquitto reads it.
 pub const ITERATIONS_DEFAULT: u32 = 210_000;
-/// Iterations of new verifiers of SCRAM-SHA-256, which each client computes too, small ones as well.
+/// Iterations of new verifiers of SCRAM-SHA-256, which each client has to compute too, including small devices.
 pub const SCRAM_ITERATIONS_DEFAULT: u32 = 10_000;
-/// Iterations of SCRAM-SHA-256 that a client has to refuse less of (RFC 7677, section 4).
+/// A client has to refuse fewer iterations of SCRAM-SHA-256 than these (RFC 7677, section 4).
 pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
 
-/// Memory of a new argon2 hash in KiB, as mosquitto 2.1 chooses it.
+/// Memory of a new argon2 hash in KiB, the choice of mosquitto 2.1.
 const ARGON2_KIB: u32 = 47_104;
 const ARGON2_SALT_BYTES: usize = 16;
-/// Bytes of a salt: what mosquitto 2.0 writes and both versions read.
+/// Bytes of a salt: mosquitto 2.0 writes as many, and both versions read them.
 const SALT_BYTES: usize = 12;
-/// Bytes of a new salt of SCRAM, as PostgreSQL takes them.
+/// Bytes of a new salt of SCRAM, as in PostgreSQL.
 const SCRAM_SALT_BYTES: usize = 16;
 
 #[derive(Clone, PartialEq, Eq)]
@@ -86,10 +86,10 @@ enum HashedPassword {
 }
 
 impl PasswordHash {
-    /// Reads a hash as it stands in a password file.
+    /// Reads a hash in the format of a password file.
     ///
     /// # Errors
-    /// It is none, or one that cannot be used.
+    /// The text is not a hash, or the hash cannot be used.
     pub fn parse(text: &str) -> Result<PasswordHash, HashError> {
         if let Some(verifier) = ScramVerifier::parse(text) {
             return Ok(PasswordHash(HashedPassword::Scram(verifier?)));
@@ -132,7 +132,7 @@ impl PasswordHash {
         }))
     }
 
-    /// Whether `password` is the one; takes as long for a wrong one.
+    /// Whether `password` is right; takes as long for a wrong one.
     #[must_use]
     pub fn verify(&self, password: &[u8]) -> bool {
         match &self.0 {
@@ -151,7 +151,7 @@ impl PasswordHash {
         }
     }
 
-    /// What SCRAM-SHA-256 goes by, if the hash is of that kind.
+    /// The verifier of SCRAM-SHA-256, if the hash is of that kind.
     #[must_use]
     pub fn scram(&self) -> Option<&ScramVerifier> {
         match &self.0 {
@@ -161,7 +161,7 @@ impl PasswordHash {
     }
 }
 
-/// As it stands in a password file.
+/// The format of a password file.
 impl fmt::Display for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -186,7 +186,7 @@ impl fmt::Display for PasswordHash {
     }
 }
 
-/// Without the hash: it does not belong into logs.
+/// Without the hash, which must not be logged.
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
@@ -207,7 +207,7 @@ fn sha512(rest: &str) -> Result<HashedPassword, HashError> {
 /// Reads what follows `$7$`: `iterations$salt$hash`.
 fn pbkdf2(rest: &str) -> Result<HashedPassword, HashError> {
     let (iterations, rest) = rest.split_once('$').ok_or(HashError::Malformed)?;
-    // A line with two mistakes is malformed rather than too expensive.
+    // A line with two mistakes is reported as malformed rather than too expensive.
     let (salt, hash) = salt_and_hash(rest)?;
     Ok(HashedPassword::Pbkdf2 {
         iterations: iterations_of(iterations)?,
@@ -221,7 +221,7 @@ fn salt_and_hash(text: &str) -> Result<(Box<[u8]>, [u8; SHA512_OUTPUT_LEN]), Has
     Ok((salt_of(salt)?, bytes_of(hash)?))
 }
 
-/// A PHC string. Its parameters are checked here, so that [`PasswordHash::verify`] has no other reason to say no.
+/// A PHC string. Its parameters are checked here, so that [`PasswordHash::verify`] can fail for no other reason.
 fn argon2id(text: &str) -> Result<HashedPassword, HashError> {
     let hash = PasswordHashString::new(text).map_err(|_| HashError::Malformed)?;
     if hash.salt().is_none() || hash.hash().is_none() || hash.version() != Some(argon2::Version::V0x13.into())

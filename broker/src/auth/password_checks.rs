@@ -1,17 +1,17 @@
-//! Passwords are checked here, outside the shards: a few threads of low priority behind a bounded, fair queue.
+//! Checks passwords outside the shards: a few threads of low priority behind a bounded, fair queue.
 //!
-//! Invariants: the queue is bounded in checks and bytes, and one address holds at most half of it; addresses take
-//! turns, and the users of an address do, so many from one do not keep others waiting; users that fail again and
-//! again wait for their time, have every second turn at most, and [`limits::SUSPECT_CHECKS_MAX`] places; what waited
-//! longer than a client waits, or whose connection is gone, is not computed any more. A thread looks at what is known
-//! before it computes, and tries of one password that has not been answered wait for that answer, so that many clients
-//! of one user, or many tries of one wrong password, cost one computation.
+//! Invariants: the queue is bounded in checks and bytes, and one address has at most half of it. Addresses take turns,
+//! and so do the users of an address, so many checks from one do not delay others. Users that fail repeatedly wait for
+//! their time, have at most every second turn, and have [`limits::SUSPECT_CHECKS_MAX`] places. A check that has waited
+//! longer than its client waits, or whose connection is gone, is not computed. A thread looks for a known result
+//! before it computes, and attempts with a password whose check is in progress wait for that result, so that many
+//! clients of one user, or many attempts with one wrong password, cost one computation.
 //!
-//! A name that is not in the file costs no computation, so somebody who makes names up keeps no user waiting. That does
-//! not show who is in the file: a check of such a name has the same way through the queue, counts and waits as the
-//! others do, and every wrong password is answered by the clock (`wrong_answers.rs`),
-//! [`limits::WRONG_PASSWORD_NS`] after it came, or after the longest time that a check of that file has taken from its
-//! turn, whichever is later. What is left to see is the load of a computation on others that wait in the queue, when
+//! A name that is not in the file costs no computation, so made-up names delay no user. This does not reveal which
+//! users are in the file: a check of such a name passes through the queue, counts and waits like all others, and every
+//! wrong password is answered at a fixed time (`wrong_answers.rs`): [`limits::WRONG_PASSWORD_NS`] after it came, or
+//! the longest time that a check of that file has taken after its turn, whichever is later. What remains visible is
+//! the load of a computation on others that wait in the queue, if there are so many that theirs is the later time.
 //! there are so many that theirs is the later time.
 
 use std::cmp::Reverse;
@@ -27,16 +27,16 @@ use crate::limits;
 use crate::thread_priority::give_way_to_shards;
 use crate::time::Timestamp;
 
-/// Why a check is not queued.
+/// Why a check is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotQueued {
     /// There is no room, or none for the address.
     Full,
-    /// Too many tries wait of one that failed often.
+    /// Too many attempts of a claimant that failed often are waiting.
     TooManyTries,
 }
 
-/// The threads and their queue. Dropping it ends them after what they are at.
+/// The threads and their queue. Dropping it ends the threads after their current check.
 #[derive(Debug)]
 pub(super) struct PasswordChecks {
     shared: Arc<CheckState>,
@@ -53,34 +53,34 @@ struct CheckState {
 
 #[derive(Debug, Default)]
 struct CheckQueue {
-    /// Each of these is in `fresh`, in `suspect` or in `delayed`, once; one may have no check any more.
+    /// Each claimant is in `fresh`, `suspect` or `delayed`, once; it may have no check any more.
     claimants: HashMap<UserAtAddress, VecDeque<PasswordCheck>>,
-    /// Tries that have begun and are not answered, by claimant and digest, with those that wait for the same answer.
+    /// Attempts that are in progress, by claimant and digest, with those that wait for the same result.
     begun: HashMap<(UserAtAddress, u64), Vec<PasswordCheck>>,
-    /// Checks that wait of each address.
+    /// Number of waiting checks of each address.
     sources: HashMap<Source, usize>,
     fresh: Turns,
-    /// Those that have failed often, and whose time has come.
+    /// Claimants that have failed often, and whose time has come.
     suspect: Turns,
-    /// Those whose time has not come.
+    /// Claimants whose time has not come.
     delayed: BinaryHeap<Reverse<(Timestamp, UserAtAddress)>>,
-    /// The last turn was one of `suspect`.
+    /// The last turn went to one of `suspect`.
     suspect_had_turn: bool,
     jobs: usize,
     bytes: usize,
     closed: bool,
 }
 
-/// Claimants in the order of their turns: addresses take turns, and the users of each address.
+/// Claimants in the order of their turns: addresses take turns, and so do the users of each address.
 #[derive(Debug, Default)]
 struct Turns {
     by_source: HashMap<Source, VecDeque<UserAtAddress>>,
-    /// The next to be served in front.
+    /// The next one is in front.
     sources: VecDeque<Source>,
 }
 
 impl PasswordChecks {
-    /// Starts `threads` threads; each answer is given to `answer` on one of them.
+    /// Starts `threads` threads, which pass each answer to `answer`.
     pub(super) fn start(
         threads: usize,
         now: fn() -> Timestamp,
@@ -120,7 +120,7 @@ impl PasswordChecks {
     /// Queues a check.
     ///
     /// # Errors
-    /// It is not queued.
+    /// The check is refused.
     pub(super) fn submit(&self, now: Timestamp, job: PasswordCheck) -> Result<(), NotQueued> {
         self.shared.lock().push(now, &self.shared.back_off, job)?;
         self.shared.filled.notify_one();
@@ -137,7 +137,7 @@ impl Drop for PasswordChecks {
 }
 
 impl CheckState {
-    /// The next job, with its verdict if that is known; `None` when the verifier is gone.
+    /// The next job, with its result if that is known; `None` when the queue is closed.
     fn next(&self) -> Option<(PasswordCheck, Option<bool>)> {
         let mut queue = self.lock();
         loop {
@@ -159,14 +159,14 @@ impl CheckState {
         }
     }
 
-    /// Finds the verdict of a job, and answers it and whoever waits for the same one, if it is right; a wrong one waits
-    /// for its time.
+    /// Finds the result of a job. A right one is sent to its client and to all that wait for the same result; a wrong
+    /// one waits for its time.
     fn decide(&self, job: PasswordCheck, known: Option<bool>, answer: &impl Fn(PasswordCheck, bool)) {
         if let Some(right) = known {
             return answer(job, right);
         }
         let turn = (self.now)();
-        // The first check says how long those that are not computed seem to take.
+        // The first check determines how long checks that are not computed appear to take.
         let is_computed = job.candidate.is_known() || job.file.check_ns() == 0;
         let right = is_computed && job.file.verify(job.candidate, &job.password);
         let now = (self.now)();
@@ -187,7 +187,7 @@ impl CheckState {
         self.wrong.wait_until(seems_computed.max(job.wrong_at()), job);
     }
 
-    /// Answers a try that was wrong, and puts those in line that were the same.
+    /// Answers a wrong attempt, and queues the attempts that waited for the same result.
     fn refuse(&self, job: PasswordCheck, answer: &impl Fn(PasswordCheck, bool)) {
         if job.has_begun {
             self.back_off.was_wrong((self.now)(), job.claimant, job.digest);
@@ -230,7 +230,7 @@ impl CheckQueue {
         Ok(())
     }
 
-    /// The next job whose time has come, with its verdict if that is known.
+    /// The next job whose time has come, with its result if that is known.
     fn pop(&mut self, now: Timestamp, back_off: &BackOff) -> Option<(PasswordCheck, Option<bool>)> {
         while let Some(&Reverse((at, claimant))) = self.delayed.peek() {
             if at > now {
@@ -242,7 +242,7 @@ impl CheckQueue {
         loop {
             let claimant = self.next_claimant()?;
             self.drop_unawaited(now, claimant);
-            // Another thread may have begun a try of it since it was put here.
+            // Another thread may have begun an attempt of it since it was queued.
             let must_wait = back_off.not_before(claimant) > now;
             let next = if must_wait {
                 None
@@ -256,8 +256,8 @@ impl CheckQueue {
         }
     }
 
-    /// Takes the first check of a claimant, with its verdict if that is known; otherwise it begins. None if there is
-    /// none, or it waits for the answer of one that has begun.
+    /// Takes the first check of a claimant, with its result if that is known; otherwise the attempt begins. `None` if
+    /// there is no check, or if it waits for an attempt in progress.
     fn begin_first(
         &mut self,
         now: Timestamp,
@@ -282,7 +282,7 @@ impl CheckQueue {
         Some((job, known))
     }
 
-    /// Whose turn it is: every second one belongs to those that have not failed, if one of them waits.
+    /// The claimant whose turn it is: every second turn belongs to those that have not failed, if one of them waits.
     fn next_claimant(&mut self) -> Option<UserAtAddress> {
         let suspect_first = !self.suspect_had_turn;
         self.suspect_had_turn = suspect_first;
@@ -294,7 +294,7 @@ impl CheckQueue {
         first.pop().or_else(|| second.pop())
     }
 
-    /// Gives a claimant that is in no queue its place, if it has a check.
+    /// Queues a claimant that is in no queue, if it has a check.
     fn schedule(&mut self, now: Timestamp, back_off: &BackOff, claimant: UserAtAddress) {
         if self.claimants.get(&claimant).is_none_or(VecDeque::is_empty) {
             self.claimants.remove(&claimant);
@@ -310,12 +310,12 @@ impl CheckQueue {
         }
     }
 
-    /// When the next of those that are delayed may be served.
+    /// When the next of the delayed claimants may be served.
     fn next_time(&self) -> Option<Timestamp> {
         self.delayed.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Drops what of a claimant nobody waits for any more.
+    /// Removes a claimant's checks for which no client waits any more.
     fn drop_unawaited(&mut self, now: Timestamp, claimant: UserAtAddress) {
         while let Some(jobs) = self.claimants.get_mut(&claimant)
             && jobs.front().is_some_and(|job| !job.is_awaited(now))
@@ -325,7 +325,7 @@ impl CheckQueue {
         }
     }
 
-    /// Takes out what waits for the answer of the one that has begun, which is to be given now.
+    /// Takes out the checks that wait for the result of an attempt that has just been decided.
     fn take_same(&mut self, claimant: UserAtAddress, digest: u64) -> Vec<PasswordCheck> {
         let mut same = self.begun.remove(&(claimant, digest)).unwrap_or_default();
         if let Some(jobs) = self.claimants.get_mut(&claimant) {
@@ -340,7 +340,7 @@ impl CheckQueue {
         same
     }
 
-    /// A check does not wait any more.
+    /// A check leaves the queue.
     fn forget(&mut self, job: &PasswordCheck) {
         self.jobs -= 1;
         self.bytes -= job.password.len();

@@ -1,10 +1,10 @@
-//! `password_file`: users and the hashes of their passwords, one `user:hash` on a line.
+//! `password_file`: users and the hashes of their passwords, one `user:hash` per line.
 //!
-//! Invariants: a file is taken whole or not at all, so no line can leave a user without a password; a user stands
-//! once. What was found right once is known again without hashing: of each user at most one keyed digest is kept, in
-//! memory only and under a key of the process. A reload forgets it of users that are gone or whose hash is another
-//! one. Who cannot prove itself by SCRAM gets a challenge all the same, which stays as long as the process lives: a
-//! reload does not show which challenges are real.
+//! Invariants: a file is used as a whole or not at all, so no line can leave a user without a password; a user occurs
+//! once. A password that was found right is recognized later without hashing: for each user at most one keyed digest
+//! is kept, in memory only and under a key of the process. A reload discards it for users that are gone or whose hash
+//! has changed. A user without a SCRAM verifier gets a challenge too, which stays the same as long as the process
+//! lives, so a reload does not reveal which challenges are real.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -27,32 +27,32 @@ use crate::files::FileError;
 pub struct PasswordFile {
     users: HashMap<Box<str>, u32>,
     entries: Vec<PasswordEntry>,
-    /// What the password of an unknown user is compared with if the file has no user at all.
+    /// The hash that is checked for an unknown user if the file has no user at all.
     nobody: PasswordHash,
-    /// The first entry that SCRAM can be done with: those that are not there look like it.
+    /// The first entry with a SCRAM verifier: challenges for unknown users look like it.
     scram_model: Option<u32>,
-    /// Keys the challenges of those that are not there.
+    /// The key for the challenges of unknown users.
     imitation_key: [u8; 32],
-    /// Keys what is remembered, and chooses the entry that stands in for an unknown user.
+    /// The key for remembered digests, and for the choice of the entry that stands in for an unknown user.
     key: hmac::Key,
     hasher: hash_map::RandomState,
-    /// The longest time that a check has taken lately; 0 before the first one.
+    /// The longest recent duration of a check; 0 before the first one.
     check_ns: AtomicU64,
 }
 
-/// Whom a user name stands for, as [`PasswordFile::find`] found out. Says nothing that a client may learn.
+/// The entry for a user name, found by [`PasswordFile::find`]. Contains nothing that a client may learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// The entry whose hash is computed; none in an empty file.
+    /// The entry whose hash is computed; `None` in an empty file.
     entry: Option<u32>,
-    /// The user is in the file; otherwise another one's hash is computed for the time that it takes.
+    /// The user is in the file; otherwise another user's hash is computed so that it takes as long.
     known: bool,
 }
 
 #[derive(Debug)]
 struct PasswordEntry {
     hash: PasswordHash,
-    /// Keyed digest of the right password, once it has been seen.
+    /// Keyed digest of the right password, once it is known.
     right: OnceLock<hmac::Tag>,
 }
 
@@ -70,7 +70,7 @@ impl PasswordFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// It cannot be read or has a line that is wrong; each with its place.
+    /// The file cannot be read, or has wrong lines; each with its place.
     pub fn read(path: &Path) -> Result<PasswordFile, FileError> {
         Self::parse(path, &access_file::read(path)?)
     }
@@ -78,12 +78,12 @@ impl PasswordFile {
     /// Reads the text of a file of that name.
     ///
     /// # Errors
-    /// A line is wrong; each with its place.
+    /// Lines are wrong; each with its place.
     pub fn parse(path: &Path, text: &[u8]) -> Result<PasswordFile, FileError> {
         Self::parse_again(path, text, None)
     }
 
-    /// As [`Self::parse`]; what `before` knows of users whose hash is the same is known here too.
+    /// As [`Self::parse`]; keeps what `before` knows of users whose hash is the same.
     pub(super) fn parse_again(
         path: &Path,
         text: &[u8],
@@ -117,7 +117,7 @@ impl PasswordFile {
         parts.into_file(before)
     }
 
-    /// How many users there are.
+    /// Number of users in the file.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -129,8 +129,8 @@ impl PasswordFile {
         self.entries.is_empty()
     }
 
-    /// Whom to check a password against. Another user of the file stands in for an unknown one, always the same, so
-    /// that the time of the check does not show whether a user exists.
+    /// The entry to check a password against. For an unknown user, another user's entry stands in, always the same
+    /// one, so that the duration of the check does not reveal whether a user exists.
     #[must_use]
     pub fn find(&self, user: &str) -> Candidate {
         if let Some(entry) = self.users.get(user) {
@@ -146,7 +146,7 @@ impl PasswordFile {
         }
     }
 
-    /// Whether the password is known to be right from an earlier [`Self::verify`]; costs microseconds.
+    /// Whether the password is known to be right from an earlier [`Self::verify`]; takes microseconds.
     #[must_use]
     pub fn remembers(&self, candidate: Candidate, password: &[u8]) -> bool {
         let right = candidate
@@ -180,21 +180,21 @@ impl PasswordFile {
         self.check_ns.load(Ordering::Relaxed)
     }
 
-    /// Notes that [`Self::verify`] took so long. A longer time of before counts less and less.
+    /// Records a duration of [`Self::verify`]. A longer earlier one counts less and less.
     pub(super) fn took_ns(&self, took_ns: u64) {
         let before = self.check_ns();
         self.check_ns
             .store(took_ns.max(before - before / 16), Ordering::Relaxed);
     }
 
-    /// Whether some user can prove itself by SCRAM.
+    /// Whether a user can authenticate by SCRAM.
     #[must_use]
     pub fn offers_scram(&self) -> bool {
         self.scram_model.is_some()
     }
 
-    /// What a client that says it is `user` is challenged with; `None` if no user can be asked so. Names are compared
-    /// as SASLprep leaves them, so one in the file that it would change is never found. Takes as long for an unknown
+    /// The challenge for a client that claims to be `user`; `None` if no user can be challenged. Names are compared as
+    /// prepared by SASLprep, so a name in the file that it would change is never found. Takes as long for an unknown
     /// user.
     #[must_use]
     pub fn scram_challenge(&self, user: &str) -> Option<Challenge> {
@@ -208,7 +208,7 @@ impl PasswordFile {
         })
     }
 
-    /// Whether the user has the same password here as in `before`: neither removed nor set anew.
+    /// Whether the user has the same password here as in `before`.
     #[must_use]
     pub fn keeps(&self, before: &PasswordFile, user: &str) -> bool {
         let hash = |file: &PasswordFile| Some(file.entry(file.find(user).known()?)?.hash.clone());
@@ -289,14 +289,14 @@ impl Candidate {
     }
 }
 
-/// `user:hash`, blanks around both trimmed.
+/// `user:hash`, with blanks around both removed.
 pub(super) fn entry(line: &str) -> Result<(&str, PasswordHash), String> {
     let (user, hash) = user_and_rest(line)?;
     let hash = PasswordHash::parse(hash).map_err(|error| error.to_string())?;
     Ok((user, hash))
 }
 
-/// The user of a line, and what follows the colon, which may be anything.
+/// The user of a line, and the arbitrary text after the colon.
 pub(super) fn user_and_rest(line: &str) -> Result<(&str, &str), String> {
     let (user, rest) = line
         .split_once(':')
@@ -326,7 +326,7 @@ fn secrets() -> Result<(hmac::Key, PasswordHash), MakeError> {
     Ok((hmac::Key::new(HMAC_SHA256, &bytes), nobody))
 }
 
-/// One for the whole life of the process.
+/// One key for the whole life of the process.
 fn imitation_key() -> Result<[u8; 32], MakeError> {
     static KEY: OnceLock<[u8; 32]> = OnceLock::new();
     if let Some(key) = KEY.get() {

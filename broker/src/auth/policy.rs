@@ -1,8 +1,8 @@
-//! What the password and ACL files of all listeners say, read as a whole.
+//! The content of the password and ACL files of all listeners, read as a whole.
 //!
-//! Invariants: a policy never changes; a reload makes another one or, if any file is wrong, none at all, and then the
-//! old one goes on whole. Listeners that name the same file share it. What is known of the password of a user whose
-//! line has not changed stays known, so that a reload costs no computation for those that are as they were.
+//! Invariants: a policy never changes. A reload makes another one or, if any file is wrong, none at all, and then the
+//! old one stays in effect as a whole. Listeners that name the same file share it. Verified passwords of users whose
+//! line has not changed stay known, so that a reload causes no computation for unchanged users.
 
 mod reader;
 
@@ -39,7 +39,7 @@ impl AccessFiles {
     }
 }
 
-/// Who may connect where, and do what.
+/// Who may connect where, and what clients may do.
 #[derive(Debug, Default)]
 pub struct Policy {
     listeners: Vec<ListenerPolicy>,
@@ -75,10 +75,10 @@ struct LoadedPasswords {
 }
 
 impl Policy {
-    /// Reads the files of all listeners; those that `before` has and that are the same are taken from there.
+    /// Reads the files of all listeners; unchanged ones are taken from `before`.
     ///
     /// # Errors
-    /// Everything that is wrong in any of them.
+    /// All mistakes in all files.
     pub fn load(listeners: &[AccessFiles], before: Option<&Policy>) -> Result<Policy, FileError> {
         let mut reader = Reader::new(before);
         let mut problems: Vec<FileProblem> = Vec::new();
@@ -99,14 +99,14 @@ impl Policy {
         }
     }
 
-    /// Reads the files of all listeners anew. A file that cannot be used leaves its listener with what it had before.
+    /// Reads the files of all listeners again. For a file that cannot be used, its listener keeps the previous one.
     pub(crate) fn reload(listeners: &[AccessFiles], before: &Policy) -> (Policy, Vec<KeptFile>) {
         let mut reader = Reader::new(Some(before));
         let mut kept = Vec::new();
         for files in listeners {
             kept.append(&mut reader.read_listener(files));
         }
-        // Last, so that no listener takes for new what another one keeps.
+        // Done last, so that no listener uses a new file that another one rejected.
         for failed in &kept {
             reader.keep(failed.listener, failed.key);
         }
@@ -198,7 +198,7 @@ impl Policy {
         }
     }
 
-    /// The rules that this policy has for whom `access` was made for: the same if they are from here.
+    /// The rules of this policy for the client of `access`; unchanged if they come from this policy.
     #[must_use]
     pub fn renewed(&self, access: &Access) -> Access {
         match access.identity() {
@@ -211,7 +211,8 @@ impl Policy {
         }
     }
 
-    /// Whether a user who was let in under `before` would be now: neither removed nor given another password.
+    /// Whether a user who was accepted under `before` would be accepted now: neither removed nor with another
+    /// password.
     #[must_use]
     pub fn keeps(&self, before: &Policy, listener: ListenerId, user_name: &str) -> bool {
         if let (Some(now), Some(before)) = (self.dynamic_policy(listener), before.dynamic_policy(listener)) {
@@ -254,19 +255,19 @@ pub(crate) fn world_readable_warnings(listeners: &[AccessFiles]) -> Vec<String> 
     paths.dedup();
     let warning = |path: &Path| {
         let path = path.display();
-        format!("{path} may be read by every user of this machine; fix: chmod 0600 {path}")
+        format!("{path} is readable by every user of this machine; fix: chmod 0600 {path}")
     };
     paths.into_iter().map(warning).collect()
 }
 
-/// Logs what [`world_readable_warnings`] finds.
+/// Logs the result of [`world_readable_warnings`].
 pub(crate) fn warn_of_world_readable(listeners: &[AccessFiles]) {
     for warning in world_readable_warnings(listeners) {
         tracing::warn!("{warning}");
     }
 }
 
-/// A file that could not be used, so that its listener keeps what it had.
+/// A file that could not be used, so that its listener kept the previous one.
 #[derive(Debug)]
 pub(crate) struct KeptFile {
     /// The index of the listener.

@@ -1,7 +1,7 @@
-//! Answers to wrong passwords, which are given by the clock: when one comes says nothing about what was computed.
+//! Answers to wrong passwords, which are sent at fixed times that reveal nothing about the computation.
 //!
-//! Invariants: they are given on a thread that computes nothing, in the order of their times. They are bounded in
-//! number; with too many the first one is given before its time.
+//! Invariants: they are sent by a thread that computes nothing, in the order of their times. Their number is bounded;
+//! with too many, the first one is sent before its time.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -21,7 +21,7 @@ pub(super) struct WrongAnswers {
 
 #[derive(Debug, Default)]
 struct WaitingAnswers {
-    /// The next one on top.
+    /// The next one is on top.
     checks: BinaryHeap<WrongAnswer>,
     closed: bool,
 }
@@ -33,7 +33,7 @@ struct WrongAnswer {
 }
 
 impl WrongAnswers {
-    /// The check is to be answered at that time.
+    /// Schedules the answer to the check for that time.
     pub(super) fn wait_until(&self, at: Timestamp, mut check: PasswordCheck) {
         check.password = Box::default();
         let mut waiting = self.lock();
@@ -80,7 +80,7 @@ impl WaitingAnswers {
     }
 }
 
-/// The earlier one is the greater one, as a [`BinaryHeap`] has the greatest on top.
+/// The earlier one is the greater one, because a [`BinaryHeap`] has the greatest on top.
 impl Ord for WrongAnswer {
     fn cmp(&self, other: &Self) -> Ordering {
         other.at.cmp(&self.at)

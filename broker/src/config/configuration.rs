@@ -30,25 +30,25 @@ pub struct Configuration {
     pub log: LogSettings,
     /// `--shards`: threads that serve clients.
     pub shards: NonZeroU16,
-    /// `user`: who to become once the ports are open; only if the process is root's.
+    /// `user`: the user to change to once the ports are open; only if the process runs as root.
     pub user: Option<SystemUser>,
-    /// `user root`: the broker stays root if it was started so.
+    /// `user root`: the broker stays root if it was started as root.
     pub stays_root: bool,
     /// `pid_file`: where to write the process identifier.
     pub pid_file: Option<PathBuf>,
-    /// `control_socket`: where `broker ctl` finds the broker.
+    /// `control_socket`: the path at which `broker ctl` finds the broker.
     pub control_socket: Option<PathBuf>,
-    /// `persistence`: where state is kept; nowhere if it ends with the process.
+    /// `persistence`: where state is stored; `None` if it ends with the process.
     pub persistence: Option<Persistence>,
     /// No listener was configured: only this machine can connect, without a user name.
     pub local_only: bool,
-    /// Each setting that has no effect, or not the one that was asked for: one line each, to be logged at start.
+    /// Each setting that has no effect, or not the requested one: one line each, logged at start.
     pub warnings: Vec<String>,
-    /// What of the file system is the configuration's own.
+    /// The paths that the configuration itself names.
     pub(crate) named: NamedPaths,
 }
 
-/// What a start alone can apply.
+/// The values that only a start can apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FixedAtStart {
     pub(crate) user: Option<SystemUser>,
@@ -80,7 +80,7 @@ impl FixedAtStart {
 }
 
 impl Configuration {
-    /// The part that stays as it was when the rest is read again.
+    /// The values that stay as they were when the rest is read again.
     pub(crate) fn fixed_at_start(&self) -> FixedAtStart {
         FixedAtStart {
             user: self.user.clone(),
@@ -91,22 +91,22 @@ impl Configuration {
     }
 }
 
-/// `persistence true`: what outlives the process, and where.
+/// `persistence true`: what survives the process, and where it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persistence {
-    /// The folder of the store: the name of `persistence_file` with `.midge` behind it, in `persistence_location`.
+    /// The folder of the store: the name of `persistence_file` with `.midge` appended, in `persistence_location`.
     pub folder: PathBuf,
-    /// `persistence_location`: where an older broker's file may be too.
+    /// `persistence_location`: where a file of mosquitto may be too.
     pub location: PathBuf,
-    /// `persistence_file`: the file that mosquitto would have.
+    /// `persistence_file`: the file name that mosquitto would use.
     pub file: String,
-    /// `durability`: when what was acknowledged is on the disk.
+    /// `durability`: when acknowledged state is on the disk.
     pub durability: Durability,
-    /// `store_size_max`: bytes that the store may have on the disk.
+    /// `store_size_max`: the largest size of the store on the disk, in bytes.
     pub size_max: Option<u64>,
 }
 
-/// When what happens is made durable: the key `durability`.
+/// When records are made durable: the key `durability`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// `sync`: the disk has a record before it is acknowledged.
@@ -114,17 +114,18 @@ pub enum Durability {
     Sync,
     /// `interval`: at most this many milliseconds later.
     Interval(NonZeroU32),
-    /// `none`: when the system wants to.
+    /// `none`: when the operating system writes it.
     None,
 }
 
-/// The socket of a listener and what it speaks.
+/// The socket of a listener and its protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSocket {
-    /// The addresses to listen on, at least one. Those whose family or address this machine does not have may be left
-    /// out as long as one of them can be bound; `[::]` is meant for IPv6 alone, `0.0.0.0` stands beside it.
+    /// The addresses to listen on, at least one. Addresses that this machine does not have, or whose family it does
+    /// not have, are left out as long as one of them can be bound. `[::]` means IPv6 only; `0.0.0.0` is listed in
+    /// addition to it.
     pub addresses: Vec<SocketAddr>,
-    /// The port; 0 only from the command line: a free one.
+    /// The port; 0 stands for any free port, and is possible only from the command line.
     pub port: u16,
     /// The address or host name as it was given.
     pub host: Option<String>,
@@ -134,35 +135,35 @@ pub struct ListenerSocket {
     pub interface: Option<String>,
     /// TLS; `None` is plain TCP.
     pub tls: Option<ListenerTls>,
-    /// `enable_proxy_protocol`: a load balancer says where each client comes from.
+    /// `enable_proxy_protocol`: a load balancer reports the address of each client.
     pub proxy: Option<ProxyProtocol>,
-    /// `proxy_protocol_trusted`: where load balancers may come from; anywhere if it is empty.
+    /// `proxy_protocol_trusted`: the addresses of load balancers; any address if it is empty.
     pub trusted_proxies: Vec<Network>,
     /// `password_file`, `acl_file`: which clients may use the listener, and for what.
     pub access: AccessFiles,
-    /// `protocol`: what is spoken on it.
+    /// `protocol`: the protocol of the listener.
     pub protocol: Protocol,
-    /// `http_dir`: a folder whose files are served to those who ask for a page.
+    /// `http_dir`: a folder whose files are served to requests for pages.
     pub pages: Option<PathBuf>,
 }
 
-/// What is spoken on a listener: the key `protocol`.
+/// The protocol of a listener: the key `protocol`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `mqtt`: MQTT over TCP or TLS.
     Mqtt,
     /// `websockets`: MQTT in binary frames, after an upgrade from HTTP.
     WebSockets(Wanted),
-    /// `http_api`: what operators ask by HTTP.
+    /// `http_api`: the HTTP API for operators.
     HttpApi,
 }
 
 /// The one address family of a listener: the key `socket_domain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFamily {
-    /// `ipv4`: addresses of IPv4 alone.
+    /// `ipv4`: only IPv4 addresses.
     V4,
-    /// `ipv6`: addresses of IPv6 alone.
+    /// `ipv6`: only IPv6 addresses.
     V6,
 }
 
@@ -171,7 +172,7 @@ pub enum AddressFamily {
 pub struct ProxyProtocol {
     /// `enable_proxy_protocol`: the version of the header, 1 or 2.
     pub version: u8,
-    /// `proxy_protocol_v2_require_tls`: clients must have come to the load balancer by TLS.
+    /// `proxy_protocol_v2_require_tls`: clients must have connected to the load balancer over TLS.
     pub require_tls: bool,
     /// `require_certificate`: the load balancer must have verified a certificate of the client.
     pub require_certificate: bool,
@@ -198,11 +199,11 @@ pub struct ListenerTls {
     pub require_client_certificate: bool,
     /// `allow_v1_certificates`: clients' certificates of X.509 version 1 are accepted.
     pub accept_version_1: bool,
-    /// `disable_client_cert_date_checks`: clients' certificates are accepted before and after their dates.
+    /// `disable_client_cert_date_checks`: clients' certificates are accepted outside their validity period too.
     pub ignore_client_dates: bool,
     /// `rustls_records`: rustls seals and opens records after the handshake too.
     pub rustls_records: bool,
-    /// `use_identity_as_username`, `use_subject_as_username`: what of the certificate names the user.
+    /// `use_identity_as_username`, `use_subject_as_username`: the part of the certificate that names the user.
     pub identity: Option<IdentityKind>,
     /// `tls_version`: the lowest version that is accepted.
     pub version_min: TlsVersion,
@@ -213,7 +214,7 @@ pub struct ListenerTls {
 }
 
 impl ListenerTls {
-    /// TLS with this certificate chain and private key, and defaults for all else.
+    /// TLS with this certificate chain and private key, and defaults for everything else.
     #[must_use]
     pub fn new(certificate_chain: PathBuf, private_key: PathBuf) -> Self {
         Self {

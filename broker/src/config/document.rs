@@ -18,18 +18,18 @@ Keys of a listener speak of the last `listener` line above them, those of a brid
 the exit code is 3. Of a number, a flag or a name the first word counts, as in mosquitto; text after it is ignored, with
 a warning unless it begins with `#`.
 
-A key whose value is text or a path stands once, in all files together and for each listener, unless it is a list; a
-second line is a mistake, as in mosquitto. Of numbers, flags and names the last line counts.
+A key whose value is text or a path may be given once, in all files together and for each listener, unless it is a
+list; a second line is a mistake, as in mosquitto. For numbers, flags and names the last line counts.
 
 Without a file, or with one that has no `listener`, `port` or `bind_address`, the broker listens on port 1883 of the
-loopback addresses and lets anonymous clients in. As soon as a listener or TLS is configured, `allow_anonymous` is false
+loopback addresses and accepts anonymous clients. As soon as a listener or TLS is configured, `allow_anonymous` is false
 unless the file says otherwise.
 
-SIGHUP (`systemctl reload`) reads everything again: this file and those that it includes, certificates, authorities,
-revocation lists, password and ACL files; log files are opened anew. Connections stay, and new ones get what is new. A
-mistake in the configuration leaves all as it was. Each password file, each ACL file and the TLS of each listener is
-taken whole or, if it cannot be used, kept whole as it was. What is wrong is logged by file and line. A restart is
-needed for listeners that come or go, `bind_interface`, `mount_point`, `user` and `pid_file`, and for the command line.
+SIGHUP (`systemctl reload`) reads everything again: this file and the files that it includes, certificates, authorities,
+revocation lists, password and ACL files; log files are reopened. Connections stay, and new ones use the new settings. A
+mistake in the configuration leaves everything unchanged. Each password file, each ACL file and the TLS of each listener
+is replaced as a whole or, if it cannot be used, kept as a whole. Mistakes are logged with file and line. A restart is
+needed for added or removed listeners, `bind_interface`, `mount_point`, `user` and `pid_file`, and for the command line.
 ";
 
 /// The text of docs/CONFIGURATION.md.

@@ -28,7 +28,7 @@ pub(super) struct Draft {
     pub(super) control_socket: Option<PathBuf>,
     pub(super) persistence: PersistenceDraft,
     pub(super) user: Option<SystemUser>,
-    /// The value of `memory_limit`, where it is given.
+    /// The value of `memory_limit`, if it is given.
     pub(super) memory_bytes_max: Option<u64>,
     /// The value of `user` is `root`.
     pub(super) stays_root: bool,
@@ -74,16 +74,16 @@ pub(super) struct PersistenceDraft {
     pub(super) file: Option<String>,
     pub(super) durability: Option<Durability>,
     pub(super) size_max: Option<u64>,
-    /// `autosave_interval` or `autosave_on_changes` is given: one line says that neither is needed.
+    /// `autosave_interval` or `autosave_on_changes` is given: one warning says that neither is needed.
     pub(super) autosaves: bool,
 }
 
-/// The log's settings: given ones add up, and replace the default as a whole.
+/// The log's settings: the given ones accumulate, and replace the default as a whole.
 #[derive(Debug, Default)]
 pub(super) struct LogDraft {
     pub(super) types: Option<LogTypes>,
     pub(super) destinations: Option<Vec<LogDestination>>,
-    /// `log_dest none`: ends with no destination at all.
+    /// `log_dest none`: the result has no destination at all.
     pub(super) silent: bool,
     pub(super) without_timestamp: bool,
     pub(super) timestamp_format: Option<String>,
@@ -92,7 +92,7 @@ pub(super) struct LogDraft {
     pub(super) format: LogFormat,
 }
 
-/// The keys that speak of the whole broker or of one listener (`Scope::Either`).
+/// The keys that apply to the whole broker or to one listener (`Scope::Either`).
 #[derive(Clone, Debug, Default)]
 pub(super) struct AccessDraft {
     pub(super) allow_anonymous: Option<bool>,
@@ -108,7 +108,7 @@ pub(super) struct AccessDraft {
 pub(super) struct ListenerDraft {
     /// Its `listener` line; none for the default listener.
     pub(super) place: Option<FilePlace>,
-    /// The first key that made the default listener more than a default.
+    /// The first key that gives the default listener a setting of its own.
     pub(super) first_key: Option<(&'static str, FilePlace)>,
     pub(super) port: Option<u16>,
     pub(super) host: Option<String>,
@@ -135,7 +135,7 @@ pub(super) struct ListenerDraft {
     pub(super) tls: TlsDraft,
 }
 
-/// `protocol`, before what belongs to it is known.
+/// `protocol`, before the keys that belong to it are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ProtocolDraft {
     #[default]
@@ -144,7 +144,7 @@ pub(super) enum ProtocolDraft {
     HttpApi,
 }
 
-/// The TLS of a listener in the making.
+/// The TLS settings of a listener while its lines are read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TlsDraft {
     pub(super) certificate_chain: Option<PathBuf>,
@@ -157,7 +157,7 @@ pub(super) struct TlsDraft {
     pub(super) refuse_version_1: bool,
     pub(super) ignore_client_dates: bool,
     pub(super) rustls_records: bool,
-    /// Both kinds were asked for if there are two.
+    /// If there are two, both kinds were requested.
     pub(super) identities: Vec<IdentityKind>,
     pub(super) version_min: Option<TlsVersion>,
     pub(super) ciphers: Option<String>,
@@ -179,8 +179,9 @@ impl Draft {
         }
     }
 
-    /// Where a relative path of the configuration leads: to the working directory, as with mosquitto, or if nothing is
-    /// there to the folder of the configuration file. Absolute, so that messages say which file is meant.
+    /// Resolves a relative path of the configuration: against the working directory, as mosquitto does, or if nothing
+    /// is there against the folder of the configuration file. The result is absolute, so that messages say which file
+    /// is meant.
     pub(super) fn path(&self, text: &str) -> PathBuf {
         let here = std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text));
         let beside = self
@@ -194,7 +195,7 @@ impl Draft {
         }
     }
 
-    /// Begins a listener: the keys that follow speak of it.
+    /// Begins a listener: the keys that follow apply to it.
     pub(super) fn begin_listener(&mut self, port: u16, host: Option<&str>) {
         self.listeners.push(ListenerDraft {
             place: self.place.clone(),
@@ -210,7 +211,7 @@ impl Draft {
         self.warnings.push(format!("{place}: {text}"));
     }
 
-    /// A warning that text after a value is ignored, unless it is a comment or there is none.
+    /// A warning that text after a value is ignored; none if there is no such text, or if it is a comment.
     pub(super) fn warn_of_rest(&mut self, key: &str, value: &str, rest: &str) {
         let rest = rest.trim();
         if !rest.is_empty() && !rest.starts_with('#') {
@@ -218,11 +219,11 @@ impl Draft {
         }
     }
 
-    /// `per_listener_settings`, which decides what the keys after it speak of.
+    /// `per_listener_settings`, which decides what the keys after it apply to.
     pub(super) fn set_per_listener_settings(&mut self, value: bool) {
         match self.first_access_key {
             Some(key) if value != self.per_listener_settings => {
-                self.problem(format!("per_listener_settings must stand above {key}"));
+                self.problem(format!("per_listener_settings must be above {key}"));
             }
             _ => self.per_listener_settings = value,
         }

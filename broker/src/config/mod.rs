@@ -5,8 +5,8 @@
 //! file, and `document` makes the page for operators. `network` is what a listener trusts, `plugin_draft` the plugins
 //! that it has; `without_effect` warns of keys that have none.
 //!
-//! Invariants: a configuration is usable whole or refused whole, with every mistake named by file and line; nothing
-//! that was asked for and would make the broker safer is left out in silence.
+//! Invariants: a configuration is usable as a whole or refused as a whole, with every mistake named by file and line.
+//! No setting that would make the broker safer is ignored silently.
 
 mod bridge;
 mod configuration;
@@ -36,7 +36,7 @@ pub use self::network::Network;
 use crate::args::Args;
 use crate::files::FileError;
 
-/// The configuration that the command line asks for.
+/// The configuration that the command line selects.
 ///
 /// # Errors
 /// A file cannot be read, a key is unknown or not supported, a value is wrong, or keys contradict each other.

@@ -1,11 +1,11 @@
-//! A network of addresses, as `10.0.0.0/8`: what a listener trusts.
+//! An address range, such as `10.0.0.0/8`, that a listener trusts.
 //!
-//! Invariants: the prefix is no longer than the address; an IPv4 address in the form of IPv6 is the IPv4 address.
+//! Invariants: the prefix is no longer than the address; an IPv4-mapped IPv6 address is treated as the IPv4 address.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// The addresses that begin with the same bits.
+/// Addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -16,7 +16,7 @@ impl Network {
     /// Reads `ADDRESS` or `ADDRESS/BITS`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the text.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
@@ -36,7 +36,7 @@ impl Network {
         Ok(Self { address, prefix_bits })
     }
 
-    /// Whether the address is one of these.
+    /// Whether the address is in the network.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let differing = match (self.address, address.to_canonical()) {

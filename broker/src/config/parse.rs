@@ -1,4 +1,4 @@
-//! The lines of a configuration file: `key value`, `#` begins a comment line.
+//! The lines of a configuration file: `key value`; a line that begins with `#` is a comment.
 //!
 //! Invariants: those of [`crate::files`].
 
@@ -12,7 +12,7 @@ pub(super) struct KeyValue<'a> {
     pub(super) value: &'a str,
 }
 
-/// The settings of a text, each with the number of its line; or what is wrong with the line.
+/// The settings of a text, each with its line number, or what is wrong with the line.
 pub(super) fn settings(text: &[u8]) -> impl Iterator<Item = (u32, Result<KeyValue<'_>, &'static str>)> {
     content_lines(text).map(|(number, line)| (number, line.map(split)))
 }

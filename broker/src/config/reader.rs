@@ -1,7 +1,7 @@
 //! Reading configuration files: each key is looked up in the table, and its entry changes the draft.
 //!
-//! Invariants: a line that cannot be used changes nothing and is a problem with its place; what one file includes is
-//! read at the place of the `include_dir`, and includes nothing itself.
+//! Invariants: a line that cannot be used changes nothing and is reported as a problem with its place. An included
+//! file is read at the place of the `include_dir`, and cannot include others.
 
 use std::collections::hash_map::Entry;
 use std::io;
@@ -15,7 +15,7 @@ use crate::files::{self, FilePlace, FileProblem};
 use crate::limits;
 
 impl Draft {
-    /// Reads a configuration file and what it includes.
+    /// Reads a configuration file and the files that it includes.
     pub(super) fn read_file(&mut self, path: &Path) {
         self.read_path(path, true);
     }
@@ -80,7 +80,7 @@ impl Draft {
         }
     }
 
-    /// Where the key stands already, if it may stand once.
+    /// The place where a key that may be given once has been given before.
     fn stands_already(&mut self, key: &Key) -> Option<FilePlace> {
         if !key.may_stand_once() {
             return None;
@@ -131,12 +131,12 @@ impl Draft {
                 self.named.add_folder(Path::new(text));
                 self.read_directory(Path::new(text))?;
             }
-            Value::IncludeDirectory => return Err("include_dir may stand in the main file only".to_owned()),
+            Value::IncludeDirectory => return Err("include_dir is allowed in the main file only".to_owned()),
         }
         Ok(())
     }
 
-    /// Some paths are looked for beside the configuration file too.
+    /// For some paths the folder of the configuration file is searched too.
     fn note_path(&mut self, text: &str, is_folder: bool) {
         for path in [PathBuf::from(text), self.path(text)] {
             match is_folder {
@@ -146,7 +146,8 @@ impl Draft {
         }
     }
 
-    /// The first word of a value. mosquitto ignores what follows it; here that is a warning, unless it is a comment.
+    /// The first word of a value. mosquitto ignores the text after it; here that causes a warning, unless it is a
+    /// comment.
     fn first_word<'a>(&mut self, name: &str, text: &'a str) -> &'a str {
         let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
         self.warn_of_rest(name, word, rest);
@@ -163,7 +164,7 @@ impl Draft {
                 paths.push(path);
             }
         }
-        // Upper case before lower case of the same letter, as mosquitto.
+        // Upper case before lower case of the same letter, as in mosquitto.
         paths.sort_by_cached_key(|path| (path.to_string_lossy().to_lowercase(), path.clone()));
         let place = self.place.clone();
         for path in paths {

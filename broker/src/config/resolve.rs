@@ -24,10 +24,10 @@ use crate::settings::ListenerSettings;
 pub(super) const DEFAULT_PORT: u16 = 1883;
 /// `websockets_headers_size` if it is not given or 0, as in mosquitto 2.1.
 const WEBSOCKET_HEADER_BYTES: usize = 4096;
-/// The host name of a listener that nobody asked for.
+/// The host name of the listener that is opened if none is configured.
 const LOCAL_HOST: &str = "localhost";
 
-/// The configuration that a draft makes, or every mistake that was found.
+/// The configuration that results from a draft, or all mistakes that were found.
 pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configuration, FileError> {
     let local_only = draft.is_local_only();
     let mut opened: Vec<(ListenerSettings, ListenerSocket)> = Vec::new();
@@ -42,8 +42,8 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
                     draft.problems.push(FileProblem {
                         place: listener.place(),
                         text: format!(
-                            "the port {} is listened on by the listener of {other} already; fix: leave one of them \
-                             out, or choose another port",
+                            "the port {} is already used by the listener of {other}; fix: remove one of \
+                            them, or choose another port",
                             socket.port
                         ),
                     });
@@ -97,12 +97,13 @@ impl Draft {
         self.listeners.is_empty() && !self.default_listener.is_placed()
     }
 
-    /// The listeners to open. The default one opens where it has keys of its own, as with mosquitto.
+    /// The listeners to open. The default listener is opened if it has keys of its own, as in mosquitto.
     fn take_listeners(&mut self, ports: &[u16]) -> Vec<ListenerDraft> {
         let local_only = self.is_local_only();
         if !local_only && !ports.is_empty() {
-            self.warnings
-                .push("command line: -p has no effect, the configuration file has a listener".to_owned());
+            self.warnings.push(
+                "command line: -p has no effect, because the configuration file has a listener".to_owned(),
+            );
         }
         let default = std::mem::take(&mut self.default_listener);
         let mut listeners = Vec::new();
@@ -120,7 +121,7 @@ impl Draft {
 }
 
 impl ListenerDraft {
-    /// Whether somebody said where the default listener is.
+    /// Whether the place of the default listener was given.
     pub(super) fn is_placed(&self) -> bool {
         self.port.is_some() || self.host.is_some()
     }
@@ -162,7 +163,7 @@ fn open(
     let settings = settings(listener, access, opens_by_default);
     let proxy = proxy(listener)?;
     if listener.protocol == ProtocolDraft::HttpApi && proxy.is_some() {
-        return Err("enable_proxy_protocol is for MQTT: leave it out with `protocol http_api`".to_owned());
+        return Err("enable_proxy_protocol is for MQTT: remove it with `protocol http_api`".to_owned());
     }
     let port = listener.port.unwrap_or(DEFAULT_PORT);
     let socket = ListenerSocket {
@@ -210,7 +211,7 @@ fn settings(listener: &ListenerDraft, access: &AccessDraft, opens_by_default: bo
     settings
 }
 
-/// `enable_proxy_protocol`: the load balancer has the TLS, and says what came of it.
+/// `enable_proxy_protocol`: TLS ends at the load balancer, which reports its result.
 fn proxy(listener: &ListenerDraft) -> Result<Option<ProxyProtocol>, String> {
     let draft = &listener.tls;
     let Some(version) = listener.proxy_version else {
@@ -234,12 +235,12 @@ fn proxy(listener: &ListenerDraft) -> Result<Option<ProxyProtocol>, String> {
         ..draft.clone()
     };
     let wrong = if here != TlsDraft::default() {
-        "enable_proxy_protocol leaves TLS to the load balancer: of its keys only require_certificate and \
-         use_identity_as_username may stand here"
+        "enable_proxy_protocol leaves TLS to the load balancer: of the TLS keys only require_certificate \
+        and use_identity_as_username are allowed here"
     } else if draft.identities.contains(&IdentityKind::Subject) {
-        "use_subject_as_username is not possible with enable_proxy_protocol: take use_identity_as_username"
+        "use_subject_as_username is not possible with enable_proxy_protocol: use use_identity_as_username"
     } else if version == 1 && (asks.require_tls || asks.require_certificate || asks.identity) {
-        "what the load balancer knows of TLS and certificates needs enable_proxy_protocol 2"
+        "the load balancer reports TLS and certificates only with enable_proxy_protocol 2"
     } else if asks.identity && !asks.require_certificate {
         "a user name from the certificate needs require_certificate true: without a certificate no client has a name"
     } else {
@@ -282,9 +283,9 @@ fn check_authorities(tls: &TlsDraft) -> Result<(), String> {
     let wrong = if tls.require_client_certificate && !has_authorities {
         "require_certificate needs cafile or capath, the authorities of the clients' certificates"
     } else if tls.revocation_list.is_some() && !has_authorities {
-        "crlfile needs cafile or capath, the authorities that the revocation lists are from"
+        "crlfile needs cafile or capath, the authorities that issued the revocation lists"
     } else if tls.identities.len() > 1 {
-        "use_identity_as_username and use_subject_as_username contradict each other: leave one out"
+        "use_identity_as_username and use_subject_as_username contradict each other: remove one"
     } else if !tls.identities.is_empty() && !tls.require_client_certificate {
         "a user name from the certificate needs require_certificate true: without a certificate no client has a name"
     } else {
@@ -301,11 +302,11 @@ fn addresses(listener: &ListenerDraft, port: u16, local_only: bool) -> Result<Ve
         ]
     };
     let addresses = match &listener.host {
-        // Two free ports would not be the same one.
+        // Two free ports would not be the same port.
         Some(_) if port == 0 => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
         Some(_) if local_only => loopback(),
         Some(host) => look_up(host, port)?,
-        // Whoever reaches it is answered.
+        // Everybody who can reach this listener gets answers.
         None if listener.protocol == ProtocolDraft::HttpApi => loopback(),
         None => vec![
             SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
@@ -348,7 +349,7 @@ fn is_of(address: &SocketAddr, family: Option<AddressFamily>) -> bool {
     }
 }
 
-/// Whether the system would refuse the second of two listeners.
+/// Whether the operating system would refuse the second of two listeners.
 fn overlap(one: &ListenerSocket, other: &ListenerSocket) -> bool {
     let is_same = |one: &SocketAddr, other: &SocketAddr| {
         let (one, other) = (one.ip(), other.ip());
@@ -358,7 +359,7 @@ fn overlap(one: &ListenerSocket, other: &ListenerSocket) -> bool {
         .addresses
         .iter()
         .flat_map(|one| other.addresses.iter().map(move |other| (one, other)));
-    // Port 0 is another one each time.
+    // Port 0 selects another port each time.
     one.port == other.port
         && one.port != 0
         && one.interface == other.interface

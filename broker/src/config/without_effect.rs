@@ -1,4 +1,4 @@
-//! Warnings of keys that are right where they stand and have no effect there, or another one than was meant perhaps.
+//! Warnings about keys that are valid where they are given but have no effect there, or possibly not the intended one.
 //!
 //! Invariants: a warning changes nothing.
 
@@ -7,7 +7,7 @@ use super::resolve::DEFAULT_PORT;
 use crate::settings::ListenerSettings;
 
 impl Draft {
-    /// Keys that speak of MQTT on a listener that does not.
+    /// Keys for MQTT on a listener without MQTT.
     pub(super) fn warn_of_mqtt(&mut self, listener: &ListenerDraft) {
         if listener.protocol != ProtocolDraft::HttpApi {
             return;
@@ -25,13 +25,13 @@ impl Draft {
         ] {
             if is_set {
                 self.warnings.push(format!(
-                    "{place}: {key} has no effect on this listener: nobody speaks MQTT with `protocol http_api`"
+                    "{place}: {key} has no effect on this listener: there is no MQTT with `protocol http_api`"
                 ));
             }
         }
     }
 
-    /// Keys that speak of HTTP on a listener that does not.
+    /// Keys for HTTP on a listener without HTTP.
     pub(super) fn warn_of_pages(&mut self, listener: &ListenerDraft) {
         let place = listener.place();
         let mut warn = |key| {
@@ -50,8 +50,8 @@ impl Draft {
     pub(super) fn warn_of_default_listener(&mut self, default: &ListenerDraft) {
         if let (false, Some((key, place))) = (default.is_placed(), &default.first_key) {
             self.warnings.push(format!(
-                "{place}: {key} stands above the first listener, so it speaks of the default listener, which is opened \
-                 too, on port {DEFAULT_PORT}: move it below a listener if that was not meant"
+                "{place}: {key} is above the first listener, so it applies to the default listener, which \
+                is opened too, on port {DEFAULT_PORT}: move it below a listener if that was not intended"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! The actions of `broker ctl`, and the requests that they are.
+//! The actions of `broker ctl`, and the requests that they send.
 //!
 //! Invariants: none.
 
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use super::arguments::{FilterArgs, SearchArgs, TraceArgs, reason_code, trace_number};
 use crate::limits::MEASURED_SECONDS_MAX;
 
-/// What the broker is asked for, or is to do.
+/// The action that the broker is asked to perform.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(super) enum CtlAction {
-    /// List the clients that are connected
+    /// List the connected clients
     Clients {
         #[command(flatten)]
         search: SearchArgs,
-        /// Those alone that are slow consumers now
+        /// Only clients that are slow consumers now
         #[arg(long)]
         slow: bool,
     },
@@ -34,7 +34,7 @@ pub(super) enum CtlAction {
     },
     /// List the subscriptions of clients
     Subscriptions {
-        /// Those of this client identifier
+        /// Only those of this client identifier
         #[arg(long, value_name = "ID")]
         client: Option<String>,
         #[command(flatten)]
@@ -48,20 +48,20 @@ pub(super) enum CtlAction {
         #[command(flatten)]
         filter: FilterArgs,
     },
-    /// List what was refused, denied, dropped and ended last, the newest first
+    /// List what was refused, denied, dropped and disconnected recently, newest first
     ///
-    /// TIMES says how often, SINCE the time of the first and TIME that of the last: messages that are dropped for one
-    /// client by one reason are one entry for each topic, and so are denials. Of one client the last 16 of a kind are
-    /// kept. The reasons are those of the metrics. A message that nobody subscribes to is no event, and neither is one
-    /// at QoS 0 for a client that is away, which MQTT does not keep.
+    /// TIMES is the number of occurrences, SINCE the time of the first and TIME that of the last. Messages dropped for
+    /// one client for one reason are one entry per topic, and so are denials. For one client the last 16 entries of a
+    /// kind are kept. The reasons are those of the metrics. A message without subscribers is not an event, nor is a
+    /// message at QoS 0 for a disconnected client, which MQTT does not keep.
     Events {
-        /// One kind alone: refused, denied, dropped or disconnected
+        /// Only one kind: refused, denied, dropped or disconnected
         #[arg(long, value_name = "KIND")]
         kind: Option<String>,
-        /// Those of this client identifier
+        /// Only those of this client identifier
         #[arg(long, value_name = "ID")]
         client: Option<String>,
-        /// How many are listed at most
+        /// Largest number of entries
         #[arg(
             long,
             value_name = "NUMBER",
@@ -70,12 +70,12 @@ pub(super) enum CtlAction {
         )]
         limit: u64,
     },
-    /// List the clients that cost the most CPU time, after measuring for some seconds
+    /// List the clients that use the most CPU time, after measuring for some seconds
     Top {
-        /// How long it is measured
+        /// Duration of the measurement
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=MEASURED_SECONDS_MAX))]
         seconds: u64,
-        /// How many clients are listed at most
+        /// Largest number of clients
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
         limit: u64,
     },
@@ -112,35 +112,35 @@ pub(super) enum CtlAction {
         /// Content of the message
         #[arg(value_name = "TEXT", default_value = "")]
         payload: String,
-        /// The content is in base64
+        /// The content is encoded in base64
         #[arg(long)]
         base64: bool,
         /// QoS of the message
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
         qos: u8,
-        /// Keep it as the retained message
+        /// Store it as the retained message
         #[arg(long)]
         retain: bool,
     },
     /// Show the packets of clients, in the log or in a file
     Trace(TraceArgs),
-    /// List the traces that are switched on
+    /// List the active traces
     Traces,
-    /// Switch a trace off again
+    /// Stop an active trace
     StopTrace {
-        /// The number of the trace
+        /// Number of the trace
         #[arg(value_name = "NUMBER", value_parser = trace_number)]
         number: u64,
     },
-    /// Read the configuration again, and show what was taken and what was kept
+    /// Read the configuration again, and show what was applied and what was not
     Reload,
-    /// List the listeners, with what they speak
+    /// List the listeners, with their protocols
     Listeners,
     /// Print the figures of `$SYS`
     Sys,
-    /// Print the version of the broker that runs
+    /// Print the version of the running broker
     Version,
-    /// Ask whether the broker is ready for clients
+    /// Ask whether the broker is ready to accept clients
     Health,
     /// Print the metrics of Prometheus
     Metrics,
@@ -178,12 +178,12 @@ impl CtlRequest {
         }
     }
 
-    /// Lists with these parameters, those that are given.
+    /// Lists with those of these parameters that are given.
     fn list(name: &str, parameters: &[(&str, &Option<String>)]) -> Self {
         Self::list_of(name, 1000, parameters)
     }
 
-    /// Lists so many on a page.
+    /// Lists this many entries per page.
     fn list_of(name: &str, limit: u64, parameters: &[(&str, &Option<String>)]) -> Self {
         let mut target = format!("/api/v1/{name}?limit={limit}");
         for (name, value) in parameters {
@@ -205,7 +205,8 @@ impl CtlRequest {
 }
 
 impl CtlAction {
-    /// The columns of the answer if that is a list, which comes page by page. A column that no entry has is left out.
+    /// The columns of the answer if it is a list, which is fetched page by page. A column that no entry has is
+    /// omitted.
     pub(super) fn columns(&self) -> Option<&'static [&'static str]> {
         Some(match self {
             Self::Clients { .. } | Self::Sessions { .. } => &[
@@ -262,7 +263,7 @@ impl CtlAction {
         })
     }
 
-    /// How many entries of a list are shown at most; all, if it is not said.
+    /// The largest number of entries that a list shows; all, if it is not given.
     pub(super) fn most(&self) -> Option<usize> {
         let most = match self {
             Self::Clients { search, .. } | Self::Sessions { search } => search.most.limit,
@@ -273,7 +274,7 @@ impl CtlAction {
         most.map(|most| usize::try_from(most).unwrap_or(usize::MAX))
     }
 
-    /// What the broker is asked.
+    /// The request for an action.
     pub(super) fn request(&self) -> CtlRequest {
         match self {
             Self::Clients { search, slow } => {

@@ -1,4 +1,4 @@
-//! Arguments that several actions of `broker ctl` share, and those with a syntax of their own.
+//! Arguments that several actions of `broker ctl` share, and those with their own syntax.
 //!
 //! Invariants: none.
 
@@ -22,7 +22,7 @@ pub(super) struct SearchArgs {
 /// How many entries are listed.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct LimitArgs {
-    /// How many are listed at most; without it all are
+    /// Largest number of entries; all if it is not given
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) limit: Option<u64>,
 }
@@ -40,21 +40,21 @@ pub(super) struct FilterArgs {
     pub(super) most: LimitArgs,
 }
 
-/// Whose packets are shown, and where.
+/// Whose packets are shown, and where they are written.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 #[command(group = clap::ArgGroup::new("whose").required(true).args(["client", "user", "address"]))]
 pub(super) struct TraceArgs {
-    /// Those of this client identifier
+    /// Only those of this client identifier
     #[arg(long, value_name = "ID")]
     pub(super) client: Option<String>,
-    /// Those of this proved user
+    /// Only those of this authenticated user
     #[arg(long, value_name = "NAME")]
     pub(super) user: Option<String>,
-    /// Those that connect from this address
+    /// Only those that connect from this address
     #[arg(long, value_name = "IP")]
     pub(super) address: Option<String>,
-    /// Write them to this file, in place of the log
+    /// Write them to this file instead of the log
     #[arg(long, value_name = "PATH")]
     pub(super) file: Option<PathBuf>,
 }
@@ -74,7 +74,7 @@ impl FilterArgs {
 }
 
 impl TraceArgs {
-    /// What the broker is asked for.
+    /// The body of the request.
     pub(super) fn body(&self) -> Value {
         let mut body = json!({});
         let file = self.file.as_ref().map(|path| {

@@ -1,8 +1,8 @@
-//! `broker ctl`: asks a broker that runs, over its control socket (`action.rs`, with arguments of `arguments.rs`), and
-//! prints tables (`table.rs`) or JSON; `top.rs` measures for a while.
+//! `broker ctl`: controls a running broker over its control socket. `action.rs` has the actions, with arguments of
+//! `arguments.rs`; `table.rs` prints tables or JSON; `top.rs` measures for a while.
 //!
-//! Invariants: the exit code is 0 if the broker did what was asked, else 1 with one sentence on standard error. What a
-//! client is called cannot change the terminal: what is not seen is printed as escapes.
+//! Invariants: the exit code is 0 if the broker did what was asked, otherwise 1 with one sentence on standard error.
+//! Names of clients cannot control the terminal: characters that are not printable are escaped.
 
 mod action;
 mod arguments;
@@ -42,7 +42,7 @@ pub struct CtlArgs {
     action: CtlAction,
 }
 
-/// Does it and prints the result.
+/// Performs the action and prints the result.
 #[must_use]
 pub fn run(args: &CtlArgs) -> ExitCode {
     match answer(args) {
@@ -50,7 +50,7 @@ pub fn run(args: &CtlArgs) -> ExitCode {
             let text = if args.json { seen(&text) } else { text };
             let mut out = io::stdout();
             match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-                // Whoever reads may stop reading before the end.
+                // The reader may close its end early.
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                     let _failed = writeln!(io::stderr(), "Error: the answer cannot be written: {error}");
                     ExitCode::FAILURE
@@ -67,9 +67,9 @@ pub fn run(args: &CtlArgs) -> ExitCode {
     }
 }
 
-/// Why it was not done.
+/// Why the action failed.
 struct CtlFailure {
-    /// What is to be printed all the same: a part was done.
+    /// What is printed nevertheless, because a part was done.
     done: String,
     /// The sentence for standard error.
     error: String,
@@ -151,34 +151,36 @@ fn list(args: &CtlArgs, request: &CtlRequest) -> Result<(Vec<Value>, Value), Str
     }
 }
 
-/// The body of the answer, or what is wrong.
+/// The body of the answer, or why the request failed.
 fn ask(args: &CtlArgs, request: &CtlRequest) -> Result<String, String> {
     let (is_done, body) = exchange(args, request)?;
     if is_done { Ok(body) } else { Err(sentence(&body)) }
 }
 
-/// What is wrong, of the body of an answer that refuses.
+/// The error in the body of an answer that refuses.
 fn sentence(body: &str) -> String {
     let error: Option<Value> = serde_json::from_str(body).ok();
     let sentence = error.as_ref().and_then(|error| error.get("error")?.as_str());
     sentence.unwrap_or(body.trim_end()).to_owned()
 }
 
-/// Whether it was done, and the body of the answer.
+/// Whether the request succeeded, and the body of the answer.
 fn exchange(args: &CtlArgs, request: &CtlRequest) -> Result<(bool, String), String> {
     let path = args.socket.display();
     let unreachable = |error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            format!("{path} may not be opened: {error}; fix: ask as root or as the broker's user")
+            format!(
+                "no permission to open {path}: {error}; fix: run the command as root or as the broker's user"
+            )
         }
         _ => format!(
-            "the broker does not answer at {path}: {error}; fix: give it `control_socket {path}`, or name its socket \
-             with --socket"
+            "the broker does not answer at {path}: {error}; fix: set `control_socket {path}` in its \
+            configuration, or name its socket with --socket"
         ),
     };
     let mut socket = UnixStream::connect(&args.socket).map_err(unreachable)?;
     let broken =
-        |error: io::Error| format!("the broker at {path} ended the exchange: {error}; fix: ask again");
+        |error: io::Error| format!("the broker at {path} closed the connection: {error}; fix: try again");
     socket.set_read_timeout(Some(TIMEOUT)).map_err(broken)?;
     let body = request.body.as_ref().map(Value::to_string).unwrap_or_default();
     let head = format!(
@@ -191,13 +193,13 @@ fn exchange(args: &CtlArgs, request: &CtlRequest) -> Result<(bool, String), Stri
     let mut answer = Vec::new();
     let read = socket.read_to_end(&mut answer);
     if answer.is_empty() {
-        // A broker that has no room answers before it has read.
+        // A broker without room answers before it has read.
         written.and(read.map(drop)).map_err(broken)?;
     }
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer
         .split_once("\r\n\r\n")
-        .ok_or_else(|| format!("the broker's answer at {path} is not whole; fix: ask again"))?;
+        .ok_or_else(|| format!("the broker's answer at {path} is incomplete; fix: try again"))?;
     let body = if body.is_empty() { head } else { body };
     Ok((head.starts_with("HTTP/1.1 200 "), body.to_owned()))
 }

@@ -1,7 +1,7 @@
 //! Answers of a broker as text for people.
 //!
-//! Invariants: a row is one line, and no character of a name reaches the terminal that changes what is seen there. A
-//! cell of a table has a bounded width.
+//! Invariants: a row is one line, and no character of a name can change what the terminal shows. A cell of a table has
+//! a bounded width.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::limits::CELL_CHARACTERS_MAX;
 use crate::log::{escaped, is_unsafe};
 
-/// An object as lines of names and values; what was only done is shown as nothing.
+/// An object as lines of names and values; an answer without a value prints nothing.
 pub(super) fn shown(body: &str) -> String {
     let Ok(Value::Object(object)) = serde_json::from_str::<Value>(body) else {
         return body.to_owned();
@@ -22,7 +22,7 @@ pub(super) fn shown(body: &str) -> String {
         .collect()
 }
 
-/// What a reload has taken and kept, and what is not taken everywhere: a line each.
+/// What a reload has applied, what it has not applied, and what some shards have not applied yet: a line each.
 pub(super) fn reloaded(body: &str) -> String {
     let report: Value = serde_json::from_str(body).unwrap_or_default();
     let all = |name: &str| {
@@ -52,7 +52,8 @@ pub(super) fn reloaded(body: &str) -> String {
     lines("taken", "taken") + &lines("pending", "pending") + &kept + &lines("warning", "warnings")
 }
 
-/// Objects as a table with these columns, those of them that an object has; without objects it has all, and says so.
+/// Objects as a table with those of these columns that an object has; without objects it has all columns, and
+/// `(none)`.
 pub(super) fn table(columns: &[&str], items: &[Value]) -> String {
     let rows: Vec<&Map<String, Value>> = items.iter().filter_map(Value::as_object).collect();
     let has = |name: &str| rows.is_empty() || rows.iter().any(|row| row.contains_key(name));
@@ -88,7 +89,7 @@ pub(super) fn table(columns: &[&str], items: &[Value]) -> String {
     text
 }
 
-/// What is below the table of those who cost the most: how long it was measured, and what all cost together.
+/// The line below the table of CPU times: how long was measured, and what all clients used together.
 pub(super) fn measured(answer: &Value) -> String {
     let of = |name: &str| answer.get(name).and_then(Value::as_f64).unwrap_or_default();
     let time = |name: &str| answer.get(name).map(cell).unwrap_or_default();
@@ -103,20 +104,20 @@ pub(super) fn measured(answer: &Value) -> String {
     )
 }
 
-/// What is below the table of events where one of them stands for several.
+/// The line below the table of events if an entry stands for several events.
 pub(super) fn events_explained(items: &[Value]) -> &'static str {
     let is_many = |item: &Value| item.get("count").and_then(Value::as_u64) > Some(1);
     match items.iter().any(is_many) {
-        true => "Where TIMES is more than 1, SINCE is the time of the first and TIME that of the last.\n",
+        true => "If TIMES is more than 1, SINCE is the time of the first and TIME that of the last.\n",
         false => "",
     }
 }
 
-/// JSON that a terminal shows as it is: what stands in its texts and is not seen is escaped there.
+/// JSON that is safe to show on a terminal: characters in its texts that are not printable are escaped.
 pub(super) fn seen(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
-        // The layout has line ends and blanks, and within a text those are escaped already.
+        // The layout has line ends and blanks; within a text these are escaped already.
         if is_unsafe(character) && character != '\n' {
             let mut units = [0; 2];
             for unit in character.encode_utf16(&mut units) {
@@ -130,7 +131,7 @@ pub(super) fn seen(json: &str) -> String {
     text
 }
 
-/// As much of a cell as a table shows. One can see that it is cut.
+/// The part of a cell that a table shows, with a mark if it is cut.
 fn cut(cell: String) -> String {
     match cell.char_indices().nth(CELL_CHARACTERS_MAX) {
         Some((end, _)) => {
@@ -200,7 +201,7 @@ mod tests {
         assert_eq!(table(&columns, &[]), "CLIENT_ID  FILTER  QOS  AWAY_S\n(none)\n");
     }
 
-    /// Whatever clients call themselves, the table and the JSON show it, on one line of bounded width.
+    /// Whatever names clients have, the table and the JSON show them on one line of bounded width.
     #[test]
     fn what_is_not_seen_is_escaped_and_what_is_long_is_cut() {
         let name = "a\u{202e}b\u{200b}c\u{9b}d\u{7f}";

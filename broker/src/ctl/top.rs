@@ -1,6 +1,7 @@
-//! `broker ctl top`: which clients cost the most CPU time.
+//! `broker ctl top`: the clients that use the most CPU time.
 //!
-//! Invariants: the shares are of so many whole seconds as were asked for, and none of them was over when it was asked.
+//! Invariants: the shares are of as many whole seconds as requested, and none of them was over at the time of the
+//! request.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,12 @@ use super::action::CtlRequest;
 use super::table::{measured, table};
 use super::{CtlArgs, list};
 
-/// Has it measured for so long, and shows the clients that cost the most.
+/// Measures for this long, and shows the clients that use the most CPU time.
 pub(super) fn measure(args: &CtlArgs, request: &CtlRequest, seconds: u64) -> Result<String, String> {
     let begun = Instant::now();
-    // It is measured from now on, or was for others.
+    // The measurement begins now, or is already under way for others.
     list(args, request)?;
-    // The second that it is is over within one more.
+    // The second that is in progress ends within one more second.
     let whole = Duration::from_secs(seconds + 1);
     std::thread::sleep(whole.saturating_sub(begun.elapsed()));
     let (items, whole) = list(args, request)?;

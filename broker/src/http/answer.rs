@@ -1,7 +1,7 @@
-//! What operators are answered.
+//! Answers to operators.
 //!
-//! Invariants: an answer that refuses has one sentence with what is wrong, in JSON; no answer is to be kept by whoever
-//! passes it on.
+//! Invariants: an answer that refuses has one sentence about what is wrong, in JSON; no answer may be cached by
+//! intermediaries.
 
 use std::borrow::Cow;
 use std::io;
@@ -16,17 +16,17 @@ use super::metrics;
 use super::state::ApiState;
 use crate::logic::operator::{Answer, Question};
 
-/// What one request is answered with.
+/// The answer to one request.
 #[derive(Debug)]
 pub(super) struct ApiAnswer {
     status: &'static str,
     content_type: &'static str,
     body: Cow<'static, str>,
-    /// Fields of the header beside the usual ones.
+    /// Header fields beside the usual ones.
     fields: Vec<(&'static str, Cow<'static, str>)>,
 }
 
-/// The answer, or the one that refuses.
+/// The answer, or an answer that refuses.
 pub(super) type Operated = Result<ApiAnswer, ApiAnswer>;
 
 impl ApiAnswer {
@@ -40,7 +40,7 @@ impl ApiAnswer {
         }
     }
 
-    /// A file of the dashboard, with the policy that its page is held to.
+    /// A file of the dashboard, with the policy for its page.
     pub(super) fn asset(content_type: &'static str, text: &'static str, policy: String) -> Self {
         Self {
             status: "200 OK",
@@ -55,7 +55,7 @@ impl ApiAnswer {
         }
     }
 
-    /// What is asked for is to be found at another path.
+    /// The requested page is at another path.
     pub(super) fn moved_to(path: &'static str) -> Self {
         Self {
             status: "302 Found",
@@ -88,32 +88,32 @@ impl ApiAnswer {
         Self::refused("400 Bad Request", what)
     }
 
-    /// More requests have come than are answered at once.
+    /// More requests have come than can be answered at once.
     pub(super) fn no_room() -> Self {
         Self {
             fields: vec![("Retry-After", "1".into())],
             ..Self::refused(
                 "503 Service Unavailable",
-                "the broker answers as many requests as it does at once: ask again in a second",
+                "the broker is answering its maximum number of requests: try again in a second",
             )
         }
     }
 
-    /// Nothing is at the path.
+    /// Nothing exists at the path.
     pub(super) fn nothing_there() -> Self {
         Self::refused(
             "404 Not Found",
-            "there is nothing at this path: /api/v1/openapi.json has those that there are",
+            "there is nothing at this path: /api/v1/openapi.json lists the paths",
         )
     }
 
-    /// What is named is not there, and this list has what is.
+    /// The named thing does not exist; `list` is the list of those that exist.
     pub(super) fn not_found(what: &str, list: &str) -> Self {
-        let what = format!("{what}: `broker ctl {list}`, or GET /api/v1/{list}, lists those that there are");
+        let what = format!("{what}: `broker ctl {list}`, or GET /api/v1/{list}, lists those that exist");
         Self::refused("404 Not Found", &what)
     }
 
-    /// The path has these methods, and no others.
+    /// The path supports these methods only.
     pub(super) fn other_methods(allowed: String) -> Self {
         Self {
             fields: vec![("Allow", Cow::Owned(allowed.clone()))],
@@ -124,33 +124,33 @@ impl ApiAnswer {
         }
     }
 
-    /// A request that has begun has not come whole in time.
+    /// A request has begun but was not complete in time.
     pub(super) fn too_slow() -> Self {
         Self::refused(
             "408 Request Timeout",
-            "the request did not come whole in time: send it again",
+            "the request was not complete in time: send it again",
         )
     }
 
-    /// The body is none that is read.
+    /// The body cannot be read.
     pub(super) fn wrong_body(wrong: WrongBody) -> Self {
         match wrong {
             WrongBody::TwoLengths => {
-                Self::wrong("Content-Length: is there twice, with different numbers: give it once")
+                Self::wrong("Content-Length: occurs twice, with different numbers: give it once")
             }
-            WrongBody::NoNumber => Self::wrong("Content-Length: must be a number, of the bytes of the body"),
+            WrongBody::NoNumber => Self::wrong("Content-Length: must be the number of bytes of the body"),
             WrongBody::NoLength => Self::refused(
                 "411 Length Required",
-                "Transfer-Encoding: a body must come with its Content-Length",
+                "Transfer-Encoding: a body needs a Content-Length",
             ),
             WrongBody::TooLong => Self::refused(
                 "413 Content Too Large",
-                "Content-Length: a body may have a mebibyte at most",
+                "Content-Length: a body may have at most one mebibyte",
             ),
         }
     }
 
-    /// The whole answer, as it goes to who may not have asked whole.
+    /// The complete answer for a client whose request may be incomplete.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut text = self.head(&self.fields()).to_text();
         text.push_str(&self.body);
@@ -172,12 +172,12 @@ impl ApiAnswer {
         }
     }
 
-    /// The status, as it is in the first line of the answer.
+    /// The status, as in the first line of the answer.
     pub(super) fn status(&self) -> &'static str {
         self.status
     }
 
-    /// Whether it refuses for want of the right user and password.
+    /// Whether it refuses because the user or the password is missing or wrong.
     pub(super) fn is_unauthorized(&self) -> bool {
         self.status == UNAUTHORIZED
     }
@@ -191,7 +191,7 @@ impl ApiAnswer {
             )],
             ..Self::refused(
                 UNAUTHORIZED,
-                "a user of the listener's password_file and the password are needed, by HTTP Basic",
+                "HTTP Basic authentication with a user of the listener's password_file is required",
             )
         }
     }
@@ -205,7 +205,7 @@ impl ApiAnswer {
     }
 }
 
-/// The answer to a question for health.
+/// The answer to a health request.
 pub(super) fn health(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
     match path(page) {
         "/healthz" => Some(verdict(state.is_healthy())),
@@ -218,7 +218,7 @@ fn path(page: &Page) -> &str {
     page.target.split('?').next().unwrap_or_default()
 }
 
-/// The answer, unless there is nothing of that name.
+/// The answer, unless nothing exists under that name.
 pub(super) fn answer(state: &ApiState, page: &Page) -> Option<ApiAnswer> {
     let ok = |content_type, body: String| {
         Some(ApiAnswer {
@@ -266,7 +266,7 @@ fn verdict(verdict: Result<(), &'static str>) -> ApiAnswer {
     }
 }
 
-/// Answers a request, and ends the connection.
+/// Answers a request, and closes the connection.
 pub(super) fn send(mut client: HttpClient, page: &Page, answer: &ApiAnswer) -> io::Result<&'static str> {
     client.note_unread(page);
     let body = if page.method == "HEAD" {
@@ -279,5 +279,5 @@ pub(super) fn send(mut client: HttpClient, page: &Page, answer: &ApiAnswer) -> i
 }
 
 const UNAUTHORIZED: &str = "401 Unauthorized";
-/// The media type of the answers, and of bodies.
+/// The media type of answers and bodies.
 pub(super) const JSON: &str = "application/json";

@@ -1,13 +1,13 @@
 //! `protocol http_api`: metrics, health and JSON for operators and their programs.
 //!
-//! One thread for each listener waits for connections until they send something (`reception.rs`). A few threads take
-//! that (`arriving.rs`), TLS included, and answer requests for health; pages, which may be long, are sent by others,
-//! and passwords that are not known are computed by others again. A body is read when its client is let in.
+//! One thread for each listener waits for connections until they send something (`reception.rs`). A few threads
+//! receive that (`arriving.rs`), including TLS, and answer health requests. Other threads send pages, which may be
+//! long, and others compute passwords that are not known. A body is read after its client is authenticated.
 //!
-//! Invariants: what is no operation (`operations.rs`) changes nothing and contains no client's name and no topic; a
-//! payload is in an answer that asks for it, and in no other. A client that sends nothing occupies no thread, and one
-//! that reads slowly occupies none of those that answer for health. Each listener has threads of its own, and so has
-//! the control socket: what happens to one of them is nothing to the others.
+//! Invariants: a page that is not an operation (`operations.rs`) changes nothing and contains no client names and no
+//! topics; a payload is only in an answer that asks for it. A client that sends nothing occupies no thread, and one
+//! that reads slowly occupies none of those that answer health requests. Each listener has its own threads, and so has
+//! the control socket: a problem with one of them does not affect the others.
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ use crate::settings::{ListenerId, ListenerSettings};
 /// The threads that serve the listeners of `http_api`.
 pub(crate) struct Api;
 
-/// A listener for `/api/v1/listeners`, with the name that lists of clients and metrics have for it.
+/// A listener for `/api/v1/listeners`, with its name in lists of clients and in metrics.
 pub(crate) fn described(
     socket: &ListenerSocket,
     settings: &ListenerSettings,
@@ -66,10 +66,10 @@ pub(crate) fn described(
 }
 
 impl Api {
-    /// Serves the sockets as long as the process lives.
+    /// Serves the sockets as long as the process runs.
     ///
     /// # Errors
-    /// When the system does not give a thread.
+    /// The operating system provides no thread.
     pub(crate) fn start(
         sockets: Vec<(OwnedFd, ListenerId)>,
         control: Option<UnixListener>,
@@ -135,13 +135,13 @@ fn start_listener(socket: OwnedFd, listener: ListenerId, state: &Arc<ApiState>) 
     Ok(())
 }
 
-/// What the threads of pages do.
+/// The jobs of the threads for pages.
 enum ApiJob {
     Page(Box<ApiRequest>),
     Control(UnixStream),
 }
 
-/// Where requests of a listener go to when it is known who asks.
+/// Where requests of a listener go once the operator is known.
 #[derive(Clone)]
 struct Checked {
     state: Arc<ApiState>,
@@ -150,7 +150,7 @@ struct Checked {
 }
 
 impl Checked {
-    /// Takes what a connection has sent.
+    /// Receives what a connection has sent.
     fn advance(&self, passwords: &Pool<Box<ApiRequest>>, mut arriving: Arriving) {
         let progress = arriving.receive(&self.state);
         match (progress, arriving) {
@@ -169,7 +169,7 @@ impl Checked {
         }
     }
 
-    /// Finds out who asks, where the answer depends on that.
+    /// Identifies the operator, if the answer depends on it.
     fn identify(&self, passwords: &Pool<Box<ApiRequest>>, accepted: Accepted, page: Page) {
         let (state, address, listener) = (&*self.state, accepted.address, accepted.listener);
         let mut client = accepted.client;
@@ -204,13 +204,13 @@ impl Checked {
         }
     }
 
-    /// Computes a password, which takes its time.
+    /// Computes a password, which takes long.
     fn compute(&self, mut request: Box<ApiRequest>) {
         request.origin.compute(&self.state, &request.page);
         self.proceed(request);
     }
 
-    /// Goes on when it is known who asks: with the body of who may ask, and with the answer to all others.
+    /// Continues when the operator is known: receives the body if the operator may send one, and answers all others.
     fn proceed(&self, mut request: Box<ApiRequest>) {
         if !request.waits_for_body() || !request.origin.is_let_in(&self.state, &request.page) {
             return self.answer(request);
@@ -240,15 +240,15 @@ fn accept_control(state: &ApiState, control: &UnixListener, pages: &Pool<ApiJob>
     }
 }
 
-/// Answers one for whom there is no room, and who may not have asked yet.
+/// Answers a client for which there is no room, and whose request may be incomplete.
 fn turn_away_control(state: &ApiState, socket: UnixStream) {
     state.counts.count_turned_away();
     let mut client = HttpClient::new(ByteStream::Unix(socket), SecureStream::Plain, Instant::now());
     let _gone = client.answer_now(&ApiAnswer::no_room().to_bytes());
     if let Some(others) = state.refusals_logged.due(now()) {
         tracing::warn!(
-            "A client of the control socket was turned away: more requests than are answered at once; {others} \
-             others since such was last logged."
+            "A client of the control socket was turned away, because the maximum number of requests is \
+            being answered; {others} others since this was last logged."
         );
     }
 }
@@ -305,7 +305,7 @@ fn send_page(state: &ApiState, request: ApiRequest<Origin>) {
     }
 }
 
-/// The answer to what needs no file; `None` if there is nothing of that name.
+/// The answer to a request that needs no file; `None` if nothing exists under that name.
 fn answer_for(
     state: &ApiState,
     client: &mut HttpClient,
@@ -334,13 +334,13 @@ fn answer_for(
             "Content-Type: a body must be application/json",
         )));
     }
-    // The shards have their time, and the operator that for the answer.
+    // The shards have their time limit, and the operator has another one for the answer.
     let answer = operations::operate(state, page, &body, &operator);
     client.set_until(Instant::now() + Duration::from_nanos(limits::API_NS_MAX));
     Ok(Some(answer))
 }
 
-/// The answer to what is no operation; `None` if there is nothing of that name but a file perhaps.
+/// The answer to a request that is not an operation; `None` if nothing but possibly a file exists under that name.
 fn answer_to_all(state: &ApiState, page: &Page, has_folder: bool) -> Option<ApiAnswer> {
     let is_read = matches!(page.method.as_str(), "GET" | "HEAD");
     let found = health(state, page)

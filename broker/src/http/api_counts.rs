@@ -1,6 +1,6 @@
-//! What listeners of `http_api` count: TLS handshakes, and requests for which there was no room.
+//! Counters of `http_api` listeners: TLS handshakes, and requests for which there was no room.
 //!
-//! Invariants: any thread may count.
+//! Invariants: any thread may increment them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,20 +9,20 @@ use crate::logic::{CounterLabel, Handshake};
 /// The counts of all listeners of `http_api` together, and of the control socket.
 #[derive(Debug, Default)]
 pub(crate) struct ApiCounts {
-    /// By the place of [`Handshake`].
+    /// One counter for each [`Handshake`].
     handshakes: [AtomicU64; Handshake::LABELS.len()],
     turned_away: AtomicU64,
 }
 
 impl ApiCounts {
-    /// A TLS handshake is over.
+    /// Counts a TLS handshake that has ended.
     pub(super) fn count_handshake(&self, ended: Handshake) {
         if let Some(count) = self.handshakes.get(ended.index()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// A request was answered with 503, for want of room.
+    /// Counts a request that was answered with 503, because there was no room.
     pub(super) fn count_turned_away(&self) {
         self.turned_away.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
-//! A request of `http_api` whose header has come, and those for whom there is no room.
+//! A request of `http_api` whose header has arrived, and requests for which there is no room.
 //!
-//! Invariants: a request keeps its place among the connections of its listener until it is answered. Whoever is not
-//! let in is counted and remembered.
+//! Invariants: a request keeps its place among the connections of its listener until it is answered. A client that is
+//! refused is counted and recorded.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,18 +16,18 @@ use super::state::ApiState;
 use super::{operations, request_log};
 use crate::admission::Admission;
 
-/// A request whose header has come, and who asks.
+/// A request whose header has arrived, and its origin.
 pub(super) struct ApiRequest<O = ListenerOrigin> {
     pub(super) client: HttpClient,
     pub(super) page: Page,
     pub(super) origin: O,
     pub(super) folder: Option<Arc<Path>>,
-    /// Its place among the listener's connections, kept until it is answered; none at the control socket.
+    /// Its place among the listener's connections, kept until it is answered; `None` at the control socket.
     pub(super) _admission: Option<Admission>,
 }
 
 impl ApiRequest {
-    /// As it is for those who answer whatever origin it has.
+    /// The request in the type for answers to any origin.
     pub(super) fn of_any_origin(self) -> ApiRequest<Origin> {
         ApiRequest {
             client: self.client,
@@ -43,13 +43,13 @@ impl ApiRequest {
         turn_away(state, self.client, Some(&self.page), self.origin.address);
     }
 
-    /// Whether a body has to come before it can be answered.
+    /// Whether a body must arrive before it can be answered.
     pub(super) fn waits_for_body(&self) -> bool {
         operations::is_operation(&self.page) && !self.client.has_body(&self.page)
     }
 }
 
-/// Answers one for whom there is no room, if its request has come so far that it can be answered.
+/// Answers a client for which there is no room, if enough of its request has arrived to be answered.
 pub(super) fn turn_away(state: &ApiState, mut client: HttpClient, page: Option<&Page>, address: SocketAddr) {
     let answer = ApiAnswer::no_room();
     let status = client.answer_now(&answer.to_bytes());
@@ -62,6 +62,6 @@ pub(super) fn turn_away(state: &ApiState, mut client: HttpClient, page: Option<&
     state.refuse(
         "api_is_busy",
         address,
-        Some("more requests than are answered at once"),
+        Some("the maximum number of requests is being answered"),
     );
 }

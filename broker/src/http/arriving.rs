@@ -1,7 +1,7 @@
-//! A connection of a listener of `http_api`, from accept until its request has come whole.
+//! A connection of an `http_api` listener, from accept until its request is complete.
 //!
-//! Invariants: nothing here waits. Of a client that may not ask, no more is read than the header of its request and
-//! what has come with that; a body is read when its client may send one.
+//! Invariants: nothing here blocks. For a client that is refused, only the header of its request is read, with the
+//! bytes that arrived together with it. A body is read when its client may send one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,24 +19,24 @@ use crate::limits;
 use crate::logic::Handshake;
 use crate::settings::ListenerId;
 
-/// A connection whose request has not come whole.
+/// A connection with an incomplete request.
 pub(super) struct Arriving {
     coming: Coming,
     /// Whether it has sent something.
     has_begun: bool,
-    /// Over: it is closed.
+    /// When it is closed.
     until: Instant,
 }
 
-/// What of the request has come.
+/// The part of the request that has arrived.
 pub(super) enum Coming {
-    /// Its header has not, or not whole.
+    /// The header is missing or incomplete.
     Header(Accepted),
-    /// Its header has, and it is let in; its body has not come whole.
+    /// The header has arrived and the client is authenticated; the body is incomplete.
     Body(Box<ApiRequest>),
 }
 
-/// A connection that a listener has let in.
+/// A connection that a listener has accepted.
 pub(super) struct Accepted {
     pub(super) client: HttpClient,
     pub(super) address: SocketAddr,
@@ -45,17 +45,17 @@ pub(super) struct Accepted {
     pub(super) admission: Admission,
 }
 
-/// What has come of a request.
+/// The progress of a request.
 pub(super) enum Progress {
-    /// More is to come.
+    /// More of it is expected.
     Incomplete,
-    /// Its header has come.
+    /// Its header has arrived.
     Header(Page),
-    /// All of it has come.
+    /// The request is complete.
     Whole,
-    /// It is none that can be answered: the reason, as lists name it, and in words.
+    /// It cannot be answered: the reason as in lists, and a text.
     Refused(&'static str, &'static str),
-    /// Nothing more will come of it.
+    /// The connection is over.
     Over,
 }
 
@@ -69,7 +69,7 @@ impl Arriving {
         }
     }
 
-    /// A connection whose body may come.
+    /// A connection from which a body is expected.
     pub(super) fn of_body(request: Box<ApiRequest>) -> Self {
         Self {
             coming: Coming::Body(request),
@@ -78,7 +78,7 @@ impl Arriving {
         }
     }
 
-    /// Takes some of what has come.
+    /// Receives some of the bytes that have arrived.
     pub(super) fn receive(&mut self, state: &ApiState) -> Progress {
         if !std::mem::replace(&mut self.has_begun, true) {
             self.until = after(limits::API_REQUEST_NS_MAX);
@@ -124,7 +124,7 @@ impl Arriving {
         self.until <= now
     }
 
-    /// Ends one whose time is over.
+    /// Closes it, because its time is over.
     pub(super) fn expire(mut self, state: &ApiState) {
         let address = self.address();
         if self.client().is_securing() {
@@ -136,7 +136,7 @@ impl Arriving {
         }
     }
 
-    /// Answers one for whom there is no room.
+    /// Answers a client for which there is no room.
     pub(super) fn turn_away(self, state: &ApiState) {
         if self.client().is_securing() {
             state.counts.count_handshake(Handshake::Unfinished);
@@ -147,12 +147,12 @@ impl Arriving {
         }
     }
 
-    /// What of it has come.
+    /// The part that has arrived.
     pub(super) fn into_coming(self) -> Coming {
         self.coming
     }
 
-    /// Where more of it comes from.
+    /// The client from which more is expected.
     pub(super) fn client(&self) -> &HttpClient {
         match &self.coming {
             Coming::Header(accepted) => &accepted.client,
@@ -179,7 +179,7 @@ fn after(ns: u64) -> Instant {
     Instant::now() + Duration::from_nanos(ns)
 }
 
-/// The limits of a request: a bound for its header, and any Origin; there is nothing to upgrade to.
+/// The requirements for a request: a bound for its header, any Origin, and no upgrade.
 pub(super) const WANTED: Wanted = Wanted {
     header_bytes_max: limits::API_HEADER_BYTES_MAX,
     origins: Vec::new(),

@@ -1,4 +1,4 @@
-//! The counters that are divided by reason, type or QoS.
+//! Counters with a label for the reason, type or QoS.
 //!
 //! Invariants: those of `metrics.rs`.
 

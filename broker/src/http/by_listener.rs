@@ -1,4 +1,4 @@
-//! Figures of each listener.
+//! Figures for each listener.
 //!
 //! Invariants: those of `metrics.rs`; listeners of clients have different names.
 
@@ -10,7 +10,7 @@ use crate::admission::ListenerCounts;
 use crate::config::ListenerSocket;
 use crate::in_effect::InEffect;
 
-/// What is counted of a listener, as it is shown.
+/// The metrics of one listener.
 #[derive(Clone, Debug)]
 pub(super) struct ListenerFigures {
     /// Its port, with its address if it is bound to one.
@@ -21,7 +21,7 @@ pub(super) struct ListenerFigures {
     pub(super) certificate_not_after_s: Option<u64>,
 }
 
-/// A listener, and where its connections are counted.
+/// A listener, and its counters.
 pub(crate) struct CountedListener {
     name: String,
     counts: Arc<ListenerCounts>,
@@ -33,13 +33,13 @@ impl CountedListener {
         &self.name
     }
 
-    /// Where its connections are counted.
+    /// The counters of the connections.
     pub(super) fn counts(&self) -> &Arc<ListenerCounts> {
         &self.counts
     }
 }
 
-/// The listeners with their counts, in the order of their numbers.
+/// The listeners with their counters, in the order of their numbers.
 pub(crate) fn counted(listeners: &[ListenerSocket], counts: &[Arc<ListenerCounts>]) -> Vec<CountedListener> {
     let mut counted: Vec<CountedListener> = Vec::new();
     for (listener, counts) in listeners.iter().zip(counts) {
@@ -48,7 +48,7 @@ pub(crate) fn counted(listeners: &[ListenerSocket], counts: &[Arc<ListenerCounts
             None => listener.port.to_string(),
         };
         if counted.iter().any(|other| other.name == name) {
-            // The same port on another interface, or for another family.
+            // The same port on another interface, or for another address family.
             name = format!("{name}#{}", counted.len());
         }
         counted.push(CountedListener {
@@ -59,7 +59,7 @@ pub(crate) fn counted(listeners: &[ListenerSocket], counts: &[Arc<ListenerCounts
     counted
 }
 
-/// What is counted of the listeners now.
+/// The current figures of the listeners.
 pub(super) fn figures(listeners: &[CountedListener], in_effect: &InEffect) -> Vec<ListenerFigures> {
     let kinds = listeners.iter().zip(&in_effect.listeners);
     kinds
@@ -82,19 +82,19 @@ pub(super) fn append(page: &mut OpenMetricsPage, listeners: &[ListenerFigures]) 
     };
     page.labelled_gauges(
         "midge_listener_connections",
-        "Connections that are open.",
+        "Open connections.",
         &["listener"],
         of(|listener| listener.open),
     );
     page.labelled_counters(
         "midge_listener_connections_accepted",
-        "Connections that were let in.",
+        "Accepted connections.",
         &["listener"],
         of(|listener| listener.accepted),
     );
     page.labelled_counters(
         "midge_listener_connections_refused",
-        "Connections that found max_connections open.",
+        "Connections refused because of max_connections.",
         &["listener"],
         of(|listener| listener.refused),
     );
@@ -105,7 +105,7 @@ pub(super) fn append(page: &mut OpenMetricsPage, listeners: &[ListenerFigures]) 
     if !dated.is_empty() {
         page.labelled_gauges(
             "midge_certificate_not_after_timestamp_seconds",
-            "When the certificate of a listener expires, in seconds since 1970.",
+            "Expiry of the certificate of a listener, in seconds since 1970.",
             &["listener"],
             dated,
         );

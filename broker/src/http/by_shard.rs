@@ -1,4 +1,4 @@
-//! What shows whether the shards have equal work: figures of each shard by itself.
+//! Figures of each shard, which show whether the load is balanced.
 //!
 //! Invariants: those of `metrics.rs`.
 
@@ -6,7 +6,7 @@ use transport::http::open_metrics::{HistogramSample, OpenMetricsPage};
 
 use crate::logic::{Histogram, SHOWN, ShardCounters};
 
-/// Counters that are shown of each shard too, with the names that they have there.
+/// Counters that are also shown for each shard, with their names there.
 const OF_EACH: [(&str, bool); 5] = [
     ("clients_connected", false),
     ("publishes_received", true),
@@ -15,7 +15,7 @@ const OF_EACH: [(&str, bool); 5] = [
     ("output_bytes", false),
 ];
 
-/// Appends the families of each shard, and of the queues from each one to each other one.
+/// Appends the families of each shard, and of the queues between each pair of shards.
 pub(super) fn append(page: &mut OpenMetricsPage, shards: &[ShardCounters], queues: &[(u16, u16, usize)]) {
     for (name, is_total) in OF_EACH {
         let Some(shown) = SHOWN.iter().find(|shown| shown.name == name) else {
@@ -34,7 +34,7 @@ pub(super) fn append(page: &mut OpenMetricsPage, shards: &[ShardCounters], queue
     }
     page.labelled_counters(
         "midge_shard_busy_seconds",
-        "Time that a shard has not waited.",
+        "Time during which a shard was not waiting.",
         &["shard"],
         shards.iter().enumerate().map(|(shard, counters)| {
             let (_, busy_s) = counters.turns.count_and_sum();
@@ -56,7 +56,7 @@ pub(super) fn append(page: &mut OpenMetricsPage, shards: &[ShardCounters], queue
     histograms(
         page,
         "midge_shard_turn_seconds",
-        "How long a turn of the loop took: what else has come waits so long.",
+        "Duration of a turn of the loop; other work waits for as long.",
         &["shard"],
         turns.collect(),
     );
@@ -67,7 +67,7 @@ pub(super) fn append(page: &mut OpenMetricsPage, shards: &[ShardCounters], queue
     histograms(
         page,
         "midge_latency_seconds",
-        "From when a message was received until a copy was handed to the socket, without queues of sessions.",
+        "Time from the receipt of a message until a copy was passed to the socket, without the queues of sessions.",
         &["shard", "qos"],
         latencies.collect(),
     );

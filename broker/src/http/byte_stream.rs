@@ -1,4 +1,4 @@
-//! A socket of an operator: TCP, or the control socket.
+//! An operator's socket: TCP, or the control socket.
 //!
 //! Invariants: none.
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags};
 
-/// A connected socket that blocks.
+/// A connected blocking socket.
 #[derive(Debug)]
 pub(super) enum ByteStream {
     Tcp(TcpStream),
@@ -18,7 +18,7 @@ pub(super) enum ByteStream {
 }
 
 impl ByteStream {
-    /// A socket of TCP, which may be set not to block.
+    /// A TCP socket, which may be nonblocking.
     pub(super) fn tcp(socket: OwnedFd) -> io::Result<Self> {
         let socket = TcpStream::from(socket);
         socket.set_nonblocking(false)?;
@@ -39,19 +39,19 @@ impl ByteStream {
         }
     }
 
-    /// Receives, and waits for as long as the timeout says.
+    /// Receives, and waits up to the timeout.
     pub(super) fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
         let (received, _) = rustix::net::recv(self.as_fd(), bytes, RecvFlags::empty())?;
         Ok(received)
     }
 
-    /// Receives what is there, without waiting.
+    /// Receives the bytes that are there, without waiting.
     pub(super) fn receive_now(&self, bytes: &mut [u8]) -> io::Result<usize> {
         let (received, _) = rustix::net::recv(self.as_fd(), bytes, RecvFlags::DONTWAIT)?;
         Ok(received)
     }
 
-    /// Sends what the socket takes, without waiting.
+    /// Sends the bytes that the socket accepts, without waiting.
     pub(super) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(
             self.as_fd(),

@@ -1,8 +1,8 @@
 //! Reads the request of an HTTP client and writes the response.
 //!
-//! Invariants: both end within the time that the connection was given, and the answer is taken at
-//! [`limits::PAGE_BYTES_A_SECOND_MIN`] at least. What has `now` in its name never waits: a socket that does not take
-//! some hundred bytes at once, or the few thousand of a handshake, is not worth waiting for.
+//! Invariants: both end within the time that the connection was given, and the answer is read at
+//! [`limits::PAGE_BYTES_A_SECOND_MIN`] at least. Functions with `now` in their name never wait: a socket that does not
+//! accept some hundred bytes at once, or the few thousand of a handshake, is not worth waiting for.
 
 use std::io::{self, Read, Write as _};
 use std::net::Shutdown;
@@ -25,20 +25,20 @@ pub(super) struct HttpClient {
     socket: ByteStream,
     stream: SecureStream,
     until: Instant,
-    /// Since when it has been sent something, and how much it has taken.
+    /// Since when the response has been sent, and how many bytes the client has read.
     sending: Option<(Instant, u64)>,
     /// Bytes on their way to the client.
     wire: Vec<u8>,
-    /// What of the request has come.
+    /// The part of the request that has arrived.
     plain: Vec<u8>,
-    /// So many of these bytes were searched for the end of the header.
+    /// The number of these bytes that were searched for the end of the header.
     searched_bytes: usize,
-    /// More of the request is on its way than will be read.
+    /// More of the request has arrived than will be read.
     has_unread: bool,
 }
 
 impl HttpClient {
-    /// A client whose request and answer are to be over at `until`.
+    /// A client whose request and response must end before `until`.
     pub(super) fn new(socket: ByteStream, stream: SecureStream, until: Instant) -> HttpClient {
         HttpClient {
             socket,
@@ -55,17 +55,17 @@ impl HttpClient {
     /// The user that the client's certificate names.
     ///
     /// # Errors
-    /// There is no certificate, or it names nobody.
+    /// There is no certificate, or it does not name a user.
     pub(super) fn identity(&self, kind: IdentityKind) -> Result<String, String> {
         tls::client_identity(&self.stream, kind).map_err(|error| error.to_string())
     }
 
-    /// Whether its TLS handshake is not over.
+    /// Whether its TLS handshake is in progress.
     pub(super) fn is_securing(&self) -> bool {
         self.stream.is_securing() && !self.stream.is_plain()
     }
 
-    /// How its TLS handshake has ended, with the error of the last bytes; `None` if it has not.
+    /// How its TLS handshake ended, with the error of the last bytes; `None` if it has not ended.
     pub(super) fn handshake(&self, error: Option<&io::Error>) -> Option<Handshake> {
         if !self.is_securing() {
             return Some(match self.stream.is_tls13()? {
@@ -80,12 +80,12 @@ impl HttpClient {
         })
     }
 
-    /// From now on it is to be over at `until`.
+    /// Changes the time before which it must end.
     pub(super) fn set_until(&mut self, until: Instant) {
         self.until = until;
     }
 
-    /// Waits for the request; `None` if it was none that can be answered, and was refused.
+    /// Waits for the request; `None` if it could not be answered and was refused.
     pub(super) fn read(&mut self, wanted: &Wanted) -> io::Result<Option<Page>> {
         loop {
             self.read_more()?;
@@ -97,10 +97,10 @@ impl HttpClient {
         }
     }
 
-    /// Takes some of what has come of the request, without waiting.
+    /// Receives some bytes of the request, without waiting.
     ///
     /// # Errors
-    /// The connection cannot go on.
+    /// The connection cannot continue.
     pub(super) fn receive(&mut self) -> io::Result<()> {
         let mut chunk = [0; RECEIVED_BYTES];
         match self.socket.receive_now(&mut chunk) {
@@ -114,7 +114,7 @@ impl HttpClient {
         }
     }
 
-    /// What has come of the request so far; one that cannot be answered is refused.
+    /// Parses the part of the request that has arrived; a request that cannot be answered is refused.
     pub(super) fn parse(&mut self, wanted: &Wanted) -> io::Result<RequestState> {
         if !self.is_to_be_parsed(wanted) {
             return Ok(RequestState::Incomplete);
@@ -124,7 +124,7 @@ impl HttpClient {
             ParsedRequest::Page(page) => Ok(RequestState::Page(page)),
             ParsedRequest::Refused { status: "", .. } => {
                 let refused = RequestState::NoHttp(NoHttp::of(&self.plain));
-                // Who speaks something else or has gone is refused too.
+                // A client that speaks another protocol or has gone is refused too.
                 let _gone = self.answer_now(&[]);
                 Ok(refused)
             }
@@ -132,14 +132,14 @@ impl HttpClient {
                 let _gone = self.answer_now(&ApiAnswer::refused(status, why).to_bytes());
                 Ok(RequestState::Refused(why))
             }
-            // Upgrades are passed over here.
-            ParsedRequest::Upgrade { .. } => Ok(RequestState::Refused("it asks for an upgrade")),
+            // Upgrades are not answered here.
+            ParsedRequest::Upgrade { .. } => Ok(RequestState::Refused("it requests an upgrade")),
         }
     }
 
-    /// Whether it is to be looked at what has come: of a long header that is so when it ends, and not with each byte.
+    /// Whether to parse what has arrived: a long header is parsed when it ends, and not with each byte.
     fn is_to_be_parsed(&mut self, wanted: &Wanted) -> bool {
-        // An empty line may begin in what came before.
+        // An empty line may begin in the bytes that came before.
         let from = std::mem::replace(&mut self.searched_bytes, self.plain.len()).saturating_sub(2);
         let new = self.plain.get(from..).unwrap_or_default();
         self.plain.len() <= SHORT_HEADER_BYTES
@@ -148,12 +148,12 @@ impl HttpClient {
             || new.windows(3).any(|line| line == b"\n\r\n")
     }
 
-    /// Whether the body of a request has come whole, or is none that will be read.
+    /// Whether the body of a request is complete, or will not be read.
     pub(super) fn has_body(&self, page: &Page) -> bool {
         body_bytes(page).map_or(true, |length| self.plain.len() >= page.header_bytes + length)
     }
 
-    /// Answers who waits for that before it sends the body that is missing (RFC 9110, 10.1.1).
+    /// Answers a client that waits for this before it sends the missing body (RFC 9110, 10.1.1).
     pub(super) fn continue_now(&mut self, page: &Page) -> io::Result<()> {
         let expected = page.field("Expect").unwrap_or_default();
         if expected.trim().eq_ignore_ascii_case("100-continue") && !self.has_body(page) {
@@ -163,17 +163,17 @@ impl HttpClient {
         Ok(())
     }
 
-    /// Sends a short answer and ends the connection, without waiting.
+    /// Sends a short response and closes the connection, without waiting.
     pub(super) fn answer_now(&mut self, answer: &[u8]) -> io::Result<()> {
         if self.is_securing() {
-            // Nobody could read it.
+            // The client could not read it.
             return Err(io::ErrorKind::NotConnected.into());
         }
         self.stream.seal(answer, &mut self.wire);
         self.stream.close(&mut self.wire);
         self.flush_now()?;
         self.socket.shut_down(Shutdown::Write)?;
-        // A socket that is closed with bytes unread takes the answer with it.
+        // Closing a socket with unread bytes would discard the response.
         let mut chunk = [0; RECEIVED_BYTES];
         let socket = &self.socket;
         let has_more = |_: &usize| socket.receive_now(&mut chunk).is_ok_and(|received| received > 0);
@@ -181,17 +181,17 @@ impl HttpClient {
         Ok(())
     }
 
-    /// Bytes of the request that have come.
+    /// Bytes of the request that have arrived.
     pub(super) fn received_bytes(&self) -> usize {
         self.plain.len()
     }
 
-    /// The descriptor that more of the request comes from.
+    /// The descriptor to wait on for more of the request.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// The body of a request that was read, or why it is none that will be.
+    /// The body of a request, or why it is not read.
     pub(super) fn read_body(&mut self, page: &Page) -> io::Result<Result<Vec<u8>, WrongBody>> {
         let length = match body_bytes(page) {
             Ok(length) => length,
@@ -224,7 +224,7 @@ impl HttpClient {
         Ok(())
     }
 
-    /// The time that is left, at least some.
+    /// The remaining time, at least a minimum.
     fn left(&self) -> io::Result<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -233,7 +233,7 @@ impl HttpClient {
         Ok(left)
     }
 
-    /// Sends a response whose body is its status, for people, and ends the connection.
+    /// Sends a response whose body is its status as text, and closes the connection.
     pub(super) fn send_status(
         self,
         status: &'static str,
@@ -252,7 +252,7 @@ impl HttpClient {
         Ok(status)
     }
 
-    /// Sends a response with its body, and ends the connection.
+    /// Sends a response with its body, and closes the connection.
     pub(super) fn send(mut self, head: &ResponseHead<'_>, mut body: impl Read) -> io::Result<()> {
         self.stream.seal(head.to_text().as_bytes(), &mut self.wire);
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -270,8 +270,8 @@ impl HttpClient {
         }
     }
 
-    /// Ends the connection. A socket that is closed with bytes unread resets it, and takes the answer with it: what is
-    /// still on its way of a request that was refused is read for a moment, and dropped.
+    /// Closes the connection. Closing a socket with unread bytes resets the connection and discards the response, so
+    /// the rest of a refused request is read for a moment and dropped.
     fn end(&self) -> io::Result<()> {
         if !self.has_unread {
             return self.socket.shut_down(Shutdown::Both);
@@ -292,7 +292,7 @@ impl HttpClient {
         }
     }
 
-    /// Notes whether more of a request is on its way than was read.
+    /// Records whether more of a request has arrived than was read.
     pub(super) fn note_unread(&mut self, page: &Page) {
         self.has_unread = match body_bytes(page) {
             Ok(length) => self.plain.len() < page.header_bytes + length,
@@ -300,10 +300,10 @@ impl HttpClient {
         };
     }
 
-    /// Sends all that is to be sent, without waiting.
+    /// Sends everything that is pending, without waiting.
     fn flush_now(&mut self) -> io::Result<()> {
         if !self.wire.is_empty() && self.socket.send_now(&self.wire)? < self.wire.len() {
-            return Err(io::Error::other("it does not read"));
+            return Err(io::Error::other("the client does not read"));
         }
         self.wire.clear();
         Ok(())
@@ -313,7 +313,7 @@ impl HttpClient {
         let mut wire = self.wire.as_slice();
         let (since, mut taken) = *self.sending.get_or_insert((Instant::now(), 0));
         while !wire.is_empty() {
-            // As long as the bytes taken so far allow, and a second.
+            // One second, plus the time that the bytes read so far allow.
             let allowed = Duration::from_millis(1000 + taken * 1000 / limits::PAGE_BYTES_A_SECOND_MIN);
             let left = allowed.saturating_sub(since.elapsed()).min(self.left()?);
             if left.is_zero() {
@@ -330,28 +330,28 @@ impl HttpClient {
     }
 }
 
-/// What the bytes of a request are so far.
+/// The state of a request so far.
 pub(super) enum RequestState {
-    /// Its header has not come whole.
+    /// Its header is incomplete.
     Incomplete,
     /// A request that can be answered.
     Page(Page),
-    /// A request that is wrong, for this; the connection is over.
+    /// An invalid request, with the reason; the connection is over.
     Refused(&'static str),
-    /// No request at all; the connection is over.
+    /// Not an HTTP request; the connection is over.
     NoHttp(NoHttp),
 }
 
 /// Why a body is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WrongBody {
-    /// It gives lengths that differ: nobody knows where it ends (RFC 9110, 8.6).
+    /// It has several different lengths, so its end is unknown (RFC 9110, 8.6).
     TwoLengths,
-    /// Its length is no number.
+    /// Its length is not a number.
     NoNumber,
-    /// It comes in another way than by its length.
+    /// It is sent in another way than by its length.
     NoLength,
-    /// It is longer than bodies may be.
+    /// It is longer than allowed.
     TooLong,
 }
 
@@ -378,14 +378,14 @@ fn body_bytes(page: &Page) -> Result<usize, WrongBody> {
         .ok_or(WrongBody::TooLong)
 }
 
-/// Bytes of a request that are received at once.
+/// Bytes of a request per receive.
 const RECEIVED_BYTES: usize = 16 * 1024;
-/// Chunks that are dropped of what somebody has sent who is turned away.
+/// Largest number of chunks that are dropped for a client that is refused.
 const UNREAD_CHUNKS_MAX: usize = 8;
-/// Bytes of a header that is parsed whenever more of it comes, so that what is none is noticed at once.
+/// A header up to this size is parsed whenever more of it arrives, so that an invalid one is noticed at once.
 const SHORT_HEADER_BYTES: usize = 8192;
-/// Bytes of a file that are read at once.
+/// Bytes of a file per read.
 const CHUNK_BYTES: usize = 32 * 1024;
 
-/// The methods that there are, for a refusal of others.
+/// The supported methods, for the refusal of others.
 pub(super) const ALLOW: &[(&str, &str)] = &[("Allow", "GET, HEAD")];

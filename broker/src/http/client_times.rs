@@ -1,7 +1,7 @@
-//! Who costs the most CPU time.
+//! The clients that use the most CPU time.
 //!
-//! Invariants: to ask switches the measuring on, for a while; nothing is measured at other times. What is answered is
-//! of whole seconds that are over, the same ones in all shards.
+//! Invariants: a request starts the measurement for a while; nothing is measured at other times. Answers cover whole
+//! seconds that are over, the same ones in all shards.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use super::operation_forms::BusiestQuery;
 use super::state::ApiState;
 use crate::logic::operator::{Answer, BusyClients, MeasuredSeconds, Question};
 
-/// The clients that cost the most in the last seconds; none before the first second is over.
+/// The clients that used the most CPU time in the last seconds; none before the first second is over.
 pub(super) fn busiest(state: &ApiState, query: &BusiestQuery) -> Operated {
     let limit = query.limit.0;
     let now = now();

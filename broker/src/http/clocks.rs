@@ -1,13 +1,13 @@
-//! The time of the shards, and that for people.
+//! The time of the shards, and the wall clock time for people.
 //!
-//! Invariants: moments of one reading keep their distances, also if the wall clock is set meanwhile.
+//! Invariants: times of one reading keep their distances, even if the wall clock is set in between.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use transport::clock::monotonic_ns;
 
 use crate::time::Timestamp;
 
-/// The present time, by the clock of the shards.
+/// The current time, by the clock of the shards.
 pub(super) fn now() -> Timestamp {
     Timestamp(monotonic_ns())
 }
@@ -27,7 +27,7 @@ impl TwoClocks {
         }
     }
 
-    /// A moment of before, as RFC 3339 writes it.
+    /// An earlier time, in the format of RFC 3339.
     pub(super) fn time_of(&self, at: Timestamp) -> String {
         let ago = TimeDelta::nanoseconds(self.now.since_ns(at).cast_signed());
         (self.wall - ago).to_rfc3339_opts(SecondsFormat::Millis, true)

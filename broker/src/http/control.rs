@@ -1,8 +1,8 @@
-//! The control socket: the same requests as on a listener of `http_api`, for root and the broker's user alone.
+//! The control socket: the same requests as on an `http_api` listener, for root and the broker's user only.
 //!
-//! Invariants: nobody can connect before the mode of the file is 0600, and the file goes when the broker ends, if its
-//! folder is the broker's. It is made before the broker gives up root, so it may be where root alone may write. A
-//! socket that another broker serves is not taken from it.
+//! Invariants: nobody can connect before the mode of the file is 0600. The file is removed when the broker ends, if
+//! its folder belongs to the broker's user. It is created before the broker gives up root, so it may be in a folder
+//! where only root may write. A socket that another broker uses is not replaced.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,10 +23,10 @@ pub(crate) struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Makes the file and listens. If the broker is to become another user, that one may connect too.
+    /// Creates the file and listens. If the broker changes to another user, that user may connect too.
     ///
     /// # Errors
-    /// It cannot be made, or another broker serves it.
+    /// It cannot be created, or another broker uses it.
     pub(crate) fn open(path: &Path, user: Option<&SystemUser>) -> Result<Self, SocketPathError> {
         remove_left_behind(path)?;
         Ok(Self {
@@ -38,7 +38,7 @@ impl ControlSocket {
     /// A descriptor to accept on.
     ///
     /// # Errors
-    /// There is no descriptor left.
+    /// No descriptor is left.
     pub(crate) fn listener(&self) -> io::Result<UnixListener> {
         Ok(UnixListener::from(OwnedFd::from(self.listener.try_clone()?)))
     }
@@ -46,7 +46,7 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // Somebody may have removed it already; in a folder of root's it stays, and the next start replaces it.
+        // It may be gone already; in a folder of root it stays, and the next start replaces it.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -88,7 +88,7 @@ mod tests {
     fn the_file_is_for_its_owner_and_goes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
-        // What a broker that was killed leaves behind.
+        // What a killed broker leaves behind.
         drop(UnixListener::bind(&path).unwrap());
         let control = ControlSocket::open(&path, None).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();

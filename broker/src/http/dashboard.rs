@@ -1,10 +1,10 @@
-//! The dashboard: one page for operators in a browser, made from the same API.
+//! The dashboard: one page for operators in a browser, which uses the same API.
 //!
-//! Its files are in the folder `dashboard`, a part of the program.
+//! Its files are in the folder `dashboard` and compiled into the program.
 //!
-//! Invariants: the page loads nothing from another place and runs no script but its own, and its policy has the browser
-//! hold it to that; it connects to this listener and to the broker's WebSocket listeners alone. It is for those who may
-//! operate ([`super::origin`]).
+//! Invariants: the page loads nothing from other hosts and runs no script but its own, and its policy makes the
+//! browser enforce this; it connects to this listener and to the broker's WebSocket listeners only. It is available to
+//! operators only ([`super::origin`]).
 
 use transport::websocket::handshake::Page;
 
@@ -41,13 +41,13 @@ const ASSETS: [Asset; 12] = [
 
 const FOLDER: &str = "/dashboard/";
 
-/// Whether the request is for the dashboard, or for what leads to it.
+/// Whether the request is for the dashboard, or for a page that redirects to it.
 pub(super) fn is_asked_for(page: &Page, has_folder: bool) -> bool {
     let path = path(page);
     path.starts_with(FOLDER) || leads_to_it(path, has_folder)
 }
 
-/// The answer for one of its files, unless there is none of that name.
+/// The answer with one of its files, unless there is none of that name.
 pub(super) fn answer(state: &ApiState, page: &Page, has_folder: bool) -> Option<ApiAnswer> {
     let path = path(page);
     if leads_to_it(path, has_folder) {
@@ -63,7 +63,7 @@ pub(super) fn answer(state: &ApiState, page: &Page, has_folder: bool) -> Option<
     ))
 }
 
-/// Where there are no pages of `http_dir`, the first page is the dashboard.
+/// If there are no pages of `http_dir`, the first page is the dashboard.
 fn leads_to_it(path: &str, has_folder: bool) -> bool {
     path == "/dashboard" || path == "/" && !has_folder
 }
@@ -72,7 +72,7 @@ fn path(page: &Page) -> &str {
     page.target.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// The Content-Security-Policy; `host` is what the browser calls this machine.
+/// The Content-Security-Policy; `host` is the browser's name for this machine.
 fn policy(host: &str, web_sockets: &[WebSocketPort]) -> String {
     let mut policy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; img-src \
                       'self'; script-src 'self'; style-src 'self'; require-trusted-types-for 'script'; trusted-types \
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(served, files);
     }
 
-    /// What the policy forbids, and what would take a client's name for markup, is in no file.
+    /// No file contains what the policy forbids, or would interpret a client's name as markup.
     #[test]
     fn no_file_makes_markup_of_text() {
         for (name, _, text) in ASSETS {

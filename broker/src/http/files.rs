@@ -16,7 +16,7 @@ use transport::websocket::handshake::Page;
 
 use super::client::{ALLOW, HttpClient};
 
-/// Answers a request; the status of the answer.
+/// Answers a request; returns the status of the answer.
 pub(super) fn serve(client: HttpClient, page: &Page, folder: &Path) -> io::Result<&'static str> {
     let head_only = match page.method.as_str() {
         "GET" => false,
@@ -57,7 +57,7 @@ enum Found {
         bytes: u64,
         content_type: &'static str,
     },
-    /// A folder that was named like a file: what its pages name would be looked for beside it.
+    /// A folder that was requested like a file: relative links of its pages would be resolved beside it.
     Folder,
     Nothing,
     Error(io::Error),
@@ -84,7 +84,7 @@ fn find(target: &str, folder: &Path) -> Found {
     }
 }
 
-/// The path below the folder that a request names, if it is one.
+/// The path below the folder that a request names, if it is valid.
 fn path(target: &str) -> Option<String> {
     let path = target.split(['?', '#']).next().unwrap_or_default();
     let path = percent_decode_str(path.strip_prefix('/')?).decode_utf8().ok()?;
@@ -101,7 +101,7 @@ fn open(path: &str, folder: &Path) -> Result<(File, FileType, u64), Errno> {
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
-    // Not to wait for whoever writes into a named pipe.
+    // So as not to wait for a writer of a named pipe.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let file = openat2(folder, path, flags, Mode::empty(), resolve)?;

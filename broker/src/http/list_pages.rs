@@ -1,6 +1,6 @@
 //! Pages of lists that the shards answer one by one.
 //!
-//! Invariants: a page has a bound and takes a bounded time; its cursor leads to the next one.
+//! Invariants: a page has a bound and takes a bounded time; its cursor leads to the next page.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::state::ApiState;
 use crate::limits;
 use crate::logic::operator::{Answer, ListPart, ListPlace, Listed, Question};
 
-/// The answer that is a page of a list.
+/// The answer with a page of a list.
 pub(super) fn list<T>(
     state: &ApiState,
     asked: AskedPage,
@@ -24,7 +24,7 @@ pub(super) fn list<T>(
     Ok(ApiAnswer::of(&json!({ "items": items, "next": next })))
 }
 
-/// A page of a list: asks one shard after the other for one part after the other, from the cursor on.
+/// A page of a list: asks one shard after the other for one part after the other, starting at the cursor.
 pub(super) fn list_part<T, S>(
     state: &ApiState,
     asked: AskedPage,

@@ -1,7 +1,7 @@
-//! Operations on messages: retained ones are listed and deleted, others published.
+//! Operations on messages: listing and deleting retained messages, and publishing.
 //!
-//! Invariants: a payload is shown to those alone who ask for it, and a part of a list has a bounded number of bytes of
-//! them. What is no text is base64.
+//! Invariants: payloads are only shown on request, and a part of a list has a bounded number of payload bytes. A
+//! payload that is not text is shown in base64.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -32,7 +32,7 @@ pub(super) fn publish(state: &ApiState, body: &PublishBody) -> Operated {
         qos: body.qos,
         retain: body.retain,
     };
-    // The shard that has the retained message: who asks next finds it as it is then.
+    // The shard that has the retained message: a later question sees it in its new state.
     match state
         .questions
         .ask(owner_shard(topic, state.questions.shards()), question)
@@ -55,7 +55,7 @@ pub(super) fn delete_retained(state: &ApiState, query: DeletedQuery) -> Operated
                 )),
             };
         }
-        // Only topics below `$SYS` match it.
+        // The filter matches only topics below `$SYS`.
         DeletedQuery::Filter(AskedFilter(filter), _) if is_own_to_broker(&filter) => {
             return Err(not_published(NotPublished::OwnToBroker));
         }
@@ -72,7 +72,7 @@ pub(super) fn delete_retained(state: &ApiState, query: DeletedQuery) -> Operated
     let (topics, next) = list_part(state, asked, ask, take_retained, topic_of)?;
     let mut deleted = Vec::new();
     for topic in topics {
-        // Somebody else may have deleted it meanwhile.
+        // Another operator may have deleted it in the meantime.
         if delete(state, &topic)? {
             deleted.push(json!({ "topic": topic }));
         }
@@ -80,7 +80,7 @@ pub(super) fn delete_retained(state: &ApiState, query: DeletedQuery) -> Operated
     Ok(ApiAnswer::of(&json!({ "items": deleted, "next": next })))
 }
 
-/// Whether there was a message to be deleted.
+/// Whether there was a message to delete.
 fn delete(state: &ApiState, topic: &str) -> Result<bool, ApiAnswer> {
     if is_own_to_broker(topic) {
         return Err(not_published(NotPublished::OwnToBroker));

@@ -14,7 +14,7 @@ use super::by_listener::{self, ListenerFigures};
 use super::{by_label, by_shard};
 use crate::logic::{CounterKind, SHOWN, SYS_VERSION, ShardCounters, SysFigures};
 
-/// What is known of the process, besides what shards count.
+/// Figures of the process, beside the shards' counters.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
     pub(super) started_at: SystemTime,
@@ -25,7 +25,7 @@ pub(super) struct Process {
     pub(super) memory_full: bool,
 }
 
-/// What a page is made of.
+/// The data of a page.
 pub(super) struct Figures<'a> {
     pub(super) shards: &'a [ShardCounters],
     pub(super) process: &'a Process,
@@ -33,11 +33,11 @@ pub(super) struct Figures<'a> {
     pub(super) listeners: &'a [ListenerFigures],
     /// Messages in the queue from one shard to another.
     pub(super) queues: &'a [(u16, u16, usize)],
-    /// What listeners of `http_api` have counted.
+    /// The counters of `http_api` listeners.
     pub(super) api: &'a ApiCounts,
 }
 
-/// A page for Prometheus and its like, as appended to `page`.
+/// Appends a page for Prometheus and similar programs to `page`.
 pub(super) fn open_metrics(mut page: OpenMetricsPage, figures: &Figures<'_>) -> String {
     let Figures { shards, process, .. } = *figures;
     page.info(
@@ -56,12 +56,12 @@ pub(super) fn open_metrics(mut page: OpenMetricsPage, figures: &Figures<'_>) -> 
     by_label::append(&mut page, shards, figures.api);
     page.counter(
         "midge_log_lines_lost",
-        "Lines of the log that a destination did not take, or not in time.",
+        "Log lines that a destination did not accept, or not in time.",
         crate::log::lost_lines(),
     );
     page.counter(
         "midge_api_requests_refused",
-        "Requests of operators that were answered with 503, for want of room.",
+        "Requests of operators that were answered with 503, because there was no room.",
         figures.api.turned_away(),
     );
     page.gauge("midge_shards", "Threads that serve clients.", shards.len());
@@ -77,7 +77,7 @@ pub(super) fn open_metrics(mut page: OpenMetricsPage, figures: &Figures<'_>) -> 
 fn of_process(page: &mut OpenMetricsPage, process: &Process) {
     page.gauge(
         "midge_memory_full",
-        "Whether memory_limit is reached, so that nothing is queued or retained.",
+        "Whether memory_limit is nearly reached, so that nothing is queued or retained.",
         u8::from(process.memory_full),
     );
     let gauges = [
@@ -114,22 +114,22 @@ fn of_process(page: &mut OpenMetricsPage, process: &Process) {
 
 fn of_store(page: &mut OpenMetricsPage, store: &Statistics) {
     for (name, about, value) in [
-        (
-            "commits",
-            "Commits that were written to the store.",
-            store.commits,
-        ),
+        ("commits", "Commits written to the store.", store.commits),
         (
             "bytes_written",
-            "Bytes that were written to the store.",
+            "Bytes written to the store.",
             store.bytes_written,
         ),
         (
             "bytes_appended",
-            "Bytes of records that were written.",
+            "Bytes of records written.",
             store.bytes_appended,
         ),
-        ("ignored", "Records of what was not there.", store.ignored),
+        (
+            "ignored",
+            "Records about something that does not exist.",
+            store.ignored,
+        ),
         (
             "quarantined",
             "Commits and records that could not be read.",
@@ -139,11 +139,7 @@ fn of_store(page: &mut OpenMetricsPage, store: &Statistics) {
         page.counter(&format!("midge_store_{name}"), about, value);
     }
     for (name, about, value) in [
-        (
-            "live_bytes",
-            "Bytes of records that are still needed.",
-            store.bytes_live,
-        ),
+        ("live_bytes", "Bytes of records that are live.", store.bytes_live),
         ("disk_bytes", "Bytes of the store on the disk.", store.bytes_total),
         (
             "segment_oldest",
@@ -161,7 +157,7 @@ fn of_store(page: &mut OpenMetricsPage, store: &Statistics) {
     store_histogram(
         page,
         ("midge_store_sync_seconds", "seconds"),
-        "How long the disk took to make a commit durable.",
+        "Time until a commit was durable on the disk.",
         &store.sync_us,
         (SYNC_BOUNDS_US, 1e6),
     );
@@ -174,7 +170,7 @@ fn of_store(page: &mut OpenMetricsPage, store: &Statistics) {
     );
 }
 
-/// Bounds that double: the first one and how many, in the unit that is counted.
+/// Bounds that double: the first one and their number, in the unit that is counted.
 type DoublingBounds = (u64, u32);
 
 /// 64 µs to 2.1 s.
@@ -182,7 +178,7 @@ const SYNC_BOUNDS_US: DoublingBounds = (64, 16);
 /// 256 B to 8 MiB.
 const COMMIT_BOUNDS: DoublingBounds = (256, 16);
 
-/// A histogram with a few buckets; `per_unit` of what is counted are one unit of the family.
+/// A histogram with a few buckets; `per_unit` counted units are one unit of the family.
 fn store_histogram(
     page: &mut OpenMetricsPage,
     (name, unit): (&str, &str),
@@ -207,7 +203,7 @@ fn store_histogram(
     page.histograms(name, unit, about, &[], &[sample]);
 }
 
-/// The figures as mosquitto's `/api/v1/systree` has them; its dashboard reads the rates too.
+/// The figures in the format of mosquitto's `/api/v1/systree`; its dashboard reads the rates too.
 pub(super) fn systree(figures: SysFigures, process: &Process) -> String {
     let uptime_s = process.started_at.elapsed().map_or(0, |uptime| uptime.as_secs());
     let numbers = figures
@@ -255,8 +251,8 @@ mod tests {
         }
     }
 
-    /// The samples, after a look at the rules of OpenMetrics: a TYPE and a HELP before each family's samples, `_total`
-    /// at the end of each counter, `# EOF` at the end of all.
+    /// The samples, after a check of the rules of OpenMetrics: a TYPE and a HELP before each family's samples,
+    /// `_total` at the end of each counter, `# EOF` at the end.
     fn samples(page: &str) -> HashMap<String, f64> {
         let body = page.strip_suffix("# EOF\n").unwrap();
         let mut samples = HashMap::new();

@@ -1,18 +1,18 @@
 //! HTTP beside MQTT: the files of `http_dir`, and the operators' `protocol http_api`.
 //!
-//! `client.rs` reads a request, `pool.rs` has the threads, `files.rs` serves a folder, `api.rs` has the operators'
-//! threads, `reception.rs` and `arriving.rs` their connections, which `api_counts.rs` counts, `api_request.rs` their
-//! requests, `no_http.rs` those who speak something else; `state.rs` and `answer.rs` answer them with the figures of
-//! `metrics.rs` (and `by_label.rs`, `by_shard.rs`, `by_listener.rs`); `operations.rs` (with `list_pages.rs`,
-//! `message_operations.rs`, `trace_operations.rs`, `client_times.rs`) are lists and actions, for whom `origin.rs` lets;
-//! `operation_request.rs`, `operation_forms.rs` and `operation_values.rs` take requests apart; `dashboard.rs` is their
-//! page in a browser; `control.rs` is the control socket, `byte_stream.rs` a socket of either kind; `request_log.rs`
-//! writes the log line, `clocks.rs` has the time.
+//! `client.rs` reads a request, `pool.rs` has the threads, and `files.rs` serves a folder. `api.rs` has the threads
+//! for operators, `reception.rs` and `arriving.rs` their connections, which `api_counts.rs` counts, and
+//! `api_request.rs` their requests; `no_http.rs` recognizes other protocols. `state.rs` and `answer.rs` answer them
+//! with the figures of `metrics.rs` (and `by_label.rs`, `by_shard.rs`, `by_listener.rs`). `operations.rs` (with
+//! `list_pages.rs`, `message_operations.rs`, `trace_operations.rs`, `client_times.rs`) has lists and actions, for
+//! clients that `origin.rs` allows. `operation_request.rs`, `operation_forms.rs` and `operation_values.rs` parse
+//! requests. `dashboard.rs` is the page for browsers. `control.rs` is the control socket, `byte_stream.rs` a socket of
+//! either kind. `request_log.rs` writes the log line, `clocks.rs` has the time.
 //!
-//! Invariants: a shard never waits and never touches a file for a page, it hands the socket over and is done with it;
-//! the threads here read what shards count, and ask them by bounded questions ([`crate::questions`]). Requests
-//! that wait, threads that serve, and the time of each are bounded, see [`crate::limits`]; operators have threads of
-//! their own. One connection is one request.
+//! Invariants: a shard never waits and never reads a file for a page: it passes the socket on. The threads here read
+//! the shards' counters, and ask the shards bounded questions ([`crate::questions`]). Waiting requests, threads, and
+//! the time of each request are bounded, see [`crate::limits`]; operators have their own threads. One connection is
+//! one request.
 
 mod answer;
 mod api;
@@ -65,7 +65,7 @@ pub(crate) use control::ControlSocket;
 use pool::Pool;
 pub(crate) use state::{ApiState, WatchedStore, WebSocketPort};
 
-/// A client of a WebSocket listener that asks for a page; nothing is in flight on its socket.
+/// A client of a WebSocket listener that requests a page; nothing is in flight on its socket.
 pub(crate) struct PageRequest {
     pub(crate) socket: Socket,
     pub(crate) stream: SecureStream,
@@ -77,7 +77,7 @@ pub(crate) struct PageRequest {
     pub(crate) _admission: Admission,
 }
 
-/// The queue to which shards hand requests for pages; `None` if no listener has pages.
+/// The queue to which shards pass requests for pages; `None` if no listener has pages.
 #[derive(Clone, Default)]
 pub(crate) struct Pages(Option<Pool<PageRequest>>);
 
@@ -85,7 +85,7 @@ impl Pages {
     /// Starts the threads.
     ///
     /// # Errors
-    /// When the system does not give one.
+    /// The operating system provides no thread.
     pub(crate) fn start() -> io::Result<Pages> {
         let pool = Pool::start(
             "pages",

@@ -1,20 +1,20 @@
-//! Those who speak something else to a listener of `http_api`.
+//! Clients that use another protocol on an `http_api` listener.
 //!
 //! Invariants: none.
 
-/// What somebody speaks who does not speak HTTP.
+/// The protocol of a client that does not use HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoHttp {
     /// It has sent a CONNECT.
     Mqtt,
     /// It has begun a TLS handshake, on a listener without TLS.
     Tls,
-    /// It is neither of both.
+    /// Neither of the two.
     Other,
 }
 
 impl NoHttp {
-    /// What somebody speaks whose first bytes are these.
+    /// The protocol with these first bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
         match bytes {
             [0x10, ..] => Self::Mqtt,
@@ -27,15 +27,15 @@ impl NoHttp {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Mqtt => {
-                "it speaks MQTT, and the listener has `protocol http_api`; fix: connect it to a listener with \
-                 `protocol mqtt`"
+                "it speaks MQTT, but the listener has `protocol http_api`; fix: connect it to a listener \
+                with `protocol mqtt`"
             }
             Self::Tls => {
-                "it begins TLS, and the listener has none; fix: ask by http://, or give the listener certfile and \
-                 keyfile"
+                "it begins TLS, but the listener has none; fix: use http://, or give the listener certfile \
+                and keyfile"
             }
             Self::Other => {
-                "it does not speak HTTP, and the listener has `protocol http_api`; fix: ask by HTTP/1.1"
+                "it does not speak HTTP, but the listener has `protocol http_api`; fix: use HTTP/1.1"
             }
         }
     }

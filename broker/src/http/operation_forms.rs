@@ -1,7 +1,7 @@
-//! The forms of queries and bodies of operations: which members there are, and what may stand in each.
+//! The forms of queries and bodies of operations: their members, and the values of each.
 //!
-//! Invariants: a form refuses what it does not know, and its members are those that `openapi.json` describes (the live
-//! test `what_a_request_may_have_is_what_the_document_describes`). A value that is taken is right.
+//! Invariants: a form refuses unknown members, and its members are those that `openapi.json` describes (the live test
+//! `what_a_request_may_have_is_what_the_document_describes`). An accepted value is valid.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use super::operation_values::{
 
 /// A query or a body.
 pub(super) trait Form: DeserializeOwned {
-    /// What is in it, for the log line of who asked; nothing of a payload.
+    /// Its content for the log line; nothing of a payload.
     fn described(&self) -> String {
         String::new()
     }
@@ -27,14 +27,14 @@ pub(super) trait Form: DeserializeOwned {
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
-/// Which part of a list is asked for.
+/// The requested part of a list.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AskedPage {
     pub(super) limit: Limit,
     pub(super) cursor: Cursor,
 }
 
-/// Clients and sessions: those whose identifier has a text in it.
+/// Clients and sessions: those whose identifier contains a text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SessionsQuery {
@@ -44,7 +44,7 @@ pub(super) struct SessionsQuery {
     pub(super) slow: bool,
 }
 
-/// Subscriptions: those of one client, those with one filter.
+/// Subscriptions: those of one client, or those with one filter.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SubscriptionsQuery {
@@ -64,13 +64,13 @@ pub(super) struct RetainedQuery {
     pub(super) payloads: bool,
 }
 
-/// Retained messages that are to go.
+/// Retained messages to delete.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "DeletedMembers")]
 pub(super) enum DeletedQuery {
     /// The message of one topic.
     Topic(TopicName),
-    /// Those of a page whose topics the filter matches.
+    /// Those of a page whose topics match the filter.
     Filter(AskedFilter, AskedPage),
 }
 
@@ -83,7 +83,7 @@ struct DeletedMembers {
     filter: Option<AskedFilter>,
 }
 
-/// What happened last: of one kind, to one client.
+/// Recent events: of one kind, or of one client.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct EventsQuery {
@@ -93,7 +93,7 @@ pub(super) struct EventsQuery {
     pub(super) client: Option<String>,
 }
 
-/// Traces that are switched on.
+/// A page of the active traces.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TracesQuery {
@@ -101,7 +101,7 @@ pub(super) struct TracesQuery {
     pub(super) cursor: TracesCursor,
 }
 
-/// How many entries are asked for, and of how many seconds.
+/// The number of entries, and of seconds.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct BusiestQuery {
@@ -109,14 +109,14 @@ pub(super) struct BusiestQuery {
     pub(super) seconds: Seconds,
 }
 
-/// With which reason a client is disconnected.
+/// The reason for disconnecting a client.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DisconnectBody {
     pub(super) reason: DisconnectReason,
 }
 
-/// Which client is disconnected, with which reason.
+/// The client to disconnect, and the reason.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DisconnectedBody {
@@ -125,14 +125,14 @@ pub(super) struct DisconnectedBody {
     pub(super) reason: DisconnectReason,
 }
 
-/// The client whose session is to end.
+/// The client whose session is ended.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EndedQuery {
     pub(super) client: String,
 }
 
-/// A message to be published.
+/// A message to publish.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "PublishMembers")]
 pub(super) struct PublishBody {
@@ -156,7 +156,7 @@ struct PublishMembers {
     retain: bool,
 }
 
-/// Whose packets are to be shown, and where.
+/// Whose packets are shown, and where they are written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TraceBody {
@@ -170,7 +170,7 @@ pub(super) struct TraceBody {
     pub(super) file: Option<PathBuf>,
 }
 
-/// A member that may be left out, and is not `null`.
+/// A member that may be omitted, but is not `null`.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)
 }
@@ -257,14 +257,12 @@ impl TryFrom<DeletedMembers> for DeletedQuery {
             filter,
         } = members;
         match (topic, filter) {
-            (Some(_), Some(_)) => {
-                Err("there are topic and filter, and only one of them can be: leave one out")
-            }
+            (Some(_), Some(_)) => Err("topic and filter cannot be used together: remove one"),
             (None, None) => {
                 Err("topic, a Topic Name, or filter, a Topic Filter, is missing: give one of them")
             }
             (Some(_), None) if limit.is_some() || cursor.is_some() => {
-                Err("limit and cursor go with filter, and there is topic: leave them out")
+                Err("limit and cursor cannot be used with topic, only with filter: remove them")
             }
             (Some(topic), None) => Ok(Self::Topic(topic)),
             (None, Some(filter)) => {
@@ -284,9 +282,7 @@ impl TryFrom<PublishMembers> for PublishBody {
     fn try_from(members: PublishMembers) -> Result<Self, Self::Error> {
         let payload = match (members.payload, members.payload_base64) {
             (Some(_), Some(_)) => {
-                return Err(
-                    "there are payload and payload_base64, and only one of them can be: leave one out",
-                );
+                return Err("payload and payload_base64 cannot be used together: remove one");
             }
             (Some(text), None) => text.into_bytes(),
             (None, Some(Base64(bytes))) => bytes,

@@ -1,8 +1,8 @@
-//! A request for an operation, taken apart: its path, its query and its body.
+//! A parsed request for an operation: its path, its query and its body.
 //!
-//! Invariants: what is wrong is said in one sentence that begins with the name of what is wrong. A query and a body
-//! are taken whole, as one of the forms of `operation_forms.rs`: a member that is unknown there, that comes twice or
-//! has a wrong value is refused, and so is one of a request that takes none.
+//! Invariants: an error is one sentence that begins with the name of what is wrong. A query and a body are parsed as a
+//! whole, as one of the forms of `operation_forms.rs`: a member that is unknown, occurs twice or has a wrong value is
+//! refused, and so is any member of a request without members.
 
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -13,22 +13,22 @@ use super::operation_forms::Form;
 use super::origin::Operator;
 use crate::log::NOTICE;
 
-/// A request for an operation, as it is looked at.
+/// A request for an operation while it is parsed.
 pub(super) struct OperationRequest<'a> {
     pub(super) method: &'a str,
     /// The levels of the path below `/api/v1`.
     pub(super) path: Vec<String>,
     target: &'a str,
     body: &'a [u8],
-    /// Who asks for it.
+    /// The operator who asks.
     pub(super) operator: &'a Operator,
 }
 
 impl<'a> OperationRequest<'a> {
-    /// Takes a request apart.
+    /// Parses the path of a request.
     ///
     /// # Errors
-    /// The path is no text.
+    /// The path is not text.
     pub(super) fn new(page: &'a Page, body: &'a [u8], operator: &'a Operator) -> Result<Self, ApiAnswer> {
         Ok(Self {
             method: if page.method == "HEAD" {
@@ -43,8 +43,8 @@ impl<'a> OperationRequest<'a> {
         })
     }
 
-    /// Does what is asked for with the query and the body, once they are found to be right. What changes something is
-    /// logged, with who asked for it.
+    /// Performs the operation with the query and the body, after both are found to be valid. Changes are logged, with
+    /// the operator.
     pub(super) fn with<Q: Form, B: Form>(&self, act: impl FnOnce(Q, B) -> Operated) -> Operated {
         let (query, body) = (query::<Q>(self.target)?, self.body::<B>()?);
         let described = body.described();
@@ -77,7 +77,7 @@ impl<'a> OperationRequest<'a> {
 /// The query of a request.
 ///
 /// # Errors
-/// Something in it is unknown or has no such value.
+/// Something in it is unknown or has an invalid value.
 pub(super) fn query<Q: DeserializeOwned>(target: &str) -> Result<Q, ApiAnswer> {
     let text = target.split_once('?').map_or("", |(_, query)| query);
     let is_text = text
@@ -93,14 +93,14 @@ pub(super) fn query<Q: DeserializeOwned>(target: &str) -> Result<Q, ApiAnswer> {
         .map_err(|error| wrong("the query", &error.path().to_string(), error.inner()))
 }
 
-/// The refusal of a member, or of the whole if it is about no single one.
+/// The refusal of a member, or of the whole if no single member is wrong.
 fn wrong(whole: &str, member: &str, error: &dyn std::fmt::Display) -> ApiAnswer {
     let error = error.to_string();
-    // Where it stands is said by the name of the member.
+    // The name of the member says where it is.
     let unplaced = error.rsplit_once(" at line ").map_or(&*error, |(error, _)| error);
     let of_member = |kind: &str| error.starts_with(kind);
     let is_of_whole = member == "." || of_member("unknown field") || of_member("duplicate field");
-    // A path that is not known is written as `?`.
+    // An unknown path is written as `?`.
     let is_of_whole = is_of_whole || member.starts_with('?');
     ApiAnswer::wrong(&match (is_of_whole, fix(unplaced)) {
         (true, Some(fix)) => format!("{whole}: {unplaced}; fix: {fix}"),
@@ -110,18 +110,18 @@ fn wrong(whole: &str, member: &str, error: &dyn std::fmt::Display) -> ApiAnswer 
     })
 }
 
-/// The refusal of a body that is no JSON.
+/// The refusal of a body that is not JSON.
 fn wrong_json(error: &serde_json::Error) -> ApiAnswer {
     ApiAnswer::wrong(&format!(
         "the body: {error}; fix: send one JSON object, as /api/v1/openapi.json describes it"
     ))
 }
 
-/// What to do about an error of serde; those of the forms say it themselves.
+/// What to do about an error of serde; errors of the forms contain the advice themselves.
 fn fix(error: &str) -> Option<&'static str> {
     let fixes = [
         ("missing field", "give it, as /api/v1/openapi.json describes it"),
-        ("unknown field", "leave it out"),
+        ("unknown field", "remove it"),
         ("duplicate field", "give it once"),
         ("invalid type", "give what is expected"),
         ("provided string was not", "give what is expected"),
@@ -130,10 +130,10 @@ fn fix(error: &str) -> Option<&'static str> {
     found.map(|(_, fix)| fix)
 }
 
-/// The decoded levels of the path below `/api/v1`; none if it is not below that.
+/// The decoded levels of the path below `/api/v1`; `None` if it is not below that.
 ///
 /// # Errors
-/// One of them is no text.
+/// One of them is not text.
 pub(super) fn levels(page: &Page) -> Result<Vec<String>, ApiAnswer> {
     let path = page.target.split(['?', '#']).next().unwrap_or_default();
     let Some(below) = path.strip_prefix("/api/v1/") else {
@@ -143,7 +143,7 @@ pub(super) fn levels(page: &Page) -> Result<Vec<String>, ApiAnswer> {
     levels.ok_or_else(|| ApiAnswer::wrong("the path: what is percent-encoded must be UTF-8"))
 }
 
-/// The text, unless it is none, or a `%` stands without two digits behind it.
+/// The decoded text, unless it is not UTF-8, or a `%` is not followed by two digits.
 fn decoded(text: &str) -> Option<String> {
     let is_whole = |rest: &str| {
         let digits = rest.get(..2);

@@ -1,6 +1,6 @@
-//! What may stand in a member of a query or a body of an operation.
+//! The values of members of a query or a body of an operation.
 //!
-//! Invariants: a value that is taken is right; one that is not says what may stand there.
+//! Invariants: an accepted value is valid; a refusal says which values are allowed.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::limits;
 use crate::logic::EventKind;
 use crate::logic::operator::ListPlace;
 
-/// How many entries a page has at most.
+/// The largest number of entries of a page.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Limit(pub(super) usize);
@@ -38,7 +38,7 @@ impl TryFrom<String> for Limit {
     }
 }
 
-/// How many seconds of a measurement are asked for.
+/// The number of seconds of a measurement.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Seconds(pub(super) u64);
@@ -61,7 +61,7 @@ impl TryFrom<String> for Seconds {
     }
 }
 
-/// Where a page begins: the shard, and the place in its list.
+/// Where a page begins: the shard, and the position in its list.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Cursor {
@@ -85,7 +85,7 @@ impl TryFrom<String> for Cursor {
     }
 }
 
-/// Where a page of events begins: behind so many of those of that time.
+/// Where a page of events begins: after this many of those with that time.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct EventsCursor {
@@ -106,7 +106,7 @@ impl TryFrom<String> for EventsCursor {
     }
 }
 
-/// Where a page of traces begins: behind the one of this number.
+/// Where a page of traces begins: after the one with this number.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct TracesCursor(pub(super) u64);
@@ -209,7 +209,7 @@ impl TryFrom<String> for KindOfEvent {
     }
 }
 
-/// Why a client is disconnected, by the number of the code: one below 0x80 is for clients alone (MQTT 5.0, 3.14.2.1).
+/// The reason for disconnecting a client, by its code; codes below 0x80 are for clients only (MQTT 5.0, 3.14.2.1).
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "u64")]
 pub(super) struct DisconnectReason(pub(super) ReasonCode);
@@ -269,6 +269,6 @@ impl TryFrom<String> for Base64 {
         let bytes = BASE64_STANDARD.decode(text);
         bytes
             .map(Self)
-            .map_err(|error| format!("must be a text in base64, with its padding: {error}"))
+            .map_err(|error| format!("must be base64 with padding: {error}"))
     }
 }

@@ -1,8 +1,8 @@
-//! Lists of clients, sessions, subscriptions and retained messages, and what operators do with them.
+//! Lists of clients, sessions, subscriptions and retained messages, and actions of operators.
 //!
 //! Invariants: the routes here and those of `openapi.json` are the same (test `the_document_has_every_route`). A list
-//! is made of parts that shards answer one by one; a page of it has a bound, and a cursor that leads to the next one.
-//! What is wrong with a request is said in one sentence, and nothing is half done then.
+//! consists of parts that shards answer one by one; a page of it has a bound, and a cursor that leads to the next one.
+//! A wrong request is answered with one sentence, and nothing is done.
 
 use std::time::{Duration, Instant};
 
@@ -50,10 +50,10 @@ pub(super) const ROUTES: [(&str, &str); 18] = [
 /// The description of the API for programs.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// Whether the path is that of an operation: then `Origin` asks who it is.
+/// Whether the path is that of an operation: then `Origin` identifies the operator.
 pub(super) fn is_operation(page: &Page) -> bool {
     let Ok(path) = levels(page) else {
-        // It is refused as one.
+        // It is refused as an operation.
         return true;
     };
     let first = path.first().map(String::as_str).unwrap_or_default();
@@ -62,7 +62,7 @@ pub(super) fn is_operation(page: &Page) -> bool {
         .any(|(_, route)| route.split('/').nth(1) == Some(first))
 }
 
-/// Does what is asked for.
+/// Performs the operation of a request.
 pub(super) fn operate(state: &ApiState, page: &Page, body: &[u8], operator: &Operator) -> ApiAnswer {
     let request = OperationRequest::new(page, body, operator);
     let answer = request.and_then(|request| answer(state, &request));
@@ -84,7 +84,7 @@ fn answer(state: &ApiState, request: &OperationRequest<'_>) -> Operated {
         ("DELETE", ["sessions", client]) => {
             request.with(|Nothing {}, Nothing {}| end_session(state, request.operator, client))
         }
-        // A browser takes the identifiers `.` and `..` out of a path.
+        // A browser removes the identifiers `.` and `..` from a path.
         ("DELETE", ["sessions"]) => {
             request.with(|query: EndedQuery, Nothing {}| end_session(state, request.operator, &query.client))
         }
@@ -178,7 +178,7 @@ fn disconnect(state: &ApiState, operator: &Operator, client: &str, reason: Disco
     done(of_client(state, client, question), NOT_CONNECTED)
 }
 
-/// What was refused, dropped and ended last, the newest first. What happens again comes to the front.
+/// The last refusals, drops and disconnects, newest first. An event that occurs again moves to the front.
 fn events(state: &ApiState, query: &EventsQuery) -> ApiAnswer {
     let of_shards = state.counters.iter().map(|counters| &counters.events);
     let all = of_shards.chain([&state.refused]);
@@ -223,7 +223,7 @@ fn of_client(state: &ApiState, client: &str, question: Question) -> Option<Answe
     state.questions.ask(owner, question)
 }
 
-/// That there is none, and the list of those that there are.
+/// An error for a client that does not exist, with the list of those that exist.
 const NO_SESSION: (&str, &str) = ("there is no session of this client", "sessions");
 const NOT_CONNECTED: (&str, &str) = ("this client is not connected", "clients");
 
@@ -269,12 +269,12 @@ fn of_session(state: &ApiState, wall: &TwoClocks, entry: &SessionEntry) -> Value
     })
 }
 
-/// The thread of the signals reads the configuration again.
+/// Has the signal thread read the configuration again.
 fn reload(state: &ApiState) -> Operated {
     let Some(report) = state.reloads.ask() else {
         return Err(ApiAnswer::refused(
             "503 Service Unavailable",
-            "the reload takes long: the log will have how it went",
+            "the reload takes long: the log will have the result",
         ));
     };
     let until = Instant::now() + Duration::from_nanos(limits::QUESTION_NS_MAX);
@@ -289,8 +289,8 @@ fn reload(state: &ApiState) -> Operated {
     }
 }
 
-/// What came of a reload, with the status of one that is not whole. Nothing is called taken that a shard does not go
-/// by.
+/// The result of a reload, with an error status if it is incomplete. Nothing is reported as taken that a shard does
+/// not use yet.
 fn reloaded(report: &ReloadReport, is_taken: bool) -> (Option<&'static str>, Value) {
     let kept = report.kept.iter();
     let kept: Vec<_> = kept
@@ -307,7 +307,8 @@ fn reloaded(report: &ReloadReport, is_taken: bool) -> (Option<&'static str>, Val
         (refusal.is_some().then_some("409 Conflict"), refusal)
     } else {
         let pending =
-            "a shard does not go by what was read yet, and will when it turns: see /healthz".to_owned();
+            "a shard does not use the new configuration yet, and will in its next turn: see /healthz"
+                .to_owned();
         let both = refusal.map_or_else(|| pending.clone(), |refusal| format!("{pending}; {refusal}"));
         (Some("503 Service Unavailable"), Some(both))
     };
@@ -317,7 +318,7 @@ fn reloaded(report: &ReloadReport, is_taken: bool) -> (Option<&'static str>, Val
     (status, answer)
 }
 
-/// The methods that a path has.
+/// The methods of a path.
 fn methods(path: &[&str]) -> Vec<&'static str> {
     let has_path = |(_, route): &&(&str, &str)| {
         let levels: Vec<_> = route.split('/').skip(1).collect();

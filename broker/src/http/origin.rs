@@ -1,9 +1,9 @@
-//! Who asks, and whether he may.
+//! Who sends a request, and whether the request is allowed.
 //!
-//! Invariants: lists and actions are for those alone who are known: by a password of the listener's password file, by a
-//! certificate, by the control socket, or by being on this machine where the listener asks for nothing. Beyond that the
-//! listener's `acl_file` holds, in which a path is a topic: to look is to read, to change is to write. A page of
-//! another site that runs in an operator's browser may do nothing, also if the browser sends the password.
+//! Invariants: lists and actions are only for authenticated operators: by a password of the listener's password file,
+//! by a certificate, by the control socket, or by being on this machine if the listener requires nothing. In addition
+//! the listener's `acl_file` applies, in which a path is a topic: viewing is reading, changing is writing. A page of
+//! another site that runs in an operator's browser may do nothing, even if the browser sends the password.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,7 @@ use crate::auth::Login;
 use crate::in_effect::ListenerInEffect;
 use crate::settings::ListenerId;
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     /// The control socket, which only root and the broker's user may open; the user at its other end, if known.
@@ -36,25 +36,25 @@ pub(super) struct ListenerOrigin {
     pub(super) address: SocketAddr,
     pub(super) listener: ListenerId,
     pub(super) certificate: ClientCertificate,
-    /// Whether its password was found to be right, where that had to be computed.
+    /// Whether its password was found to be right, if that had to be computed.
     pub(super) is_proved: Option<bool>,
 }
 
-/// What the certificate of a client is good for.
+/// The meaning of a client's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ClientCertificate {
-    /// The listener asks for none.
+    /// The listener requests none.
     NotAsked,
     /// The client has one.
     Present,
     /// It names the user, who needs no password.
     User(String),
-    /// It is to name the user, and does not.
+    /// It should name the user, but does not.
     NamesNobody,
 }
 
 impl ClientCertificate {
-    /// What that of a client of this listener is good for.
+    /// The meaning of the certificate of a client of this listener.
     pub(super) fn of(kind: &ListenerInEffect, client: &HttpClient, address: SocketAddr) -> Self {
         let Some(identity) = kind.identity else {
             return match kind.requires_certificate {
@@ -72,17 +72,17 @@ impl ClientCertificate {
     }
 }
 
-/// Who was let in, for the log and for what is not for everybody.
+/// An authenticated operator, for the log and for restricted operations.
 #[derive(Clone, Debug)]
 pub(super) enum Operator {
     /// Root or the broker's user, at the control socket; the number of that user, if known.
     AtControlSocket(Option<u32>),
-    /// A user of a listener, or somebody whom it lets in without one.
+    /// A user of a listener, or a client that it accepts without a user.
     AtListener(Option<String>, SocketAddr),
 }
 
 impl Operator {
-    /// Whether it is one whom the system has let in.
+    /// Whether the operator was authenticated by the operating system.
     pub(super) fn is_at_control_socket(&self) -> bool {
         matches!(self, Self::AtControlSocket(_))
     }
@@ -100,8 +100,8 @@ impl fmt::Display for Operator {
 }
 
 impl Origin {
-    /// Who the request is let in for, or the answer that refuses it. Without a password file what is no operation is
-    /// for everybody whom the listener lets in.
+    /// The operator of the request, or the answer that refuses it. Without a password file, pages that are not
+    /// operations are available to every client that the listener accepts.
     pub(super) fn check(
         &self,
         state: &ApiState,
@@ -122,7 +122,7 @@ impl Origin {
 }
 
 impl ListenerOrigin {
-    /// Whether a password has to be computed before the request can be answered.
+    /// Whether a password must be computed before the request can be answered.
     pub(super) fn must_compute(&self, state: &ApiState, page: &Page) -> bool {
         self.asks_for_password(state)
             && self.with_login(page, |login| state.authentication.knows(now(), &login)) == Some(None)
@@ -133,12 +133,12 @@ impl ListenerOrigin {
         self.is_proved = self.with_login(page, |login| state.authentication.proves(now(), &login));
     }
 
-    /// Whether it may send the body of its request.
+    /// Whether the client may send the body of its request.
     pub(super) fn is_let_in(&self, state: &ApiState, page: &Page) -> bool {
         self.check(state, page, true).is_ok()
     }
 
-    /// Remembers whom it refused. A browser that has not asked its operator yet is no failed login.
+    /// Records a refusal. A browser that has not asked its operator for the password yet is not a failed login.
     fn remember_refusal(&self, state: &ApiState, page: &Page, refused: &ApiAnswer) {
         let user = self.with_login(page, |login| login.user.to_owned());
         let is_login = refused.is_unauthorized();
@@ -173,8 +173,8 @@ impl ListenerOrigin {
         let reads = page.method == "GET" || page.method == "HEAD";
         if !reads && is_of_another_site(page) {
             return Err(forbidden(
-                "the request is of a page of another site (Origin): open the dashboard under the host that it asks, or \
-                 ask without Origin",
+                "the request comes from a page of another site (Origin): open the dashboard under the same \
+                host, or send the request without Origin",
             ));
         }
         let user = self.user(state, page)?;
@@ -182,8 +182,9 @@ impl ListenerOrigin {
         let is_here = self.address.ip().is_loopback() && names_this_machine(page);
         if is_operation && !is_known && !is_here {
             return Err(forbidden(
-                "lists and actions are for this machine alone, as the listener has no password_file and no \
-                 require_certificate: give it one of them, or ask on this machine, at localhost",
+                "lists and actions are available from this machine only, because the listener has no \
+                password_file and no require_certificate: configure one of them, or use localhost on this \
+                machine",
             ));
         }
         let policy = state.authentication.policy();
@@ -200,12 +201,14 @@ impl ListenerOrigin {
         }
     }
 
-    /// The user who asks; none where the listener asks for no user.
+    /// The user of the request; `None` if the listener requires no user.
     fn user(&self, state: &ApiState, page: &Page) -> Result<Option<String>, ApiAnswer> {
         match &self.certificate {
             ClientCertificate::User(user) => return Ok(Some(user.clone())),
             ClientCertificate::NamesNobody => {
-                return Err(forbidden("the certificate names no user: the log has why"));
+                return Err(forbidden(
+                    "the certificate does not name a user: see the log for the reason",
+                ));
             }
             ClientCertificate::NotAsked | ClientCertificate::Present => {}
         }
@@ -243,7 +246,7 @@ impl ListenerOrigin {
     }
 }
 
-/// What `%c` stands for in a pattern of the `acl_file`, as with mosquitto.
+/// The value of `%c` in a pattern of the `acl_file`, as in mosquitto.
 const ACL_CLIENT: &str = "http-api";
 
 fn path(page: &Page) -> &str {
@@ -265,7 +268,7 @@ fn basic(value: &str) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// Whether the request names this machine as its host: a name of somebody's own that leads here does not count.
+/// Whether the request names this machine as its host: another name that resolves to it does not count.
 fn names_this_machine(page: &Page) -> bool {
     let host = page.field("Host").unwrap_or_default();
     let name = match host.strip_prefix('[') {
@@ -276,7 +279,7 @@ fn names_this_machine(page: &Page) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Whether a browser says that the request is of a page of another site.
+/// Whether a browser reports that the request comes from a page of another site.
 fn is_of_another_site(page: &Page) -> bool {
     let (origin, host) = (page.field("Origin"), page.field("Host").unwrap_or_default());
     origin.is_some_and(|origin| origin.split_once("://").map(|(_, name)| name) != Some(host))

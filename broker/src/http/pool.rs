@@ -1,4 +1,4 @@
-//! A few threads behind a bounded queue, which run jobs of HTTP.
+//! A few threads behind a bounded queue, which run HTTP jobs.
 //!
 //! Invariants: adding a job never waits; a job that does not fit is refused.
 
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::thread_priority::give_way_to_shards;
 
-/// Threads of low priority that take jobs in their order.
+/// Threads of low priority that run jobs in order.
 pub(super) struct Pool<J>(SyncSender<J>);
 
 impl<J> Clone for Pool<J> {
@@ -18,7 +18,7 @@ impl<J> Clone for Pool<J> {
 }
 
 impl<J: Send + 'static> Pool<J> {
-    /// Starts `threads` of this name; `waiting_max` jobs may wait for them.
+    /// Starts `threads` threads of this name; `waiting_max` jobs may wait for them.
     pub(super) fn start(
         name: &str,
         threads: usize,
@@ -36,10 +36,10 @@ impl<J: Send + 'static> Pool<J> {
         Ok(Self(jobs))
     }
 
-    /// Takes the job, or gives it back if there is no room; never waits.
+    /// Queues the job, or returns it if there is no room; never waits.
     ///
     /// # Errors
-    /// There is no room: the job.
+    /// There is no room; returns the job.
     pub(super) fn give(&self, job: J) -> Result<(), J> {
         self.0.try_send(job).map_err(|refused| match refused {
             TrySendError::Full(job) | TrySendError::Disconnected(job) => job,

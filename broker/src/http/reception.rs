@@ -1,8 +1,8 @@
-//! The connections of one listener of `http_api` that wait for more of their requests.
+//! The connections of one `http_api` listener that wait for more of their requests.
 //!
-//! Invariants: one thread waits for all of them, and none of them has a thread: whoever sends nothing, or half of a
-//! request, keeps nobody waiting. What they send is taken by other threads ([`super::api`]), which give them back if
-//! more is to come. They are bounded in number, in bytes and in time.
+//! Invariants: one thread waits for all of them, and none of them has its own thread: a client that sends nothing, or
+//! half of a request, delays nobody. Other threads ([`super::api`]) receive what they send, and return connections
+//! from which more is expected. They are bounded in number, in bytes and in time.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,7 +22,7 @@ use crate::limits;
 use crate::settings::ListenerId;
 use crate::thread_priority::give_way_to_shards;
 
-/// Connections that are given back, as more of their requests is to come.
+/// Connections that are returned, because more of their requests is expected.
 pub(super) struct Returned {
     connections: Mutex<Vec<Arriving>>,
     wake: OwnedFd,
@@ -30,7 +30,7 @@ pub(super) struct Returned {
 
 impl Returned {
     /// # Errors
-    /// The system has no descriptor left.
+    /// The operating system has no descriptor left.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             connections: Mutex::default(),
@@ -38,11 +38,11 @@ impl Returned {
         })
     }
 
-    /// Gives a connection back. As many come back as were given away: that is bounded.
+    /// Returns a connection. At most as many are returned as were passed on, which is bounded.
     pub(super) fn give(&self, arriving: Arriving) {
         let connections = self.connections.lock();
         connections.unwrap_or_else(PoisonError::into_inner).push(arriving);
-        // It fails only when it is full of wakes already.
+        // It fails only if enough wakes are pending already.
         let _woken = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
@@ -53,7 +53,7 @@ impl Returned {
     }
 }
 
-/// Accepts on a listener as long as the process lives, and gives away connections that have sent something.
+/// Accepts on a listener as long as the process runs, and passes on connections that have sent something.
 pub(super) fn receive_all(
     listening: &OwnedFd,
     listener: ListenerId,
@@ -81,14 +81,14 @@ pub(super) fn receive_all(
         if is_ready {
             match accept(listening, listener, state) {
                 Ok(accepted) => arriving.extend(accepted.map(Arriving::accepted)),
-                // Out of descriptors, or a client that has gone: not in a busy loop.
+                // Descriptors are used up, or a client has gone: avoid a busy loop.
                 Err(_) => std::thread::sleep(Duration::from_nanos(limits::ACCEPT_PAUSE_NS)),
             }
         }
     }
 }
 
-/// Turns the oldest away if there are too many, and those with the most bytes if they have too many.
+/// Turns the oldest away if there are too many, and those with the most bytes if all together have too many bytes.
 fn bound(arriving: &mut Vec<Arriving>, state: &ApiState) {
     let excess = arriving.len().saturating_sub(limits::API_ARRIVING_MAX - 1);
     arriving
@@ -105,7 +105,7 @@ fn bound(arriving: &mut Vec<Arriving>, state: &ApiState) {
     }
 }
 
-/// Accepts a connection; `None` if the listener does not let it in.
+/// Accepts a connection; `None` if the listener refuses it.
 fn accept(listening: &OwnedFd, listener: ListenerId, state: &ApiState) -> io::Result<Option<Accepted>> {
     let socket = rustix::net::accept_with(listening, rustix::net::SocketFlags::CLOEXEC)?;
     let address = socket::peer_address(socket.as_fd())?;
@@ -134,8 +134,8 @@ fn accept(listening: &OwnedFd, listener: ListenerId, state: &ApiState) -> io::Re
     }))
 }
 
-/// Waits until somebody comes, is given back or sends something, or for a moment; whether somebody came, and who sent
-/// something.
+/// Waits, for a bounded time, until a client connects, is returned or sends something; returns whether a client
+/// connected, and which ones sent something.
 fn wait(listening: &OwnedFd, returned: &Returned, arriving: &[Arriving]) -> (bool, Vec<bool>) {
     let sockets = arriving.iter().map(|connection| connection.client().descriptor());
     let sockets = [listening.as_fd(), returned.wake.as_fd()]
@@ -148,7 +148,7 @@ fn wait(listening: &OwnedFd, returned: &Returned, arriving: &[Arriving]) -> (boo
         tv_sec: 0,
         tv_nsec: SILENT_LOOK_NS,
     };
-    // Those that have sent nothing are looked at again: their time may be over.
+    // Those that have sent nothing are checked again, because their time may be over.
     let timeout = (!arriving.is_empty()).then_some(&timeout);
     if poll(&mut polled, timeout).is_err() {
         std::thread::sleep(Duration::from_nanos(limits::ACCEPT_PAUSE_NS));
@@ -158,5 +158,5 @@ fn wait(listening: &OwnedFd, returned: &Returned, arriving: &[Arriving]) -> (boo
     (is_ready, ready.skip(1).collect())
 }
 
-/// How often those that have sent nothing are looked at.
+/// How often those that have sent nothing are checked.
 const SILENT_LOOK_NS: i64 = 250_000_000;

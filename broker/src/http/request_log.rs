@@ -7,16 +7,16 @@ use std::io;
 
 use transport::websocket::handshake::Page;
 
-/// Logs what was asked for and how it was answered.
+/// Logs a request and the status of its answer.
 pub(super) fn log(client: impl Display, page: &Page, status: &io::Result<&'static str>) {
     let status = described(status);
-    tracing::debug!("Client {client} asked for {}: {status}.", page.target);
+    tracing::debug!("Client {client} requested {}: {status}.", page.target);
 }
 
-/// Logs how a request was answered that has not come whole.
+/// Logs the answer to an incomplete request.
 pub(super) fn log_unfinished(client: impl Display, status: &io::Result<&'static str>) {
     let status = described(status);
-    tracing::debug!("Client {client} of the http_api has not sent a whole request: {status}.");
+    tracing::debug!("Client {client} of the http_api sent an incomplete request: {status}.");
 }
 
 fn described(status: &io::Result<&'static str>) -> String {

@@ -1,6 +1,6 @@
-//! What answers to operators are made from.
+//! The data for answers to operators.
 //!
-//! Invariants: whoever asks whether the shards turn waits for a bounded time.
+//! Invariants: a check whether the shards make turns waits for a bounded time.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ use crate::questions::Questions;
 use crate::reload_requests::ReloadRequests;
 use crate::traces::Traces;
 
-/// The data that answers of `http_api` are made from.
+/// The data for answers of `http_api`.
 pub(crate) struct ApiState {
     pub(crate) counters: Arc<[ShardCounters]>,
     pub(crate) store: WatchedStore,
@@ -37,7 +37,7 @@ pub(crate) struct ApiState {
     pub(crate) started_at: SystemTime,
     /// The JSON of each listener, for `/api/v1/listeners`.
     pub(crate) listeners: Vec<Value>,
-    /// Those that the dashboard may connect to.
+    /// The listeners that the dashboard may connect to.
     pub(crate) web_sockets: Vec<WebSocketPort>,
     /// The same listeners, with their counts.
     pub(crate) counted: Vec<CountedListener>,
@@ -47,7 +47,7 @@ pub(crate) struct ApiState {
     pub(crate) sampling: Arc<ClientSampling>,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) reloads: Arc<ReloadRequests>,
-    /// Whom listeners of `http_api` refused last.
+    /// The clients that listeners of `http_api` refused recently.
     pub(crate) refused: Events,
     pub(crate) counts: ApiCounts,
     pub(crate) refusals_logged: SeldomLogged,
@@ -64,7 +64,7 @@ pub(crate) struct WebSocketPort {
 /// Messages in the queue from one shard to another.
 pub(crate) type QueueLengths = Box<dyn Fn() -> Vec<(u16, u16, usize)> + Send + Sync>;
 
-/// A handle of the store, once there is one: for its numbers.
+/// A handle of the store, once there is one: for its figures.
 pub(crate) type WatchedStore = Arc<OnceLock<Mutex<ShardLog>>>;
 
 impl ApiState {
@@ -82,7 +82,7 @@ impl ApiState {
         }
     }
 
-    /// The metrics, appended to a page of the format that is asked for.
+    /// Appends the metrics to a page of the requested format.
     pub(super) fn metrics(&self, page: OpenMetricsPage) -> String {
         let (process, store) = (self.process(), self.store_numbers());
         let listeners = by_listener::figures(&self.counted, &self.current.get());
@@ -98,19 +98,19 @@ impl ApiState {
         metrics::open_metrics(page, &figures)
     }
 
-    /// The numbers of the store, if there is one.
+    /// The figures of the store, if there is one.
     pub(super) fn store_numbers(&self) -> Option<Statistics> {
         let store = self.store.get()?.lock().ok()?;
         Some(store.statistics())
     }
 
-    /// Whether every shard turns: they are woken, and have a while to do so.
+    /// Whether every shard makes turns: they are woken, and get some time for it.
     pub(super) fn is_healthy(&self) -> Result<(), &'static str> {
         let question = self.health.ask();
         let until = Instant::now() + TURN_TIME_MAX;
         while !self.health.have_turned(question) {
             if Instant::now() > until {
-                return Err("a shard does not turn");
+                return Err("a shard makes no turns");
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -128,7 +128,7 @@ impl ApiState {
         self.is_healthy()
     }
 
-    /// Remembers and logs somebody who asks for nothing that can be answered; of many, one a second is logged.
+    /// Records and logs a client whose request cannot be answered; at most one per second is logged.
     pub(super) fn refuse_stranger(&self, reason: &'static str, address: SocketAddr, why: &str) {
         self.refuse(reason, address, Some(why));
         if let Some(others) = self.strangers_logged.due(now()) {
@@ -138,7 +138,7 @@ impl ApiState {
         }
     }
 
-    /// Remembers somebody whom a listener of `http_api` does not let in.
+    /// Records a client that an `http_api` listener refuses.
     pub(super) fn refuse(&self, reason: &'static str, address: SocketAddr, detail: Option<&str>) {
         let address = Some(address.ip());
         self.refused

@@ -1,7 +1,7 @@
 //! Operations on traces.
 //!
-//! Invariants: a file is opened for whoever comes by the control socket alone: who may ask over HTTP may not write
-//! files of the broker's user.
+//! Invariants: a file is opened only for clients of the control socket: an HTTP client may not write files of the
+//! broker's user.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use super::state::ApiState;
 use crate::log::Log;
 use crate::traces::{Trace, TraceSubject};
 
-/// Lists the traces that are switched on.
+/// Lists the active traces.
 pub(super) fn list(state: &ApiState, query: &TracesQuery) -> ApiAnswer {
     // They are in the order of their numbers.
     let traces = state.traces.all();
@@ -28,7 +28,7 @@ pub(super) fn list(state: &ApiState, query: &TracesQuery) -> ApiAnswer {
     ApiAnswer::of(&json!({ "items": items, "next": next }))
 }
 
-/// Switches a trace on.
+/// Starts a trace of packets.
 pub(super) fn start(state: &ApiState, operator: &Operator, body: &TraceBody) -> Operated {
     for (name, value) in [("client_id", &body.client_id), ("user", &body.user)] {
         if value.as_deref() == Some("") {
@@ -43,7 +43,7 @@ pub(super) fn start(state: &ApiState, operator: &Operator, body: &TraceBody) -> 
         (None, None, Some(AskedAddress(address))) => TraceSubject::Address(address),
         _ => {
             return Err(ApiAnswer::wrong(
-                "the body: one of client_id, user and address is needed, and no more: say whose packets are shown",
+                "the body: exactly one of client_id, user and address is needed: say whose packets are shown",
             ));
         }
     };
@@ -51,7 +51,7 @@ pub(super) fn start(state: &ApiState, operator: &Operator, body: &TraceBody) -> 
     if path.is_some() && !operator.is_at_control_socket() {
         return Err(ApiAnswer::refused(
             "403 Forbidden",
-            "file: a file is for the control socket alone: use `broker ctl trace`",
+            "file: a file can be given at the control socket only: use `broker ctl trace`",
         ));
     }
     if path.is_some_and(|path| path.is_relative()) {
@@ -60,8 +60,8 @@ pub(super) fn start(state: &ApiState, operator: &Operator, body: &TraceBody) -> 
     if path.is_none() && !Log::shows_traces() {
         return Err(ApiAnswer::refused(
             "409 Conflict",
-            "the log shows no traces, as its log_dest is `none` or `topic` alone, or its log_type `none`: use `broker \
-             ctl trace --file`, or give the log another log_dest",
+            "the log shows no traces, because its only log_dest is `none` or `topic`, or its log_type is \
+            `none`: use `broker ctl trace --file`, or give the log another log_dest",
         ));
     }
     let number = state.traces.start(subject, path, &state.current.get().named);
@@ -69,16 +69,19 @@ pub(super) fn start(state: &ApiState, operator: &Operator, body: &TraceBody) -> 
     Ok(ApiAnswer::of(&json!({ "trace": number })))
 }
 
-/// Switches a trace off.
+/// Stops the trace with this number.
 pub(super) fn stop(state: &ApiState, number: &str) -> Operated {
     let Ok(number) = number.parse() else {
         return Err(ApiAnswer::wrong(
-            "the path: the last level must be the number of a trace, as `broker ctl traces`, or GET /api/v1/traces, \
-             lists them",
+            "the path: the last level must be the number of a trace, as listed by `broker ctl traces` or \
+            GET /api/v1/traces",
         ));
     };
     if !state.traces.stop(number) {
-        return Err(ApiAnswer::not_found("there is no trace of this number", "traces"));
+        return Err(ApiAnswer::not_found(
+            "there is no trace with this number",
+            "traces",
+        ));
     }
     Ok(ApiAnswer::of(&json!({ "done": true })))
 }

@@ -1,8 +1,8 @@
-//! `broker import`: makes a store of the persistence file of mosquitto. `mosquitto_db.rs` reads the file,
-//! `store_writer.rs` writes what it has into the store.
+//! `broker import`: converts the persistence file of mosquitto into a store. `mosquitto_db.rs` reads the file,
+//! `store_writer.rs` writes its content into the store.
 //!
-//! Invariants: the file is only read. The store has its name when it is complete and was read back without damage; a
-//! store that is there already is never changed.
+//! Invariants: the file is only read. The store gets its name when it is complete and was read back without damage. An
+//! existing store is never changed.
 
 mod mosquitto_db;
 mod store_writer;
@@ -20,18 +20,18 @@ use self::store_writer::Taken;
 /// The arguments of `broker import`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ImportArgs {
-    /// The file of mosquitto, which has to be stopped: usually /var/lib/mosquitto/mosquitto.db
+    /// The file of mosquitto, usually /var/lib/mosquitto/mosquitto.db; stop mosquitto first
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Folder of the store, which must not be there yet [default: FILE.midge, where the broker looks for it]
+    /// Folder of the store, which must not exist yet [default: FILE.midge, where the broker looks for it]
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// Sessions belong to no user: for a broker that does not check passwords
+    /// Import sessions without their users, for a broker that does not check passwords
     #[arg(long)]
     without_users: bool,
 }
 
-/// Does it and prints what was taken.
+/// Imports, and prints what was imported.
 pub fn run(args: &ImportArgs) -> ExitCode {
     let folder = args
         .folder
@@ -39,7 +39,7 @@ pub fn run(args: &ImportArgs) -> ExitCode {
         .unwrap_or_else(|| with_suffix(&args.file, ".midge"));
     match import(&args.file, &folder, !args.without_users) {
         Ok(taken) => {
-            // Whoever reads may have stopped reading.
+            // The reader may close its end early.
             let _read = writeln!(io::stdout(), "{}: {taken}", folder.display());
             ExitCode::SUCCESS
         }
@@ -51,12 +51,12 @@ pub fn run(args: &ImportArgs) -> ExitCode {
     }
 }
 
-/// Makes the store; returns why it could not be made.
+/// Makes the store, or returns why it could not be made.
 fn import(file: &Path, folder: &Path, keeps_users: bool) -> Result<Taken, String> {
     let (from, to) = (file.display(), folder.display());
     if folder.exists() {
         return Err(format!(
-            "{to} is there already; fix: stop the broker and move {to} away, or name another folder"
+            "{to} exists already; fix: stop the broker and move {to} away, or name another folder"
         ));
     }
     let bytes = fs::read(file).map_err(|error| format!("cannot read {from}: {error}"))?;
@@ -64,7 +64,7 @@ fn import(file: &Path, folder: &Path, keeps_users: bool) -> Result<Taken, String
     let unfinished = with_suffix(folder, ".importing");
     let failed = |error: &dyn std::fmt::Display| format!("cannot write {}: {error}", unfinished.display());
     if unfinished.exists() {
-        // An import before did not come to its end.
+        // An earlier import did not finish.
         fs::remove_dir_all(&unfinished).map_err(|error| failed(&error))?;
     }
     let taken = write(&database, &unfinished, keeps_users).map_err(|error| failed(&error))?;
@@ -85,7 +85,7 @@ fn write(database: &Database<'_>, folder: &Path, keeps_users: bool) -> Result<Ta
     Ok(taken)
 }
 
-/// What root makes is for whoever runs the broker: the owner of the file.
+/// If root runs this, the files are given to the owner of the source file, who runs the broker.
 fn give_to_owner(file: &Path, folder: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());

@@ -1,11 +1,11 @@
 //! Reads the persistence file of mosquitto 2: the formats 5 and 6 of its `mosquitto.db`.
 //!
-//! The file is a header (15 bytes that name it, 4 bytes of zeros, the format's number) and chunks, each with its type
-//! and its length. Lengths and Packet Identifiers are big-endian; numbers of messages and times are as the processor
-//! has them, which is little-endian on every machine that this broker runs on.
+//! The file is a header (15 bytes that identify it, 4 bytes of zeros, the number of the format) and chunks, each with
+//! its type and its length. Lengths and Packet Identifiers are big-endian. Message numbers and times are in the byte
+//! order of the processor, which is little-endian on every machine that this broker runs on.
 //!
-//! Invariants: nothing is copied, and no number of the file is trusted: what does not fit into its chunk is an error
-//! that names the place. Chunks of a type that is not known are passed over and counted.
+//! Invariants: nothing is copied, and no number of the file is trusted: a value that does not fit into its chunk is an
+//! error that names the place. Chunks of unknown types are skipped and counted.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,7 +24,7 @@ pub(super) struct Database<'a> {
     /// Numbers of the messages that are retained.
     pub(super) retained: Vec<u64>,
     pub(super) unknown_chunks: u64,
-    /// Clients whose user may be another client's.
+    /// Number of clients whose user may be another client's.
     pub(super) doubtful_users: u64,
 }
 
@@ -32,16 +32,16 @@ pub(super) struct Database<'a> {
 #[derive(Debug)]
 pub(super) struct Client<'a> {
     pub(super) client_identifier: &'a str,
-    /// Empty if it had none, or if it may be another client's.
+    /// Empty if the client had no user, or if the user may be another client's.
     pub(super) user: &'a str,
     user_len: u16,
-    /// When the session expires: wall clock, seconds; 0 if its client was connected, or it never does.
+    /// When the session expires, as wall clock seconds; 0 if its client was connected, or if it never expires.
     pub(super) expires_at_s: u64,
-    /// Session Expiry Interval; 0xFFFFFFFF never.
+    /// Session Expiry Interval; 0xFFFFFFFF means never.
     pub(super) expiry_s: u32,
 }
 
-/// A message, once for all who get it.
+/// A message, stored once for all of its receivers.
 #[derive(Debug)]
 pub(super) struct BaseMessage<'a> {
     pub(super) publisher: &'a str,
@@ -50,11 +50,11 @@ pub(super) struct BaseMessage<'a> {
     pub(super) properties: &'a [u8],
     pub(super) qos: u8,
     pub(super) retain: bool,
-    /// Wall clock, seconds; 0 if it does not expire.
+    /// Wall clock seconds; 0 if it does not expire.
     pub(super) expires_at_s: u64,
 }
 
-/// What one client has of a message.
+/// The state of a message for one client.
 #[derive(Debug)]
 pub(super) struct ClientMessage<'a> {
     pub(super) client_identifier: &'a str,
@@ -63,18 +63,18 @@ pub(super) struct ClientMessage<'a> {
     pub(super) qos: u8,
     pub(super) retain: bool,
     pub(super) stage: DeliveryStage,
-    /// Those of the PUBLISH to this client.
+    /// The properties of the PUBLISH to this client.
     pub(super) properties: &'a [u8],
 }
 
-/// How far a delivery is.
+/// The progress of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeliveryStage {
-    /// To a client, not sent.
+    /// To a client, not sent yet.
     Waits,
     /// To a client: PUBLISH was sent.
     Sent,
-    /// To a client: PUBREC came.
+    /// To a client: PUBREC was received.
     Released,
     /// From a client: PUBREC was sent. mosquitto publishes it at PUBREL.
     Received,
@@ -96,25 +96,27 @@ pub(super) struct Subscription<'a> {
 pub(super) enum DatabaseError {
     NotOne,
     Version(u32),
-    /// The file ends, or names what is not there, at this byte.
+    /// The file ends at this byte, or names something that does not exist.
     Damaged(usize),
 }
 
 impl fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotOne => write!(f, "it is no persistence file of mosquitto"),
+            Self::NotOne => write!(f, "it is not a persistence file of mosquitto"),
             Self::Version(version @ 7..) => write!(
                 f,
-                "it has format {version}, and 5 and 6 are read; fix: import it with a later version of this program"
+                "it has format {version}, and only 5 and 6 are supported; fix: import it with a later \
+                version of this program"
             ),
             Self::Version(version) => write!(
                 f,
-                "it has format {version}, and 5 and 6 are read; fix: let mosquitto 2 open it, which writes format 6"
+                "it has format {version}, and only 5 and 6 are supported; fix: open it with mosquitto 2, \
+                which writes format 6"
             ),
             Self::Damaged(at) => write!(
                 f,
-                "it is cut off or damaged at byte {at}; fix: take a backup of it, or let mosquitto write it again"
+                "it is cut off or damaged at byte {at}; fix: use a backup of it, or let mosquitto write it again"
             ),
         }
     }
@@ -149,16 +151,16 @@ impl<'a> Database<'a> {
             file.at = end;
         }
         if !has_configuration {
-            // Every version writes that chunk, before all others.
+            // Every version writes this chunk before all others.
             return Err(DatabaseError::Damaged(file.at));
         }
         database.leave_doubtful_users_out();
         Ok(database)
     }
 
-    /// mosquitto 2.0.11 writes for a client without a user the length of the user before it, and that user or whatever
-    /// memory follows. So a user as long as that of the client before may be no user, unless a client without one
-    /// shows that the file was written by a version that does not do so.
+    /// For a client without a user, mosquitto 2.0.11 writes the length of the previous client's user, followed by that
+    /// user or by arbitrary memory. So a user of the same length as the previous client's may be wrong, unless a
+    /// client without a user shows that the file was written by a version without this error.
     fn leave_doubtful_users_out(&mut self) {
         let first = self.clients.iter().position(|client| client.user_len > 0);
         let since = self.clients.iter().skip(first.unwrap_or(0));
@@ -279,7 +281,7 @@ fn subscription<'a>(fields: &mut ChunkFields<'a>) -> Result<Subscription<'a>, Da
     })
 }
 
-/// What is no text is the memory behind a client that has no user.
+/// Bytes that are not text are memory after a client that has no user.
 fn user(bytes: &[u8]) -> &str {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     if text.contains(char::is_control) { "" } else { text }
@@ -321,7 +323,7 @@ impl<'a> ChunkFields<'a> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
-    /// A number that mosquitto writes as the processor has it.
+    /// A number in the byte order of the processor.
     fn native_u64(&mut self) -> Result<u64, DatabaseError> {
         Ok(u64::from_le_bytes(self.array()?))
     }
@@ -331,7 +333,7 @@ impl<'a> ChunkFields<'a> {
         std::str::from_utf8(self.take(len.into())?).map_err(|_| DatabaseError::Damaged(at))
     }
 
-    /// The encoded properties at the end of a chunk, without their length; empty if the chunk ends before.
+    /// The encoded properties at the end of a chunk, without their length; empty if the chunk ends before them.
     fn properties(&mut self) -> Result<&'a [u8], DatabaseError> {
         if self.at == self.bytes.len() {
             return Ok(&[]);

@@ -1,8 +1,8 @@
-//! Writes what a file of mosquitto has into a new store.
+//! Writes the content of a file of mosquitto into a new store.
 //!
 //! Invariants: a message and its references are in one batch. Sessions come first, then their subscriptions, then
-//! messages in the order of their numbers. A message that mosquitto had acknowledged by PUBREC and not published yet is
-//! routed by the first start, as this broker publishes at PUBREC.
+//! messages in the order of their numbers. A message that mosquitto had acknowledged by PUBREC and not yet published
+//! is routed by the first start, because this broker publishes at PUBREC.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -15,7 +15,7 @@ use super::mosquitto_db::{BaseMessage, ClientMessage, Database, DeliveryStage};
 use crate::logic::recover::RecoveredVia;
 use crate::logic::{ForeignMessage, subscription_identifiers};
 
-/// What was written, and what was left out because it makes no sense here.
+/// How much was written, and how much was omitted because it is not valid here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) sessions: u64,
@@ -25,7 +25,7 @@ pub(super) struct Taken {
     pub(super) received: u64,
     pub(super) retained: u64,
     pub(super) left_out: u64,
-    /// Sessions that any user may resume, as nobody knows whose they are.
+    /// Sessions that any user may resume, because their owner is not known.
     pub(super) doubtful_users: u64,
 }
 
@@ -43,22 +43,22 @@ impl fmt::Display for Taken {
         } = self;
         write!(
             f,
-            "{sessions} sessions, {subscriptions} subscriptions, {queued} messages that wait and {in_flight} in flight \
-             to clients, {received} of QoS 2 from clients, and {retained} retained messages were taken; {left_out} \
-             entries were left out"
+            "{sessions} sessions, {subscriptions} subscriptions, {queued} queued messages, {in_flight} \
+            messages in flight to clients, {received} of QoS 2 from clients, and {retained} retained \
+            messages were imported; {left_out} entries were omitted"
         )?;
         if *doubtful_users > 0 {
             write!(
                 f,
-                "; {doubtful_users} sessions may be resumed by any user, as mosquitto 2.0 writes the user of the \
-                 client before for one that has none"
+                "; {doubtful_users} sessions may be resumed by any user, because mosquitto 2.0 writes the \
+                user of the previous client for a client without one"
             )?;
         }
         Ok(())
     }
 }
 
-/// A session that is written, with the next place in its order.
+/// A session that is written, with the next position in its queue.
 #[derive(Debug)]
 struct Numbered {
     number: u64,
@@ -74,7 +74,7 @@ struct Referred<'a> {
     delivery: &'a ClientMessage<'a>,
 }
 
-/// Writes what the file has, and returns how much it was.
+/// Writes the content, and returns how much it was.
 pub(super) fn write(database: &Database<'_>, keeps_users: bool, log: &mut Log) -> Result<Taken, StoreError> {
     let mut writer = Writer {
         shard: log.shard(0),
@@ -168,7 +168,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The messages that clients get or have sent.
+    /// The messages that clients are to get or have sent.
     fn deliveries(
         &mut self,
         database: &Database<'_>,
@@ -281,7 +281,7 @@ impl Writer<'_> {
     }
 
     fn retained(&mut self, database: &Database<'_>) -> Result<(), StoreError> {
-        // A topic is set by what came last.
+        // The last message of a topic is the retained one.
         let mut numbers = database.retained.clone();
         numbers.sort_unstable();
         for number in numbers {
@@ -298,7 +298,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Sets a retained message; its bytes, or 0 if it is none.
+    /// Sets a retained message; returns its bytes, or 0 if it is not one.
     fn retain(&mut self, message: &BaseMessage<'_>) -> usize {
         let Some(bytes) = encode(message, true) else {
             return 0;
@@ -323,7 +323,7 @@ impl Writer<'_> {
         self.publications
     }
 
-    /// So much was appended: at times it is written.
+    /// Counts appended bytes and, from time to time, writes them.
     fn written(&mut self, bytes: usize) -> Result<(), StoreError> {
         self.pending += bytes + RECORD_BYTES;
         if self.pending < BATCH_BYTES {
@@ -354,5 +354,5 @@ fn encode(message: &BaseMessage<'_>, retain: bool) -> Option<Vec<u8>> {
 
 /// Bytes of messages in one batch.
 const BATCH_BYTES: usize = 1 << 20;
-/// About what a record takes beside its message.
+/// Approximate bytes of a record beside its message.
 const RECORD_BYTES: usize = 100;

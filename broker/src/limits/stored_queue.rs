@@ -1,27 +1,27 @@
 //! What of a session's queue is in memory where a store has all of it, and when what has expired leaves a queue.
 //!
-//! Invariants: what is read back is asked for before what is in memory has been sent.
+//! Invariants: more messages are read back before those in memory have been sent.
 
-/// How much of a queue is in memory. More: it is in the store alone, and is read back when its turn comes.
+/// How much of a queue is in memory. More: it is only in the store, and is read back when it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadedQueue {
     /// Messages, and their bytes, while the client is connected.
     pub messages: usize,
     /// The bytes of them.
     pub bytes: u64,
-    /// Messages while the client is away, and after a start.
+    /// Messages while the client is disconnected, and after a start.
     pub away_messages: usize,
     /// The bytes of them.
     pub away_bytes: u64,
-    /// With fewer messages in memory more are read back.
+    /// If fewer messages are in memory, more are read back.
     pub low_messages: usize,
     /// Messages that are read back at once.
     pub read_messages: usize,
-    /// The bytes of them; beyond that by one message.
+    /// Their bytes; they may be exceeded by one message.
     pub read_bytes: usize,
 }
 
-/// What of a queue the broker keeps in memory.
+/// How much of a queue the broker keeps in memory.
 pub const LOADED_QUEUE: LoadedQueue = LoadedQueue {
     messages: 128,
     bytes: 128 * 1024,
@@ -32,7 +32,7 @@ pub const LOADED_QUEUE: LoadedQueue = LoadedQueue {
     read_bytes: 128 * 1024,
 };
 
-/// Answers of the store without a message that it must have. More: what is missing of the queue is dropped and counted.
+/// Answers of the store without a message that it must have. More: the missing messages are dropped and counted.
 pub const EMPTY_ANSWERS_MAX: u8 = 3;
 
 /// How often a queue is looked through for messages that have expired, at most: once in so many nanoseconds. A message

@@ -1,6 +1,6 @@
 //! A line of the log as a JSON object.
 //!
-//! Invariants: an object is one line, and what a client sent stays inside of its string.
+//! Invariants: an object is one line, and text from a client stays inside its string.
 
 use serde_json::{Map, Value};
 

@@ -32,7 +32,7 @@ impl LineForm {
         match self.format {
             LogFormat::Text => {
                 let mut time = String::new();
-                // The format was checked; a time that cannot be written is left out.
+                // The format was checked; a time that cannot be written is omitted.
                 let _written = self.timestamp.write(&mut Escaped(&mut time));
                 let mut whole = time.into_bytes();
                 whole.extend_from_slice(line);
@@ -104,7 +104,8 @@ impl<W: fmt::Write> fmt::Write for Escaped<'_, W> {
     }
 }
 
-/// Whether a character is not seen and changes what is: how a terminal writes, in which direction, where a line ends.
+/// Whether a character is invisible and changes how others are shown: control codes of a terminal, directions of text,
+/// line ends.
 pub(crate) fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{feff}')
@@ -113,7 +114,7 @@ pub(crate) fn is_unsafe(character: char) -> bool {
         || ('\u{2060}'..='\u{206f}').contains(&character)
 }
 
-/// A text on one line, without such characters.
+/// The text on one line, with such characters escaped.
 pub(crate) fn escaped(text: &str) -> String {
     let mut line = String::new();
     // Writing to a string does not fail.

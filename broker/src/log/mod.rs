@@ -1,14 +1,14 @@
 //! Log lines as mosquitto writes them: `<time>: text`, each on one line.
 //!
-//! `settings.rs` is what is asked for, `types.rs` the kinds of messages, `line.rs` a line, `time_prefix.rs` its time,
-//! `json.rs` the same as JSON, `output.rs`, `syslog.rs` and `topic.rs` where lines go, `sink.rs` the queue of one
-//! destination, `trace_file.rs` the file of a trace, `seldom.rs` logs once in a while what happens often.
+//! `settings.rs` has the settings, `types.rs` the types of messages, `line.rs` the text of a line, `time_prefix.rs`
+//! its time, `json.rs` the same as JSON. `output.rs`, `syslog.rs` and `topic.rs` are the destinations, `sink.rs` the
+//! queue of one destination, `trace_file.rs` the file of a trace. `seldom.rs` logs frequent events once in a while.
 //!
-//! Invariants: a line never holds a control character of its own, whatever a client put into its identifier or topic
-//! (test `v29_control_characters_are_escaped`); a destination that cannot be written, or that nobody reads, never
-//! stops the broker nor makes it wait; an event whose type is off costs one look at a cached flag.
+//! Invariants: a line never contains a control character, whatever a client put into its identifier or topic (test
+//! `v29_control_characters_are_escaped`). A destination that cannot be written, or that is not read, never stops the
+//! broker or makes it wait. An event whose type is off costs the check of a cached flag.
 //!
-//! The types of mosquitto that are no level of `tracing` are targets: `tracing::info!(target: log::NOTICE, ...)`.
+//! The types of mosquitto that are not a level of `tracing` are targets: `tracing::info!(target: log::NOTICE, ...)`.
 
 mod json;
 mod line;
@@ -77,7 +77,7 @@ pub struct Log {
     filter: reload::Handle<LogFilter, Registry>,
 }
 
-/// Destinations that are open, to be used by [`Log::change`].
+/// Open destinations, to be used by [`Log::change`].
 #[derive(Debug)]
 pub struct PreparedLog {
     open: Arc<OpenLog>,
@@ -85,7 +85,7 @@ pub struct PreparedLog {
 }
 
 impl PreparedLog {
-    /// Opens the destinations: files that another program has moved away are made anew.
+    /// Opens the destinations; files that another program has moved away are created anew.
     ///
     /// # Errors
     /// A log file cannot be opened.
@@ -98,7 +98,7 @@ impl PreparedLog {
 }
 
 impl Log {
-    /// Waits until the lines so far are written, for a while at most: the process may end then.
+    /// Waits, for a bounded time, until the lines so far are written; the process may end then.
     pub fn drain(&self) {
         self.output.drain();
     }
@@ -109,18 +109,19 @@ impl Log {
         tracing::enabled!(target: TRACE, tracing::Level::INFO)
     }
 
-    /// Opens the destinations in effect anew: another program has moved files away. No configuration is read for it.
+    /// Reopens the current destinations, because another program may have moved the files away. The configuration is
+    /// not read.
     ///
     /// # Errors
-    /// A log file cannot be opened; lines go where they went then.
+    /// A log file cannot be opened; lines go to the previous files.
     pub fn reopen(&self) -> Result<(), LogError> {
         self.output.reopen()
     }
 
-    /// From the next line on the log is this one.
+    /// Uses this log from the next line on.
     pub fn change(&self, prepared: PreparedLog) {
         self.output.replace(prepared.open);
-        // It fails only where the subscriber is gone, and with it everything that is logged.
+        // It fails only if the subscriber is gone, and with it everything that is logged.
         let _gone = self.filter.reload(prepared.filter);
     }
 }
@@ -141,7 +142,7 @@ fn filter(settings: &LogSettings) -> LogFilter {
     let connections = settings.connection_messages;
     let is_silent = types == LogTypes::NONE;
     let wanted = move |event: &Metadata<'_>| match event.target() {
-        // Somebody has switched it on while the broker runs.
+        // An operator has switched it on while the broker runs.
         TRACE => shows_traces && !is_silent,
         CONNECTION => connections && types.contains(LogTypes::NOTICE),
         _ => types.contains(type_of(event)),

@@ -1,7 +1,7 @@
 //! The destinations of the log.
 //!
-//! Invariants: a line is written whole; whoever logs never waits for a destination, and one that cannot be written
-//! never stops the broker.
+//! Invariants: a line is written as a whole. The code that logs never waits for a destination, and a destination that
+//! cannot be written never stops the broker.
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -45,10 +45,10 @@ pub enum LogError {
         cause: io::Error,
     },
     /// The system's log has no socket.
-    #[error("the system's log cannot be reached: {0}; fix: choose another log_dest")]
+    #[error("the system log cannot be reached: {0}; fix: choose another log_dest")]
     Syslog(#[source] io::Error),
-    /// The system gives no thread.
-    #[error("there is no thread for the log: {0}")]
+    /// The operating system provides no thread.
+    #[error("cannot start a thread for the log: {0}")]
     Thread(#[source] io::Error),
     /// The process has a log already.
     #[error("the log was started twice")]
@@ -62,7 +62,7 @@ pub(super) struct LogOutput(Arc<RwLock<Arc<OpenLog>>>);
 /// The destinations that lines are written to.
 #[derive(Debug)]
 pub(super) struct OpenLog {
-    /// What they were opened by, to open them anew.
+    /// The settings with which they were opened, to reopen them.
     settings: LogSettings,
     form: Arc<LineForm>,
     destinations: Destinations,
@@ -77,21 +77,21 @@ impl LogOutput {
         Ok(Self(Arc::new(RwLock::new(Arc::new(OpenLog::new(settings)?)))))
     }
 
-    /// Lines that begin from now on go to `open`.
+    /// Lines that begin after this call go to `open`.
     pub(super) fn replace(&self, open: Arc<OpenLog>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = open;
     }
 
-    /// Opens the same destinations anew.
+    /// Reopens the same destinations.
     ///
     /// # Errors
-    /// One of them cannot be opened; lines go where they went then.
+    /// One of them cannot be opened; lines go to the previous ones.
     pub(super) fn reopen(&self) -> Result<(), LogError> {
         self.replace(Arc::new(OpenLog::new(&self.get().settings)?));
         Ok(())
     }
 
-    /// Waits until the lines so far are written, for a while at most.
+    /// Waits, for a bounded time, until the lines so far are written.
     pub(super) fn drain(&self) {
         let until = Instant::now() + Duration::from_nanos(limits::LOG_DRAIN_NS_MAX);
         for sink in &self.get().destinations.sinks {
@@ -128,7 +128,7 @@ impl OpenLog {
         let destinations = &self.destinations;
         let whole = self.form.whole(types, line);
         if let Some(syslog) = &destinations.syslog {
-            // It has a time of its own.
+            // It has its own time.
             let is_text = self.form.format == LogFormat::Text;
             syslog.send(types, if is_text { line } else { &whole });
         }
@@ -141,7 +141,7 @@ impl OpenLog {
     }
 }
 
-/// The open destinations. A line that one of them does not take is lost there.
+/// The open destinations. A line that a destination does not accept is lost there.
 #[derive(Debug)]
 struct Destinations {
     syslog: Option<Syslog>,
@@ -214,13 +214,13 @@ impl<'a> MakeWriter<'a> for LogOutput {
     }
 }
 
-/// Takes one line, whole, without its time.
+/// Takes one complete line, without its time.
 pub(super) struct LineWriter {
     open: Arc<OpenLog>,
     types: LogTypes,
 }
 
-/// The line, or as much of it as there is room for.
+/// The line, or the part of it for which there is room.
 fn bounded(line: &[u8]) -> Cow<'_, [u8]> {
     if line.len() <= limits::LOG_LINE_BYTES_MAX {
         return Cow::Borrowed(line);

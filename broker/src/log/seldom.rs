@@ -1,6 +1,6 @@
-//! What may happen very often, and is logged once in a while with the number of times.
+//! Frequent events that are logged once in a while with the number of occurrences.
 //!
-//! Invariants: there is one line in [`limits::SELDOM_LOGGED_NS`] at most.
+//! Invariants: there is at most one line in [`limits::SELDOM_LOGGED_NS`].
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 pub(crate) struct SeldomLogged(Mutex<(Option<Timestamp>, u64)>);
 
 impl SeldomLogged {
-    /// It happens now: how often it did since the last line about it, if a line is due.
+    /// Records an occurrence; if a line is due, returns the number of occurrences since the last line.
     pub(crate) fn due(&self, now: Timestamp) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (logged, others) = &mut *state;

@@ -21,7 +21,7 @@ pub struct LogSettings {
     pub destinations: Vec<LogDestination>,
     /// `log_timestamp` and `log_timestamp_format`: how a line begins.
     pub timestamp: LogTimestamp,
-    /// `connection_messages`: clients that come and go are logged.
+    /// `connection_messages`: connects and disconnects of clients are logged.
     pub connection_messages: bool,
     /// `log_format`: the form of a line.
     pub format: LogFormat,
@@ -48,9 +48,9 @@ pub enum LogDestination {
     Stdout,
     /// The standard error of the process.
     Stderr,
-    /// The end of a file.
+    /// Appended to a file.
     File(PathBuf),
-    /// The system's log, by its socket.
+    /// The system log, by its socket.
     Syslog,
     /// The topics below `$SYS/broker/log`.
     Topic,

@@ -1,8 +1,9 @@
 //! One destination of the log: a bounded queue of lines, and a thread that writes them.
 //!
-//! Invariants: whoever logs never waits, whatever becomes of the destination; a line is written whole, and lines keep
-//! their order; what is not written is counted, in [`lost_lines`] for the whole process, and reported in the
-//! destination once it takes lines again. The thread ends with the last line of a sink that is gone.
+//! Invariants: the code that logs never waits, whatever happens to the destination. A line is written as a whole, and
+//! lines keep their order. Lines that are not written are counted, in [`lost_lines`] for the whole process, and
+//! reported in the destination once it accepts lines again. The thread ends with the last line of a sink that is
+//! dropped.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use super::line::LineForm;
 use super::types::LogTypes;
 use crate::limits;
 
-/// A destination that takes lines without delay.
+/// A destination that accepts lines without delay.
 #[derive(Debug)]
 pub(super) struct Sink {
     lines: SyncSender<Box<[u8]>>,
@@ -27,20 +28,20 @@ struct SinkState {
     waiting: AtomicUsize,
     /// Lines that were lost and not reported yet.
     lost: AtomicU64,
-    /// Why the last one could not be written, if that is why.
+    /// Why the last line could not be written, if it failed.
     cause: Mutex<Option<io::Error>>,
 }
 
-/// Lines of the log that were lost, in this process.
+/// Log lines that were lost in this process.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines of the log were lost since the process began.
+/// Number of log lines that were lost since the process began.
 #[must_use]
 pub fn lost_lines() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// A line that a destination does not take, and that has no sink.
+/// Counts a line that a destination without a sink does not accept.
 pub(super) fn count_lost() {
     LOST.fetch_add(1, Ordering::Relaxed);
 }
@@ -49,7 +50,7 @@ impl Sink {
     /// Starts the thread of a destination; `name` is for messages, `form` that of the report of lost lines.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The operating system provides no thread.
     pub(super) fn start(
         name: String,
         destination: impl Write + Send + 'static,
@@ -79,7 +80,7 @@ impl Sink {
         }
     }
 
-    /// Waits until what was taken is written, or the time is over.
+    /// Waits until the lines so far are written, or the time is over.
     pub(super) fn drain(&self, until: Instant) {
         while self.state.waiting.load(Ordering::Acquire) > 0 && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
@@ -96,7 +97,7 @@ impl SinkState {
         }
     }
 
-    /// What is to be reported of lost lines, if there are any.
+    /// The report about lost lines, if there are any.
     fn report(&self) -> Option<String> {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost == 0 {
@@ -104,8 +105,8 @@ impl SinkState {
         }
         let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner).take();
         Some(match cause {
-            Some(cause) => format!("Warning: {lost} lines of the log were lost here: {cause}.\n"),
-            None => format!("Warning: {lost} lines of the log were lost here: nobody took them in time.\n"),
+            Some(cause) => format!("Warning: {lost} log lines were lost here: {cause}.\n"),
+            None => format!("Warning: {lost} log lines were lost here: they were not written in time.\n"),
         })
     }
 }
@@ -116,7 +117,7 @@ struct SinkWriter<W> {
     destination: W,
     form: Arc<LineForm>,
     state: Arc<SinkState>,
-    /// When it was last said on standard error that the destination takes no lines.
+    /// When standard error last reported that the destination accepts no lines.
     reported_at: Option<Instant>,
 }
 
@@ -147,7 +148,7 @@ impl<W: Write> SinkWriter<W> {
         }
     }
 
-    /// Whoever looks at the terminal, or at the journal, sees why the log stands still; not each time.
+    /// Reports on standard error, not each time, why the log is not written.
     fn complain(&mut self, cause: &io::Error) {
         let quiet = Duration::from_nanos(limits::LOG_COMPLAINT_NS);
         if self.name == STDERR || self.reported_at.is_some_and(|at| at.elapsed() < quiet) {
@@ -157,7 +158,7 @@ impl<W: Write> SinkWriter<W> {
         let name = &self.name;
         let _nowhere_left = writeln!(
             io::stderr(),
-            "Error: the log cannot be written to {name}: {cause}; lines are lost until that is over."
+            "Error: the log cannot be written to {name}: {cause}; lines are lost until this works again."
         );
     }
 }
@@ -173,7 +174,7 @@ mod tests {
     use crate::log::settings::LogFormat;
     use crate::log::time_prefix::TimePrefix;
 
-    /// A destination that takes a line each time that it is allowed to, or refuses it.
+    /// A destination that accepts a line each time that it is allowed to, or refuses it.
     struct Slow {
         allowed: Receiver<bool>,
         taken: Sender<String>,
@@ -205,7 +206,7 @@ mod tests {
         (sink, allow, lines)
     }
 
-    /// Whoever logs does not wait for a destination that nobody reads.
+    /// The code that logs does not wait for a destination that nobody reads.
     #[test]
     fn lines_beyond_the_bound_are_counted_and_reported() {
         let (sink, allow, lines) = slow(LogFormat::Text);
@@ -222,10 +223,7 @@ mod tests {
         let report = lines.recv().unwrap();
         let (time, report) = report.split_once(": ").unwrap();
         assert!(time.parse::<u64>().is_ok());
-        assert!(
-            report.contains("lines of the log were lost here: nobody"),
-            "{report}"
-        );
+        assert!(report.contains("log lines were lost here: they"), "{report}");
         assert_eq!(lines.recv().unwrap(), "1\n");
         sink.drain(Instant::now() + Duration::from_secs(20));
         let written = lines.try_iter().count() + 2;
@@ -243,11 +241,11 @@ mod tests {
         let written: Vec<_> = (0..3).map(|_| lines.recv().unwrap()).collect();
         assert_eq!(written[..2], ["a\n", "d\n"]);
         assert!(
-            written[2].contains("2 lines of the log were lost here"),
+            written[2].contains("2 log lines were lost here"),
             "{}",
             written[2]
         );
-        // A line like the others.
+        // A line like all others.
         let report: serde_json::Value = serde_json::from_str(&written[2]).unwrap();
         assert!(
             report["time"].is_string() && report["type"] == "warning",

@@ -1,6 +1,6 @@
-//! Sends log lines to the system's log: one datagram a line to its socket, in the form that syslog(3) uses.
+//! Sends log lines to the system log: one datagram per line to its socket, in the form that syslog(3) uses.
 //!
-//! Invariants: the broker never waits for the socket; a line that the socket does not take is lost and counted.
+//! Invariants: the broker never waits for the socket; a line that the socket does not accept is lost and counted.
 
 use std::io;
 use std::io::Write as _;
@@ -42,7 +42,7 @@ impl Syslog {
     }
 }
 
-/// The severity of syslog(3) for a type.
+/// The severity of syslog(3) for a log type.
 fn severity(types: LogTypes) -> u16 {
     match types {
         LogTypes::ERROR => 3,

@@ -180,7 +180,7 @@ fn a_trace_waits_for_no_pipe_and_no_device() {
     assert!(TraceFile::open(&pipe).is_err());
     let refused = TraceFile::open(Path::new("/dev/full")).unwrap_err();
     assert!(
-        format!("{refused:?}").contains("goes to a regular file"),
+        format!("{refused:?}").contains("needs a regular file"),
         "{refused:?}"
     );
     assert!(TraceFile::open(&folder.path().join("trace")).is_ok());

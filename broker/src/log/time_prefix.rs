@@ -1,6 +1,6 @@
 //! The time at the beginning of a line of the log.
 //!
-//! Invariants: a format is one that the configuration has checked.
+//! Invariants: the configuration has checked the format.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl TimePrefix {
         }
     }
 
-    /// The present time as a member of a JSON object has it, if lines have it.
+    /// The current time for a member of a JSON object, if lines have a time.
     pub(super) fn text(&self) -> Option<String> {
         match self {
             Self::None => None,
@@ -39,7 +39,7 @@ impl TimePrefix {
         }
     }
 
-    /// Writes the present time and the separator.
+    /// Writes the current time and the separator.
     pub(super) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::None => Ok(()),

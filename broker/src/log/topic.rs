@@ -1,7 +1,7 @@
-//! Lines that are to be published below `$SYS/broker/log`: a bounded queue between whoever logs and shard 0.
+//! Lines to be published below `$SYS/broker/log`: a bounded queue between the code that logs and shard 0.
 //!
-//! Invariants: whoever logs never waits; a line that finds no room is lost and counted. A published line causes no
-//! other one: lines of debug are not published.
+//! Invariants: the code that logs never waits; a line that finds no room is lost and counted. A published line causes
+//! no other line: debug lines are not published.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::limits;
 /// A line with the end of its topic.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TopicLine {
-    /// The levels of the topic behind `$SYS/broker/log/`.
+    /// The topic after `$SYS/broker/log/`.
     pub(crate) topic: &'static str,
     /// The line without its newline.
     pub(crate) text: Box<[u8]>,
@@ -24,21 +24,21 @@ pub(crate) struct TopicLine {
 #[derive(Default)]
 pub(crate) struct TopicLines {
     lines: Mutex<VecDeque<TopicLine>>,
-    /// Whether the queue has lines; looked at without its lock.
+    /// Whether the queue has lines; checked without its lock.
     waiting: AtomicBool,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-/// The queue of this process: the log begins before the shards, and ends behind them.
+/// The queue of this process: the log starts before the shards, and ends after them.
 pub(crate) fn topic_lines() -> &'static TopicLines {
     static LINES: OnceLock<TopicLines> = OnceLock::new();
     LINES.get_or_init(TopicLines::default)
 }
 
 impl TopicLines {
-    /// How shard 0 is woken for lines.
+    /// Sets the function that wakes shard 0 for lines.
     pub(crate) fn set_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
-        // The first one stays: there is one broker in a process.
+        // The first one stays: there is one broker per process.
         let _first = self.wake.set(Box::new(wake));
     }
 
@@ -63,7 +63,7 @@ impl TopicLines {
         }
     }
 
-    /// All lines that wait, for the shard that publishes them. Without lines it is one look at a flag.
+    /// All waiting lines, for the shard that publishes them. Without lines the cost is the check of a flag.
     #[inline]
     pub(crate) fn take_waiting(&self) -> VecDeque<TopicLine> {
         if !self.waiting.load(Ordering::Relaxed) {
@@ -74,7 +74,7 @@ impl TopicLines {
     }
 
     fn lines(&self) -> MutexGuard<'_, VecDeque<TopicLine>> {
-        // Whoever panicked with it left it whole.
+        // The state is consistent even after a panic.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
-//! A file that one trace of a client goes to.
+//! The file of one trace.
 //!
-//! Invariants: those of `sink.rs`; a line contains no control character. A file is known as one of traces by its first
-//! line, which is written when the file is made (test `a_trace_goes_to_no_file_of_others`).
+//! Invariants: those of `sink.rs`; a line contains no control character. A trace file is recognized by its first line,
+//! which is written when the file is created (test `a_trace_goes_to_no_file_of_others`).
 
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
@@ -18,23 +18,23 @@ use super::settings::LogFormat;
 use super::sink::Sink;
 use super::time_prefix::TimePrefix;
 
-/// An open file of a trace; another one may take its place while shards write.
+/// An open trace file; it can be replaced while shards write.
 #[derive(Debug)]
 pub(crate) struct TraceFile(RwLock<Sink>);
 
 impl TraceFile {
-    /// Opens the file at its end, or makes it with mode 0600. A pipe or a device might never be ready.
+    /// Opens the file for appending, or creates it with mode 0600. A pipe or a device might never be ready.
     ///
     /// # Errors
-    /// It cannot be opened, is no regular file, or something else than a trace is in it.
+    /// It cannot be opened, is not a regular file, or contains something other than a trace.
     pub(crate) fn open(path: &Path) -> Result<Self, LogError> {
         Ok(Self(RwLock::new(sink(path)?)))
     }
 
-    /// Opens the file of this path for what is written from now on.
+    /// Reopens the path; later lines go to the new file.
     ///
     /// # Errors
-    /// As [`Self::open`]; it goes on in the file of before then.
+    /// As [`Self::open`]; lines then go to the previous file.
     pub(crate) fn reopen(&self, path: &Path) -> Result<(), LogError> {
         let anew = sink(path)?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = anew;
@@ -66,7 +66,7 @@ fn sink(path: &Path) -> Result<Sink, LogError> {
 }
 
 fn open_regular_file(path: &Path) -> io::Result<File> {
-    // A pipe that nobody reads is refused instead of waited for, and no file is made at the end of a link.
+    // A pipe that nobody reads is refused instead of waited for, and no file is created through a link.
     let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let file = OpenOptions::new()
@@ -78,11 +78,11 @@ fn open_regular_file(path: &Path) -> io::Result<File> {
         .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other(
-            "it is a device, a pipe or a folder, and a trace goes to a regular file",
+            "it is a device, a pipe or a folder, but a trace needs a regular file",
         ));
     }
     if rustix::fs::fstatfs(&file)?.f_type == PROC_SUPER_MAGIC {
-        return Err(io::Error::other("it is the system's, in /proc"));
+        return Err(io::Error::other("it is a file of the system, in /proc"));
     }
     let mut begin = [0; 64];
     let read = file.read_at(&mut begin, 0)?;
@@ -94,12 +94,12 @@ fn open_regular_file(path: &Path) -> io::Result<File> {
         Ok(file)
     } else {
         Err(io::Error::other(
-            "something else is in it, and a trace goes to a new file, an empty one or that of another trace",
+            "it contains something else, but a trace needs a new file, an empty one or that of another trace",
         ))
     }
 }
 
-/// What a file of traces begins with, whatever is shown first.
+/// The first bytes of every trace file.
 fn first_line() -> String {
     let mut line = String::new();
     // Writing to a string does not fail.
@@ -109,21 +109,21 @@ fn first_line() -> String {
     line
 }
 
-/// Whether what begins so is a file of traces.
+/// Whether a file with this beginning is a trace file.
 fn is_of_trace(begin: &[u8]) -> bool {
     let begin = String::from_utf8_lossy(begin);
     let (time, text) = begin.split_once(": ").unwrap_or_default();
     time.parse::<u64>().is_ok() && text.lines().next() == Some(HEADING)
 }
 
-/// The first line behind its time; no line of a log is like it.
+/// The first line after its time; no log line is like it.
 const HEADING: &str = "Here begins a trace file of Midge.";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A file of somebody else is left as it is.
+    /// A file with other content is left unchanged.
     #[test]
     fn a_trace_goes_to_no_file_of_others() {
         let folder = tempfile::tempdir().unwrap();
@@ -139,7 +139,7 @@ mod tests {
             assert_eq!(open_regular_file(&path).is_ok(), is_taken, "{name}");
             let now = std::fs::read_to_string(&path).unwrap();
             assert_eq!(now == content, !is_taken, "{name}");
-            // What was taken once is taken again, and left as it is.
+            // A file that was accepted once is accepted again, unchanged.
             assert_eq!(open_regular_file(&path).is_ok(), is_taken, "{name}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), now);
         }

@@ -5,18 +5,18 @@
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
 
-/// Target of what an operator wants to see once: start, end, reload.
+/// Target of rare events for operators: start, end, reload.
 pub const NOTICE: &str = "notice";
-/// Target of clients that come and go.
+/// Target of connects and disconnects.
 pub const CONNECTION: &str = "connection";
-/// Target of subscriptions that were made.
+/// Target of subscriptions that were created.
 pub const SUBSCRIBE: &str = "subscribe";
 /// Target of subscriptions that were ended.
 pub const UNSUBSCRIBE: &str = "unsubscribe";
 
-/// Target of packets, and of what else is shown of each one.
+/// Target of packets, and of what is shown with each one.
 pub const PACKET: &str = "packet";
-/// Target of what a trace of a client shows: it is logged whatever `log_type` is.
+/// Target of the lines of a client's trace: they are logged whatever `log_type` is.
 pub const TRACE: &str = "trace";
 
 /// A set of mosquitto's log types.
@@ -26,7 +26,7 @@ pub struct LogTypes(u16);
 impl LogTypes {
     /// No message at all.
     pub const NONE: Self = Self(0);
-    /// The broker cannot go on, or a part of it.
+    /// The broker, or a part of it, cannot continue.
     pub const ERROR: Self = Self(1);
     /// Something that the operator should fix.
     pub const WARNING: Self = Self(1 << 1);
@@ -34,9 +34,9 @@ impl LogTypes {
     pub const NOTICE: Self = Self(1 << 2);
     /// Clients that connect and disconnect.
     pub const INFORMATION: Self = Self(1 << 3);
-    /// Each packet, and what was done with it.
+    /// Each packet, and how it was handled.
     pub const DEBUG: Self = Self(1 << 4);
-    /// Subscriptions that were made.
+    /// Subscriptions that were created.
     pub const SUBSCRIBE: Self = Self(1 << 5);
     /// Subscriptions that were ended.
     pub const UNSUBSCRIBE: Self = Self(1 << 6);
@@ -44,9 +44,9 @@ impl LogTypes {
     pub const WEBSOCKETS: Self = Self(1 << 7);
     /// Internal details, for the developers of the broker.
     pub const INTERNAL: Self = Self(1 << 8);
-    /// All of the types.
+    /// All of mosquitto's types.
     pub const ALL: Self = Self((1 << 9) - 1);
-    /// What is logged if nothing else is said.
+    /// The default of `log_type`.
     pub const USUAL: Self = Self(0b1111);
 
     /// The names of the types in `log_type`.
@@ -101,8 +101,8 @@ impl LogTypes {
         self.names().first().copied().unwrap_or("none")
     }
 
-    /// The end of the topic that a line of the type is published to; debug has none, as each published line could
-    /// cause another one.
+    /// The end of the topic to which a line of the type is published; debug has none, because each published line
+    /// could cause another one.
     pub(super) fn topic(self) -> Option<&'static str> {
         match self {
             Self::ERROR => Some("E"),

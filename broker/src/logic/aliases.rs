@@ -17,21 +17,21 @@ use mqtt::{ProtocolVersion, QoS};
 
 use crate::limits;
 
-/// The Topic Aliases that this connection's client has been sent.
+/// The Topic Aliases that this connection's client has been given.
 #[derive(Debug)]
 pub(in crate::logic) struct Aliases {
-    /// Hashes of the topics: alias 1 stands first. Apart from the topics, as they are looked through.
+    /// Hashes of the topics; alias 1 is first. Kept separately, because they are searched.
     hashes: Vec<u64>,
     topics: Vec<Box<str>>,
     /// Whether the alias was used since the hand last passed.
     used: Vec<bool>,
     hand: usize,
-    /// Topics that came lately and have no alias, by a part of their hashes.
+    /// Recent topics without an alias, by a part of their hashes.
     lately: [u64; LATELY],
     alias_max: u16,
     pending: Option<Pending>,
     hasher: FixedState,
-    /// Properties of the packet being encoded, used again.
+    /// Properties of the packet being encoded, reused.
     extra: PropertiesBuf,
 }
 
@@ -47,7 +47,7 @@ pub(in crate::logic) struct Outgoing<'a> {
     pub(in crate::logic) payload: &'a [u8],
 }
 
-/// An alias that was encoded with its topic and not sent yet.
+/// An alias that was encoded with its topic but not sent yet.
 #[derive(Debug)]
 struct Pending {
     index: usize,
@@ -60,7 +60,7 @@ const LATELY: usize = 8;
 const ALIAS_BYTES: usize = 3;
 
 impl Aliases {
-    /// For a client with this Topic Alias Maximum; none if there is nothing to use it for.
+    /// For a client with this Topic Alias Maximum; `None` if aliases would be of no use.
     pub(in crate::logic) fn new(alias_max: u16, seed: u64) -> Option<Box<Aliases>> {
         let alias_max = alias_max.min(limits::TOPIC_ALIASES_MAX);
         (alias_max > 0).then(|| {
@@ -78,7 +78,7 @@ impl Aliases {
         })
     }
 
-    /// Encodes a PUBLISH with an alias; false if the topic gets none, or the packet got too large by it.
+    /// Encodes a PUBLISH with an alias; false if the topic gets none, or the packet became too large because of it.
     pub(in crate::logic) fn encode(
         &mut self,
         outgoing: &Outgoing<'_>,
@@ -107,13 +107,13 @@ impl Aliases {
         });
         let fits = encoded.is_ok() && template.bytes() <= bytes_max as usize;
         if !fits {
-            // It goes out as a whole topic, or not at all.
+            // It is sent with its whole topic, or not at all.
             self.pending = None;
         }
         fits
     }
 
-    /// What was encoded last is on its way.
+    /// Confirms that the last encoded packet is being sent.
     pub(in crate::logic) fn commit(&mut self) {
         let Some(Pending { index, hash, topic }) = self.pending.take() else {
             // The client knows the alias already, or the packet has none.
@@ -159,7 +159,7 @@ impl Aliases {
         Some((alias, false))
     }
 
-    /// Where a topic without an alias goes: into a free place, or the place of one that was not used for long.
+    /// The place for a topic without an alias: a free one, or the place of a topic that has not been used for long.
     fn place_for(&mut self, hash: u64) -> Option<usize> {
         if self.hashes.len() < usize::from(self.alias_max) {
             return Some(self.hashes.len());
@@ -168,7 +168,7 @@ impl Aliases {
         if std::mem::replace(lately, hash) != hash {
             return None;
         }
-        // Twice around at most: what was used loses its mark the first time.
+        // At most two rounds: a used place loses its mark in the first one.
         for _ in 0..2 * self.used.len() {
             let index = self.hand;
             self.hand = (self.hand + 1) % self.used.len().max(1);

@@ -1,7 +1,7 @@
-//! `client_events`: clients that come and go, on `$SYS/broker/clients/ID/connected` and `disconnected`.
+//! `client_events`: connects and disconnects, on `$SYS/broker/clients/ID/connected` and `disconnected`.
 //!
-//! Invariants: nothing of it is retained or queued, and nothing is published unless it is asked for. An identifier is
-//! one level of the topic, whatever is in it: what has a meaning there is percent-encoded.
+//! Invariants: nothing of this is retained or queued, and nothing is published unless it is configured. An identifier
+//! is one level of the topic: characters with a meaning in topics are percent-encoded.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::logic::connection::Peer;
 use crate::logic::counters::DisconnectCause;
 
 impl Shard {
-    /// A client was let in.
+    /// A client was accepted.
     pub(super) fn publish_connected(&mut self, client: &str, connect: &ConnectRequest, peer: &Peer) {
         let event = json!({
             "client_id": client,
@@ -24,7 +24,7 @@ impl Shard {
         self.publish_of_broker(&topic(client, "connected"), event.to_string().as_bytes(), false);
     }
 
-    /// The connection of a client has ended; `client` is none if that is not to be published.
+    /// The connection of a client has ended; `client` is `None` if this is not to be published.
     pub(super) fn publish_disconnected(
         &mut self,
         client: Option<Box<str>>,

@@ -1,9 +1,9 @@
 //! The clients of a shard: their connections, their sessions, and which connection a session has.
 //!
-//! `lookup.rs` has what the shell asks of it, `operator/lists.rs` what operators ask.
+//! `lookup.rs` has the shell's queries, `operator/lists.rs` those of operators.
 //!
-//! Invariants: a session and its connection refer to each other from [`Clients::attach`] to [`Clients::detach`].
-//! Whoever has a slot of a connection or a session got it while that was there.
+//! Invariants: a session and its connection refer to each other from [`Clients::attach`] to [`Clients::detach`]. A
+//! slot of a connection or a session is only passed on while that exists.
 
 use crate::auth::acl;
 use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
@@ -37,20 +37,20 @@ impl Clients {
         self.connections.get_mut(slot)
     }
 
-    /// All connections, to be looked at.
+    /// All connections, for reading only.
     #[inline]
     pub(super) fn connections(&self) -> &Slots<ConnectionSlot, Connection> {
         &self.connections
     }
 
-    /// The connection of that slot and generation.
+    /// The connection with that slot and generation.
     #[inline]
     pub(super) fn by_id(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.slot)?;
         Some(connection).filter(|connection| connection.is_of(id))
     }
 
-    /// As [`Self::by_id`], to be looked at.
+    /// As [`Self::by_id`], for reading only.
     #[inline]
     pub(super) fn connection_by_id(&self, id: ConnectionId) -> Option<&Connection> {
         let connection = self.connections.get(id.slot)?;
@@ -63,7 +63,7 @@ impl Clients {
         (&mut self.connections, &mut self.sessions)
     }
 
-    /// The connections of which that is so.
+    /// The connections for which the condition holds.
     pub(super) fn slots_where(&self, is_it: impl Fn(&Connection) -> bool) -> Vec<ConnectionSlot> {
         let found = self
             .connections
@@ -72,17 +72,17 @@ impl Clients {
         found.map(|(slot, _)| slot).collect()
     }
 
-    /// Takes a connection whose CONNECT is yet to be answered.
+    /// Inserts a connection whose CONNECT is yet to be answered.
     pub(super) fn insert_connection(&mut self, connection: Connection) -> ConnectionSlot {
         self.connections.insert(connection)
     }
 
-    /// A connection is gone; it has no session any more.
+    /// Removes a connection, which has no session any more.
     pub(super) fn remove_connection(&mut self, slot: ConnectionSlot) {
         self.connections.remove(slot);
     }
 
-    /// The listener that a connection came by.
+    /// The listener of a connection.
     pub(super) fn listener_of(&self, slot: ConnectionSlot) -> Option<ListenerId> {
         Some(self.connections.get(slot)?.listener())
     }
@@ -93,20 +93,20 @@ impl Clients {
         connection.is_some_and(Connection::is_mounted)
     }
 
-    /// Whether a packet with filters was begun, which goes on with what comes next.
+    /// Whether a packet with filters is in progress, which continues with the next call.
     #[inline]
     pub(super) fn has_begun_filters(&self, slot: ConnectionSlot) -> bool {
         let connection = self.connections.get(slot);
         connection.is_some_and(Connection::has_begun_filters)
     }
 
-    /// All sessions, to be looked at.
+    /// All sessions, for reading only.
     #[inline]
     pub(super) fn sessions(&self) -> &Sessions {
         &self.sessions
     }
 
-    /// All sessions: to keep their lists in step with those of filters and groups.
+    /// All sessions, mutable: to keep their lists consistent with those of filters and groups.
     pub(super) fn sessions_mut(&mut self) -> &mut Sessions {
         &mut self.sessions
     }
@@ -127,7 +127,7 @@ impl Clients {
         self.sessions.link(session)
     }
 
-    /// From now on a connection is that of a session.
+    /// Makes a connection that of a session.
     pub(super) fn attach(&mut self, session_slot: SessionSlot, slot: ConnectionSlot) {
         self.sessions.set_link(session_slot, Some(slot));
         let (Some(session), Some(connection)) =
@@ -138,7 +138,7 @@ impl Clients {
         connection.attach(session_slot, session);
     }
 
-    /// A session has no connection any more.
+    /// A session loses its connection.
     pub(super) fn detach(&mut self, session: SessionSlot) {
         self.sessions.set_link(session, None);
     }
@@ -148,18 +148,18 @@ impl Clients {
         self.sessions.access_to(session, topic)
     }
 
-    /// What a session's client may do, to be kept with what it leaves.
+    /// The access rights of a session's client, to be stored with what the session leaves behind.
     pub(super) fn access_of(&self, session: SessionSlot) -> acl::Access {
         let rights = self.session(session).and_then(Session::rights);
         rights.map(|rights| rights.access().clone()).unwrap_or_default()
     }
 
-    /// How many subscriptions a session has, Shared Subscriptions among them.
+    /// Number of subscriptions of a session, including Shared Subscriptions.
     pub(super) fn subscriptions_of(&self, session: SessionSlot) -> usize {
         self.session(session).map_or(0, Session::subscription_count)
     }
 
-    /// Sets the timer of a connection's keep alive, for its present deadline.
+    /// Sets the timer of a connection's Keep Alive to its current deadline.
     pub(super) fn watch_keep_alive(&mut self, timers: &mut Timers, slot: ConnectionSlot) {
         let Some(connection) = self.connection(slot) else {
             return unreachable_state("a keep alive of no connection");
@@ -167,7 +167,7 @@ impl Clients {
         timers.set(connection.watch_keep_alive(), Timer::KeepAlive { slot });
     }
 
-    /// Keeps a Will back for its Will Delay Interval.
+    /// Delays a Will by its Will Delay Interval.
     pub(super) fn delay_will(
         &mut self,
         timers: &mut Timers,
@@ -186,7 +186,7 @@ impl Clients {
         }
     }
 
-    /// A session without a connection gets one, or ends: its timers are to come up no more.
+    /// A session without a connection gets one, or ends: its timers are cancelled.
     pub(super) fn cancel_session_timers(&self, timers: &mut Timers, session_slot: SessionSlot) {
         let Some(session) = self.session(session_slot) else {
             return unreachable_state("timers of a session that is gone");

@@ -1,9 +1,9 @@
 //! A CONNECT packet as an owned value. It is parsed once, on the shard that received it, and travels with the
 //! connection to the shard that owns the session.
 //!
-//! Invariants: nothing after [`FirstPacket::parse`] looks at the bytes of a CONNECT again. A request owns its strings,
+//! Invariants: nothing after [`FirstPacket::parse`] reads the bytes of a CONNECT again. A request owns its strings,
 //! which are no larger than the packet was, so its size is bounded by [`limits::CONNECT_BYTES_MAX`]. No memory is
-//! reserved for bytes that were only announced.
+//! reserved for bytes that are only announced.
 
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -15,23 +15,23 @@ use mqtt::{DecodeError, ProtocolVersion, QoS, ReasonCode, decode, frame};
 
 use crate::limits;
 
-/// What the bytes at the front of a connection are.
+/// The content of the first bytes of a connection.
 #[derive(Debug)]
 pub enum FirstPacket {
     /// The beginning of a CONNECT, or nothing yet.
     Incomplete,
-    /// A whole CONNECT in which nothing is wrong.
+    /// A complete, valid CONNECT.
     Connect(Box<ConnectRequest>),
-    /// A CONNECT with something wrong in it, which is answered.
+    /// A malformed CONNECT, which is answered.
     Malformed(MalformedConnect),
-    /// Something else: closed without an answer.
+    /// Anything else: closed without an answer.
     Foreign(&'static str),
 }
 
-/// What a client asks for in its CONNECT.
+/// The content of a CONNECT.
 pub struct ConnectRequest {
-    /// It is a bridge of another broker, as mosquitto's say: what it publishes does not come back to it, and RETAIN
-    /// stays as it was published.
+    /// It is a bridge of another broker, as mosquitto's bridges indicate: its own messages are not sent back to it,
+    /// and RETAIN is kept as published.
     pub is_bridge: bool,
     /// Protocol version of the whole connection.
     pub version: ProtocolVersion,
@@ -41,13 +41,13 @@ pub struct ConnectRequest {
     pub wants_response_information: bool,
     /// Request Problem Information is 0: no Reason Strings.
     pub without_reasons: bool,
-    /// Keep Alive; 0 turns it off.
+    /// Keep Alive; 0 means none.
     pub keep_alive_s: u16,
     /// Topic Alias Maximum; 0 if it is missing.
     pub topic_alias_max: u16,
-    /// Receive Maximum: unacknowledged messages that the client takes, if it bounds them.
+    /// Receive Maximum: the number of unacknowledged messages that the client accepts, if it bounds them.
     pub receive_max: Option<NonZeroU16>,
-    /// Maximum Packet Size that the client takes, if it bounds it.
+    /// Maximum Packet Size that the client accepts, if it bounds it.
     pub packet_bytes_max: Option<NonZeroU32>,
     /// Session Expiry Interval (5.0); 0 if it is missing.
     pub session_expiry_s: u32,
@@ -55,22 +55,22 @@ pub struct ConnectRequest {
     pub wire_bytes: u32,
     /// Client Identifier; may be empty.
     pub client_identifier: Box<str>,
-    /// User Name, which proves nothing by itself.
+    /// User Name, which is not verified yet.
     pub user_name: Option<Box<str>>,
     /// Password, until it has been checked.
     pub password: Option<Box<[u8]>>,
-    /// How the client proves who it is, if not by a password.
+    /// The enhanced authentication that the client requests, if any.
     pub authentication: Option<Box<AuthenticationRequest>>,
     /// What is published for the client when its connection breaks.
     pub will: Option<Box<WillRequest>>,
 }
 
-/// The Authentication Method of a CONNECT and what comes with it.
+/// The Authentication Method of a CONNECT and its data.
 #[derive(Debug)]
 pub struct AuthenticationRequest {
     /// Authentication Method: the name of the exchange that the client asks for.
     pub method: Box<str>,
-    /// Authentication Data: the first message of the exchange, if it begins with the client's.
+    /// Authentication Data: the first message of the exchange, if the client sends it.
     pub data: Option<Box<[u8]>>,
 }
 
@@ -85,27 +85,27 @@ pub struct WillRequest {
     pub topic: Box<str>,
     /// Will Payload, as it is published.
     pub payload: Box<[u8]>,
-    /// The properties that go with the message.
+    /// The properties of the message.
     pub properties: PropertiesBuf,
     /// Will Delay Interval; 0 if it is missing.
     pub delay_s: u32,
-    /// Message Expiry Interval, counted from when the Will is published.
+    /// Message Expiry Interval, counted from the publication of the Will.
     pub expiry_s: Option<u32>,
 }
 
 /// What is wrong with a CONNECT.
 #[derive(Clone, Copy, Debug)]
 pub struct MalformedConnect {
-    /// What is wrong with it, and which statement that breaks.
+    /// What is wrong with it, and which statement it violates.
     pub error: DecodeError,
-    /// The version that it speaks, if its first bytes have one.
+    /// Its protocol version, if its first bytes contain one.
     pub version: Option<ProtocolVersion>,
     /// Bytes of the packet; `None` if it has no length.
     pub wire_bytes: Option<u32>,
 }
 
 impl FirstPacket {
-    /// Reads what has come: the first packet has to be a CONNECT [MQTT-3.1.0-1].
+    /// Parses the received bytes: the first packet has to be a CONNECT [MQTT-3.1.0-1].
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
         match frame::split(bytes, limits::CONNECT_BYTES_MAX) {
@@ -125,13 +125,13 @@ impl FirstPacket {
         }
     }
 
-    /// A packet that is longer than a CONNECT may be is refused at once, with a CONNACK if the bytes so far show that
-    /// it is of MQTT 5.0.
+    /// A packet that is longer than the largest CONNECT is refused at once, with a CONNACK if the bytes so far show
+    /// that it is of MQTT 5.0.
     fn too_large(bytes: &[u8], error: DecodeError) -> Self {
         if bytes.first() != Some(&FIRST_BYTE) {
             return Self::Foreign(NO_CONNECT);
         }
-        // Behind the first byte are as many bytes of the length as have the highest bit, and one more.
+        // After the first byte, the length has as many bytes as have the highest bit, and one more.
         let length_bytes = bytes.iter().skip(1).take_while(|&&byte| byte & 0x80 != 0).count() + 1;
         let body = bytes.get(1 + length_bytes..).unwrap_or_default();
         match decode::version_of_connect(body) {
@@ -193,7 +193,7 @@ impl ConnectRequest {
     }
 }
 
-/// Without the password: this may go to a log.
+/// Without the password, because this may be logged.
 impl fmt::Debug for ConnectRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectRequest")
@@ -219,7 +219,7 @@ impl WillRequest {
     }
 }
 
-/// Those that go with the message: its delay and its expiry are the broker's to know.
+/// The properties that are sent with the message: its delay and its expiry are handled by the broker.
 fn message_properties(will: Properties<'_>) -> PropertiesBuf {
     let mut properties = PropertiesBuf::new();
     for property in will.iter() {
@@ -227,7 +227,7 @@ fn message_properties(will: Properties<'_>) -> PropertiesBuf {
             property,
             Property::WillDelayInterval(_) | Property::MessageExpiryInterval(_)
         ) {
-            // What was in one packet fits in another one.
+            // Properties of one packet fit into another.
             let _ = properties.push(property);
         }
     }
@@ -237,7 +237,7 @@ fn message_properties(will: Properties<'_>) -> PropertiesBuf {
 const NO_CONNECT: &str = "the first packet is not CONNECT";
 const TOO_LARGE: &str = "a CONNECT of more than 100,000 bytes";
 const _: () = assert!(limits::CONNECT_BYTES_MAX == 100_004, "what the sentence says");
-/// Of a CONNECT: its flags are all 0.
+/// The first byte of a CONNECT: its flags are all 0.
 const FIRST_BYTE: u8 = (PacketType::Connect as u8) << 4;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Cuts received bytes into packets and handles them, until the bytes or the connection's share of work are used up.
+//! Splits received bytes into packets and handles them, until the bytes or the connection's share of work are used up.
 //!
-//! QoS 0 publishes that need nothing but forwarding are gathered into a [`Run`] while they follow one another with the
-//! same topic, and are published together.
+//! QoS 0 publishes that only need forwarding are gathered into a [`Run`] while they follow one another with the same
+//! topic, and are published together.
 //!
 //! Invariants: a run is published before any other packet is handled, so the order of packets is kept. Bytes of a
 //! packet that was not handled are not consumed. If a run could not be published, its bytes are not consumed either,
@@ -21,7 +21,7 @@ use crate::logic::handle::publish::is_as_indicated;
 use crate::logic::message::{RawPacket, Run};
 use crate::logic::session::SessionSlot;
 
-/// How the bytes of a connection are to be read.
+/// The state of a connection that determines how its bytes are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PacketContext {
     pub(super) version: ProtocolVersion,
@@ -29,7 +29,7 @@ pub(super) struct PacketContext {
     pub(super) packet_bytes_max: u32,
 }
 
-/// How far [`Shard::consume`] came, and why it stopped.
+/// How far [`Shard::consume`] got, and why it stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConsumeResult {
     pub(super) bytes: usize,
@@ -41,7 +41,7 @@ pub(super) struct ConsumeResult {
 #[derive(Clone, Copy, Debug)]
 struct Stopped {
     at: usize,
-    /// Packets from there on that were gathered, and not handled.
+    /// Packets after that place that were gathered but not handled.
     packets: u64,
 }
 
@@ -51,7 +51,7 @@ impl Stopped {
     }
 }
 
-/// A run being gathered: where it lies in the bytes that are being read.
+/// A run being gathered: its place in the bytes that are being read.
 #[derive(Clone, Copy, Debug)]
 struct RunInProgress<'a> {
     session: SessionSlot,
@@ -62,11 +62,11 @@ struct RunInProgress<'a> {
     count: u32,
     packet_bytes_max: u32,
     payload_bytes: u64,
-    /// So many bytes it may have: their copies are what the share of work allows.
+    /// The most bytes it may have: the share of work allows this many to be copied.
     bytes_max: usize,
 }
 
-/// A packet that is not gathered, where it lies, and what was gathered before it.
+/// A packet that is not gathered, its place, and what was gathered before it.
 struct SinglePacket<'a, 'p> {
     context: PacketContext,
     frame: &'p Frame<'a>,
@@ -77,8 +77,8 @@ struct SinglePacket<'a, 'p> {
 }
 
 impl Shard {
-    /// Handles whole packets at the front of `bytes`: all, or as many as the share of work allows. What is gathered
-    /// changes nothing, so how the bytes are to be read is asked again only behind what is handled.
+    /// Handles complete packets at the front of `bytes`: all, or as many as the share of work allows. Gathering
+    /// changes nothing, so the connection's state is read again only after packets were handled.
     pub(super) fn consume(&mut self, slot: ConnectionSlot, bytes: &[u8]) -> ConsumeResult {
         let (mut at, mut packets, mut stopped, mut run) = (0, 0, None, None::<RunInProgress<'_>>);
         let mounted = self.delivery.clients.is_mounted(slot);
@@ -150,7 +150,7 @@ impl Shard {
         self.end_consuming(slot, bytes, run, at, packets, stopped)
     }
 
-    /// Passes on what was gathered last, and counts the packets that were handled.
+    /// Passes on the last gathered run, and counts the packets that were handled.
     #[inline(always)]
     fn end_consuming(
         &mut self,
@@ -172,7 +172,7 @@ impl Shard {
         }
     }
 
-    /// Handles a packet that is not gathered; where to go on later, if the share of work is used up.
+    /// Handles a packet that is not gathered; returns where to continue later, if the share of work is used up.
     #[inline]
     fn consume_alone(
         &mut self,
@@ -210,8 +210,8 @@ impl Shard {
         self.work.is_spent().then_some(Stopped::before(end))
     }
 
-    /// Passes a gathered run on. Where to go on later, if the share of work is used up: before the run, if there was
-    /// not enough for it, or else at `next`.
+    /// Passes a gathered run on. Returns where to continue later, if the share of work is used up: before the run if
+    /// the share did not suffice for it, otherwise at `next`.
     #[inline]
     fn pass_on(
         &mut self,
@@ -237,11 +237,11 @@ impl Shard {
                 packets: u64::from(gathered.count),
             });
         }
-        // A connection that it ended is read no further.
+        // A connection that was ended by it is read no further.
         (self.work.is_spent() || self.delivery.reading(slot).is_none()).then_some(Stopped::before(next))
     }
 
-    /// The same before bytes that are no packet; they are refused unless it is to go on later.
+    /// The same before malformed bytes, which are refused unless handling continues later.
     #[cold]
     fn pass_on_then_refuse(
         &mut self,
@@ -260,14 +260,14 @@ impl Shard {
 }
 
 impl Shard {
-    /// Whether the turn is over, and the packet may cost more than a client gets in spite of that: it is not decoded
-    /// before the next turn.
+    /// Whether the turn is over, and the packet may cost more than the allowance that a client gets nevertheless: it
+    /// is not decoded before the next turn.
     #[inline]
     fn is_too_much_now(&self, frame: &Frame<'_>) -> bool {
         frame.wire_bytes > limits::MEAGER_PACKET_BYTES && self.work.is_meager()
     }
 
-    /// Properties are looked through several times, and there may be very many.
+    /// Properties are read several times, and there may be very many.
     #[inline]
     fn spend_on_properties<'a, 'p>(&mut self, publish: &'p Publish<'a>) -> &'p Publish<'a> {
         if !publish.properties.is_empty() {
@@ -277,8 +277,8 @@ impl Shard {
         publish
     }
 
-    /// Bytes of messages of a topic that may be passed on together: as many as the share of work allows copies of. The
-    /// first message of a topic goes alone, as nobody knows yet how many get it.
+    /// Bytes of messages of a topic that may be passed on together: as many as the share of work allows to be copied.
+    /// The first message of a topic is passed on alone, because the number of its receivers is not known yet.
     #[inline]
     fn run_bytes_max(&self, slot: ConnectionSlot, topic: &str) -> usize {
         let connection = self.delivery.clients.connections().get(slot);
@@ -320,7 +320,7 @@ impl<'a> RunInProgress<'a> {
         }
     }
 
-    /// Takes a packet behind it in; false if it does not belong to it.
+    /// Adds a packet that follows it; false if it does not belong to it.
     #[inline]
     fn add(&mut self, publish: &Publish<'_>, start: usize, end: usize) -> bool {
         let takes = self.topic == publish.topic && self.end == start && end - self.start <= self.bytes_max;
@@ -338,8 +338,8 @@ fn packet_bytes(start: usize, end: usize) -> u32 {
     u32::try_from(end - start).unwrap_or(u32::MAX)
 }
 
-/// Whether a PUBLISH may go to subscribers as the bytes that came: QoS 0, not retained, and no property that is meant
-/// for this hop alone.
+/// Whether a PUBLISH may be sent to subscribers unchanged: QoS 0, not retained, and without properties that are meant
+/// for this hop only.
 #[inline]
 fn is_forwarded_unchanged(publish: &Publish<'_>) -> bool {
     publish.qos == QoS::AtMostOnce

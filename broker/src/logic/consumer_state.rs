@@ -1,4 +1,4 @@
-//! One client as a consumer: its states, and what brings it from one to the next.
+//! One client as a consumer: its states and their transitions.
 //!
 //! | state      | `Above` a high-water mark  | `Below` a low-water mark | `Late` | `CaughtUp`, `Closed` |
 //! |------------|----------------------------|--------------------------|--------|----------------------|
@@ -8,12 +8,12 @@
 //!
 //! ¹ Backlogged while a cause is left.
 //!
-//! Publishers wait for a cause, and a cause is there in the state Backlogged alone. One timer runs in every state but
-//! Flowing: the grace period while it is Backlogged, a quarantine from each Late on. When it is due, a client that has
-//! caught up is CaughtUp, and another one Late.
+//! Publishers wait for a cause, and only the state Backlogged has causes. One timer runs in every state except
+//! Flowing: the grace period while it is Backlogged, and a quarantine after each Late. When it is due, a client that
+//! has caught up gets CaughtUp, and another one Late.
 //!
-//! Invariants: a client is Backlogged for one grace period at most; who is Slow is so until it has caught up or closes.
-//! `any_events_keep_the_invariants` holds the function to them.
+//! Invariants: a client is Backlogged for at most one grace period; a Slow client stays so until it has caught up or
+//! closes. `any_events_keep_the_invariants` tests the function for them.
 
 /// The cause of a backlog: bytes that wait for the client's socket, or messages that wait for its acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,33 +26,33 @@ impl Cause {
     pub(in crate::logic) const ALL: [Self; 2] = [Self::Output, Self::Queue];
 }
 
-/// How a client takes what it is sent.
+/// The state of a client as a consumer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::logic) enum State {
-    /// It takes what it is sent, and nobody waits for it.
+    /// It keeps up, and no publisher waits for it.
     #[default]
     Flowing,
     /// More than a high-water mark waits for it: publishers wait until it is below the low-water mark.
     Backlogged(Cause),
     /// The same for both causes.
     BackloggedByBoth,
-    /// It did not catch up within its grace period: nobody waits for it until its quarantine is over.
+    /// It did not catch up within its grace period: no publisher waits for it until its quarantine is over.
     Slow,
 }
 
-/// What can happen to a client as a consumer.
+/// An event of a client as a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum Event {
     /// A high-water mark was exceeded.
     Above(Cause),
     /// The backlog is at a low-water mark or below it.
     Below(Cause),
-    /// Its grace period or quarantine is over, and it has not caught up; or the grace period of the shard's sum is
+    /// Its grace period or quarantine is over, and it has not caught up; or the grace period for the shard's sum is
     /// over, and it has more than its share of that.
     Late,
-    /// Its grace period or quarantine is over, and both are below their low-water marks.
+    /// Its grace period or quarantine is over, and both backlogs are below their low-water marks.
     CaughtUp,
-    /// The connection closes, so no publisher may wait for it any more.
+    /// The connection closes, so publishers no longer wait for it.
     Closed,
 }
 
@@ -76,7 +76,7 @@ impl State {
         matches!(self, Self::Backlogged(_) | Self::BackloggedByBoth)
     }
 
-    /// Whether publishers wait for that cause.
+    /// Whether publishers wait because of that cause.
     pub(in crate::logic) fn has(self, cause: Cause) -> bool {
         self == Self::BackloggedByBoth || self == Self::Backlogged(cause)
     }

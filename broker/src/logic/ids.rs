@@ -1,4 +1,4 @@
-//! The identifiers of connections, sessions, filters, groups and routes in a shard, and places in their lists.
+//! The identifiers of connections, sessions, filters, groups and routes in a shard, and positions in their lists.
 //!
 //! Invariants: none.
 
@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use crate::logic::slots::{Slot, slot_type};
 
-/// A connection as shell and logic name it. The slot is used again; the generation differs for each use.
+/// The name of a connection for shell and logic. The slot is reused; the generation differs for each use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// The slot in the shard's table of connections.
@@ -16,12 +16,12 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// How many generations there are before they begin again: what the shell's names of requests have room for.
+    /// Number of generations before they repeat: as many as fit into the shell's names of requests.
     pub const GENERATIONS: u32 = 1 << 22;
 }
 
 slot_type! {
-    /// The place of a connection in its shard: small and dense numbers.
+    /// The slot of a connection in its shard: small and dense numbers.
     pub struct ConnectionSlot
 }
 
@@ -32,7 +32,7 @@ impl ConnectionSlot {
         self.number().get()
     }
 
-    /// Of what [`Self::to_u32`] gave out. 0 is no connection's: it becomes a place where none ever is.
+    /// The inverse of [`Self::to_u32`]. 0 belongs to no connection: it becomes a slot that is never used.
     #[must_use]
     pub fn from_u32(number: u32) -> Self {
         Self::from_number(NonZeroU32::new(number).unwrap_or(NonZeroU32::MAX))
@@ -40,30 +40,30 @@ impl ConnectionSlot {
 }
 
 slot_type! {
-    /// The place of a session in its shard.
+    /// The slot of a session in its shard.
     pub(super) struct SessionSlot
 }
 
 slot_type! {
-    /// The place of a Topic Filter in its shard.
+    /// The slot of a Topic Filter in its shard.
     pub(in crate::logic) struct FilterSlot
 }
 
 slot_type! {
-    /// The place of a group in its shard.
+    /// The slot of a group in its shard.
     pub(in crate::logic) struct GroupSlot
 }
 
 slot_type! {
-    /// The place of a route in the cache.
+    /// The slot of a route in the cache.
     pub(in crate::logic) struct RouteSlot
 }
 
-/// Where a session stands in the list of a filter or a group.
+/// The position of a session in the list of a filter or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) struct Position(u32);
 
-/// Where a session holds a filter or a group in its own list.
+/// The position of a filter or a group in the list of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) struct SessionPosition(u32);
 

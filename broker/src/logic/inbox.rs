@@ -20,7 +20,7 @@ use crate::logic::store::PublicationId;
 use crate::time::Timestamp;
 
 impl Shard {
-    /// Takes in what another shard sent.
+    /// Handles a batch of another shard.
     pub fn receive_batch(&mut self, now: Timestamp, from: u16, batch: &Batch) {
         self.begin(now);
         self.begin_flow();
@@ -58,7 +58,7 @@ impl Shard {
         self.flow_events().pause_shard(from);
     }
 
-    /// The batches for another shard, in order. Those not taken out of the iterator stay.
+    /// The batches for another shard, in order. Batches that are not taken out of the iterator stay.
     pub fn take_batches(&mut self, to: u16) -> impl Iterator<Item = Batch> + '_ {
         std::iter::from_fn(move || self.take_batch(to))
     }
@@ -80,12 +80,12 @@ impl Shard {
             Control::InterestRemove(filter) => self.routing.remove_interest(from, filter),
             Control::Members { group, counts } => self.routing.set_members(from, group, *counts),
             Control::Pause(paused) => self.flow_events().set_remote_paused(from, *paused),
-            // They are handled where their records stand in the log.
+            // They are handled at the place of their records in the log.
             Control::Retained(_) | Control::Retain { .. } => {}
         }
     }
 
-    /// What stands at a record about retained messages.
+    /// Handles a record about retained messages.
     fn receive_retained(&mut self, from: u16, control: Option<&Control>) {
         let (delivery, routing) = (&mut self.delivery, &mut self.routing);
         match control {

@@ -1,4 +1,4 @@
-//! What the shell asks about a connection: whose it is, and in which stage.
+//! The shell's queries about a connection: its client, and its stage.
 //!
 //! Invariants: nothing here changes what clients get. A connection that is gone has no client, and is closing.
 
@@ -8,16 +8,16 @@ use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionId};
 use crate::logic::partial::is_whole;
 
-/// A client whose packets are shown.
+/// A client whose packets are shown in traces.
 #[derive(Clone, Copy, Debug)]
 pub struct TracedClient<'a> {
     /// The identifier of its session.
     pub client_identifier: &'a str,
-    /// The user, where it was proved.
+    /// The user, if it was authenticated.
     pub user: Option<&'a str>,
-    /// The version that its connection speaks.
+    /// The protocol version of its connection.
     pub version: ProtocolVersion,
-    /// Bytes of a packet whose rest has not come.
+    /// Bytes of an incomplete packet.
     pub incomplete: &'a [u8],
 }
 
@@ -29,7 +29,7 @@ impl Clients {
         Some(self.connections().get(slot)?.id(slot))
     }
 
-    /// Whether the shell is to close the connection once its `out` is sent. It then calls
+    /// Whether the shell has to close the connection once its `out` is sent. It then calls
     /// [`crate::logic::Shard::lost`].
     #[must_use]
     pub fn closing(&self, id: ConnectionId) -> bool {
@@ -50,7 +50,7 @@ impl Clients {
         Some(client_identifier)
     }
 
-    /// The client identifier of such a connection, and its user, where it was proved.
+    /// The client identifier of such a connection, and its user, if it was authenticated.
     #[must_use]
     pub fn client_and_user(&self, id: ConnectionId) -> Option<(&str, Option<&str>)> {
         let connection = self.connection_by_id(id)?;
@@ -61,7 +61,7 @@ impl Clients {
         Some((&former.identifier, former.user.as_deref()))
     }
 
-    /// What is needed to show the packets of such a connection.
+    /// The data for showing the packets of such a connection.
     #[must_use]
     pub fn traced_client(&self, id: ConnectionId) -> Option<TracedClient<'_>> {
         let connection = self.connection_by_id(id)?;
@@ -88,31 +88,30 @@ impl Clients {
         connection.is_some_and(Connection::is_connected)
     }
 
-    /// Whether the shell is not to read from the connection for now: it publishes to a shard that is behind.
+    /// Whether the shell must not read from the connection for now: it publishes to a shard that is backlogged.
     #[must_use]
     pub fn receive_paused(&self, id: ConnectionId) -> bool {
         let connection = self.connection_by_id(id);
         connection.is_some_and(Connection::is_paused)
     }
 
-    /// Whether the connection has sent a packet that is handled in part, and goes on when
-    /// [`crate::logic::Shard::receive`] is called, also without bytes.
+    /// Whether the connection has sent a packet that is handled in part, and continues when
+    /// [`crate::logic::Shard::receive`] is called, even without bytes.
     #[must_use]
     pub fn is_unfinished(&self, id: ConnectionId) -> bool {
         let connection = self.connection_by_id(id);
         connection.is_some_and(|connection| is_whole(connection.partial()))
     }
 
-    /// Whether what waits for a connection may depend on batches that were not pushed when a list for the shell was
-    /// last taken.
+    /// Whether the output of a connection may depend on batches that were not pushed when the shell last took a list.
     #[must_use]
     pub fn output_depends_on_batches(&self, id: ConnectionId) -> bool {
         let connection = self.connection_by_id(id);
         connection.is_some_and(Connection::depends_on_batches)
     }
 
-    /// Whether a packet of the connection waits until the store has what it promises, or a message of its session's
-    /// queue until the store has read it.
+    /// Whether a packet of the connection waits until the store has recorded its promise, or a message of its
+    /// session's queue waits until the store has read it.
     #[must_use]
     pub fn waits_for_store(&self, id: ConnectionId) -> bool {
         let connection = self.connection_by_id(id);
@@ -123,7 +122,7 @@ impl Clients {
         })
     }
 
-    /// Bytes of memory that is reserved for packets whose end has not come.
+    /// Bytes of memory that is reserved for incomplete packets.
     #[must_use]
     pub fn partial_bytes(&self) -> usize {
         let connections = self.connections().iter();
@@ -132,7 +131,7 @@ impl Clients {
             .sum()
     }
 
-    /// Messages in the longest queue of a session, retained ones after SUBSCRIBE not counted.
+    /// Messages in the longest queue of a session, without retained ones after SUBSCRIBE.
     #[must_use]
     pub fn longest_queue(&self) -> u64 {
         self.sessions().longest_queue()

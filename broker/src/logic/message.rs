@@ -1,9 +1,9 @@
 //! An application message that outlives its packet: it is queued, in flight in a session that is kept, or retained.
 //!
-//! Invariants: a message is one allocation that never changes and that all its holders in all shards share. What
-//! belongs to one delivery (QoS, RETAIN, Subscription Identifiers) is not in it. Its properties are those that are
-//! forwarded to subscribers, without the Message Expiry Interval, which is computed from `expires_at` at each delivery
-//! [MQTT-3.3.2-6].
+//! Invariants: a message is one allocation that never changes and that is shared by all its users in all shards. The
+//! properties of a single delivery (QoS, RETAIN, Subscription Identifiers) are not part of it. Its properties are
+//! those that are forwarded to subscribers, without the Message Expiry Interval, which is computed from `expires_at`
+//! at each delivery [MQTT-3.3.2-6].
 
 mod foreign;
 
@@ -19,20 +19,20 @@ use crate::logic::owner_shard::identity;
 use crate::logic::store::WallClock;
 use crate::time::Timestamp;
 
-/// A message as it was published, or is to be.
+/// A message that was published, or is about to be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'a> {
     pub(super) topic: &'a str,
     pub(super) qos: QoS,
     pub(super) retain: bool,
-    /// What goes on to 5.0 subscribers: no Topic Alias, no Subscription Identifier.
+    /// The properties for 5.0 subscribers: no Topic Alias, no Subscription Identifier.
     pub(super) properties: Properties<'a>,
     pub(super) payload: &'a [u8],
     /// For No Local, and for retained messages.
     pub(super) publisher: Publisher,
 }
 
-/// The packet that a message came in, to be passed on as it is.
+/// The packet in which a message arrived, to be forwarded unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RawPacket<'a> {
     /// The protocol version in which the packet is encoded.
@@ -40,7 +40,7 @@ pub(super) struct RawPacket<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-/// PUBLISH packets of one topic at QoS 0 that go on as they came.
+/// PUBLISH packets of one topic at QoS 0 that are forwarded unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run<'a> {
     pub(super) packets: &'a [u8],
@@ -53,7 +53,7 @@ pub(super) struct Run<'a> {
     pub(super) payload_bytes: u64,
 }
 
-/// Who published a message: only No Local asks.
+/// The publisher of a message, for No Local.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Publisher {
     /// Its session, if that is in this shard.
@@ -70,7 +70,7 @@ impl Publisher {
     };
 }
 
-/// A kept message; cloning shares it.
+/// A stored message; cloning shares it.
 ///
 /// Layout: expires_at (8 bytes), publisher's identity (8), property bytes (4), topic bytes (2), QoS and RETAIN (1),
 /// then the topic, the properties and the payload.
@@ -90,7 +90,7 @@ struct Header {
 }
 
 impl StoredMessage {
-    /// Keeps `message`, which came at `now`; `scratch` is overwritten.
+    /// Stores `message`, which arrived at `now`; `scratch` is overwritten.
     ///
     /// [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20]
     pub(super) fn new(now: Timestamp, message: &Message<'_>, scratch: &mut Vec<u8>) -> Self {
@@ -133,7 +133,7 @@ impl StoredMessage {
         self.0.get(self.header().properties_end..).unwrap_or_default()
     }
 
-    /// The properties that go on, without the Message Expiry Interval.
+    /// The forwarded properties, without the Message Expiry Interval.
     #[must_use]
     pub fn properties(&self) -> Properties<'_> {
         let header = self.header();
@@ -144,7 +144,7 @@ impl StoredMessage {
         )
     }
 
-    /// The QoS that it was published at.
+    /// The QoS at which it was published.
     #[must_use]
     pub fn qos(&self) -> QoS {
         match self.header().flags & !RETAIN_FLAG {
@@ -166,7 +166,7 @@ impl StoredMessage {
         self.header().expires_at
     }
 
-    /// The same with another expiry; the copy is its own.
+    /// The same with another expiry; the copy is a new allocation.
     #[cfg(test)]
     pub(super) fn expiring(&self, at: Timestamp) -> Self {
         let mut bytes = self.0.to_vec();
@@ -187,7 +187,7 @@ impl StoredMessage {
         self.header().publisher
     }
 
-    /// Topic and payload bytes: what queues are bounded by.
+    /// Topic and payload bytes, which the bounds of queues count.
     #[must_use]
     pub fn queue_bytes(&self) -> u64 {
         let header = self.header();
@@ -202,7 +202,7 @@ impl StoredMessage {
         out.extend_from_slice(self.0.get(EXPIRY_BYTES..).unwrap_or_default());
     }
 
-    /// The message of bytes that [`Self::encode_for_store`] made; `None` if they are of no message.
+    /// The message from bytes of [`Self::encode_for_store`]; `None` if they are not a message.
     #[must_use]
     pub fn from_store(bytes: &[u8], wall: WallClock) -> Option<Self> {
         let &expires_ns = bytes.first_chunk::<EXPIRY_BYTES>()?;
@@ -213,7 +213,7 @@ impl StoredMessage {
         stored.is_whole().then_some(stored)
     }
 
-    /// Whether it is what a client can have published.
+    /// Whether a client can have published it.
     fn is_whole(&self) -> bool {
         let header = self.header();
         let topic = self.0.get(HEADER_BYTES..header.topic_end);
@@ -227,8 +227,8 @@ impl StoredMessage {
         topic_is_one && flags_are_some && (properties.is_empty() || are_of_a_publish(properties))
     }
 
-    /// As a message to be sent, with the properties in `properties`, which gets what is left of the Message Expiry
-    /// Interval in front; `None` if it has expired.
+    /// The message to send, with its properties in `properties`, which begins with the rest of the Message Expiry
+    /// Interval; `None` if it has expired.
     pub(super) fn at<'a>(&'a self, now: Timestamp, properties: &'a mut PropertiesBuf) -> Option<Message<'a>> {
         if self.header().expires_at <= now {
             return None;
@@ -236,7 +236,7 @@ impl StoredMessage {
         self.at_whether_expired(now, properties)
     }
 
-    /// The same of a message that was sent before and does not expire any more: nothing is left of its interval then.
+    /// The same for a message that was sent before and no longer expires: the rest of its interval may be 0.
     pub(super) fn at_whether_expired<'a>(
         &'a self,
         now: Timestamp,
@@ -317,7 +317,7 @@ impl StoredMessage {
     }
 }
 
-/// Whether bytes are properties of a PUBLISH: as only packets are decoded, one with them is.
+/// Whether bytes are properties of a PUBLISH: tested by decoding a packet with them.
 fn are_of_a_publish(properties: &[u8]) -> bool {
     let mut packet = Vec::new();
     let publish = mqtt::packet::Publish {
@@ -338,13 +338,13 @@ fn are_of_a_publish(properties: &[u8]) -> bool {
     }
 }
 
-/// Copies `properties` into `kept` but for the Message Expiry Interval.
+/// Copies `properties` into `kept`, except for the Message Expiry Interval.
 fn without_expiry(properties: Properties<'_>, kept: &mut PropertiesBuf) {
     for property in properties
         .iter()
         .filter(|property| !matches!(property, Property::MessageExpiryInterval(_)))
     {
-        // What was in one packet fits in another one.
+        // Properties of one packet fit into another.
         let _ = kept.push(property);
     }
 }

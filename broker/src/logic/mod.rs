@@ -1,36 +1,35 @@
-//! The broker's logic without any I/O: what decides is here, what waits is in the shell.
+//! The broker's logic without any I/O: decisions are made here, waiting is done in the shell.
 //!
-//! One [`Shard`] a core. Bytes, batches of other shards and the time come in by its methods; bytes for connections,
-//! batches and deadlines are fetched. [`Shard`] keeps the order of calls; what it has is owned by a few types, and a
-//! method that is about one of them alone is that one's:
+//! There is one [`Shard`] per core. Bytes, batches of other shards and the time are passed to its methods; bytes for
+//! connections, batches and deadlines are fetched. [`Shard`] keeps the order of calls; its state is owned by a few
+//! types, and a method that concerns only one of them belongs to that type:
 //!
-//! - clients.rs ([`Clients`]): connections, sessions, and which connection a session has;
-//! - `delivery/` ([`Delivery`]): what is sent to them, and the accounts of that;
-//! - `flow/` ([`FlowControl`]): consumers that are slow, and the publishers that wait for them;
-//! - `routing/` ([`Routing`]): subscriptions, groups and other shards' interest: from a topic to those who get it;
+//! - clients.rs ([`Clients`]): connections, sessions, and the connection of each session;
+//! - `delivery/` ([`Delivery`]): everything that is sent to them, with its accounts;
+//! - `flow/` ([`FlowControl`]): slow consumers, and the publishers that wait for them;
+//! - `routing/` ([`Routing`]): subscriptions, groups and other shards' interest: from a topic to its receivers;
 //! - `outbox/` ([`Outboxes`]): batches for the other shards;
-//! - `retained/`: retained messages, and what new subscriptions get of them.
+//! - `retained/`: retained messages, and their delivery to new subscriptions.
 //!
-//! The way of a message: receive.rs and consume.rs (packets out of bytes, runs of QoS 0) -> handle/publish.rs ->
+//! The path of a message: receive.rs and consume.rs (packets out of bytes, runs of QoS 0) -> handle/publish.rs ->
 //! routing/route.rs (topic to targets, cached) -> publish.rs -> delivery/fan_out.rs -> delivery/deliver.rs (each
-//! target's output, window or queue); for other shards publish.rs -> outbox/mod.rs -> inbox.rs ->
-//! delivery/fan_out.rs; for groups of Shared Subscriptions publish.rs -> share/mod.rs.
+//! target's output, window or queue); for other shards publish.rs -> outbox/mod.rs -> inbox.rs -> delivery/fan_out.rs;
+//! for groups of Shared Subscriptions publish.rs -> share/mod.rs.
 //!
-//! Beside that way: shell_access.rs (the owners as the shell sees them), partial.rs (packets that have not come whole),
-//! connect_request.rs (a CONNECT that was parsed), connection/, session/ and session_subscriptions.rs (what a client
-//! has), aliases.rs, consumer_state.rs, filters_begun.rs and reauthentication.rs (parts of a connection),
-//! owner_shard.rs (the shard of a session), lookup.rs (what the shell asks), operator/ (what operators ask),
-//! teardown.rs, sliced_teardown.rs and shut_down.rs (how connections and sessions end), tick.rs and timer.rs (what is
-//! due), policy.rs and mount_point.rs (what a client may do, and where its topics are), message.rs and via.rs (a
-//! message, how it is kept, and by what it comes), unpublishable.rs (why one is not taken), retained_note.rs and
-//! retained_quota.rs (what shards share of
-//! retained messages), store.rs, storing.rs and recover.rs (what is kept for good, and comes back), counters/,
-//! client_events.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (states that cannot be),
-//! resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
+//! Other files: shell_access.rs (the owners for the shell), partial.rs (incomplete packets), connect_request.rs (a
+//! parsed CONNECT), connection/, session/ and session_subscriptions.rs (the state of a client), aliases.rs,
+//! consumer_state.rs, filters_begun.rs and reauthentication.rs (parts of a connection), owner_shard.rs (the shard of a
+//! session), lookup.rs (the shell's queries), operator/ (operators' questions), teardown.rs, sliced_teardown.rs and
+//! shut_down.rs (the end of connections and sessions), tick.rs and timer.rs (timers), policy.rs and mount_point.rs
+//! (the rights of a client, and the prefix of its topics), message.rs and via.rs (a message, its stored form, and the
+//! subscriptions that it came by), unpublishable.rs (why one is refused), retained_note.rs and retained_quota.rs (what
+//! shards share about retained messages), store.rs, storing.rs and recover.rs (durable state and its recovery),
+//! counters/, client_events.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (impossible states),
+//! resource_counts.rs (counts for tests), ids.rs, slots.rs and topic_tree/ (identifiers and containers).
 //!
-//! Invariants: no clock, socket or random source is read; nothing a peer sends panics or grows without a bound of
-//! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that makes the shards
-//! agree: the shell pushes [`Shard::take_batches`] before it flushes connections, and gives batches to
+//! Invariants: no clock, socket or random source is read; nothing that a peer sends panics or grows without a bound of
+//! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that keeps the shards
+//! consistent: the shell pushes [`Shard::take_batches`] before it flushes connections, and passes batches to
 //! [`Shard::receive_batch`] before bytes to [`Shard::receive`].
 
 mod aliases;
@@ -132,7 +131,7 @@ use crate::turn::WorkBudget;
 #[derive(Debug)]
 pub struct Shard {
     index: u16,
-    /// When the call that is being handled was made.
+    /// The time of the current call.
     now: Timestamp,
     /// The work that this turn may do, and has done so far.
     work: WorkBudget,
@@ -145,9 +144,9 @@ pub struct Shard {
     /// CPU time by client, while it is measured.
     client_times: ClientTimes,
     generation: u32,
-    /// Once the broker shuts down nobody may connect, and what members of groups leave behind goes to nobody.
+    /// Once the broker shuts down nobody may connect, and messages of members of groups are given to nobody.
     shut_down: Disconnecting,
-    /// When the turn began, batches had found no room in other shards' queues.
+    /// When the turn began, some batches had found no room in other shards' queues.
     is_blocked: bool,
     /// Sessions whose end takes more than one turn.
     endings: Endings,
@@ -155,7 +154,7 @@ pub struct Shard {
     unclaimed: UnclaimedMessages,
     /// Packets for which the store has no space.
     unstored: UnstoredPackets,
-    /// Packets that have not come whole.
+    /// Packets that are incomplete.
     partials: PartialPackets,
     /// Messages for the broker itself, until the shell takes them.
     control_messages: Vec<ControlMessage>,
@@ -164,7 +163,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// The shard of that index out of `count`. Nothing of it survives the process, unless it is given a store by
+    /// The shard with that index out of `count`. Its state does not survive the process, unless it is given a store by
     /// [`Self::open_store`].
     #[must_use]
     pub fn new(index: u16, count: u16, settings: Arc<Settings>, counters: Arc<[ShardCounters]>) -> Self {
@@ -201,7 +200,7 @@ impl Shard {
         }
     }
 
-    /// A turn begins: its work is counted from here on. Without such calls there is no end to it.
+    /// Begins a turn: its work is counted from here on. Without such calls the budget has no end.
     pub fn begin_turn(&mut self) {
         let limits = self.delivery.settings().work;
         self.work.begin_turn(limits.turn);
@@ -209,12 +208,12 @@ impl Shard {
         self.routing.begin_turn();
     }
 
-    /// How much work the turn may hold, and how much it has held.
+    /// The work budget of the turn.
     pub fn work(&mut self) -> &mut WorkBudget {
         &mut self.work
     }
 
-    /// The turn is over: what it leaves is counted.
+    /// Ends the turn, and counts what is left.
     #[inline]
     pub fn end_turn(&mut self) {
         self.delivery.count_output();
@@ -223,7 +222,7 @@ impl Shard {
     /// When [`Self::tick`] has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        // A timer's time never comes before that of the next turn. What a flush let flow on is handed over in that.
+        // A timer is never due before the next turn. Output that a flush has released is submitted in that turn.
         if self.has_walks() || self.delivery.journal.has_records() || self.delivery.journal.is_reading() {
             return Some(Timestamp(0));
         }
@@ -236,20 +235,20 @@ impl Shard {
         times.into_iter().flatten().min()
     }
 
-    /// Bytes wait to be sent on these, or they are to be closed: each once. `taken` is swapped with the list.
+    /// Connections that have output or are to be closed: each once. `taken` is swapped with the list.
     pub fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
         self.delivery.swap_dirty(taken);
         self.flow_events().output_counted();
     }
 
-    /// As [`Self::swap_dirty`], of those alone whose output may be sent while batches wait for other shards' queues.
+    /// As [`Self::swap_dirty`], only for those whose output may be sent while batches wait for other shards' queues.
     pub fn swap_independent(&mut self, taken: &mut Vec<ConnectionId>) {
         taken.clear();
         self.delivery.take_independent(taken);
         self.flow_events().output_counted();
     }
 
-    /// Whether [`Self::swap_dirty`] has something to give.
+    /// Whether [`Self::swap_dirty`] would return connections.
     #[must_use]
     pub fn has_dirty(&self) -> bool {
         self.delivery.outputs.dirty() > 0
@@ -262,15 +261,15 @@ impl Shard {
         taken
     }
 
-    /// To be called after each flush of a connection, also a complete one: the socket has not taken `unsent_bytes` of
-    /// the bytes that were taken from `out`. They count in the caps. As they become fewer, messages of the session's
-    /// queue are sent, and the connection may become dirty again.
+    /// To be called after each flush of a connection, also a complete one: the socket has not accepted `unsent_bytes`
+    /// of the bytes that were taken from `out`. They count in the caps. When they become fewer, messages of the
+    /// session's queue are sent, and the connection may become dirty again.
     #[inline]
     pub fn flushed(&mut self, now: Timestamp, id: ConnectionId, unsent_bytes: usize) {
         self.begin(now);
         let pour_bytes = self.delivery.flow.fill_bytes();
         let Some(connection) = self.delivery.flushed(id, unsent_bytes) else {
-            // What was sent last was taken when it was gone.
+            // Its last output was taken when it was gone.
             return;
         };
         let busy_in_group = connection.is_busy_in_group();
@@ -287,7 +286,7 @@ impl Shard {
         }
     }
 
-    /// Less waits for a connection, and somebody may have waited for that.
+    /// The output of a connection has become smaller, and publishers may have waited for that.
     #[cold]
     pub(super) fn drained(&mut self, slot: ConnectionSlot, is_watched: bool, busy_in_group: bool) {
         self.flow_events().output_counted();
@@ -300,9 +299,8 @@ impl Shard {
         }
     }
 
-    /// From now on these settings hold, for clients that are connected too: windows and keep alives that were agreed
-    /// on stay. The seed of the hash tables, the listeners' numbers and their mount points must be the same as
-    /// before.
+    /// Replaces the settings, also for connected clients: windows and Keep Alives that were negotiated stay. The seed
+    /// of the hash tables, the listeners' numbers and their mount points must be the same as before.
     pub fn set_settings(&mut self, now: Timestamp, settings: Arc<Settings>) {
         self.begin(now);
         let sys_changed = settings.sys_interval_s != self.delivery.settings().sys_interval_s;
@@ -316,8 +314,8 @@ impl Shard {
         }
     }
 
-    /// Whether the process has reached `memory_limit`: while it has, nothing is queued or retained, and no session is
-    /// made.
+    /// Sets whether the process has reached `memory_limit`: while it has, nothing is queued or retained, and no
+    /// session is created.
     pub fn set_memory_full(&mut self, full: bool) {
         self.delivery.set_memory_full(full);
         if full {
@@ -325,19 +323,19 @@ impl Shard {
         }
     }
 
-    /// Frees the memory that is kept for use again.
+    /// Frees the memory that is kept for reuse.
     pub fn drop_spare(&mut self) {
         self.delivery.drop_spare();
         self.outboxes.drop_spare();
         let counters = self.delivery.counters();
         let published = counters.publishes_received.get() + counters.publishes_sent.get();
-        // While nothing is published, what topics lead to is worth no memory.
+        // While nothing is published, the cache of routes is not worth its memory.
         if std::mem::replace(&mut self.published_before, published) == published {
             self.routing.drop_routes();
         }
     }
 
-    /// A call is made at that time.
+    /// Begins a call at that time.
     #[inline]
     fn begin(&mut self, now: Timestamp) {
         self.now = now;

@@ -1,8 +1,8 @@
-//! `mount_point`: the clients of a listener use topics below a prefix that they do not see.
+//! `mount_point`: the clients of a listener use topics below a prefix that is invisible to them.
 //!
 //! Invariants: inside the logic every topic includes the mount point: in subscriptions, queues, retained messages and
 //! access rules. It is prepended where a packet of such a client is read and removed where one is written. Messages
-//! outside of the mount point are not sent to the client.
+//! outside the mount point are not sent to the client.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::settings::Settings;
 /// Bytes of a topic at most: its length is two bytes [MQTT-4.7.3-3].
 const TOPIC_BYTES_MAX: usize = 65_535;
 
-/// The mount point of a connection's listener: a look at a flag for those that have none.
+/// The mount point of a connection's listener; costs the check of a flag for those that have none.
 #[inline]
 pub(super) fn mount_point<'a>(connection: &Connection, settings: &'a Settings) -> Option<&'a str> {
     if !connection.is_mounted() {
@@ -22,7 +22,7 @@ pub(super) fn mount_point<'a>(connection: &Connection, settings: &'a Settings) -
     settings.listener(connection.listener()).mount_point.as_deref()
 }
 
-/// The topic without the mount point, as the client sees it; `None` if it lies outside.
+/// The topic without the mount point, in the client's form; `None` if it is outside.
 #[inline]
 pub(super) fn without_mount_point<'a>(topic: &'a str, mount_point: Option<&str>) -> Option<&'a str> {
     match mount_point {
@@ -31,7 +31,7 @@ pub(super) fn without_mount_point<'a>(topic: &'a str, mount_point: Option<&str>)
     }
 }
 
-/// The topic with the mount point, as the broker sees it; `None` if it gets too long.
+/// The topic with the mount point, in the broker's form; `None` if it becomes too long.
 pub(super) fn with_mount_point<'a>(topic: &'a str, mount_point: Option<&str>) -> Option<Cow<'a, str>> {
     match mount_point {
         None => Some(Cow::Borrowed(topic)),
@@ -40,8 +40,8 @@ pub(super) fn with_mount_point<'a>(topic: &'a str, mount_point: Option<&str>) ->
     }
 }
 
-/// The same of a filter: that of a shared subscription stands behind its group. One that gets too long is left as a
-/// filter that no client may have.
+/// The same for a filter: in a shared subscription it follows the group. One that becomes too long is left as a filter
+/// that no client may have.
 fn with_mount_point_in_filter<'a>(filter: &'a str, mount_point: Option<&str>) -> Cow<'a, str> {
     let Some(prefix) = mount_point else {
         return Cow::Borrowed(filter);
@@ -57,7 +57,7 @@ fn with_mount_point_in_filter<'a>(filter: &'a str, mount_point: Option<&str>) ->
     }
 }
 
-/// A client's topic name as the broker sees it; `None` if it gets too long.
+/// A client's topic name in the broker's form; `None` if it becomes too long.
 #[inline]
 pub(super) fn mounted_topic<'a>(
     clients: &Clients,
@@ -68,7 +68,7 @@ pub(super) fn mounted_topic<'a>(
     with_mount_point(topic, mount_point_of(clients, settings, slot))
 }
 
-/// A client's topic filter as the broker sees it.
+/// A client's topic filter in the broker's form.
 pub(super) fn mounted_filter<'a>(
     clients: &Clients,
     settings: &Settings,

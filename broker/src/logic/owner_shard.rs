@@ -1,8 +1,8 @@
-//! Computes from a client identifier which shard owns the session, and a mark of who published a message.
+//! Computes from a client identifier the shard that owns the session, and an identity for the publisher of a message.
 //!
 //! Invariants: both results are the same in every process and every version, because a store keeps them.
 
-/// A hash of a client identifier: for marks of who published a message.
+/// A hash of a client identifier, which identifies the publisher of a message.
 #[must_use]
 pub(in crate::logic) fn identity(client_identifier: &str) -> u64 {
     let mut hash: u64 = 0xCBF2_9CE4_8422_2325;

@@ -1,4 +1,4 @@
-//! Packets of which only the beginning has come: what keeps a connection alive meanwhile, and their bytes in sum.
+//! Incomplete packets: their effect on the Keep Alive, and their bytes in total.
 //!
 //! Invariant: `PartialPackets::bytes` is the sum of the memory that all connections keep for such packets.
 
@@ -10,14 +10,14 @@ use crate::logic::clients::Clients;
 use crate::logic::connection::{Connection, ConnectionSlot};
 use crate::time::Timestamp;
 
-/// Whether a client of whose packet so many bytes have come, and so many before, counts as one that sends: mosquitto's
-/// tolerance for large packets, of which 1,000 bytes have to come in time. A small packet has to come whole
-/// [MQTT-3.1.2-22].
+/// Whether a client counts as active when this many bytes of an incomplete packet have arrived, and this many before:
+/// mosquitto's tolerance for large packets, of which 1,000 bytes have to arrive in time. A small packet has to be
+/// complete [MQTT-3.1.2-22].
 pub(super) fn has_moved(before: usize, now: usize) -> bool {
     now / MOVED_BYTES > before / MOVED_BYTES
 }
 
-/// The packets of a shard of which only the beginning has come; each is in its [`Connection`].
+/// The incomplete packets of a shard; each is in its [`Connection`].
 #[derive(Debug, Default)]
 pub(super) struct PartialPackets {
     /// The memory that all connections keep for them.
@@ -33,21 +33,21 @@ impl PartialPackets {
         partial
     }
 
-    /// The connection has the beginning of a packet, or memory for one, until that is taken.
+    /// The connection keeps the beginning of a packet, or memory for one, until that is taken.
     #[inline]
     pub(super) fn keep(&mut self, connection: &Connection) {
         self.bytes += connection.partial_capacity();
     }
 
-    /// The connection keeps no beginning of a packet any more.
+    /// The connection no longer keeps the beginning of a packet.
     pub(super) fn forget(&mut self, clients: &mut Clients, slot: ConnectionSlot) {
         if let Some(connection) = clients.connection(slot) {
             drop(self.take(connection));
         }
     }
 
-    /// Connections in the order in which they are to be closed if all together keep too much: those first that keep
-    /// the most times the time since they last brought some of it.
+    /// Connections in the order in which they are closed if all together keep too much: first those with the largest
+    /// product of bytes and time since the last ones arrived.
     fn heaviest(clients: &Clients, now: Timestamp) -> Vec<ConnectionSlot> {
         let weight = |connection: &Connection| {
             let age_ns = now.since_ns(connection.last_received()).max(1);
@@ -64,7 +64,7 @@ impl PartialPackets {
 }
 
 impl Shard {
-    /// Closes connections while all together keep too much for packets that have not come whole.
+    /// Closes connections while all together keep too much memory for incomplete packets.
     #[inline]
     pub(super) fn bound_partials(&mut self) {
         if self.partials.bytes > limits::PARTIAL_BYTES_MIN {
@@ -86,19 +86,18 @@ impl Shard {
             if self.partials.bytes <= most / 4 * 3 {
                 return;
             }
-            let why =
-                "packets that have not come whole keep too much memory, and this one the most for its age";
+            let why = "incomplete packets keep too much memory, and this one the most for its age";
             self.disconnect(slot, ReasonCode::QuotaExceeded, why);
         }
     }
 }
 
-/// Whether that is a whole packet: it was not handled to its end.
+/// Whether the packet is complete: it was not handled to its end.
 pub(super) fn is_whole(partial: &[u8]) -> bool {
     !partial.is_empty() && missing_bytes(partial) == 0
 }
 
-/// How many bytes a packet lacks whose beginning is `partial`; one if its length has not come whole.
+/// Number of missing bytes of a packet whose beginning is `partial`; one if its length is incomplete.
 pub(super) fn missing_bytes(partial: &[u8]) -> usize {
     let mut body = 0_usize;
     for (at, &byte) in partial.iter().skip(1).enumerate().take(4) {
@@ -110,5 +109,5 @@ pub(super) fn missing_bytes(partial: &[u8]) -> usize {
     1
 }
 
-/// Bytes of a large packet that count as a sign of life.
+/// Bytes of a large packet that count as activity.
 const MOVED_BYTES: usize = 1000;

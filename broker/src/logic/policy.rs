@@ -81,7 +81,7 @@ impl Routing {
 }
 
 impl Clients {
-    /// Connected clients that the policy lets in no more.
+    /// Connected clients that the policy no longer accepts.
     fn without_access(&self, settings: &Settings, before: &Policy, policy: &Policy) -> Vec<ConnectionSlot> {
         let has_lost_access = |connection: &Connection| {
             let by_certificate = settings.listener(connection.listener()).certificate_names_user;

@@ -42,7 +42,7 @@ impl Shard {
         }
     }
 
-    /// Publishes a message that no packet carries: a Will. `$SYS` is not for it.
+    /// Publishes a message without a packet: a Will. It may not use `$SYS`.
     pub(super) fn publish(&mut self, message: &Message<'_>, source: &acl::Access) {
         let sessions = self.delivery.clients.sessions();
         let route = self
@@ -54,7 +54,7 @@ impl Shard {
         }
     }
 
-    /// Publishes a message of the broker itself, which is retained or about something that has happened.
+    /// Publishes a message of the broker itself, which is retained or about an event.
     pub(super) fn publish_of_broker(&mut self, topic: &str, payload: &[u8], retain: bool) {
         let message = Message {
             topic,
@@ -69,8 +69,8 @@ impl Shard {
         self.publish_to_route(route, message, None, &acl::Access::default());
     }
 
-    /// To the local sessions, the other shards, and the retained messages (with what its publisher may do); false if
-    /// nobody was there. `raw` is the packet that it came in.
+    /// Publishes to the local sessions, the other shards, and the retained messages (with the rights of its
+    /// publisher); false if there was no receiver. `raw` is the packet in which it arrived.
     pub(super) fn publish_to_route(
         &mut self,
         route: RouteSlot,
@@ -95,7 +95,7 @@ impl Shard {
         let anybody = message.retain || !found.is_empty();
         let nodes = found.nodes();
         self.work.spend(PUBLISH_WORK + found.work(message.payload.len()));
-        // A retained message has gone with its change.
+        // A retained message has been sent with its change.
         let kept = match retained {
             Some(retained) => retained,
             None if found.shards.is_empty() => StoredPublication::default(),
@@ -115,13 +115,13 @@ impl Shard {
         anybody
     }
 
-    /// What gives messages to members of groups.
+    /// Gives messages to members of groups.
     pub(super) fn sharing(&mut self) -> Sharing<'_> {
         let (sharing, ..) = self.sharing_beside_endings();
         sharing
     }
 
-    /// As [`Self::sharing`], with what else the end of a session changes.
+    /// As [`Self::sharing`], with the other owners that the end of a session changes.
     #[inline]
     pub(super) fn sharing_beside_endings(&mut self) -> (Sharing<'_>, &mut RetainedMessages, &mut Endings) {
         let sharing = Sharing {
@@ -136,5 +136,5 @@ impl Shard {
     }
 }
 
-/// Units of work that a message costs beside its route and its copies.
+/// Units of work of a message beside its route and its copies.
 const PUBLISH_WORK: u64 = 3;

@@ -1,5 +1,5 @@
 //! Reason Strings for MQTT 5.0 clients. This is the only file with the sentences for acknowledgements. A DISCONNECT,
-//! and a CONNACK that refuses a malformed packet, carry the sentence that the log has.
+//! and a CONNACK that refuses a malformed packet, contain the sentence of the log.
 //!
 //! Invariant: a sentence contains nothing that its receiver may not know, such as whether a user or a topic exists.
 
@@ -8,24 +8,24 @@ use mqtt::frame::PacketType;
 
 use crate::auth::enhanced::Refusal;
 
-/// The listener takes no anonymous clients.
-pub(super) const ANONYMOUS: &str = "anonymous clients may not connect here";
-/// The Client Identifier has none of `clientid_prefixes`.
+/// The listener accepts no anonymous clients.
+pub(super) const ANONYMOUS: &str = "anonymous clients are not allowed";
+/// The Client Identifier does not begin with `clientid_prefixes`.
 pub(super) const CLIENT_IDENTIFIER_PREFIX: &str =
-    "the Client Identifier begins with a prefix that may not connect here";
-/// A session is the user's who made it.
-pub(super) const OTHERS_SESSION: &str = "the Client Identifier is another user's";
+    "the Client Identifier does not begin with the required prefix";
+/// A session belongs to the user that created it.
+pub(super) const OTHERS_SESSION: &str = "the Client Identifier belongs to another user";
 /// A session that outlives its connection is stored.
 pub(super) const NO_SPACE: &str = "the broker has no space on its disk for another session";
 /// `memory_limit` is reached, or nearly.
-pub(super) const NO_MEMORY: &str = "the broker has no memory for another client now, try again later";
-/// There are as many sessions as `global_max_clients` lets in.
-pub(super) const TOO_MANY_CLIENTS: &str = "the broker has as many clients as it may have";
-/// There are as many connections as `global_max_connections` lets in.
-pub(super) const TOO_MANY_CONNECTIONS: &str = "the broker has as many connections as it may have";
-/// The user has as many sessions as `max_sessions_per_user` allows.
-pub(super) const TOO_MANY_SESSIONS_OF_USER: &str = "the user has as many sessions as it may have";
-/// A Will is a message like others.
+pub(super) const NO_MEMORY: &str = "the broker has no memory for another client at present, try again later";
+/// The limit `global_max_clients` is reached.
+pub(super) const TOO_MANY_CLIENTS: &str = "the broker has reached its limit of clients";
+/// The limit `global_max_connections` is reached.
+pub(super) const TOO_MANY_CONNECTIONS: &str = "the broker has reached its limit of connections";
+/// The limit `max_sessions_per_user` is reached.
+pub(super) const TOO_MANY_SESSIONS_OF_USER: &str = "the user has reached the limit of sessions";
+/// The rights to publish apply to Wills too.
 pub(super) const WILL_DENIED: &str = "the client may not publish to its Will Topic";
 
 /// A refusal in CONNACK with its sentence.
@@ -34,7 +34,7 @@ pub(super) fn refusal(reason: ReasonCode) -> Refusal {
     Refusal { reason, why }
 }
 
-/// The sentence for a reason code in a packet; none where there is nothing to fix.
+/// The sentence for a reason code in a packet; `None` if there is nothing to fix.
 pub(super) fn of(packet_type: PacketType, reason: ReasonCode) -> Option<&'static str> {
     if !reason.is_error() {
         return None;
@@ -56,17 +56,17 @@ pub(super) fn of_first(packet_type: PacketType, codes: &[u8]) -> Option<&'static
 
 fn connack(reason: ReasonCode) -> Option<&'static str> {
     Some(match reason {
-        ReasonCode::UnsupportedProtocolVersion => "this listener does not take this protocol version",
-        ReasonCode::ClientIdentifierNotValid => "the Client Identifier or the Keep Alive is not allowed here",
+        ReasonCode::UnsupportedProtocolVersion => "this listener does not accept this protocol version",
+        ReasonCode::ClientIdentifierNotValid => "the Client Identifier or the Keep Alive is not allowed",
         ReasonCode::BadUserNameOrPassword => "the user name or the password is wrong",
         ReasonCode::ServerBusy => "too many clients connect at once, try again later",
-        ReasonCode::BadAuthenticationMethod => "the Authentication Method is not offered here",
+        ReasonCode::BadAuthenticationMethod => "the Authentication Method is not supported",
         ReasonCode::TopicNameInvalid => "the Will Topic is too long",
         ReasonCode::QuotaExceeded => TOO_MANY_CLIENTS,
         ReasonCode::PayloadFormatInvalid => {
-            "the Will Payload is not UTF-8 as its Payload Format Indicator says"
+            "the Will Payload is not UTF-8, although its Payload Format Indicator says so"
         }
-        ReasonCode::RetainNotSupported => "retained messages are not available, and the Will is one",
+        ReasonCode::RetainNotSupported => "retained messages are not available, but the Will is one",
         ReasonCode::QoSNotSupported => "the Will QoS is above the Maximum QoS of this listener",
         ReasonCode::ConnectionRateExceeded => {
             "too many wrong passwords for this user from this address, try again later"
@@ -77,22 +77,26 @@ fn connack(reason: ReasonCode) -> Option<&'static str> {
 
 fn publish(reason: ReasonCode) -> Option<&'static str> {
     Some(match reason {
-        ReasonCode::ImplementationSpecificError => "the payload is larger than this broker takes",
+        ReasonCode::ImplementationSpecificError => "the payload is larger than this broker accepts",
         ReasonCode::NotAuthorized => "the client may not publish to this topic",
         ReasonCode::QuotaExceeded => {
             "the broker has no memory or no space on its disk for another such message"
         }
-        ReasonCode::PayloadFormatInvalid => "the payload is not UTF-8 as its Payload Format Indicator says",
+        ReasonCode::PayloadFormatInvalid => {
+            "the payload is not UTF-8, although its Payload Format Indicator says so"
+        }
         _ => return None,
     })
 }
 
 fn subscribe(reason: ReasonCode) -> Option<&'static str> {
     Some(match reason {
-        ReasonCode::NotAuthorized => "the client may read nothing under a filter",
-        ReasonCode::TopicFilterInvalid => "a filter has too many levels, or is no shared subscription",
+        ReasonCode::NotAuthorized => "the client may not read any topic that a filter matches",
+        ReasonCode::TopicFilterInvalid => {
+            "a filter has too many levels, or is not a valid shared subscription"
+        }
         ReasonCode::QuotaExceeded => {
-            "the session has as many subscriptions as it may have, or the disk has no space for more"
+            "the session has reached its limit of subscriptions, or the disk has no space for more"
         }
         ReasonCode::SharedSubscriptionsNotSupported => "shared subscriptions are not available",
         _ => return None,

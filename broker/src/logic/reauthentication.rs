@@ -1,6 +1,6 @@
-//! What a connection that named an Authentication Method keeps to do it again (MQTT 5.0, section 4.12.1).
+//! The state for re-authentication of a connection that named an Authentication Method (MQTT 5.0, section 4.12.1).
 //!
-//! Invariants: the method does not change, and neither does the user. An exchange is used up by its second AUTH.
+//! Invariants: the method does not change, and neither does the user. An exchange ends with its second AUTH.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use mqtt::packet::Auth;
 use crate::auth::enhanced::{Authenticated, Exchange, Nonces, Refusal, check_method};
 use crate::auth::password_file::PasswordFile;
 
-/// What a connection that named an Authentication Method needs to do it again.
+/// The state that a connection with an Authentication Method needs for re-authentication.
 #[derive(Debug)]
 pub(super) struct Enhanced {
     user: Box<str>,
     nonces: Nonces,
-    /// Of a re-authentication that has begun.
+    /// The exchange of a re-authentication in progress.
     exchange: Option<Exchange>,
 }
 
-/// What an AUTH is answered with.
+/// The data of the answer to an AUTH.
 #[derive(Debug)]
 pub(super) struct AuthAnswer {
     pub(super) reason: ReasonCode,
@@ -64,7 +64,7 @@ impl Enhanced {
                 let data = proof.data.into_vec();
                 Ok(AuthAnswer { reason, data })
             }
-            _ => Err(Refusal::protocol_error("AUTH with a reason code that is not due")),
+            _ => Err(Refusal::protocol_error("AUTH with an unexpected reason code")),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Takes the bytes that a connection received, keeps the beginning of an incomplete packet, and calls the handler of
-//! each packet. The shell calls it, and passes in again what was not taken.
+//! each packet. The shell calls it, and passes bytes that were not taken again.
 //!
-//! Invariants: each packet is handled once, in the order of the bytes, and the result does not depend on where the
-//! reads cut them. The beginning of a packet is kept as it came; no memory is reserved for the announced length. When
+//! Invariants: each packet is handled once, in the order of the bytes, and the result does not depend on how the reads
+//! split them. The beginning of a packet is kept as it arrived; no memory is reserved for the announced length. When
 //! the share of work is used up, nothing more is handled and the rest of the bytes stays with the caller, so a packet
 //! that takes more than one turn keeps its place.
 
@@ -21,9 +21,9 @@ use crate::logic::session::SessionSlot;
 use crate::time::Timestamp;
 
 impl Shard {
-    /// Parses and handles every whole packet; an incomplete tail is kept inside, at most `max_packet_size` of it.
-    /// What breaks the protocol makes the connection [`crate::logic::Clients::closing`]. Returns how many bytes were
-    /// taken: fewer than there are if the share of work ([`Shard::work`]) is used up, and then the rest is to come
+    /// Parses and handles every complete packet; an incomplete tail is kept inside, at most `max_packet_size` of it. A
+    /// violation of the protocol makes the connection [`crate::logic::Clients::closing`]. Returns how many bytes were
+    /// taken: fewer than there are if the share of work ([`Shard::work`]) is used up; then the rest has to be passed
     /// again, see also [`crate::logic::Clients::is_unfinished`].
     ///
     /// [MQTT3-7.1.1-1], [MQTT3-7.0.0-2], [MQTT-4.2.0-1]
@@ -76,8 +76,8 @@ impl Shard {
         taken
     }
 
-    /// Handles the packet whose beginning is in `partial`, if `bytes` end it; returns what is left of them, and whether
-    /// the share of work is used up.
+    /// Handles the packet whose beginning is in `partial`, if `bytes` complete it; returns the remaining bytes, and
+    /// whether the share of work is used up.
     fn complete<'a>(
         &mut self,
         slot: ConnectionSlot,
@@ -114,7 +114,7 @@ impl Shard {
         }
     }
 
-    /// Everything but CONNECT and PUBLISH. False if it goes on when there is work to be done again.
+    /// Handles every packet except CONNECT and PUBLISH. False if it continues when there is a new share of work.
     ///
     /// [MQTT3-3.1.0-2]
     pub(super) fn handle(
@@ -143,7 +143,8 @@ impl Shard {
         true
     }
 
-    /// What is no acknowledgement: as a [`Packet`], whose copies cost more than an acknowledgement does.
+    /// Handles packets other than acknowledgements, as a [`Packet`], whose copies cost more than an acknowledgement
+    /// does.
     #[inline(never)]
     fn handle_seldom(
         &mut self,
@@ -187,7 +188,7 @@ impl Shard {
         true
     }
 
-    /// Bytes that are no packet: closes, in 5.0 with the reason [MQTT-4.13.1-1].
+    /// Malformed bytes: closes, in 5.0 with the reason [MQTT-4.13.1-1].
     pub(super) fn refuse_bytes(&mut self, slot: ConnectionSlot, error: DecodeError) {
         let (reason, why) = (error.reason(), format!("{error} {}", error.statement()));
         let most = self.delivery.settings().packet_bytes_max;

@@ -2,8 +2,8 @@
 //!
 //! Invariants: each shard takes the sessions and retained messages that it owns, and the interest of the other shards'
 //! sessions, so no message is published before all shards know where it has to go. A session that was connected when
-//! the process ended is treated as disconnected at recovery. Entries that make no sense are left out and counted; they
-//! never prevent the start.
+//! the process ended is treated as disconnected at recovery. Invalid entries are skipped and counted; they never
+//! prevent the start.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
@@ -36,30 +36,30 @@ use crate::logic::via::Via;
 use crate::logic::{Shard, Timestamp};
 use crate::settings::UNLIMITED;
 
-/// What all shards had: as the store has it, with the messages as the logic has them.
+/// The state of all shards as in the store, with the messages in the form of the logic.
 #[derive(Clone, Debug, Default)]
 pub struct RecoveredState {
     /// Sessions, in any order.
     pub sessions: Vec<RecoveredSession>,
-    /// The messages that they get, by the numbers of the publications.
+    /// Their messages, by the numbers of the publications.
     pub messages: HashMap<u64, StoredMessage>,
     /// Retained messages, one for each topic.
     pub retained: Vec<StoredMessage>,
-    /// Where the numbers of this run begin.
+    /// The first numbers of this run.
     pub first: FirstNumbers,
     /// The wall clock now, in milliseconds.
     pub wall_ms: u64,
 }
 
-/// By which subscriptions a message comes that is routed anew.
+/// The subscriptions by which a message that is routed anew was matched.
 #[derive(Debug, Default)]
 pub struct RecoveredVia(Via);
 
 impl RecoveredVia {
-    /// One of the subscriptions has that identifier, if it is not 0.
+    /// Adds the identifier of one of the subscriptions, if it is not 0.
     pub fn add(&mut self, identifier: u32) {
         if identifier > 0 {
-            // Five bytes each, for at most as many as the session has subscriptions.
+            // Five bytes each, and at most as many as the session has subscriptions.
             let _ = self
                 .0
                 .identifiers
@@ -67,14 +67,14 @@ impl RecoveredVia {
         }
     }
 
-    /// As a store had it.
+    /// Decodes the form of the store.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
         let via = Via::decode(bytes).and_then(Rc::into_inner);
         Self(via.unwrap_or_default())
     }
 
-    /// The Subscription Identifiers of those that match.
+    /// The Subscription Identifiers of the matching subscriptions.
     pub fn identifiers(&self) -> impl Iterator<Item = u32> {
         let properties = self.0.identifiers.as_properties().iter();
         properties.filter_map(|property| match property {
@@ -83,13 +83,13 @@ impl RecoveredVia {
         })
     }
 
-    /// The whole text of the Shared Subscription, if it came by one.
+    /// The whole text of the Shared Subscription, if it was matched by one.
     #[must_use]
     pub fn share(&self) -> Option<&str> {
         self.0.group.as_deref()
     }
 
-    /// As a store has it; with the whole text of a Shared Subscription, or none.
+    /// Encodes the form of the store, with the whole text of a Shared Subscription, or none.
     #[must_use]
     pub fn encode(mut self, share: &str) -> Vec<u8> {
         let mut encoded = Vec::new();
@@ -108,16 +108,16 @@ pub fn is_shared(via: &[u8]) -> bool {
 }
 
 impl Shard {
-    /// Takes what this shard owns of the state that a store kept; returns how many things of it made no sense. The
-    /// store is to be open already, as sessions may end by this.
+    /// Takes this shard's part of the stored state; returns the number of invalid entries. The store must be open
+    /// already, because sessions may end here.
     pub fn recover(&mut self, now: Timestamp, state: &RecoveredState) -> u64 {
         self.begin(now);
         let shards = self.delivery.all_counters().len();
         let shards = u16::try_from(shards).unwrap_or(1).max(1);
         let (mut senseless, mut expired) = (0, Vec::new());
-        // A shard announces a filter once, however many of its sessions want it.
+        // A shard announces a filter once, regardless of the number of its sessions with it.
         let mut interests: HashSet<(u16, &str)> = HashSet::new();
-        // Groups get their places in an order that is the same each time.
+        // Groups get their slots in a reproducible order.
         let mut remote_members: BTreeMap<(u16, &str), u32> = BTreeMap::new();
         // Of two of one client the older one, which was about to end, is the last one there.
         for session in state.sessions.iter().rev() {
@@ -195,7 +195,8 @@ impl Shard {
             .away_since_ms
             .map_or(0, |since| state.wall_ms.saturating_sub(since));
         let away_s = u32::try_from(away_ms / 1000).unwrap_or(u32::MAX);
-        // The seconds are taken from what is left, as the monotonic clock may have begun after the client went.
+        // The seconds are subtracted from the rest, because the monotonic clock may have begun after the client
+        // disconnected.
         let away_since = Timestamp(self.now.0.saturating_sub(away_ms % 1000 * NS_PER_MS));
         let wall = self.delivery.journal.wall;
         let session = self.delivery.clients.session_mut(slot)?;
@@ -222,7 +223,7 @@ impl Shard {
         session.set_will(will.map(Box::new));
         let expires_at = session.expires_at();
         if recovered.away_since_ms.is_none() {
-            // From now on, over further starts too.
+            // From now on, across further starts too.
             self.delivery.note_session(slot);
         }
         let clients = &mut self.delivery.clients;
@@ -280,7 +281,7 @@ impl Routing {
             ..Via::default()
         };
         if let Some(identifier) = identifier {
-            // One is short.
+            // A single identifier is short enough.
             let _ = via.identifiers.push(Property::SubscriptionIdentifier(identifier));
         }
         self.join_group(delivery, outboxes, group, subscriber, Rc::new(via));
@@ -290,8 +291,8 @@ impl Routing {
 }
 
 impl Clients {
-    /// Restores the messages of a session: those in flight and those in its queue. Returns how many and how many bytes
-    /// wait.
+    /// Restores the messages of a session: those in flight and those in its queue. Returns the number and bytes of the
+    /// queued ones.
     fn restore_messages(
         &mut self,
         slot: SessionSlot,
@@ -348,7 +349,7 @@ impl Clients {
     }
 }
 
-/// A message in flight, if it is one.
+/// A message in flight, if the entry is valid.
 fn in_flight(
     reference: &RecoveredReference,
     message: Option<&StoredMessage>,

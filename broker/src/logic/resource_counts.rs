@@ -1,21 +1,21 @@
-//! Counts what a shard holds at a moment. Tests use it to check that nothing stays behind and that bounds are kept.
+//! Counts a shard's resources. Tests use it to check that nothing is leaked and that bounds are kept.
 //!
 //! Invariants: none.
 
 use crate::logic::Shard;
 
-/// What a shard holds. All are 0 when all sessions have ended, no message is retained and no timer is set.
+/// The resources of a shard. All are 0 when all sessions have ended, no message is retained and no timer is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResourceCounts {
     /// Connections that the shell has not closed.
     pub connections: usize,
-    /// Connections in the list for the shell.
+    /// Connections in the shell's list.
     pub dirty: usize,
     /// Sessions, with and without a connection.
     pub sessions: usize,
     /// Client identifiers that name a session.
     pub client_identifiers: usize,
-    /// Topic Filters that somebody in any shard wants.
+    /// Topic Filters with interest in any shard.
     pub filters: usize,
     /// Topic Filters in the table of their texts.
     pub filter_names: usize,
@@ -33,18 +33,18 @@ pub struct ResourceCounts {
     pub retained: u64,
     /// Bytes of those messages with their topics, and of the nodes of their tree.
     pub retained_bytes: u64,
-    /// Requests for retained messages, here and of other shards, and topics whose message went a short while ago.
+    /// Requests for retained messages, here and of other shards, and topics whose message was removed recently.
     pub retained_passing: usize,
-    /// Timers that have not come up.
+    /// Timers that are set.
     pub timers: usize,
-    /// Connections that are not read from.
+    /// Connections that are paused.
     pub paused: usize,
     /// Batches that wait for other shards.
     pub batches: usize,
 }
 
 impl ResourceCounts {
-    /// Whether nothing is left of any client.
+    /// Whether nothing of any client remains.
     #[must_use]
     pub fn is_bare(&self) -> bool {
         let of_clients = self.connections + self.sessions + self.client_identifiers;
@@ -54,7 +54,7 @@ impl ResourceCounts {
 }
 
 impl Shard {
-    /// What is in this shard now.
+    /// The current resources of this shard.
     #[must_use]
     pub fn resource_counts(&self) -> ResourceCounts {
         let (filters, filter_nodes) = self.routing.filters();
@@ -80,8 +80,7 @@ impl Shard {
         }
     }
 
-    /// How many Topic Filters match a Topic Name, found anew: what a publish costs that no route is kept for, and no
-    /// more.
+    /// Number of Topic Filters that match a Topic Name, computed anew: the cost of a publish without a cached route.
     #[must_use]
     pub fn count_matching(&mut self, topic: &str) -> usize {
         self.routing.count_matching(topic)

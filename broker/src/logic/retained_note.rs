@@ -1,4 +1,4 @@
-//! What shards send one another about retained messages, see `retained/`.
+//! The messages between shards about retained messages, see `retained/`.
 //!
 //! Invariants: none.
 
@@ -14,7 +14,7 @@ use crate::logic::retained_quota::Ticket;
 use crate::logic::store::PublicationId;
 use crate::logic::via::Via;
 
-/// Names a request among those of the shard that asks.
+/// Identifies a request of the shard that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId {
     pub(super) session: SessionSlot,
@@ -35,21 +35,21 @@ pub(super) struct RetainedChange<'a> {
     pub(super) ticket: Ticket,
     /// Its number, if the store keeps it for subscribers.
     pub(super) publication: Option<PublicationId>,
-    /// What the publisher may do, for `check_retain_source`.
+    /// The rights of the publisher, for `check_retain_source`.
     pub(super) source: &'a Access,
 }
 
-/// What shards send one another for requests.
+/// The messages between shards for requests.
 #[derive(Debug)]
 pub enum RetainedNote {
-    /// Asks the receiver to send [`Self::Reached`] behind all that it has sent until now.
+    /// Asks the receiver to send [`Self::Reached`] after everything that it has sent until now.
     Barrier {
         /// The number among the sender's barriers.
         number: u64,
-        /// To whom; to all but the sender if none.
+        /// The shard to notify; all except the sender if `None`.
         to: Option<u16>,
     },
-    /// The sender has got that barrier.
+    /// The sender has received that barrier.
     Reached {
         /// The shard that set the barrier.
         of: u16,
@@ -60,12 +60,12 @@ pub enum RetainedNote {
     Request {
         /// The number of the request, which each answer repeats.
         id: RequestId,
-        /// The sender's barrier that all others are to reach before.
+        /// The sender's barrier that all others have to reach before.
         barrier: u64,
         /// The Topic Filter of the subscription, shared with the shard that asks.
         filter: Arc<str>,
     },
-    /// Nobody waits for the answer any more.
+    /// The answer is no longer awaited.
     Cancel(RequestId),
     /// A part of the answer to a request.
     Found {
@@ -79,7 +79,7 @@ pub enum RetainedNote {
 }
 
 impl RetainedNote {
-    /// Messages that it carries: they count in a batch's room.
+    /// The number of messages in it, which count in a batch's room.
     pub(super) fn found(&self) -> usize {
         match self {
             Self::Found { messages, .. } => messages.len(),

@@ -1,5 +1,5 @@
-//! What all shards know of one owner's topics: the order of their changes (tickets), and how much of the operator's
-//! bounds they use.
+//! State that all shards share about one owner's topics: the order of their changes (tickets), and how much of the
+//! operator's bounds they use.
 //!
 //! The shard that publishes a retained message draws its ticket here. Tickets are drawn one after the other. A client
 //! may make a change because it has got another change, or the PUBACK of it; then its change has the later ticket, on
@@ -23,7 +23,7 @@ use crate::logic::slots::shrink_map;
 use crate::logic::unpublishable::Unpublishable;
 use crate::settings::{Settings, UNLIMITED};
 
-/// Orders the changes of a topic: the later change has the higher one. All are equal where there is one shard.
+/// Orders the changes of a topic: a later change has a higher ticket. With one shard all are equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub(super) u64);
 
@@ -33,14 +33,14 @@ impl Ticket {
     }
 }
 
-/// Of one owner; on cache lines of its own, as all shards draw tickets.
+/// The state of one owner; on separate cache lines, because all shards draw tickets.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct RetainedQuota {
     tickets: AtomicU64,
     messages: AtomicU64,
     bytes: AtomicU64,
-    /// By the hash of the topic; `None` while no bound is set.
+    /// The entries by the hash of the topic; `None` while no bound is set.
     entries: Mutex<Option<HashMap<u64, QuotaEntry>>>,
 }
 
@@ -51,7 +51,7 @@ struct QuotaEntry {
     ticket: Ticket,
 }
 
-/// What the retained messages of all shards may take.
+/// The bounds for the retained messages of all shards.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::logic) struct RetainedBounds {
     pub(in crate::logic) messages_max: u64,
@@ -71,8 +71,8 @@ impl RetainedBounds {
         self.messages_max != UNLIMITED || self.bytes_max != UNLIMITED
     }
 
-    /// Whether a message of `new` bytes exceeds a bound, and which, where `messages` have `bytes`, among them the
-    /// topic's present message of `before` bytes.
+    /// Checks whether a message of `new` bytes exceeds a bound, and which, if `messages` have `bytes`, including the
+    /// topic's current message of `before` bytes.
     pub(in crate::logic) fn check(
         self,
         messages: u64,
@@ -103,7 +103,7 @@ impl RetainedQuota {
         Ticket(self.tickets.fetch_add(1, Relaxed) + 1)
     }
 
-    /// As [`Self::draw`], and enters what the change leaves of the topic: so many bytes, none if it deletes.
+    /// As [`Self::draw`], and enters the topic's size after the change: this many bytes, or none if it is deleted.
     pub(in crate::logic) fn draw_for(&self, hash: u64, bytes: Option<u64>) -> Ticket {
         let mut entries = self.entries();
         // With the lock, so that entries are made in the order of their tickets.
@@ -114,17 +114,17 @@ impl RetainedQuota {
         ticket
     }
 
-    /// Messages and bytes that are entered.
+    /// The entered messages and bytes.
     pub(in crate::logic) fn totals(&self) -> (u64, u64) {
         (self.messages.load(Relaxed), self.bytes.load(Relaxed))
     }
 
-    /// The bytes of a topic that is entered.
+    /// The bytes of a topic, if it is entered.
     pub(in crate::logic) fn bytes_of(&self, hash: u64) -> Option<u64> {
         Some(self.entries().as_ref()?.get(&hash)?.bytes)
     }
 
-    /// The owner has applied a change: it is entered if it was not, being made before a bound was set.
+    /// The owner has applied a change: it is entered now if it was not, because it was made before a bound was set.
     pub(in crate::logic) fn applied(&self, hash: u64, bytes: Option<u64>, ticket: Ticket) {
         if let Some(entries) = self.entries().as_mut()
             && entries.get(&hash).is_none_or(|entry| entry.ticket < ticket)
@@ -133,7 +133,7 @@ impl RetainedQuota {
         }
     }
 
-    /// The owner's message of that ticket has expired.
+    /// The owner's message with that ticket has expired.
     pub(in crate::logic) fn expired(&self, hash: u64, ticket: Ticket) {
         if let Some(entries) = self.entries().as_mut()
             && entries.get(&hash).is_some_and(|entry| entry.ticket <= ticket)
@@ -142,7 +142,7 @@ impl RetainedQuota {
         }
     }
 
-    /// The owner has other bounds: with the first one its topics are entered, without one they are forgotten.
+    /// The owner's bounds have changed: with the first one its topics are entered, without any they are removed.
     pub(in crate::logic) fn set_bounds(
         &self,
         bounds: RetainedBounds,
@@ -189,7 +189,7 @@ impl RetainedQuota {
     }
 
     fn entries(&self) -> MutexGuard<'_, Option<HashMap<u64, QuotaEntry>>> {
-        // Whoever panicked with it left it whole.
+        // The state is consistent even after a panic.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -39,7 +39,7 @@ impl Routing {
         }
     }
 
-    /// All subscriptions of a session that ends.
+    /// Removes all subscriptions of a session that ends.
     pub(super) fn drop_subscriptions(
         &mut self,
         delivery: &mut Delivery,
@@ -58,8 +58,8 @@ impl Routing {
         }
     }
 
-    /// The subscription of a session to a filter and its place in the session's list: looked for in the shorter of
-    /// their two lists.
+    /// The subscription of a session to a filter and its position in the session's list; searches the shorter of their
+    /// two lists.
     ///
     /// [MQTT-3.10.4-1]
     pub(super) fn subscription_of(
@@ -85,10 +85,10 @@ impl Routing {
         Some((subscriber.listed_at, SessionSubscription { filter, position }))
     }
 
-    /// A session has one more filter, which is in its list.
+    /// Counts the branches of a filter that was added to the session's list.
     pub(super) fn count_branches(&self, delivery: &mut Delivery, slot: SessionSlot, name: &str) {
         let Some(session) = delivery.clients.session_mut(slot).filter(|_| is_wildcard(name)) else {
-            // No filter with wildcards, no branches.
+            // A filter without wildcards has no branches.
             return;
         };
         if let Some(branches) = session.branches() {
@@ -113,7 +113,7 @@ impl Routing {
         }
     }
 
-    /// Takes the subscription at a place of the session's list away.
+    /// Removes the subscription at a position of the session's list.
     ///
     /// [MQTT3-3.10.4-2], [MQTT3-3.10.4-3]
     pub(super) fn drop_subscription(
@@ -152,14 +152,14 @@ impl Routing {
 }
 
 impl Clients {
-    /// Whether one more filter of a session adds no more to the branching of walks than a session may.
+    /// Whether one more filter of a session stays within the bound for the branching of walks.
     pub(super) fn has_room_for_branches(&mut self, session: SessionSlot, name: &str) -> bool {
         let branches = self.session_mut(session).and_then(Session::branches);
         branches.is_none_or(|branches| branches.has_room(of_subscription(name)))
     }
 }
 
-/// A session has one filter less.
+/// Removes the branches of a filter.
 pub(super) fn forget_branches(session: &mut Session, name: &str) {
     if !is_wildcard(name) {
         return;
@@ -170,7 +170,7 @@ pub(super) fn forget_branches(session: &mut Session, name: &str) {
     }
 }
 
-/// The filter that a subscription is for, shared or not.
+/// The filter of a subscription, shared or not.
 fn of_subscription(name: &str) -> &str {
     match mqtt::topic::shared(name) {
         Ok(Some(shared)) => shared.filter,

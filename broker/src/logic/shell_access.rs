@@ -1,4 +1,4 @@
-//! The owners that a shard has, as the shell sees them: what it offers of each is public there.
+//! The shell's access to the owners of a shard: the public methods of each are for the shell.
 //!
 //! Invariants: none.
 
@@ -13,58 +13,58 @@ use crate::logic::outbox::Outboxes;
 use crate::settings::Settings;
 
 impl Shard {
-    /// The connections and sessions, to be looked at.
+    /// The connections and sessions, for reading only.
     #[inline]
     #[must_use]
     pub fn clients(&self) -> &Clients {
         &self.delivery.clients
     }
 
-    /// What waits to be sent on connections.
+    /// The output of connections.
     #[inline]
     pub fn delivery(&mut self) -> &mut Delivery {
         &mut self.delivery
     }
 
-    /// The buffers for what is sent.
+    /// The buffers for output.
     #[inline]
     pub fn outputs(&mut self) -> &mut Outputs {
         &mut self.delivery.outputs
     }
 
-    /// Who is not read from, and what waits for all sockets together.
+    /// Paused connections, and the sums of all output.
     #[inline]
     #[must_use]
     pub fn flow(&self) -> &FlowControl {
         &self.delivery.flow
     }
 
-    /// As [`Self::flow`], to be changed.
+    /// As [`Self::flow`], mutable for changes.
     #[inline]
     pub fn flow_mut(&mut self) -> &mut FlowControl {
         &mut self.delivery.flow
     }
 
-    /// What waits for the other shards.
+    /// The batches for the other shards.
     #[inline]
     #[must_use]
     pub fn outboxes(&self) -> &Outboxes {
         &self.outboxes
     }
 
-    /// As [`Self::outboxes`], to be changed.
+    /// As [`Self::outboxes`], mutable for changes.
     #[inline]
     pub fn outboxes_mut(&mut self) -> &mut Outboxes {
         &mut self.outboxes
     }
 
-    /// How long the shard has worked for each client, while that is measured.
+    /// CPU time for each client, while it is measured.
     #[inline]
     pub fn client_times(&mut self) -> &mut ClientTimes {
         &mut self.client_times
     }
 
-    /// The shell worked so long for a connection, which may have ended by that.
+    /// Records the time of the shell's work for a connection, which may have ended by it.
     pub fn worked_for(&mut self, id: ConnectionId, took_ns: u64) {
         self.client_times.add(&self.delivery.clients, id, took_ns);
     }

@@ -1,8 +1,8 @@
 //! The end of a shard's clients when the broker ends: Wills are published, then all connections are disconnected.
 //!
-//! Invariants: it goes on in pieces, each of which costs little, so that it takes as many turns as it needs. All Wills
-//! that are due come before the first connection is disconnected, so that clients get them. Whoever connects from the
-//! beginning on is refused, so that the walks over the slots pass nobody.
+//! Invariants: it proceeds in steps, each of which costs little, so it takes as many turns as it needs. All Wills that
+//! are due are published before the first connection is closed, so that clients get them. New clients are refused from
+//! the beginning, so the walks over the slots miss nobody.
 
 use mqtt::ReasonCode;
 
@@ -11,16 +11,16 @@ use crate::logic::Shard;
 use crate::logic::slots::Slot as _;
 use crate::time::Timestamp;
 
-/// How far the end is.
+/// The progress of the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Disconnecting {
     #[default]
     NotBegun,
-    /// Wills are published; the next slot of a session to look at.
+    /// Wills are published; the next slot of a session to visit.
     Wills {
         next: u32,
     },
-    /// Connections are disconnected; the next slot to look at.
+    /// Connections are closed; the next slot to visit.
     Connections {
         next: u32,
     },
@@ -35,14 +35,14 @@ impl Disconnecting {
 }
 
 impl Shard {
-    /// The process ends: nobody may connect from now on, and [`Self::continue_shut_down`] disconnects all.
+    /// The process ends: nobody may connect from now on, and [`Self::continue_shut_down`] disconnects all clients.
     pub fn begin_shut_down(&mut self) {
         if self.shut_down == Disconnecting::NotBegun {
             self.shut_down = Disconnecting::Wills { next: 0 };
         }
     }
 
-    /// Whether somebody may still have to be disconnected.
+    /// Whether clients may still have to be disconnected.
     #[must_use]
     pub fn disconnects_all(&self) -> bool {
         matches!(
@@ -51,9 +51,9 @@ impl Shard {
         )
     }
 
-    /// A piece of the end. Wills are published first, as after any connection that the client did not end itself; those
-    /// with a delay of sessions that the store keeps wait there until the broker runs again, and those of other
-    /// sessions are due, because their sessions end. Then each client is disconnected.
+    /// A step of the end. Wills are published first, as for any connection that the client did not end itself. Delayed
+    /// Wills of stored sessions wait in the store until the broker runs again; those of other sessions are due,
+    /// because their sessions end. Then each client is disconnected.
     pub fn continue_shut_down(&mut self, now: Timestamp) {
         self.begin(now);
         self.work.spend(limits::CONNECTION_WORK);
@@ -82,7 +82,7 @@ impl Shard {
         }
     }
 
-    /// The whole end at once, for those who drive no turns.
+    /// The whole end at once, for callers without turns.
     pub fn shut_down(&mut self, now: Timestamp) {
         self.begin_shut_down();
         while self.disconnects_all() {
@@ -90,7 +90,7 @@ impl Shard {
         }
     }
 
-    /// Whether the broker ends and no store keeps what it has: then no other member of a group is worth a search.
+    /// Whether the broker ends without a store: then it is not worth searching for another member of a group.
     pub(super) fn forgets_messages(&self) -> bool {
         self.shut_down.has_begun() && !self.delivery.journal.is_open()
     }

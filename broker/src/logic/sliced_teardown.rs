@@ -25,7 +25,7 @@ use crate::logic::slots::Slot as _;
 use crate::logic::store::Record;
 use crate::logic::via::Via;
 
-/// A session that ends over several turns, and how far its end has come.
+/// A session that ends over several turns, and its progress.
 #[derive(Debug)]
 struct Ending {
     session: SessionSlot,
@@ -78,7 +78,7 @@ impl Endings {
         !self.unfinished.is_empty()
     }
 
-    /// A session without a connection ends, which takes too long to be done at once. Its Will was published.
+    /// A session without a connection ends, which takes too long for one turn. Its Will was published.
     pub(super) fn begin(
         &mut self,
         slot: SessionSlot,
@@ -92,7 +92,7 @@ impl Endings {
         };
         let in_flight = session.take_in_flight();
         let lost = Undeliverable::in_flight(&in_flight);
-        // No route names it from now on.
+        // No route refers to it from now on.
         routing.rights_changed();
         let for_groups = in_flight.into_shared().map(|(message, via)| ForGroup {
             message,
@@ -253,6 +253,6 @@ impl Ending {
     }
 }
 
-/// Units of work that a subscription costs when it goes, and a message that waited.
+/// Units of work to remove a subscription, and a queued message.
 const SUBSCRIPTION_WORK: u64 = 12;
 const QUEUED_WORK: u64 = 2;

@@ -1,12 +1,12 @@
 //! A slab: values in numbered slots, in chunks that never move.
 //!
-//! A vector would double when it is full: with a million entries everything would wait while they are copied, and up to
-//! half of the memory would be empty.
+//! A vector would double when it is full: with a million entries all clients would wait while they are copied, and up
+//! to half of the memory would be unused.
 //!
-//! Invariants: a value never moves. A slot is used again only after its value was removed. Slots are numbered densely
-//! from 1, so an `Option` of a slot is as small as a slot. Slot 0 is never given out, and looking up `None` costs no
-//! branch. A chunk without values has no memory, except for the first one, so that a single value that comes and goes
-//! costs no allocation.
+//! Invariants: a value never moves. A slot is reused only after its value was removed. Slots are numbered densely from
+//! 1, so an `Option` of a slot is as small as a slot. Slot 0 is never assigned, and looking up `None` costs no branch.
+//! A chunk without values has no memory, except for the first one, so that inserting and removing a single value costs
+//! no allocation.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -15,7 +15,7 @@ use std::num::NonZeroU32;
 
 use hashbrown::HashTable;
 
-/// The number of a place in [`Slots`]. Each kind of thing has a type of its own, made by [`slot_type!`].
+/// The number of a slot in [`Slots`]. Each kind of value has its own slot type, made by [`slot_type!`].
 pub(super) trait Slot: Copy {
     /// The slot with this number.
     fn from_number(number: NonZeroU32) -> Self;
@@ -24,7 +24,7 @@ pub(super) trait Slot: Copy {
     fn number(self) -> NonZeroU32;
 }
 
-/// Makes a type for the numbers of one kind of thing: as large as a `u32`, and so is its `Option`.
+/// Makes a slot type for one kind of value: as large as a `u32`, and so is its `Option`.
 macro_rules! slot_type {
     ($(#[$meta:meta])* $visibility:vis struct $name:ident) => {
         $(#[$meta])*
@@ -43,16 +43,16 @@ macro_rules! slot_type {
             }
         }
 
-        #[allow(dead_code, reason = "not every kind of thing has a first one that is special")]
+        #[allow(dead_code, reason = "not every kind of value has a special first one")]
         impl $name {
-            /// What is inserted first gets this place.
+            /// The slot of the first value.
             pub(in crate::logic) const FIRST: Self = Self(std::num::NonZeroU32::MIN);
         }
 
         #[cfg(test)]
         #[allow(dead_code, reason = "not the tests of every kind of slot make their own")]
         impl $name {
-            /// The place of that number, which is not 0.
+            /// The slot with that number, which is not 0.
             pub(in crate::logic) fn test(number: u32) -> Self {
                 Self(std::num::NonZeroU32::new(number).unwrap())
             }
@@ -67,13 +67,13 @@ pub(super) use slot_type;
 pub(super) struct Slots<S, T> {
     chunks: Vec<Chunk<T>>,
     free: Vec<S>,
-    /// The last place that was ever used.
+    /// The highest slot that was ever used.
     last: u32,
     len: usize,
     slot: PhantomData<S>,
 }
 
-/// Places for [`CHUNK`] values, as far as they were used.
+/// Slots for [`CHUNK`] values, as far as they were used.
 #[derive(Debug)]
 struct Chunk<T> {
     places: Vec<Option<T>>,
@@ -102,14 +102,14 @@ impl<S: Slot, T> Slots<S, T> {
         self.len == 0
     }
 
-    /// The value in a place; none if no place is given.
+    /// The value in a slot; `None` if no slot is given.
     #[inline]
     pub(super) fn get(&self, slot: impl Into<Option<S>>) -> Option<&T> {
         let at = number_or_zero(slot.into());
         self.chunks.get(at / CHUNK)?.places.get(at % CHUNK)?.as_ref()
     }
 
-    /// As [`Self::get`], to be changed.
+    /// As [`Self::get`], mutable for changes.
     #[inline]
     pub(super) fn get_mut(&mut self, slot: impl Into<Option<S>>) -> Option<&mut T> {
         let at = number_or_zero(slot.into());
@@ -117,10 +117,10 @@ impl<S: Slot, T> Slots<S, T> {
         chunk.places.get_mut(at % CHUNK)?.as_mut()
     }
 
-    /// Puts a value into a free place.
+    /// Puts a value into a free slot.
     pub(super) fn insert(&mut self, value: T) -> S {
         let slot = self.free.pop().unwrap_or_else(|| {
-            // The bounds of what is kept in slots are far below 2^32.
+            // The bounds of the values kept in slots are far below 2^32.
             self.last = self.last.saturating_add(1);
             S::from_number(NonZeroU32::new(self.last).unwrap_or(NonZeroU32::MAX))
         });
@@ -136,7 +136,7 @@ impl<S: Slot, T> Slots<S, T> {
         slot
     }
 
-    /// Takes a value out, if there is one.
+    /// Removes a value, if there is one.
     pub(super) fn remove(&mut self, slot: S) -> Option<T> {
         let at = number_or_zero(Some(slot));
         let chunk = self.chunks.get_mut(at / CHUNK)?;
@@ -153,12 +153,12 @@ impl<S: Slot, T> Slots<S, T> {
         Some(value)
     }
 
-    /// Takes all out, and gives the memory back.
+    /// Removes all values, and frees the memory.
     pub(super) fn clear(&mut self) {
         *self = Self::new();
     }
 
-    /// The values in places from that number on, in their order.
+    /// The values in slots from that number on, in order.
     pub(super) fn iter_from(&self, number: u32) -> impl Iterator<Item = (S, &T)> {
         let (chunk, at) = (number as usize / CHUNK, number as usize % CHUNK);
         let chunks = (0..).step_by(CHUNK).zip(&self.chunks).skip(chunk);
@@ -188,7 +188,7 @@ impl<S: Slot, T> Slots<S, T> {
     }
 }
 
-/// Where a value is: 0, where none ever is, for no place at all.
+/// The number of a slot: 0, which is never used, for `None`.
 #[inline]
 fn number_or_zero<S: Slot>(slot: Option<S>) -> usize {
     slot.map_or(0, |slot| slot.number().get()) as usize
@@ -209,14 +209,15 @@ impl<T> Chunk<T> {
     }
 }
 
-/// Gives memory back of a table out of which most was taken; to be called after each time. A small one stays as it is.
+/// Frees memory of a table from which most entries were removed; to be called after each removal. A small table is
+/// kept.
 pub(super) fn shrink_table<T>(table: &mut HashTable<T>, hash: impl Fn(&T) -> u64) {
     if table.len() * 8 < table.capacity() && table.capacity() > SMALL {
         table.shrink_to(table.len() * 2, hash);
     }
 }
 
-/// The same for a map of the standard library.
+/// The same for a standard library map.
 pub(super) fn shrink_map<K: Eq + Hash, V, S: BuildHasher>(map: &mut HashMap<K, V, S>) {
     if map.len() * 8 < map.capacity() && map.capacity() > SMALL {
         map.shrink_to(map.len() * 2);
@@ -263,7 +264,7 @@ mod tests {
         assert_eq!(slots.remove(slot(u32::MAX)), None);
     }
 
-    /// Whatever comes and goes, each value is where it was put, and chunks without values have no memory.
+    /// Whatever is inserted and removed, each value is in its slot, and chunks without values have no memory.
     #[test]
     fn chunks_without_values_give_their_memory_back() {
         let mut slots: Slots<TestSlot, u32> = Slots::new();
@@ -308,7 +309,7 @@ mod tests {
             let left = number as usize;
             assert_eq!((list.len(), table.len(), map.len()), (left, left, left));
             assert!(list.capacity() <= 4 * left && table.capacity() <= SMALL.max(8 * left));
-            // A small one has a few more than twice what is in it.
+            // A small one has a few more than twice its entries.
             assert!(map.capacity() <= (2 * SMALL).max(8 * left));
         }
     }

@@ -1,10 +1,10 @@
 //! The interface between the logic and a store: the logic reports what happened, the store writes it.
 //!
-//! Invariants: records are in the order in which things happened in this shard. They are only about sessions that
-//! outlive their connections, messages for these sessions, and retained messages. The logic gives out the numbers of
-//! sessions, of publications and, in each session, of deliveries, and never uses one again. The records of one
-//! [`Store::submit`] become durable together or not at all. An acknowledgement that promises durability waits for the
-//! batch that is being filled when the acknowledgement is written (`delivery/deferred.rs`).
+//! Invariants: records are in the order of the events in this shard. They concern only sessions that outlive their
+//! connections, messages for these sessions, and retained messages. The logic assigns the numbers of sessions, of
+//! publications and, in each session, of deliveries, and never reuses one. The records of one [`Store::submit`] become
+//! durable together or not at all. An acknowledgement that promises durability waits for the batch that is being
+//! filled when the acknowledgement is written (`delivery/deferred.rs`).
 
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,21 +18,21 @@ use store::{ShardLog, Statistics};
 use crate::limits;
 use crate::time::Timestamp;
 
-/// Bits of the number of a session or a publication that count; above them is the shard that gave it out.
+/// The bits of a session's or publication's number that are a counter; above them is the shard that assigned it.
 pub(in crate::logic) const COUNT_BITS: u32 = 48;
 
-/// How many its shard had given out then, over all starts: of two numbers of one shard the later one has the higher
+/// How many its shard had assigned by then, over all starts: of two numbers of one shard the later one has the higher
 /// count.
 pub(crate) fn count_of(number: u64) -> u64 {
     number & ((1 << COUNT_BITS) - 1)
 }
 
-/// The number of a message that the store keeps, as it goes from shard to shard.
+/// The number of a stored message, as it is passed from shard to shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicationId(NonZeroU64);
 
 impl PublicationId {
-    /// Makes a publication's number; numbers begin at 1.
+    /// Makes the number of a publication; numbers begin at 1.
     pub(in crate::logic) fn new(number: u64) -> Self {
         Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
     }
@@ -42,19 +42,20 @@ impl PublicationId {
     }
 }
 
-/// Keeps records, in the order in which they come.
+/// Stores records, in order.
 pub trait Store: std::fmt::Debug {
-    /// Takes a record into the batch that is being filled.
+    /// Adds a record to the batch that is being filled.
     fn append(&mut self, record: &Record<'_>);
 
     /// Submits the batch and returns its number. Batches are numbered from 1. If no record was appended, there is no
-    /// new batch, and the number is that of the batch before. What no packet waits for may be written a little later.
+    /// new batch, and the number is that of the previous batch. Records for which no packet waits may be written a
+    /// little later.
     fn submit(&mut self, is_awaited: bool) -> u64;
 
     /// All batches up to this number are durable.
     fn durable(&self) -> u64;
 
-    /// Whether so much waits to be written that publishers are to be paused.
+    /// Whether so much waits to be written that publishers have to be paused.
     fn is_backlogged(&self) -> bool {
         false
     }
@@ -64,7 +65,7 @@ pub trait Store: std::fmt::Debug {
         false
     }
 
-    /// Whether nothing becomes durable any more.
+    /// Whether the store has failed, so that nothing becomes durable any more.
     fn has_failed(&self) -> bool {
         false
     }
@@ -74,15 +75,15 @@ pub trait Store: std::fmt::Debug {
         false
     }
 
-    /// Asks for messages that wait for a session, all that was submitted included.
+    /// Requests messages of a session, including everything that was submitted.
     fn read_back(&mut self, _request: ReadRequest) {}
 
-    /// The answers that have come.
+    /// The answers that have arrived.
     fn take_read_back(&mut self) -> Vec<ReadBack> {
         Vec::new()
     }
 
-    /// The numbers of the store, if it has some.
+    /// The figures of the store, if it has some.
     fn statistics(&self) -> Option<Statistics> {
         None
     }
@@ -134,8 +135,8 @@ impl Store for ShardLog {
     }
 }
 
-/// The wall clock beside the monotonic one: what a store keeps is read after a restart, when monotonic times mean
-/// something else.
+/// The wall clock that corresponds to the monotonic one: stored times are read after a restart, when monotonic times
+/// have another origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WallClock {
     /// Nanoseconds from the monotonic to the wall clock.
@@ -159,7 +160,7 @@ impl WallClock {
         at.0.saturating_add(self.offset_ns)
     }
 
-    /// A time by the monotonic clock; what was before its beginning is its beginning.
+    /// A time by the monotonic clock; earlier times become its beginning.
     #[must_use]
     pub fn timestamp(self, wall_ns: u64) -> Timestamp {
         match wall_ns {

@@ -1,8 +1,8 @@
 //! `$SYS`: figures of the broker itself, under mosquitto's names.
 //!
-//! Invariants: shard 0 owns the topics below `$SYS` and publishes them for all shards, from the counters of all shards.
-//! It does so every `sys_interval`, with RETAIN, and only for values that changed. The names are those of the manual of
-//! mosquitto 2.1; the counters by packet type are there too, which its program leaves out.
+//! Invariants: shard 0 owns the topics below `$SYS` and publishes them for all shards, from the counters of all
+//! shards. It does so every `sys_interval`, with RETAIN, and only for values that have changed. The names are those of
+//! mosquitto 2.1's manual, including the counters by packet type that mosquitto itself does not publish.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use crate::logic::counters::{Counter, ShardCounters};
 use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
-/// What `$SYS` has to remember from one round to the next.
+/// The state of `$SYS` between two rounds.
 #[derive(Debug, Default)]
 pub(super) struct Sys {
     started_at: Option<Timestamp>,
     published_at: Timestamp,
     loads: [Load; LOADS.len()],
     clients_max: u64,
-    /// Memory of the process now, and the most of it; 0 if it is not known.
+    /// Current and highest memory of the process; 0 if it is not known.
     resident_bytes: u64,
     resident_bytes_max: u64,
-    /// What its timer is set to.
+    /// The time of its timer.
     pub(super) due_at: Timestamp,
 }
 
@@ -79,7 +79,7 @@ const TOTALS: [(&str, Read); 18] = [
 
 const MINUTES: [(&str, f64); 3] = [("1min", 60.0), ("5min", 300.0), ("15min", 900.0)];
 
-/// The packets of `$SYS/broker/mqtt`, with the directions in which a broker has them: received, sent.
+/// The packets of `$SYS/broker/mqtt`, with the directions in which a broker counts them: received, sent.
 const PACKETS: [(&str, bool, bool); 15] = [
     ("auth", true, true),
     ("connack", false, true),
@@ -101,12 +101,12 @@ const PACKETS: [(&str, bool, bool); 15] = [
 /// The value of `$SYS/broker/version`.
 pub const SYS_VERSION: &str = concat!("midge version ", env!("CARGO_PKG_VERSION"));
 
-/// The figures of `$SYS`, for who asks in place of a subscription.
+/// The figures of `$SYS`, for queries instead of a subscription.
 #[derive(Clone, Debug, Default)]
 pub struct SysFigures {
     /// Names below `$SYS/broker`, and numbers.
     pub numbers: Vec<(String, u64)>,
-    /// The same of rates a minute.
+    /// The rates per minute, in the same form.
     pub loads: Vec<(String, f64)>,
 }
 
@@ -130,20 +130,20 @@ impl Shard {
         }
     }
 
-    /// The resident memory of the process, for `$SYS`; logic itself does not ask the system.
+    /// Sets the resident memory of the process for `$SYS`; the logic itself does not ask the system.
     #[inline]
     pub fn set_resident_bytes(&mut self, bytes: u64) {
         self.sys.resident_bytes = bytes;
         self.sys.resident_bytes_max = self.sys.resident_bytes_max.max(bytes);
     }
 
-    /// Publishes a line of the log; `topic` is what follows `$SYS/broker/log/`.
+    /// Publishes a log line; `topic` follows `$SYS/broker/log/`.
     pub fn publish_log(&mut self, now: Timestamp, topic: &str, line: &[u8]) {
         self.begin(now);
         self.publish_of_broker(&format!("$SYS/broker/log/{topic}"), line, false);
     }
 
-    /// Publishes a figure, unless it is as before.
+    /// Publishes a figure, unless it is unchanged.
     fn publish_figure(&mut self, name: &str, text: &str) {
         let topic = format!("$SYS/broker/{name}");
         let retained = self.retained.get(&topic);
@@ -157,7 +157,7 @@ impl Shard {
 type Publish<'a> = &'a mut dyn FnMut(&str, &str);
 
 impl Sys {
-    /// The figures of now; the rates are those of the last round.
+    /// The current figures; the rates are those of the last round.
     pub(super) fn figures(&self, counters: &[ShardCounters]) -> SysFigures {
         let mut figures = SysFigures::default();
         self.report_numbers(counters, &mut |name, number| {
@@ -225,7 +225,7 @@ impl Sys {
     }
 }
 
-/// The packets that wait for sockets, about: their bytes are known, and how long a packet is on the average.
+/// The approximate number of packets that wait for sockets: their bytes divided by the mean length of a packet.
 fn packets_waiting(counters: &[ShardCounters]) -> u64 {
     let waiting = u128::from(sum(counters, |counters| &counters.output_bytes));
     let packets = u128::from(sum(counters, |counters| &counters.packets_sent));
@@ -278,7 +278,7 @@ fn sum(counters: &[ShardCounters], read: Read) -> u64 {
 }
 
 impl Load {
-    /// Takes a new total in: the rate since the last one moves the averages.
+    /// Adds a new total: the rate since the last one updates the averages.
     fn add(&mut self, total: u64, elapsed_s: f64) {
         let since = total.wrapping_sub(self.total);
         self.total = total;

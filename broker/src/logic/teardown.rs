@@ -1,9 +1,9 @@
 //! How connections and sessions end.
 //!
-//! Invariants: a session is detached from its connection when the connection begins to close, whatever the socket still
-//! has to send; at that moment its Will is published, delayed or discarded. A session that ends loses its
-//! subscriptions, its queue and its delayed Will (which is published); nothing of it remains. Messages that it held for
-//! a group go to another member.
+//! Invariants: a session is detached from its connection when the connection begins to close, whatever output the
+//! socket still has; at that moment its Will is published, delayed or discarded. A session that ends loses its
+//! subscriptions, its queue and its delayed Will (which is published); nothing of it remains. Its messages for a group
+//! go to another member.
 
 use mqtt::packet::Disconnect;
 use mqtt::property::{PropertiesBuf, Property};
@@ -24,12 +24,12 @@ use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
 impl Shard {
-    /// The connection's socket is gone: its Will is published if due, the session stays or ends, the slot is free.
+    /// The connection's socket is gone: its Will is published if due, the session is kept or ends, the slot is free.
     pub fn lost(&mut self, now: Timestamp, id: ConnectionId) {
         self.lost_by(now, id, DisconnectCause::Closed);
     }
 
-    /// As [`Self::lost`], with another cause than that the client has closed the stream.
+    /// As [`Self::lost`], with another cause than the end of the client's stream.
     pub fn lost_by(&mut self, now: Timestamp, id: ConnectionId, cause: DisconnectCause) {
         self.begin(now);
         self.work.spend(limits::CONNECTION_WORK);
@@ -47,7 +47,7 @@ impl Shard {
         }
     }
 
-    /// The client broke the protocol: in 5.0 it is notified why [MQTT-4.13.1-1], then the connection closes.
+    /// The client violated the protocol: in 5.0 it gets the reason [MQTT-4.13.1-1], then the connection closes.
     pub(super) fn protocol_error(&mut self, slot: ConnectionSlot, reason: ReasonCode, why: &str) {
         self.protocol_error_with(slot, reason, why, why);
     }
@@ -71,7 +71,7 @@ impl Shard {
         self.disconnect_with(slot, reason, why, DisconnectCause::Broker(reason), why);
     }
 
-    /// As [`Self::disconnect`]; `detail` is for operators, and stands where the event is remembered.
+    /// As [`Self::disconnect`]; `detail` is for operators, and is part of the recorded event.
     pub(super) fn disconnect_with(
         &mut self,
         slot: ConnectionSlot,
@@ -92,7 +92,7 @@ impl Shard {
         self.close_with(slot, why, true, cause, Some(detail));
     }
 
-    /// From now on the connection only drains; its session is detached.
+    /// From now on the connection only sends its pending output; its session is detached.
     pub(super) fn close(&mut self, slot: ConnectionSlot, why: &str, with_will: bool, cause: DisconnectCause) {
         self.close_with(slot, why, with_will, cause, None);
     }
@@ -140,7 +140,7 @@ impl Shard {
             .cancel(connection.watched_until(), Timer::KeepAlive { slot });
         self.flow_events().consumer_detached(slot);
         let Some(session_slot) = session_slot else {
-            // CONNECT has not come, or it is detached since it began to close.
+            // CONNECT has not been handled, or the session was detached when it began to close.
             return;
         };
         let Some(session) = self.delivery.clients.session_mut(session_slot) else {
@@ -153,7 +153,7 @@ impl Shard {
         let will = session.take_will().filter(|_| with_will);
         self.delivery.clients.detach(session_slot);
         if expiry_s > 0 || cost <= limits::END_WORK_AT_ONCE {
-            // One that ends over several turns leaves its groups then.
+            // A session that ends over several turns leaves its groups later.
             self.routing
                 .member_disconnected(&mut self.delivery, &mut self.outboxes, session_slot);
         }
@@ -206,7 +206,7 @@ impl Shard {
         }
         let mut properties = PropertiesBuf::new();
         if let Some(expiry_s) = will.expiry_s {
-            // Both fit a packet once.
+            // Both fitted a packet before.
             let _ = properties.push(Property::MessageExpiryInterval(expiry_s));
         }
         let _ = properties.extend_raw(will.message.properties());

@@ -1,6 +1,6 @@
 //! Handles the timers that are due: Keep Alive, the end of sessions, delayed Wills, the expiry of messages, `$SYS`.
 //!
-//! Invariant: the timer of something that is gone or was changed has been cancelled, so what a timer refers to exists.
+//! Invariant: the timer of an object that is gone or was changed has been cancelled, so the object of a timer exists.
 
 use mqtt::ReasonCode;
 
@@ -12,7 +12,7 @@ use crate::logic::timer::Timer;
 use crate::time::Timestamp;
 
 impl Shard {
-    /// Does what is due at `now`.
+    /// Handles all timers that are due at `now`.
     pub fn tick(&mut self, now: Timestamp) {
         self.begin(now);
         count_found(self.index, self.delivery.counters());
@@ -53,8 +53,8 @@ impl Shard {
         self.begin_flow();
     }
 
-    /// Goes on with sessions that end. Not while other shards' queues are full: what it puts there would keep this
-    /// shard from flushing.
+    /// Continues with sessions that end. Not while other shards' queues are full: the resulting records would keep
+    /// this shard from flushing.
     fn continue_endings(&mut self) {
         if self.is_blocked || !self.endings.has_work() {
             // It goes on in the next turn.
@@ -65,13 +65,13 @@ impl Shard {
         endings.go_on(retained, &mut sharing, inherit);
     }
 
-    /// Whether something goes on in each turn until it is done: retained messages are looked for, or sessions end.
+    /// Whether there is work in each turn until it is done: searching retained messages, or ending sessions.
     #[must_use]
     pub fn has_walks(&self) -> bool {
         self.retained.has_work() || self.endings.has_work()
     }
 
-    /// Nothing for one and a half times the keep alive: as if the network had failed [MQTT-3.1.2-22].
+    /// Nothing received for one and a half times the Keep Alive: as if the network had failed [MQTT-3.1.2-22].
     fn check_keep_alive(&mut self, slot: ConnectionSlot) {
         let high = self.delivery.settings().client_output.high;
         let Some(connection) = self.delivery.clients.connection(slot) else {
@@ -101,5 +101,5 @@ impl Shard {
     }
 }
 
-/// Units of work that a timer costs that comes up.
+/// Units of work of a timer that is due.
 const TIMER_WORK: u64 = 8;

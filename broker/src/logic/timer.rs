@@ -1,8 +1,9 @@
 //! The deadlines of one shard, in steps of [`limits::TIMER_STEP_NS`].
 //!
-//! Invariants: an owner has at most one entry for each of its deadlines. The entry is removed when its owner is removed
-//! or the deadline changes: setting a deadline cancels the one before. So timers take no more memory than their owners.
-//! Keep Alive is an exception: packets do not move its entry; when it is due, the time of the last packet is checked.
+//! Invariants: an owner has at most one entry for each of its deadlines. The entry is removed when its owner is
+//! removed or the deadline changes: setting a deadline cancels the previous one. So timers take no more memory than
+//! their owners. Keep Alive is an exception: packets do not move its entry; when it is due, the time of the last
+//! packet is checked.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +13,10 @@ use crate::logic::ids::SessionSlot;
 use crate::logic::topic_tree::NodeSlot;
 use crate::time::Timestamp;
 
-/// What is to be looked at when its time has come.
+/// The object to check when the time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// The keep alive of the connection in a slot [MQTT-3.1.2-22].
+    /// The Keep Alive of the connection in a slot [MQTT-3.1.2-22].
     KeepAlive { slot: ConnectionSlot },
     /// The end of a session without a connection.
     SessionExpiry { session: SessionSlot },
@@ -25,43 +26,43 @@ pub(super) enum Timer {
     Retained { node: NodeSlot },
     /// The end of a client's grace period or quarantine.
     Flow { slot: ConnectionSlot },
-    /// Messages of groups that nobody has taken.
+    /// Messages of groups that no member has taken.
     Unclaimed,
-    /// The end of the time that publishers wait for the sum over all sockets.
+    /// The end of the time for which publishers wait for the sum over all sockets.
     Output,
-    /// The next look at whether the store has caught up.
+    /// The next check whether the store has caught up.
     Store,
-    /// The next look at whether there is space for packets that wait for it.
+    /// The next check whether there is space for packets that wait for it.
     Unstored,
     /// The next round of `$SYS`.
     Sys,
 }
 
-/// Timers, those of one step together.
+/// Timers; those of one step are together.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     entries: BTreeSet<(u64, Timer)>,
 }
 
 impl Timers {
-    /// `timer` comes up at `at` or at most one step later; never, if that is [`Timestamp::NEVER`].
+    /// `timer` is due at `at` or at most one step later; never, if that is [`Timestamp::NEVER`].
     pub(super) fn set(&mut self, at: Timestamp, timer: Timer) {
         if at != Timestamp::NEVER {
             self.entries.insert((step(at), timer));
         }
     }
 
-    /// Takes back what [`Self::set`] was called with; nothing if it was not.
+    /// Cancels a timer that [`Self::set`] has set; does nothing otherwise.
     pub(super) fn cancel(&mut self, at: Timestamp, timer: Timer) {
         self.entries.remove(&(step(at), timer));
     }
 
-    /// Timers that have not come up.
+    /// Number of timers that are set.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// When the next timer comes up.
+    /// When the next timer is due.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         let (step, _) = self.entries.first()?;
         Some(Timestamp(step.saturating_mul(limits::TIMER_STEP_NS)))

@@ -1,15 +1,15 @@
-//! Why the broker does not take a message whose publisher may publish there.
+//! Why the broker does not accept a message whose publisher has the right to publish there.
 //!
-//! Invariants: each reason says which limit it is about, its value, and what the message has.
+//! Invariants: each reason names its limit, the value of the limit, and the value of the message.
 
 use mqtt::ReasonCode;
 
 use crate::logic::counters::DropReason;
 
-/// A message that is not published, for what it is or as there is no room for it.
+/// A message that is not published, because of its contents or because there is no room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unpublishable {
-    /// Longer than messages may be.
+    /// Its payload is longer than allowed.
     #[error("the payload has {bytes} bytes, and message_size_limit is {bytes_max}")]
     TooLarge {
         /// Length of its payload.
@@ -17,30 +17,31 @@ pub enum Unpublishable {
         /// The limit of the settings.
         bytes_max: u32,
     },
-    /// Its Payload Format Indicator says UTF-8, and it is none.
+    /// Its Payload Format Indicator says UTF-8, but it is not UTF-8.
     #[error(
-        "the payload of {bytes} bytes is not UTF-8, which its Payload Format Indicator says (check_payload_format)"
+        "the payload of {bytes} bytes is not UTF-8, although its Payload Format Indicator says so \
+        (check_payload_format)"
     )]
     NotUtf8 {
         /// Length of its payload.
         bytes: usize,
     },
-    /// It would be retained, and the process has as much memory as it may.
+    /// It would be retained, but the process has reached its memory limit.
     #[error("memory_limit is reached, and the message of {bytes} bytes would be retained")]
     MemoryFull {
         /// Length of its payload.
         bytes: usize,
     },
     /// It would be one more retained message.
-    #[error("max_retained_messages is {messages_max}, and as many are retained")]
+    #[error("max_retained_messages is {messages_max}, and this number is reached")]
     RetainedMessages {
         /// The bound of the settings.
         messages_max: u64,
     },
-    /// The retained messages would have too many bytes with it.
+    /// The retained messages would exceed their bytes with it.
     #[error("max_retained_bytes is {bytes_max}, and {bytes} more of topic and payload exceed it")]
     RetainedBytes {
-        /// Of its topic and payload, without those of the message whose place it takes.
+        /// Bytes of its topic and payload, minus those of the message that it replaces.
         bytes: u64,
         /// The bound of the settings.
         bytes_max: u64,
@@ -48,7 +49,7 @@ pub enum Unpublishable {
 }
 
 impl Unpublishable {
-    /// What its publisher is answered.
+    /// The reason code for its publisher.
     pub(in crate::logic) fn reason(self) -> ReasonCode {
         match self {
             Self::TooLarge { .. } => ReasonCode::ImplementationSpecificError,
@@ -59,7 +60,7 @@ impl Unpublishable {
         }
     }
 
-    /// As what it is counted.
+    /// The counter of such a drop.
     pub(in crate::logic) fn drop_reason(self) -> DropReason {
         match self {
             Self::TooLarge { .. } | Self::NotUtf8 { .. } => DropReason::Refused,
@@ -68,7 +69,7 @@ impl Unpublishable {
         }
     }
 
-    /// What an operator can do about it.
+    /// The advice for an operator.
     #[must_use]
     pub fn fix(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Through which subscriptions a message comes to a session, and how a store keeps that.
+//! The subscriptions by which a message was matched for a session, and their form in a store.
 //!
 //! Invariant: [`Via::decode`] reads back what [`Via::encode`] appended.
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mqtt::property::{Properties, PropertiesBuf, Property};
 
-/// By which subscriptions a message comes to a session.
+/// The subscriptions by which a message was matched for a session.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Via {
     /// The Subscription Identifiers of these subscriptions, encoded as properties.
@@ -17,7 +17,7 @@ pub(in crate::logic) struct Via {
 }
 
 impl Via {
-    /// Appends it as a store has it: bytes of the Subscription Identifiers (2), these, the whole text of the Shared
+    /// Appends the form of the store: bytes of the Subscription Identifiers (2), these, the whole text of the Shared
     /// Subscription.
     pub(in crate::logic) fn encode(&self, out: &mut Vec<u8>) {
         let identifiers = self.identifiers.as_properties().as_bytes();
@@ -28,7 +28,7 @@ impl Via {
         }
     }
 
-    /// What [`Self::encode`] made; nothing of no bytes, or of what makes no sense.
+    /// Decodes the form of [`Self::encode`]; empty for empty or invalid bytes.
     pub(in crate::logic) fn decode(bytes: &[u8]) -> Option<Rc<Self>> {
         let (&identifiers, rest) = bytes.split_first_chunk()?;
         let (identifiers, group) = rest.split_at_checked(usize::from(u16::from_le_bytes(identifiers)))?;

@@ -1,4 +1,4 @@
-//! The lines of a password file, for changing some of them.
+//! The lines of a password file, for changes to some of them.
 //!
 //! Invariants: comments and the order of the lines are kept.
 
@@ -21,7 +21,7 @@ enum EditedLine {
 /// What is wrong with the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum EditError {
-    /// As with mosquitto_passwd: a file that is not one is not touched.
+    /// As in mosquitto_passwd: a file that is not a password file is not changed.
     #[error("line {0} is not user:password, the file is not changed")]
     Corrupt(usize),
     #[error("the user {0} is not in it")]
@@ -59,7 +59,7 @@ impl EditedLines {
         self.0.iter().map(line).collect()
     }
 
-    /// Adds the user, or gives it another password.
+    /// Adds the user, or changes its password.
     pub(super) fn set(&mut self, user: &str, hash: &PasswordHash) {
         let new = hash.to_string();
         let known = self.0.iter_mut().find_map(|line| match line {
@@ -86,7 +86,7 @@ impl EditedLines {
         }
     }
 
-    /// Hashes what is not a hash yet.
+    /// Hashes the passwords that are not hashed yet.
     pub(super) fn hash_all(
         &mut self,
         hash: impl Fn(&[u8]) -> Result<PasswordHash, MakeError>,

@@ -10,7 +10,7 @@ pub(super) enum PromptError {
     /// Neither the terminal nor standard input gave one.
     #[error("the password cannot be read: {0}")]
     Unreadable(#[source] io::Error),
-    /// What was typed differs from the first time.
+    /// The second password differs from the first.
     #[error("the passwords do not match")]
     Mismatch,
 }
@@ -23,7 +23,7 @@ pub(super) fn ask_twice() -> Result<String, PromptError> {
     } else {
         let mut lines = io::stdin().lock().lines();
         let mut next = || {
-            let ended = || io::Error::other("standard input ended, the password is expected there twice");
+            let ended = || io::Error::other("standard input ended, but must contain the password twice");
             let line = lines.next().unwrap_or_else(|| Err(ended()));
             line.map_err(PromptError::Unreadable)
         };

@@ -1,6 +1,6 @@
 //! Whether a start could use the folder of the store, without changing or locking it.
 //!
-//! Invariants: a broker may run on it. No advice gives the broker's user a folder that others may use:
+//! Invariants: a broker may be using it. No advice gives the broker's user a folder that others may use:
 //! `tests::advice_gives_away_no_folder_but_the_stores_own`.
 
 use std::fs;
@@ -13,7 +13,7 @@ use store::Damage;
 use crate::config::Persistence;
 use crate::privileges::SystemUser;
 
-/// Looks at the folder, or at the one in which it would be made, for whoever the broker becomes.
+/// Checks the folder, or the one in which it would be created, for the user to which the broker changes.
 ///
 /// # Errors
 /// Why a start would be refused.
@@ -35,17 +35,17 @@ pub(crate) fn check_folder(persistence: &Persistence, user: Option<&SystemUser>)
     }
 }
 
-/// What a start would report of damage in the folder, if there is some.
+/// The damage in the folder that a start would report, if there is any.
 pub(crate) fn find_damage(persistence: &Persistence) -> Option<String> {
     let damage = store::damage(&persistence.folder).ok()?;
     damage_warning(persistence, &damage)
 }
 
-/// What was damaged, and what becomes of it.
+/// What was damaged, and how it is handled.
 pub(super) fn damage_warning(persistence: &Persistence, damage: &Damage) -> Option<String> {
     let findings = damage.findings.join("; ");
     let folder = persistence.folder.display();
-    (!damage.is_none()).then(|| format!("{folder}: {damage}; what is damaged is left out: {findings}."))
+    (!damage.is_none()).then(|| format!("{folder}: {damage}; damaged parts are skipped: {findings}."))
 }
 
 fn is_writable(folder: &Path, user: Option<&SystemUser>) -> Result<bool, String> {
@@ -53,7 +53,7 @@ fn is_writable(folder: &Path, user: Option<&SystemUser>) -> Result<bool, String>
     let metadata = fs::metadata(folder).map_err(|error| format!("cannot read {path}: {error}"))?;
     if !metadata.is_dir() {
         return Err(format!(
-            "persistence_location: {path} is no folder; fix: name another one"
+            "persistence_location: {path} is not a folder; fix: name another one"
         ));
     }
     Ok(match user {
@@ -71,13 +71,13 @@ fn is_writable(folder: &Path, user: Option<&SystemUser>) -> Result<bool, String>
     })
 }
 
-/// The folder of the store is there, with its files, and not the user's.
+/// The folder of the store exists, with its files, and does not belong to the user.
 fn unwritable(folder: &Path, user: Option<&SystemUser>) -> String {
     let (path, who) = (folder.display(), name(user));
     format!("persistence_location: the user {who} may not write into {path}; fix: chown -R {who} {path}")
 }
 
-/// The folder is not there, and the one above it is not the user's: others may use that.
+/// The folder does not exist, and the one above it does not belong to the user: others may use that.
 fn unmakeable(persistence: &Persistence, above: &Path, user: Option<&SystemUser>) -> String {
     let missing = match persistence.location.exists() {
         true => &persistence.folder,
@@ -85,12 +85,12 @@ fn unmakeable(persistence: &Persistence, above: &Path, user: Option<&SystemUser>
     };
     let (path, above, who) = (missing.display(), above.display(), name(user));
     format!(
-        "persistence_location: there is no {path}, and the user {who} may not make it in {above}; fix: install -d -o \
-         {who} {path}"
+        "persistence_location: {path} does not exist, and the user {who} may not make it in {above}; fix: \
+        install -d -o {who} {path}"
     )
 }
 
-/// The user that the broker becomes, or is.
+/// The user to which the broker changes, or as which it runs.
 fn name(user: Option<&SystemUser>) -> String {
     let uid = rustix::process::geteuid().as_raw();
     let itself = || nix::unistd::User::from_uid(uid.into()).ok().flatten();

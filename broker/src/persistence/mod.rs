@@ -1,12 +1,12 @@
-//! The store of a broker: opened before a listener, closed behind the last shard.
+//! The store of a broker: opened before a listener, closed after the last shard.
 //!
-//! [`Persisted::open`] recovers what is there (`recovered.rs`), routes anew what a shard had not taken
-//! (`reroute.rs`), and gives each shard its handle and the state; [`Persisted::close`] makes the rest durable.
+//! [`Persisted::open`] recovers the state (`recovered.rs`), routes anew the messages that a shard had not taken
+//! (`reroute.rs`), and gives each shard its handle and its state; [`Persisted::close`] makes the rest durable.
 //!
-//! `folder.rs` looks at the folder for `--test-config`; `progress.rs` reports how far a recovery is.
+//! `folder.rs` checks the folder for `--test-config`; `progress.rs` reports the progress of a recovery.
 //!
-//! Invariants: nothing is appended by a shard before what recovery itself appends is submitted. What cannot be used is
-//! counted and reported in one line, and the broker starts with the rest.
+//! Invariants: no shard appends anything before the records of the recovery itself are submitted. Records that cannot
+//! be used are counted and reported in one line, and the broker starts with the rest.
 
 mod folder;
 mod progress;
@@ -36,19 +36,19 @@ pub(crate) struct Persisted {
     wall: WallClock,
 }
 
-/// What one shard needs of the store.
+/// The part of the store for one shard.
 #[derive(Debug)]
 pub struct ShardPersistence {
     /// The shard's end of the log.
     pub log: ShardLog,
-    /// What all shards had.
+    /// The state of all shards.
     pub state: Arc<RecoveredState>,
-    /// The wall clock beside the monotonic one.
+    /// The wall clock that corresponds to the monotonic one.
     pub wall: WallClock,
 }
 
 impl Persisted {
-    /// Opens the store, and brings back what it has. `wake` wakes a shard for which something has become durable.
+    /// Opens the store, and recovers its state. `wake` wakes a shard for which something has become durable.
     ///
     /// # Errors
     /// The store cannot be used at all.
@@ -108,7 +108,7 @@ impl Persisted {
         })
     }
 
-    /// What a shard needs.
+    /// The part for a shard.
     pub(crate) fn shard(&self, shard: u16) -> ShardPersistence {
         ShardPersistence {
             log: self.thread.shard(shard),
@@ -117,12 +117,12 @@ impl Persisted {
         }
     }
 
-    /// All shards have theirs: the memory of what was recovered is theirs alone.
+    /// All shards have their state: the memory of the recovered state is theirs only.
     pub(crate) fn forget_state(&mut self) {
         self.state = None;
     }
 
-    /// A handle for those who look at the numbers of the store.
+    /// A handle for readers of the store's figures.
     pub(crate) fn watch(&self) -> ShardLog {
         self.thread.shard(0)
     }
@@ -137,8 +137,8 @@ impl Persisted {
 }
 
 impl ShardPersistence {
-    /// Opens the store of a shard's logic, and gives it what it owns of the state; returns how many records made no
-    /// sense.
+    /// Opens the store of a shard's logic, and gives it its part of the state; returns how many records were not
+    /// valid.
     pub fn give_to(self, logic: &mut Shard, now: Timestamp) -> u64 {
         let Self { log, state, wall } = self;
         logic.open_store(Box::new(log), wall, state.first);
@@ -146,11 +146,11 @@ impl ShardPersistence {
     }
 }
 
-/// What a log brought back, as the shards take it: with what a shard had not taken, which is routed anew. Returns how
-/// many messages those were too.
+/// The recovered state of a log, in the form for the shards: messages that a shard had not taken are routed anew.
+/// Returns their number too.
 ///
 /// # Errors
-/// The store cannot go on.
+/// The store cannot continue.
 pub fn restore(
     log: &mut Log,
     recovered: Recovered,
@@ -163,7 +163,7 @@ pub fn restore(
     Ok((state, unrouted.len()))
 }
 
-/// Gives what a shard had not taken to the sessions that are to get it, and makes that durable.
+/// Gives the messages that a shard had not taken to their sessions, and makes that durable.
 fn append_routed(
     log: &mut Log,
     state: &mut RecoveredState,
@@ -180,13 +180,13 @@ fn append_routed(
     Ok(())
 }
 
-/// A file of mosquitto's beside a store that is not there yet is not read by itself.
+/// A file of mosquitto beside a store that does not exist yet is not read automatically.
 pub(crate) fn older_file_warning(persistence: &Persistence) -> Option<String> {
     let file = persistence.location.join(&persistence.file);
     (file.is_file() && !persistence.folder.exists()).then(|| {
         format!(
-            "{file} is mosquitto's: it stays as it is, and none of its sessions and messages is taken; fix: stop the \
-             broker, move {folder} away, and run `broker import {file}`",
+            "{file} is a file of mosquitto: it is left unchanged, and its sessions and messages are not \
+            imported; fix: stop the broker, move {folder} away, and run `broker import {file}`",
             file = file.display(),
             folder = persistence.folder.display()
         )

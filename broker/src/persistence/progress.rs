@@ -1,7 +1,7 @@
-//! Reports how far the start is, while the store is read: to the log, and to systemd, which would end a start that
+//! Reports the progress of the start while the store is read: to the log, and to systemd, which would end a start that
 //! takes long.
 //!
-//! Invariants: systemd waits on only while something is read.
+//! Invariants: systemd waits longer only while something is read.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use store::Progress;
 
 use crate::systemd;
 
-/// When what was reported.
+/// When the last reports were made.
 #[derive(Debug)]
 pub(super) struct ProgressReport {
     logged: Instant,
@@ -24,7 +24,7 @@ impl ProgressReport {
         }
     }
 
-    /// Something more was read.
+    /// Reports that more was read.
     pub(super) fn report(&mut self, progress: Progress) {
         if self
             .notified
@@ -45,7 +45,7 @@ impl ProgressReport {
     }
 }
 
-/// How often the manager is notified.
+/// How often systemd is notified.
 const NOTIFY_PAUSE: Duration = Duration::from_millis(500);
-/// Between lines in the log. Most starts are over before the first.
+/// Between lines in the log. Most starts end before the first.
 const LOG_PAUSE: Duration = Duration::from_secs(2);

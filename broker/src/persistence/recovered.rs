@@ -1,7 +1,7 @@
-//! What the log brought back, as the shards take it.
+//! The recovered state of the log, in the form for the shards.
 //!
-//! Invariants: a message that is no message is left out, and so is what waits for it. What is routed anew is in the
-//! order in which it was published, wherever in the log it lies by now.
+//! Invariants: an invalid message is skipped, and so is what waits for it. Messages that are routed anew are in the
+//! order in which they were published, regardless of their place in the log.
 
 use std::collections::HashMap;
 
@@ -41,7 +41,7 @@ pub(super) fn state_of(
     }
     unrouted.sort_by_key(|unrouted| count_of(unrouted.publication));
     let mut sessions = recovered.sessions;
-    // Of two of one client the older one was ending.
+    // Of two sessions of one client, the older one was ending.
     sessions.sort_by_key(|session| std::cmp::Reverse(count_of(session.number)));
     let retained = recovered.retained.iter();
     let state = RecoveredState {

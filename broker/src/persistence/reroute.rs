@@ -1,8 +1,9 @@
 //! Messages that were acknowledged to their publishers before every shard had taken them: they go to the sessions of
 //! the shards whose marks are missing.
 //!
-//! Invariants: a message goes once to a session, with the highest QoS and the identifiers of all its subscriptions that
-//! match; to one member of a group if it is for that. Each missing mark is made, also where nobody gets the message.
+//! Invariants: a message goes once to a session, with the highest QoS and the identifiers of all its matching
+//! subscriptions; if it is for a group, it goes to one member. Each missing mark is made, even if nobody gets the
+//! message.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +19,7 @@ use crate::logic::recover::{RecoveredState, RecoveredVia};
 #[derive(Debug)]
 pub(super) struct UnroutedPublication {
     pub(super) publication: u64,
-    /// The whole text of a Shared Subscription if it is for one member of that group, else empty.
+    /// The whole text of a Shared Subscription if it is for one member of that group, otherwise empty.
     pub(super) share: String,
     /// The shards that had not taken it.
     pub(super) shards: Vec<u16>,
@@ -31,12 +32,12 @@ type Subscribed = (usize, usize);
 
 /// The subscriptions of all sessions, by their filters.
 struct Filters {
-    /// Those without wildcards, and shared ones by their whole text.
+    /// Filters without wildcards, and shared ones by their whole text.
     exact: HashMap<String, Vec<Subscribed>>,
     wildcards: HashMap<String, Vec<Subscribed>>,
 }
 
-/// Routes each of them, and appends what came of it.
+/// Routes each of them, and appends the result.
 pub(super) fn route(
     state: &mut RecoveredState,
     unrouted: &[UnroutedPublication],
@@ -86,7 +87,7 @@ impl Filters {
         let mut clients = HashSet::new();
         for (at, session) in state.sessions.iter().enumerate() {
             if !clients.insert(&session.client_identifier) {
-                // Of two of one client the newer one comes first, and the other one is about to end.
+                // Of two sessions of one client, the newer one comes first, and the other one is about to end.
                 continue;
             }
             for (number, subscription) in session.subscriptions.iter().enumerate() {
@@ -103,7 +104,7 @@ impl Filters {
         filters
     }
 
-    /// The sessions that are to get a message, each with its subscriptions that match.
+    /// The sessions that get a message, each with its matching subscriptions.
     fn targets(
         &self,
         state: &RecoveredState,
@@ -137,7 +138,8 @@ impl Filters {
     }
 }
 
-/// Puts a message behind all that a session gets; the number of the session and what it got, if it gets it.
+/// Appends a message to the queue of a session; returns the number of the session and the entry, if it gets the
+/// message.
 fn give(
     state: &mut RecoveredState,
     at: usize,

@@ -1,6 +1,6 @@
 //! Why a broker could not start, or stopped.
 //!
-//! Invariants: each text is one sentence with what to do.
+//! Invariants: each text is one sentence that says what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ pub enum ServerError {
     /// The store of `persistence` cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The thread of a shard cannot be made.
+    /// The thread of a shard cannot be started.
     #[error(
         "cannot start the thread of shard {shard}: {source}; fix: allow more threads (`ulimit -u`, TasksMax in the \
          systemd unit), or fewer `--shards`"
@@ -64,7 +64,7 @@ pub enum ServerError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// A shard ended although the broker was not shut down.
+    /// A shard ended while the broker was running.
     #[error("shard {shard} failed: {detail}")]
     Shard {
         /// The number of the shard.
@@ -73,31 +73,31 @@ pub enum ServerError {
         detail: String,
     },
     /// The file of `pid_file` cannot be written.
-    #[error("cannot write the pid_file {}: {source}; fix: make its folder, and make that writable", path.display())]
+    #[error("cannot write the pid_file {}: {source}; fix: create its folder, and make it writable", path.display())]
     PidFile {
         /// The path of the file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The socket of `control_socket` cannot be made.
-    #[error("cannot make the control_socket {}: {source}", path.display())]
+    /// The socket of `control_socket` cannot be created.
+    #[error("cannot create the control_socket {}: {source}", path.display())]
     ControlSocket {
         /// The path of the socket.
         path: PathBuf,
-        /// Why not, and what to do.
+        /// The reason, and what to do.
         source: SocketPathError,
     },
-    /// The broker cannot become the user of `user`.
-    #[error("cannot become the user {name}: {source}")]
+    /// The broker cannot change to the user of `user`.
+    #[error("cannot change to the user {name}: {source}")]
     User {
         /// The name of the user.
         name: String,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The thread that watches memory and shards cannot be started.
-    #[error("cannot start the thread that watches memory and shards: {0}")]
+    /// The thread that monitors memory and shards cannot be started.
+    #[error("cannot start the thread that monitors memory and shards: {0}")]
     Monitor(#[source] io::Error),
     /// The threads of `http_dir` and `http_api` cannot be started.
     #[error("cannot start the threads that answer HTTP: {0}")]

@@ -16,10 +16,10 @@ use crate::logic::{Events, ShardCounters};
 use crate::privileges::RunsAs;
 use crate::shard::Shared;
 
-/// Starts the threads of `http_dir`, if a listener may need them: a reload can name a folder where there was none.
+/// Starts the threads of `http_dir`, if a listener may need them: a reload may add a folder.
 ///
 /// # Errors
-/// The system does not give a thread.
+/// The operating system provides no thread.
 pub(super) fn start_pages(configuration: &Configuration) -> Result<Pages, ServerError> {
     let may_have_pages = |listener: &ListenerSocket| matches!(listener.protocol, Protocol::WebSockets(_));
     if configuration.listeners.iter().any(may_have_pages) {
@@ -28,10 +28,10 @@ pub(super) fn start_pages(configuration: &Configuration) -> Result<Pages, Server
     Ok(Pages::default())
 }
 
-/// Opens the socket of `control_socket`, if there is to be one, for the user that the broker is to become.
+/// Opens the socket of `control_socket`, if it is configured, for the user to which the broker changes.
 ///
 /// # Errors
-/// It cannot be made.
+/// It cannot be created.
 pub(super) fn open_control(configuration: &Configuration) -> Result<Option<ControlSocket>, ServerError> {
     let path = configuration.control_socket.as_deref();
     let open = |path| {
@@ -47,7 +47,7 @@ pub(super) fn open_control(configuration: &Configuration) -> Result<Option<Contr
 /// Starts the threads that answer operators.
 ///
 /// # Errors
-/// The system does not give a thread.
+/// The operating system provides no thread.
 pub(super) fn start_api(
     configuration: &Configuration,
     bound: &mut Bound,

@@ -1,9 +1,10 @@
 //! How much memory the rings of the shards lock, and how many shards with which rings fit into RLIMIT_MEMLOCK.
 //!
-//! The kernel counts this memory for each user and not for each process, so a quarter of the limit is left to other
-//! programs of the user (the load generator, for example). Kernels before 6.14 count less than is computed here.
+//! The kernel counts this memory per user and not per process, so a quarter of the limit is left to other programs of
+//! the user (the load generator, for example). Kernels before 6.14 count less than is computed here.
 //!
-//! Invariants: the rings of a plan need no more than the limit of the user who will run; a plan has at least one shard.
+//! Invariants: the rings of a plan need no more than the limit of the user as which the broker runs; a plan has at
+//! least one shard.
 
 use std::num::NonZeroU16;
 
@@ -19,11 +20,11 @@ use crate::privileges::RunsAs;
 pub(super) struct LockedMemoryPlan {
     pub(super) shards: NonZeroU16,
     pub(super) ring: RingOptions,
-    /// Less than what was asked for fits: why, and what to do.
+    /// A warning with advice, if less than requested fits.
     pub(super) warning: Option<String>,
 }
 
-/// What fits, for the user who will run.
+/// The plan for the user as which the broker runs.
 ///
 /// # Errors
 /// Not even one shard fits.
@@ -33,7 +34,7 @@ pub(super) fn plan(configuration: &Configuration) -> Result<LockedMemoryPlan, Se
     if let Some(bytes) = limit
         && bytes < GLOMMIO_LIMIT_MIN
     {
-        // glommio looks at the limit alone, whoever runs.
+        // glommio checks only the limit, for any user.
         return Err(ServerError::LockedMemory {
             bytes,
             needed: GLOMMIO_LIMIT_MIN,
@@ -58,7 +59,7 @@ fn plan_within(wanted: NonZeroU16, limit: Option<u64>) -> Result<LockedMemoryPla
     if let Some(ring) = sizes.find(|ring| fits(ring, limit / 4 * 3)) {
         let warning = (ring.entries < full.entries).then(|| {
             format!(
-                "Only {} KiB of memory may be locked, so the rings of the {wanted} shards have {} entries in place of \
+                "Only {} KiB of memory may be locked, so the rings of the {wanted} shards have {} entries instead of \
                  {}, which may cost throughput; fix: {}.",
                 limit / 1024,
                 ring.entries,
@@ -82,13 +83,13 @@ fn plan_within(wanted: NonZeroU16, limit: Option<u64>) -> Result<LockedMemoryPla
     };
     let what = if shards < wanted {
         format!(
-            "{shards} shards run in place of {wanted}, with rings of {} entries",
+            "{shards} shards run instead of {wanted}, with rings of {} entries",
             smallest.entries
         )
     } else {
         format!(
-            "the rings of the {wanted} shards have {} entries in place of {} and leave little to other programs of \
-             the user",
+            "the rings of the {wanted} shards have {} entries instead of {} and leave little memory to \
+            other programs of the user",
             smallest.entries, full.entries
         )
     };
@@ -104,7 +105,7 @@ fn plan_within(wanted: NonZeroU16, limit: Option<u64>) -> Result<LockedMemoryPla
     })
 }
 
-/// How the limit is raised to what the shards need with full rings.
+/// How to raise the limit to what the shards need with full rings.
 fn advice(shards: NonZeroU16) -> String {
     let bytes = u64::from(shards.get()) * shard_bytes(&RingOptions::default()) / 3 * 4;
     let mib = bytes.div_ceil(1 << 20);
@@ -114,7 +115,7 @@ fn advice(shards: NonZeroU16) -> String {
     )
 }
 
-/// What a shard locks: its own ring, and the three rings of its executor with the memory that they register.
+/// The memory that a shard locks: its own ring, and the three rings of its executor with their registered memory.
 fn shard_bytes(ring: &RingOptions) -> u64 {
     let executor = RingOptions {
         entries: EXECUTOR_RING_DEPTH,
@@ -125,19 +126,20 @@ fn shard_bytes(ring: &RingOptions) -> u64 {
     ring.locked_bytes() + 3 * (executor.locked_bytes() + EXECUTOR_MEMORY_BYTES as u64)
 }
 
-/// Raises the limit as far as it goes.
+/// Raises the limit as far as possible.
 fn raise_limit() {
     let limit = getrlimit(Resource::Memlock);
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // Only what is allowed is asked for, so this fails only where limits are forbidden; the plan is by what holds.
+    // Only what is allowed is requested, so this fails only if limits are forbidden; the plan uses the resulting
+    // limit.
     let _ = setrlimit(Resource::Memlock, raised);
 }
 
-/// Whether this process may lock as much as it likes. The capability counts only where users are the machine's own: the
-/// root of a user namespace is an ordinary user to the kernel.
+/// Whether this process may lock any amount. The capability counts only outside user namespaces: for the kernel, the
+/// root of a user namespace is an ordinary user.
 fn may_lock_any() -> bool {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     has_lock_capability(&read("/proc/self/status")) && is_machines_own(&read("/proc/self/uid_map"))
@@ -150,7 +152,7 @@ fn has_lock_capability(status: &str) -> bool {
     bits.is_some_and(|bits| bits & (1 << CAP_IPC_LOCK) != 0)
 }
 
-/// Whether `/proc/self/uid_map` is that of no user namespace (user_namespaces(7)): all users, as they are.
+/// Whether `/proc/self/uid_map` is that of the initial user namespace (user_namespaces(7)): all users, unchanged.
 fn is_machines_own(uid_map: &str) -> bool {
     uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }
@@ -159,9 +161,9 @@ fn is_machines_own(uid_map: &str) -> bool {
 const CAP_IPC_LOCK: u32 = 14;
 /// The limit below which glommio does not start.
 const GLOMMIO_LIMIT_MIN: u64 = 512 << 10;
-/// Entries of glommio's rings: the executor's only task needs next to none.
+/// Entries of glommio's rings: the executor's only task needs almost none.
 pub(super) const EXECUTOR_RING_DEPTH: u32 = 16;
-/// Registered memory for glommio's own files: the smallest it takes.
+/// Registered memory for glommio's own files: the smallest possible.
 pub(super) const EXECUTOR_MEMORY_BYTES: usize = 64 << 10;
 
 #[cfg(test)]

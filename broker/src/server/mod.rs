@@ -4,9 +4,9 @@
 //! `http.rs` to the threads, `bridges.rs` to the bridges, `signals.rs` to the end and to reloads
 //! (`subscription_tree.rs` is what SIGUSR2 prints); `error.rs` is why it did not start.
 //!
-//! Invariants: nothing is half started: everything that can be wrong with files, ports and limits is found before the
-//! first shard runs, and whoever can connect finds signals being watched. Passphrases are asked for before a port is
-//! opened.
+//! Invariants: the broker starts completely or not at all: every problem with files, ports and limits is found before
+//! the first shard runs, and signals are handled before the first client can connect. Passphrases are asked for before
+//! a port is opened.
 
 mod bridges;
 mod error;
@@ -58,7 +58,7 @@ use crate::traces::Traces;
 /// Runs a broker until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Why it could not start or go on, in one sentence with what to do.
+/// Why it could not start or continue, in one sentence that says what to do.
 pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(), ServerError> {
     let plan = locked_memory::plan(configuration)?;
     if let Some(warning) = &plan.warning {
@@ -181,7 +181,7 @@ fn start_monitor(
     Ok(health)
 }
 
-/// Recovers what is stored, opens the listeners, and serves until the end. Operators are answered from the beginning.
+/// Recovers stored state, opens the listeners, and serves until the end. Operators are answered from the beginning.
 fn run(
     configuration: &Configuration,
     plan: &LockedMemoryPlan,
@@ -223,7 +223,7 @@ fn run(
     end(shards, persisted, bridges)
 }
 
-/// The questions of operators, which wake the shards as lines of the log that are published wake the first one.
+/// The questions of operators, which wake the shards; published log lines wake the first one.
 fn ask_and_log_by(queues: &Arc<ShardQueues>, shards: NonZeroU16) -> Arc<Questions> {
     let (asked, logged) = (Arc::clone(queues), Arc::clone(queues));
     topic_lines().set_wake(move || logged.wake(0));
@@ -241,7 +241,7 @@ fn end(shards: ShardThreads, persisted: Option<Persisted>, bridges: &Bridges) ->
     }
 }
 
-/// Opens the store of `persistence`, if there is to be one, and brings back what it has.
+/// Opens the store of `persistence`, if it is configured, and recovers its state.
 fn open_store(
     configuration: &Configuration,
     shards: NonZeroU16,
@@ -258,14 +258,14 @@ fn open_store(
     Ok(Some(persisted))
 }
 
-/// The settings that the shards start with. The seed is random, so that no client can choose topics that fall together
-/// in the hash tables.
+/// The settings with which the shards start. The seed is random, so that no client can choose topics that collide in
+/// the hash tables.
 fn settings_with_seed(configuration: &Configuration) -> Settings {
     let mut settings = configuration.settings.clone();
     let mut seed = [0; 8];
     settings.hash_seed = match getrandom::fill(&mut seed) {
         Ok(()) => u64::from_ne_bytes(seed),
-        // The clock has to do: the seed is no secret key.
+        // The clock is sufficient: the seed is not a secret key.
         Err(_) => monotonic_ns(),
     };
     settings

@@ -10,7 +10,7 @@ use super::error::ServerError;
 pub(super) struct PidFile<'a>(Option<&'a Path>);
 
 impl PidFile<'_> {
-    /// Writes the file, if there is to be one.
+    /// Writes the file, if it is configured.
     ///
     /// # Errors
     /// It cannot be written.
@@ -29,7 +29,7 @@ impl PidFile<'_> {
 
 impl Drop for PidFile<'_> {
     fn drop(&mut self) {
-        // Somebody may have removed it already.
+        // It may have been removed already.
         let _ = self.0.map(std::fs::remove_file);
     }
 }

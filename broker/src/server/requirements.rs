@@ -1,4 +1,4 @@
-//! Checks that the process may use io_uring, and forbids core dumps, a look into its memory, and huge pages.
+//! Checks that the process may use io_uring, and forbids core dumps, access to its memory, and huge pages.
 //!
 //! Invariants: what is missing is reported before the first shard starts.
 
@@ -7,7 +7,7 @@ use transport::ring::{Ring, RingOptions};
 
 use super::error::ServerError;
 
-/// Forbids what a broker must not have.
+/// Sets these properties of the process.
 pub(super) fn forbid_core_dumps_and_huge_pages() {
     forbid_core_dumps();
     forbid_looks_into_memory();
@@ -20,26 +20,27 @@ fn forbid_core_dumps() {
         current: Some(0),
         maximum: Some(0),
     };
-    // Where limits are forbidden, the system's own rule for core dumps holds.
+    // If limits are forbidden, the system's own rule for core dumps applies.
     let _ = setrlimit(Resource::Core, none);
 }
 
-/// Forbids other programs of the same user to trace the broker and to read its memory (prctl(2), PR_SET_DUMPABLE): keys
-/// and passwords are there. What of `/proc/self` the broker reads itself stays readable for it.
+/// Prevents other programs of the same user from tracing the broker and reading its memory (prctl(2),
+/// PR_SET_DUMPABLE), which contains keys and passwords. The files of `/proc/self` that the broker reads itself stay
+/// readable for it.
 pub(super) fn forbid_looks_into_memory() {
-    // It fails on no kernel that has io_uring.
+    // It succeeds on every kernel that has io_uring.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Forbids transparent huge pages, which the allocator asks for. With them the kernel clears megabytes for a table that
-/// grows by a little, while clients wait, and freed memory stays where one byte of two megabytes is in use: an idle
-/// broker took 33 MB, and 10 MB without them.
+/// Forbids transparent huge pages, which the allocator requests. With them the kernel clears megabytes for a table
+/// that grows by a little, while clients wait, and freed memory stays allocated if one byte of two megabytes is in
+/// use: an idle broker took 33 MB, and 10 MB without them.
 fn forbid_huge_pages() {
-    // Where it is forbidden to forbid them, they cost memory and time and harm nothing.
+    // If this fails, huge pages cost memory and time but do no harm.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
-/// Makes a ring: glommio would panic where io_uring is missing.
+/// Creates a ring, because glommio would panic without io_uring.
 ///
 /// # Errors
 /// io_uring is missing or forbidden.

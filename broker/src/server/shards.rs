@@ -1,6 +1,6 @@
 //! One thread with a glommio executor for each shard.
 //!
-//! Invariants: a shard that ends or cannot start, in whatever way, ends the others too.
+//! Invariants: if a shard ends or cannot start, for any reason, the others end too.
 
 use std::io;
 use std::num::NonZeroU16;
@@ -22,14 +22,14 @@ use crate::persistence::{Persisted, ShardPersistence};
 use crate::shard::{ShardLoop, ShardQueues, Shared, allowed_cpus, placement};
 use crate::time::Timestamp;
 
-/// The shards, by their numbers.
+/// The threads of the shards, by shard number.
 pub(super) struct ShardThreads {
     threads: Vec<JoinHandle<Result<(), String>>>,
-    /// All of them serve clients.
+    /// All shards serve clients.
     pub(super) all_started: bool,
 }
 
-/// What the thread of a shard is made of.
+/// What the thread of a shard starts with.
 struct ShardStart {
     shard: u16,
     count: u16,
@@ -44,7 +44,7 @@ struct ShardStart {
 /// Starts a thread for each shard, and waits until all of them serve clients or one could not start.
 ///
 /// # Errors
-/// A thread cannot be made.
+/// A thread cannot be started.
 pub(super) fn start_shards(
     count: NonZeroU16,
     ring: &RingOptions,
@@ -78,7 +78,7 @@ pub(super) fn start_shards(
             Ok(thread) => threads.push(thread),
             Err(source) => {
                 for thread in threads {
-                    // What failed is the thread that could not be made.
+                    // What failed is the thread that could not be started.
                     drop(thread.join());
                 }
                 return Err(ServerError::Thread { shard, source });
@@ -86,13 +86,13 @@ pub(super) fn start_shards(
         }
     }
     drop(started);
-    // Ends when each shard has started or failed; those that started end when one has failed.
+    // Ends when each shard has started or failed; if one has failed, the others end.
     let all_started = starts.iter().count() == usize::from(count);
     Ok(ShardThreads { threads, all_started })
 }
 
 impl ShardStart {
-    /// Serves clients until the end; `started` is sent when it begins to.
+    /// Serves clients until the end; sends `started` when it begins.
     fn run(self, started: Sender<()>) -> Result<(), String> {
         let Some((executor, ring)) = self.rings()? else {
             return Ok(());
@@ -104,20 +104,20 @@ impl ShardStart {
             if let Some(persistence) = self.persistence {
                 let senseless = persistence.give_to(&mut logic, Timestamp(monotonic_ns()));
                 if senseless > 0 {
-                    tracing::error!("Shard {shard} left {senseless} records out that made no sense.");
+                    tracing::error!("Shard {shard} skipped {senseless} records that are not valid.");
                 }
             }
             let shard = ShardLoop::new(shard, self.count, ring, logic, self.listening, self.shared);
-            // Nobody listens only when the start was given up.
+            // The receiver is gone only if the start was given up.
             let _unsent = started.send(());
             drop(started);
             shard.run().await.map_err(|error| error.to_string())
         })
     }
 
-    /// The executor of the thread and its ring. Right after the end of another program of this user its locked memory
-    /// may still be counted, because the kernel takes rings apart later: that is waited for. `None` if the broker is
-    /// shut down meanwhile.
+    /// The executor of the thread and its ring. Shortly after another program of this user has ended, its locked
+    /// memory may still be counted, because the kernel releases rings later: this waits for it. `None` if the broker
+    /// is shut down in the meantime.
     fn rings(&self) -> Result<Option<(LocalExecutor, Ring)>, String> {
         let begun = Instant::now();
         loop {
@@ -150,7 +150,7 @@ impl ShardStart {
     }
 }
 
-/// A shard that ends, in whatever way, ends the others too: half a broker is none.
+/// When a shard ends, for any reason, the others end too: a broker never runs with a part of its shards.
 struct StopOthersOnDrop {
     queues: Arc<ShardQueues>,
     shut_down: Arc<AtomicBool>,
@@ -185,7 +185,7 @@ impl ShardThreads {
             let detail = match thread.join() {
                 Ok(Ok(())) => continue,
                 Ok(Err(detail)) => detail,
-                Err(_) => "it panicked, which is an error of Midge".to_owned(),
+                Err(_) => "it panicked, which is a bug in Midge".to_owned(),
             };
             result = result.and(Err(ServerError::Shard { shard, detail }));
         }
@@ -193,9 +193,9 @@ impl ShardThreads {
     }
 }
 
-/// Never, in effect: when this timer fires between glommio's poll and its look at the task queue, glommio parks
+/// Practically never: if this timer fires between glommio's poll and its check of the task queue, glommio parks
 /// although a task is ready. A shard would not start, or would sleep until something else wakes it.
 const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
-/// How long a start waits for locked memory that other programs give back.
+/// How long a start waits for locked memory that other programs release.
 const LOCKED_MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
 const LOCKED_MEMORY_RETRY: Duration = Duration::from_millis(20);

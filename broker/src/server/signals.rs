@@ -1,6 +1,6 @@
-//! Handles the signals that end the broker or make it reload.
+//! Handles the signals that end the broker or cause a reload.
 //!
-//! Invariants: files are read on the thread of the signals, so no shard waits for a reload.
+//! Invariants: files are read on the signal thread, so no shard waits for a reload.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +17,11 @@ use crate::reload_requests::ReloadRequests;
 use crate::shard::ShardQueues;
 use crate::systemd;
 
-/// Starts the thread that waits for signals: SIGTERM and SIGINT end the broker, a second one at once; SIGHUP reads the
-/// configuration again; SIGUSR1, SIGUSR2 and SIGRTMIN do what mosquitto does at them.
+/// Starts the thread that waits for signals: SIGTERM and SIGINT end the broker, a second one at once; SIGHUP reloads
+/// the configuration; SIGUSR1, SIGUSR2 and SIGRTMIN do what they do in mosquitto.
 ///
 /// # Errors
-/// Signals cannot be caught, or the system does not give a thread.
+/// Signals cannot be handled, or the operating system provides no thread.
 pub(super) fn watch_signals(
     queues: Arc<ShardQueues>,
     shut_down: Arc<AtomicBool>,
@@ -41,7 +41,7 @@ pub(super) fn watch_signals(
                 let report = reloader.reload();
                 queues.wake_all();
                 for operator in asked {
-                    // One that waits no more gets nothing.
+                    // An operator that no longer waits gets nothing.
                     let _gone = operator.try_send(report.clone());
                 }
                 continue;
@@ -65,11 +65,11 @@ pub(super) fn watch_signals(
     Ok(handle)
 }
 
-/// The signals for which mosquitto saves its state, prints what is subscribed and retained, and opens its log anew.
+/// The signals at which mosquitto saves its state, prints subscriptions and retained messages, and reopens its log.
 fn report(signal: i32, reloader: &Reloader, counters: &[ShardCounters], questions: &Arc<Questions>) {
     match signal {
         SIGUSR1 => {
-            tracing::info!("Nothing is to be saved: with `persistence true` what happens is stored at once.")
+            tracing::info!("There is nothing to save: with `persistence true` changes are stored at once.")
         }
         SIGUSR2 => {
             let number = |name: &str| {

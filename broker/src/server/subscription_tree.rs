@@ -1,7 +1,7 @@
-//! What SIGUSR2 prints, as mosquitto(8) says: the topics that are subscribed to, and where messages are retained.
+//! The output of SIGUSR2, as in mosquitto(8): the topics with subscriptions, and those with retained messages.
 //!
-//! Invariants: the shards are asked part by part, so none of them waits for another, and what is listed and logged is
-//! bounded: above it only the number of the others is.
+//! Invariants: the shards are asked part by part, so none of them waits for another. The listed and logged topics are
+//! bounded: above the bound only the number of the others is logged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::limits;
 use crate::logic::operator::{Answer, ListPart, ListPlace, Question};
 use crate::questions::Questions;
 
-/// A node of the tree that has something.
+/// A node of the tree with subscriptions or a retained message.
 #[derive(Debug, Default)]
 struct TreeTopic {
     subscriptions: u64,
@@ -20,15 +20,15 @@ struct TreeTopic {
 #[derive(Debug, Default)]
 struct Tree {
     topics: BTreeMap<Box<str>, TreeTopic>,
-    /// Entries whose topics found no room.
+    /// Entries whose topics exceed the bound.
     others: u64,
 }
 
-/// Asks all shards, and logs a line for each topic, in a thread of its own: the one of the signals waits for nobody.
+/// Asks all shards, and logs a line for each topic, in a separate thread so that the signal thread does not wait.
 pub(super) fn log_by_itself(questions: Arc<Questions>) {
     let thread = std::thread::Builder::new().name("tree".to_owned());
     if let Err(error) = thread.spawn(move || log(&questions)) {
-        tracing::warn!("The system gives no thread to list subscriptions: {error}");
+        tracing::warn!("Cannot start a thread to list subscriptions: {error}");
     }
 }
 
@@ -42,7 +42,7 @@ fn log(questions: &Questions) {
         };
         if !tree.take_all(questions, shard, &subscriptions) || !tree.take_all(questions, shard, &retained) {
             tracing::warn!(
-                "Shard {shard} did not answer: its subscriptions and retained messages are not all listed."
+                "Shard {shard} did not answer: the list of its subscriptions and retained messages is incomplete."
             );
         }
     }
@@ -56,12 +56,12 @@ fn log(questions: &Questions) {
         tracing::info!("  {topic}: {} subscriptions{retained}", found.subscriptions);
     }
     if tree.others > 0 {
-        tracing::info!("  {} entries more, of other topics", tree.others);
+        tracing::info!("  {} more entries, of other topics", tree.others);
     }
 }
 
 impl Tree {
-    /// Takes the whole list of a shard; false if the shard did not answer.
+    /// Takes the whole list of a shard; returns false if the shard did not answer.
     fn take_all(&mut self, questions: &Questions, shard: u16, ask: &dyn Fn(ListPart) -> Question) -> bool {
         let mut from = Some(ListPlace::default());
         while let Some(place) = from {

@@ -1,16 +1,16 @@
-//! Changes from root to the user that the broker runs as.
+//! Changes from root to the broker's user.
 //!
-//! Invariants: everything that needs root has been done before.
+//! Invariants: everything that needs root is done before.
 
 use super::error::ServerError;
 use super::requirements;
 use crate::config::Configuration;
 use crate::privileges::{self, RunsAs};
 
-/// Becomes the user of `user`, or mosquitto's default, if the process is root's.
+/// Changes to the user of `user`, or to mosquitto's default, if the process runs as root.
 ///
 /// # Errors
-/// The system refuses.
+/// The operating system refuses.
 pub(super) fn become_user(configuration: &Configuration) -> Result<(), ServerError> {
     let runs_as = RunsAs::find(configuration.user.as_ref(), configuration.stays_root);
     if let Some(user) = runs_as.user() {
@@ -19,7 +19,7 @@ pub(super) fn become_user(configuration: &Configuration) -> Result<(), ServerErr
             name: user.name.clone(),
             source,
         })?;
-        // The change of the user has put it to what the system has as default.
+        // The change of the user has reset this to the default.
         requirements::forbid_looks_into_memory();
     }
     if let RunsAs::Named(user) = &runs_as {

@@ -1,7 +1,7 @@
-//! Accepts connections, also when the process runs out of descriptors.
+//! Accepts connections, even when the process runs out of descriptors.
 //!
 //! Invariants: one accept is in flight on each listener, or all are stopped until a pause is over. One descriptor is
-//! kept in reserve and used when there is no other one, so that clients are closed at once instead of waiting in the
+//! kept in reserve and used when there is no other, so that clients are closed at once instead of waiting in the
 //! kernel's backlog. Errors of accept are logged once in [`limits::ACCEPT_QUIET_NS`].
 
 use std::io;
@@ -19,19 +19,19 @@ use crate::time::Timestamp;
 /// A shard's side of all listeners.
 pub(super) struct Acceptor {
     listening: Vec<Listening>,
-    /// A descriptor to be given up when there is no other one.
+    /// A descriptor that is given up when there is no other.
     reserve: Option<OwnedFd>,
-    /// Listeners could not accept, and try again then.
+    /// When listeners that could not accept try again.
     retry_at: Option<Timestamp>,
-    /// Accept was cancelled on all listeners until then.
+    /// Accept is cancelled on all listeners until then.
     is_paused: bool,
-    /// Whether the shard shuts down, so that nothing is accepted any more.
+    /// The shard shuts down, so nothing is accepted any more.
     is_stopped: bool,
-    /// Connections that were closed at once for want of descriptors and not logged yet.
+    /// Connections that were closed at once because of missing descriptors, and are not logged yet.
     refused: u64,
-    /// One was since accept last failed.
+    /// A connection was closed in this way since accept last failed.
     is_refusing: bool,
-    /// Until when it is not logged again that listeners cannot accept.
+    /// Until when further failures of accept are not logged.
     quiet_until: Timestamp,
 }
 
@@ -61,7 +61,7 @@ impl Acceptor {
         self.retry_at
     }
 
-    /// What an accept ended with; the socket of a connection that is let in.
+    /// Handles the result of an accept; returns the socket of a connection that is admitted.
     pub(super) fn accepted(
         &mut self,
         ring: &mut Ring,
@@ -73,7 +73,7 @@ impl Acceptor {
     ) -> Option<Socket> {
         let socket = match socket {
             Ok(_) if self.is_stopped => None,
-            // The one free descriptor is for this: the client learns at once that it is not let in.
+            // The one free descriptor is used to refuse the client at once.
             Ok(socket) if self.reserve.is_none() => {
                 self.refused += 1;
                 self.is_refusing = true;
@@ -94,9 +94,9 @@ impl Acceptor {
         socket
     }
 
-    /// Out of descriptors or memory. The descriptor in reserve is given up, so that those who wait are accepted and
-    /// closed at once; without one they stay in the backlog. After a pause, which keeps this from becoming a busy loop,
-    /// it is as before, if there is something free.
+    /// Descriptors or memory are used up. The descriptor in reserve is given up, so that waiting clients are accepted
+    /// and closed at once; without one they stay in the backlog. After a pause, which prevents a busy loop, accepting
+    /// continues as before if a descriptor is free.
     fn failed(&mut self, ring: &mut Ring, now: Timestamp, index: usize, error: &io::Error, more: bool) {
         if self.is_stopped || more {
             return;
@@ -107,13 +107,13 @@ impl Acceptor {
         self.log_failure(now, error);
         self.retry_at.get_or_insert(now.plus_ns(limits::ACCEPT_PAUSE_NS));
         let of_descriptors = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
-        // With the reserve gone each connection that was closed makes room for the next one.
+        // Without the reserve, each connection that was closed makes room for the next one.
         let makes_room = std::mem::take(&mut self.is_refusing) || self.reserve.take().is_some();
         if of_descriptors && makes_room && !self.is_paused {
             return self.accept_on(ring, index);
         }
         if !std::mem::replace(&mut self.is_paused, true) {
-            // All listeners share the descriptors, so all of them stop; a second accept would answer twice.
+            // All listeners share the descriptors, so all of them stop; a second accept would be answered twice.
             self.cancel_all(ring);
         }
     }
@@ -125,8 +125,8 @@ impl Acceptor {
         self.quiet_until = now.plus_ns(limits::ACCEPT_QUIET_NS);
         let refused = std::mem::take(&mut self.refused);
         tracing::error!(
-            "Cannot accept connections: {error}; {refused} were closed at once since this was last logged. Raise the \
-             limit of open files (ulimit -n, LimitNOFILE=)."
+            "Cannot accept connections: {error}; {refused} connections were closed at once since this was \
+            last logged. Raise the limit of open files (ulimit -n, LimitNOFILE=)."
         );
     }
 
@@ -170,7 +170,7 @@ impl Acceptor {
         }
     }
 
-    /// Takes a descriptor that is given up when there is no other one.
+    /// Reserves a descriptor that is given up when there is no other.
     fn keep_reserve(&mut self) {
         if self.reserve.is_none() {
             let any = self.listening.first();

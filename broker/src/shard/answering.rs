@@ -1,6 +1,6 @@
-//! Answers questions of operators.
+//! Answers operators' questions.
 //!
-//! Invariants: one question a turn.
+//! Invariants: one question per turn.
 
 use super::ShardLoop;
 use crate::logic::operator::Answer;
@@ -9,12 +9,12 @@ impl ShardLoop {
     /// Answers one question of an operator, if there is one.
     pub(super) fn answer_question(&mut self) {
         let Some(asked) = self.questions.next(self.exchange.shard()) else {
-            // Nobody asks.
+            // There is no question.
             return;
         };
         let mut answer = self.logic.operate(self.now, &asked.question);
         if let Answer::Sessions(listed) = &mut answer {
-            // The logic does not know where clients are.
+            // The logic does not know the addresses of clients.
             for entry in listed
                 .entries
                 .iter_mut()

@@ -1,7 +1,7 @@
-//! The shell's half of the connections of a shard: sockets, streams, and what is in flight for each.
+//! The shell's half of a shard's connections: sockets, streams, and what is in flight for each.
 //!
-//! Invariants: a connection that is closed has no state here; what was in flight for it is dropped as it completes. It
-//! has the slot and the generation that the logic has for it.
+//! Invariants: a closed connection has no state here; what was in flight for it is dropped when it completes. A
+//! connection has the same slot and generation as in the logic.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,16 +25,16 @@ pub(super) struct ClientConnection {
     pub(super) generation: u32,
     pub(super) socket: Socket,
     pub(super) stream: SecureStream,
-    /// The client's, for the log: the socket does not have it any more when the client has gone.
+    /// The client's address for the log: the socket no longer has it when the client has gone.
     pub(super) address: SocketAddr,
     _admission: Admission,
-    /// Records that TLS itself wants sent (a key update, an alert), before anything newer.
+    /// Records that TLS itself sends (a key update, an alert), before anything newer.
     pub(super) records: Vec<u8>,
-    /// What is to be sent before anything newer.
+    /// Bytes that are sent before anything newer.
     pub(super) sending: Sending,
     /// Whether a receive is in flight.
     pub(super) receiving: bool,
-    /// Bytes that were received and not handled.
+    /// Bytes that were received but not handled.
     pub(super) unread: Unread,
     /// It will be closed when everything is sent.
     pub(super) closing: bool,
@@ -45,12 +45,12 @@ pub(super) struct ClientConnection {
 /// Whether a connection waits for a later flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum FlushTurn {
-    /// It has its turn when it has output.
+    /// It is flushed when it has output.
     #[default]
     WithOutput,
-    /// It stands among those that are delayed.
+    /// It is in the queue of delayed connections.
     Delayed,
-    /// It was among them, and had its turn in this part of a flush.
+    /// It was in the queue, and had its turn in this part of a flush.
     Had { part: u64 },
 }
 
@@ -59,31 +59,31 @@ pub(super) enum FlushTurn {
 pub(super) struct ClientConnections {
     slots: Vec<Option<Box<ClientConnection>>>,
     count: usize,
-    /// Connections that are to be closed but have bytes to send, in the order of their deadlines.
+    /// Connections to be closed that still have bytes to send, in the order of their deadlines.
     lingering: VecDeque<(Timestamp, ConnectionId)>,
-    /// To be flushed for the shell's own reasons, beside those that the logic names.
+    /// Connections to be flushed for the shell's own reasons, beside those that the logic names.
     pub(super) unflushed: Vec<ConnectionId>,
-    /// Those that a later flush goes on with: the time was over, or they have the rest of a long output.
+    /// Connections with which a later flush continues: time ran out, or a long output has a remainder.
     pub(super) delayed: VecDeque<ConnectionId>,
-    /// How many have ever been put there.
+    /// How many have ever been queued there.
     pub(super) delayed_ever: u64,
     /// How many parts of flushes have begun.
     pub(super) flush_parts: u64,
-    /// Ended by themselves, to be lost after the flush.
+    /// Connections that ended by themselves, to be lost after the flush.
     pub(super) ended: VecDeque<(ConnectionId, LostCause)>,
-    /// Connections whose bytes, or whose packet, go on in their turn.
+    /// Connections whose bytes, or whose packet, are handled further in their turn.
     pub(super) waiting: VecDeque<ConnectionId>,
-    /// So many at the end of [`Self::waiting`] may still be received for.
+    /// For this many at the end of [`Self::waiting`] a receive may still be in flight.
     pub(super) newly_waiting: usize,
-    /// Connections of which the kernel's bytes were read in this turn, to be handled in the next one.
+    /// Connections whose bytes were read from the kernel in this turn, to be handled in the next one.
     pub(super) read_ahead: Vec<ConnectionId>,
-    /// Bytes that were received and not handled, of all connections.
+    /// Bytes of all connections that were received but not handled.
     pub(super) unread_bytes: usize,
-    /// Bytes that were handled in the present turn.
+    /// Bytes that were handled in the current turn.
     pub(super) turn_bytes: usize,
     /// The turn that `turn_bytes` belongs to.
     pub(super) turn: u64,
-    /// Plain bytes out of a TLS stream, reused.
+    /// Decrypted bytes of a TLS stream, reused.
     pub(super) plain: Vec<u8>,
     /// The logic's list of connections to flush, reused.
     pub(super) dirty: Vec<ConnectionId>,
@@ -98,7 +98,7 @@ impl ClientConnections {
         self.count == 0
     }
 
-    /// Whether connections wait for the next flush, or to be lost after it, or to be read on.
+    /// Whether connections wait for the next flush, for being lost after it, or for further reading.
     pub(super) fn has_unfinished(&self) -> bool {
         !self.unflushed.is_empty()
             || !self.delayed.is_empty()
@@ -131,7 +131,7 @@ impl ClientConnections {
         self.slots.get_mut(id.slot.to_u32() as usize)?.take()
     }
 
-    /// Frees the memory that is kept for use again, where it is much beside what is used.
+    /// Frees memory that is kept for reuse, if it is much compared with what is used.
     pub(super) fn drop_spare(&mut self) {
         self.plain = Vec::new();
         let used = self.slots.iter().rposition(Option::is_some);
@@ -141,7 +141,7 @@ impl ClientConnections {
         }
     }
 
-    /// Shows what access rules denied and what was dropped, where it is traced.
+    /// Shows denied and dropped messages, where they are traced.
     #[inline]
     pub(super) fn show_trace_lines(&mut self, logic: &mut Shard) {
         if self.tracer.has_traces() {
@@ -159,7 +159,7 @@ impl ClientConnections {
         }
     }
 
-    /// Shows that a connection is over, and why, where its client is traced.
+    /// Shows the end of a connection and its reason, if its client is traced.
     pub(super) fn show_end(&mut self, logic: &Shard, id: ConnectionId, why: &str) {
         if self.tracer.has_traces()
             && let Some(address) = self.get(id).map(|connection| connection.address)
@@ -179,7 +179,7 @@ impl ClientConnections {
         self.lingering.push_back((until, id));
     }
 
-    /// The next connection that had its time to take its last bytes.
+    /// The next connection whose time to read its last bytes is over.
     pub(super) fn expired(&mut self, now: Timestamp) -> Option<ConnectionId> {
         while let Some((until, id)) = self.lingering.front().copied() {
             if until > now && self.get(id).is_some() {
@@ -199,7 +199,7 @@ impl ClientConnections {
 }
 
 impl ClientConnection {
-    /// A connection whose CONNECT the logic has.
+    /// A connection whose CONNECT is with the logic.
     pub(super) fn new(
         id: ConnectionId,
         socket: Socket,
@@ -222,8 +222,8 @@ impl ClientConnection {
         }
     }
 
-    /// Ends the stream in order (RFC 8446, 6.1), behind an alert if there is one. What does not fit is not worth
-    /// waiting for.
+    /// Ends the stream in order (RFC 8446, 6.1), after an alert if there is one. Bytes that the socket does not accept
+    /// are dropped.
     pub(super) fn end_stream(&mut self) {
         if !self.sending.is_idle() || self.stream.is_plain() {
             return;

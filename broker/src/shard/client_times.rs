@@ -1,7 +1,7 @@
-//! Measures the CPU time that a client costs: what the shard does with the bytes that it sent, to whomever they lead in
-//! this shard, and the sending of what is for it.
+//! Measures the CPU time of a client: the shard's work with the bytes that it sent, including deliveries to others in
+//! this shard, and the sending of its messages.
 //!
-//! Invariants: while nothing is measured, a read or a flush costs one look at a flag.
+//! Invariants: while nothing is measured, a read or a flush costs the check of a flag.
 
 use transport::clock::thread_cpu_ns;
 
@@ -9,7 +9,7 @@ use super::ShardLoop;
 use crate::logic::ConnectionId;
 
 impl ShardLoop {
-    /// Work for a connection begins: the CPU time of the thread, if that is measured.
+    /// Work for a connection begins: returns the CPU time of the thread, if it is measured.
     #[inline]
     pub(super) fn begin_work(&mut self) -> Option<u64> {
         self.logic.client_times().is_measured().then(thread_cpu_ns)

@@ -1,6 +1,6 @@
-//! The configuration and the access rules that a shard goes by.
+//! The configuration and the access rules that a shard uses.
 //!
-//! Invariants: both are looked at once a turn, and taken as a whole.
+//! Invariants: both are checked once per turn, and replaced as a whole.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::auth::Authentication;
 use crate::dynamic_commands::DynamicCommands;
 use crate::in_effect::{Current, InEffect};
 
-/// What of the configuration this shard goes by.
+/// The configuration that this shard uses.
 pub(super) struct Configured {
     current: Arc<Current>,
     number: u64,
     pub(super) in_effect: Arc<InEffect>,
 }
 
-/// Who checks passwords, and of which policy the logic knows.
+/// Checks passwords, and knows which policy the logic has.
 pub(super) struct ShardAccess {
     pub(super) authentication: Arc<Authentication>,
     commands: DynamicCommands,
@@ -43,7 +43,7 @@ impl Configured {
         }
     }
 
-    /// Takes what was read since; whether there was something.
+    /// Takes a newer configuration; returns whether there was one.
     fn take_newer(&mut self) -> bool {
         let Some((number, in_effect)) = self.current.newer_than(self.number) else {
             return false;
@@ -54,7 +54,7 @@ impl Configured {
 }
 
 impl ShardLoop {
-    /// After a reload: connections that are accepted from now on, and the logic, go by what was read.
+    /// After a reload: new connections, and the logic, use the new settings.
     pub(super) fn take_settings(&mut self) {
         if self.configured.take_newer() {
             let settings = Arc::clone(&self.configured.in_effect.settings);
@@ -67,7 +67,7 @@ impl ShardLoop {
         self.logic.set_resident_bytes(self.health.resident_bytes());
     }
 
-    /// Gives the logic the rules that are in effect, if it goes by others.
+    /// Gives the logic the rules that are in effect, if it has others.
     fn take_policy(&mut self) {
         if self.access.authentication.generation() != self.access.policy_generation {
             self.give_policy();

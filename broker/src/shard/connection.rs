@@ -1,6 +1,6 @@
-//! What a shard does with its connections: it adopts them, reads from them, and loses or closes them.
+//! Operations of a shard on its connections: adopting, reading, losing and closing them.
 //!
-//! Invariant: what came before the end of a stream is handled before the connection is lost.
+//! Invariant: bytes that came before the end of a stream are handled before the connection is lost.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ use crate::log::CONNECTION;
 use crate::logic::ConnectionId;
 
 impl ShardLoop {
-    /// Takes a connection that this shard owns, or has to answer.
+    /// Adopts a connection that this shard owns or has to answer.
     pub(super) fn adopt(&mut self, transfer: ConnectionTransfer) -> ConnectionId {
         let is_logged = tracing::enabled!(target: CONNECTION, tracing::Level::INFO);
         let description = is_logged.then(|| transfer.description()).flatten();
@@ -74,12 +74,12 @@ impl ShardLoop {
             None => {}
         }
         if ended.is_some() {
-            // The end of a session is no work of whose bytes come next.
+            // The end of a session is not charged to the connection whose bytes come next.
             self.charge_time();
         }
     }
 
-    /// Hands the bytes of a buffer to the logic; returns why the connection is over, if it is.
+    /// Passes the bytes of a buffer to the logic; returns why the connection is over, if it is.
     fn read(&mut self, id: ConnectionId, buffer: &ReceiveBuffer) -> Option<LostCause> {
         let wire = self.ring.bytes(buffer);
         if self.connections.get(id)?.stream.is_plain() {
@@ -92,7 +92,7 @@ impl ShardLoop {
         plain.clear();
         let mut answer = Vec::new();
         let opened = connection.stream.open(wire, &mut plain, &mut answer);
-        // Records without content are no sign of life of the client.
+        // Records without content do not show that the client is alive.
         if plain.is_empty() {
             self.connections.charge_to(&mut self.logic, id);
         } else {
@@ -118,7 +118,7 @@ impl ShardLoop {
         }
     }
 
-    /// A receive ended without ending the connection: goes on, unless the logic does not want it.
+    /// A receive ended without ending the connection: receives again, unless the logic does not want it.
     pub(super) fn receive_again(&mut self, id: ConnectionId) {
         let rest = self.connections.get(id).map(|it| it.unread.drain);
         if rest.is_some_and(|rest| rest != Drain::NotRequested) {
@@ -136,7 +136,7 @@ impl ShardLoop {
         }
     }
 
-    /// Stops reading from publishers whose messages find no room, and goes on when there is some.
+    /// Stops reading from publishers whose messages find no room, and resumes when there is room.
     pub(super) fn change_receiving(&mut self) {
         for (id, paused) in self.logic.flow_mut().take_receive_changes() {
             let unfinished = self.logic.clients().is_unfinished(id);
@@ -161,13 +161,13 @@ impl ShardLoop {
         }
     }
 
-    /// The socket failed. What had come before is handled.
+    /// The socket failed. Bytes that had come before are handled.
     pub(super) fn fail(&mut self, id: ConnectionId, error: &io::Error) {
         tracing::debug!("Connection {id:?}: {error}");
         self.end_behind_unread(id, LostCause::Error);
     }
 
-    /// Loses a connection: at once, or when what had come before is handled.
+    /// Loses a connection: at once, or when the bytes that had come before are handled.
     fn end_behind_unread(&mut self, id: ConnectionId, cause: LostCause) {
         match self.connections.get(id) {
             Some(connection) if connection.unread.waits() => self.connections.end_of_stream(id, cause),
@@ -175,8 +175,8 @@ impl ShardLoop {
         }
     }
 
-    /// Loses the connections whose clients ended the stream, once a flush has offered their answers to the socket, and
-    /// those that broke in the flush.
+    /// Loses the connections whose clients ended the stream, after a flush has offered their answers to the socket,
+    /// and those that broke in the flush.
     pub(super) fn end_closed(&mut self) {
         let work = self.logic.settings().work;
         self.begin_budget(work.walk);
@@ -185,7 +185,7 @@ impl ShardLoop {
                 return;
             }
             let Some((id, cause)) = self.connections.ended.pop_front() else {
-                // The loop goes over as many as there were.
+                // The loop runs once for each of them.
                 return;
             };
             if cause == LostCause::EndOfStream && self.connections.is_flush_delayed(id) {
@@ -211,7 +211,7 @@ impl ShardLoop {
         }
     }
 
-    /// Ends a connection that the logic is done with.
+    /// Ends a connection that the logic has finished with.
     pub(super) fn close(&mut self, id: ConnectionId) {
         let why = self.logic.clients().why_closing(id).unwrap_or("disconnected");
         self.connections.show_end(&self.logic, id, why);

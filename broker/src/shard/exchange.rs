@@ -1,8 +1,8 @@
 //! A shard's end of the queues between shards: takes batches and connections, pushes its own, and keeps connections
 //! that wait for room.
 //!
-//! Invariant: what finds no room stays in order where it is, batches with the logic and connections here. A shard that
-//! has something left is blocked: [`crate::turn`] lets it flush nothing then.
+//! Invariant: what finds no room stays in order where it is, batches in the logic and connections here. A shard that
+//! has something left is blocked: [`crate::turn`] then does not let it flush.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,19 +22,19 @@ pub(super) struct QueueEnds {
     shard: u16,
     shards: u16,
     queues: Arc<ShardQueues>,
-    /// Connections that wait for room in the queue to their owner, at its number.
+    /// Connections that wait for room in the queue to their owner, by its number.
     transfers: Vec<VecDeque<Box<ConnectionTransfer>>>,
-    /// Since when batches wait for another shard, at its number; `None` while none do.
+    /// Since when batches wait for another shard, by its number; `None` while none wait.
     since: Vec<Option<Timestamp>>,
     /// The last message that was pushed was a batch, so that a connection is next if there is one.
     batch_was_last: bool,
 }
 
 impl QueueEnds {
-    /// The end of that shard out of `shards`, whose ring others can wake from now on.
+    /// The end of one shard out of `shards`, whose ring others can wake from now on.
     pub(super) fn new(shard: u16, shards: u16, queues: Arc<ShardQueues>, ring: &Ring) -> Self {
         queues.register(shard, ring.handle(), ring.waker());
-        // What was set before the registration could not wake this shard: the first turn looks.
+        // Changes before the registration could not wake this shard: the first turn checks them.
         queues.wake(shard);
         Self {
             shard,
@@ -63,7 +63,7 @@ impl QueueEnds {
         self.queues.awake(self.shard);
     }
 
-    /// A wake by the ring has failed: wakes by the descriptor.
+    /// A wake through the ring has failed: wakes through the descriptor.
     pub(super) fn wake(&self, shard: u16) {
         self.queues.wake(shard);
     }
@@ -75,8 +75,8 @@ impl QueueEnds {
         }
     }
 
-    /// Pushes what is for other shards and wakes who sleeps. What does not fit stays with the logic, which stops
-    /// reading from those who fill it.
+    /// Pushes what is for other shards and wakes those that sleep. What does not fit stays in the logic, which stops
+    /// reading from the connections that fill it.
     pub(super) fn push(&mut self, now: Timestamp, logic: &mut Shard, ring: &mut Ring) -> io::Result<Outcome> {
         // Before any other shard can append what this causes.
         logic.submit_records();
@@ -108,7 +108,7 @@ impl QueueEnds {
         self.queues.leave(self.shard);
     }
 
-    /// Whether no other shard sends anything any more, and all that was sent is taken.
+    /// Whether no other shard sends any more, and everything that was sent has been taken.
     pub(super) fn is_quiet(&self) -> bool {
         let is_empty = |from| self.queues.waiting(self.shard, from) == 0;
         self.queues.all_left() && self.others().all(is_empty)
@@ -126,7 +126,7 @@ impl QueueEnds {
         (0..self.shards).filter(move |shard| *shard != me)
     }
 
-    /// Pushes what is for one shard; whether anything was, and whether anything is left.
+    /// Pushes what is for one shard; returns whether there was anything, and whether anything is left.
     fn push_to(&mut self, now: Timestamp, to: u16, logic: &mut Shard) -> (bool, bool) {
         while let Some(batch) = self.queues.take_spare_batch(self.shard, to) {
             logic.outboxes_mut().recycle(batch);
@@ -153,7 +153,7 @@ impl QueueEnds {
         (pushed, false)
     }
 
-    /// When the first of what now waits for a shard was received.
+    /// When the first of the messages that now wait for a shard was received.
     fn since_of(&mut self, now: Timestamp, to: u16) -> Timestamp {
         let since = self.since.get_mut(usize::from(to));
         since.map_or(now, |since| *since.get_or_insert(now))
@@ -165,9 +165,9 @@ impl QueueEnds {
         logic.outboxes().has_batch(to) || transfers.is_some_and(|transfers| !transfers.is_empty())
     }
 
-    /// Batches and connections take turns: neither many batches nor many connections hold up the others. A connection
-    /// may pass batches, as its client cannot know of what caused them: nothing that depends on them was flushed. It
-    /// passes no other connection, which may be an older one of its client.
+    /// Batches and connections take turns: neither many batches nor many connections delay the others. A connection
+    /// may overtake batches, because its client cannot know of what caused them: nothing that depends on them was
+    /// flushed. It does not overtake another connection, which may be an older one of its client.
     fn next_message(&mut self, to: u16, since: Timestamp, logic: &mut Shard) -> Option<ShardMessage> {
         if (self.batch_was_last || !logic.outboxes().has_batch(to))
             && let Some(transfers) = self.transfers.get_mut(usize::from(to))
@@ -184,9 +184,9 @@ impl QueueEnds {
 }
 
 impl ShardLoop {
-    /// Takes the messages that another shard has sent. Messages that arrive meanwhile wait for the next turn, because a
-    /// busy sender would otherwise keep this shard here for ever. It stops early when much output was written, as one
-    /// batch may go to thousands of subscribers.
+    /// Takes the messages that another shard has sent. Messages that arrive in the meantime wait for the next turn,
+    /// because a busy sender would otherwise keep this shard here for ever. It stops early when much output was
+    /// written, because one batch may go to thousands of subscribers.
     pub(super) fn take_from(&mut self, from: u16, messages_max: u32) -> Outcome {
         let Self {
             exchange: QueueEnds { shard, queues, .. },

@@ -1,10 +1,11 @@
-//! Flushes connections: each one with output is sealed into TLS records and sent once a turn, as far as the time goes;
+//! Flushes connections: each one with output is sealed into TLS records and sent once per turn, within a bounded time;
 //! the others are flushed in the next turns.
 //!
-//! Invariants: each connection is delayed once, and has its turn in the order in which those were delayed. An output
-//! that stays is complete up to some turn whose batches are pushed: it may go out in any later flush, also while other
-//! batches wait for room, unless more was written since. Nothing here writes output for another connection. What does
-//! (a connection that broke may have a Will) waits until the flush is over, and is sent in the next turn, after that
+//! Invariants: each connection is delayed once, and delayed ones have their turn in order. An output that remains is
+//! complete up to some turn whose batches are pushed: it may be sent in any later flush, also while other batches wait
+//! for room, unless more was written since. Nothing here writes output for another connection. Events that do (a
+//! connection that broke may have a Will) wait until the flush is over, and their output is sent in the next turn,
+//! after that turn's batches.
 //! turn's batches.
 
 use std::collections::VecDeque;
@@ -24,7 +25,7 @@ use super::unread::LostCause;
 use crate::limits;
 use crate::logic::ConnectionId;
 
-/// When a flush ends although connections with output are left. The clock is looked at behind every few of them: most
+/// When a flush ends although connections with output are left. The clock is read after every few of them: most
 /// flushes have fewer.
 #[derive(Default)]
 struct FlushTime {
@@ -48,7 +49,7 @@ impl FlushTime {
 }
 
 impl ClientConnections {
-    /// Puts connections behind those that wait for a later flush.
+    /// Queues connections for a later flush.
     pub(super) fn delay_flush(&mut self, ids: impl Iterator<Item = ConnectionId>) {
         for id in ids {
             if let Some(connection) = self.get(id)
@@ -65,7 +66,7 @@ impl ClientConnections {
             .is_some_and(|connection| connection.flush_turn == FlushTurn::Delayed)
     }
 
-    /// Whether a connection with output is to be flushed now: those that are delayed have their turn by themselves.
+    /// Whether a connection with output is to be flushed now: delayed ones have their own turn.
     #[inline]
     fn has_flush_turn(&mut self, id: ConnectionId) -> bool {
         let part = self.flush_parts;
@@ -88,8 +89,8 @@ impl ClientConnections {
 }
 
 impl ShardLoop {
-    /// Gives output to the sockets, for a bounded time. What depends on no other shard (a PINGRESP) comes first; then
-    /// those whom earlier turns had no time for take turns with those who have output since.
+    /// Passes output to the sockets, for a bounded time. Output that depends on no other shard (a PINGRESP) comes
+    /// first; then connections that earlier turns had no time for take turns with those that have new output.
     pub(super) fn flush(&mut self) {
         let mut time = FlushTime::default();
         let mut ids = std::mem::take(&mut self.connections.dirty);
@@ -100,7 +101,7 @@ impl ShardLoop {
         self.flush_all(&mut unflushed, &mut time);
         self.connections.unflushed = unflushed;
         self.logic.swap_dirty(&mut ids);
-        // Who had a turn before may have got more since.
+        // A connection that had a turn before may have more output since.
         self.connections.flush_parts += 1;
         if ids.len() > limits::FLUSHED_IN_ORDER_MAX {
             self.put_answers_first(&mut ids);
@@ -120,7 +121,7 @@ impl ShardLoop {
         });
     }
 
-    /// An answer does not wait for what goes to thousands of subscribers.
+    /// An answer does not wait for messages to thousands of subscribers.
     fn put_answers_first(&mut self, ids: &mut [ConnectionId]) {
         let is_message = |first: &u8| first >> 4 == PacketType::Publish as u8;
         let mut answers = 0;
@@ -136,7 +137,7 @@ impl ShardLoop {
         }
     }
 
-    /// Flushes these connections, each followed by one that was delayed; those that there is no time for are delayed.
+    /// Flushes these connections, each followed by a delayed one; those for which there is no time are delayed.
     fn flush_all(&mut self, ids: &mut Vec<ConnectionId>, time: &mut FlushTime) {
         let mut done = 0;
         for &id in ids.iter() {
@@ -155,7 +156,7 @@ impl ShardLoop {
         ids.clear();
     }
 
-    /// Sends what depends on no batch that waits for room: output of that kind, and what earlier flushes have left.
+    /// Sends output that depends on no waiting batch: independent output, and what earlier flushes have left.
     pub(super) fn flush_independent(&mut self) {
         let mut time = FlushTime::default();
         let mut ids = std::mem::take(&mut self.connections.dirty);
@@ -172,7 +173,7 @@ impl ShardLoop {
                 break;
             }
             let Some(id) = self.connections.delayed.pop_front() else {
-                // The loop goes over as many as there were.
+                // The loop runs once for each of them.
                 break;
             };
             self.flush_if_independent(id, &mut waiting);
@@ -181,7 +182,7 @@ impl ShardLoop {
         self.connections.delayed = waiting;
     }
 
-    /// Flushes a delayed connection unless more was written since, which depends on batches that wait for room.
+    /// Flushes a delayed connection unless more was written since, which would depend on waiting batches.
     fn flush_if_independent(&mut self, id: ConnectionId, waiting: &mut VecDeque<ConnectionId>) {
         let Some(connection) = self.connections.get(id) else {
             // It was closed while it waited.
@@ -225,18 +226,18 @@ impl ShardLoop {
         self.send_piece(id, Unsent::new(wire));
     }
 
-    /// Gives a piece of these bytes to the socket. What does not fit goes by the ring, as room comes; behind a piece
-    /// that fits others have their turn.
+    /// Passes a piece of these bytes to the socket. What does not fit is sent by the ring when there is room; after a
+    /// piece that fits, others have their turn.
     fn send_piece(&mut self, id: ConnectionId, unsent: Unsent) {
         let Some(connection) = self.connections.get(id) else {
-            // The caller has just looked at it.
+            // The caller has just checked it.
             return;
         };
         let bytes = match socket::send_now(connection.socket.as_fd(), unsent.piece()) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => {
-                // Lost after the flush: its Will must not reach a client before other shards have it.
+                // It is lost after the flush: its Will must not reach a client before other shards have it.
                 tracing::debug!("Connection {id:?}: {error}");
                 return self.connections.ended.push_back((id, LostCause::Error));
             }
@@ -245,10 +246,10 @@ impl ShardLoop {
         self.go_on_sending(id, next);
     }
 
-    /// Bytes that were sent by the ring are out, or the connection is.
+    /// The ring has sent the bytes, or the connection is over.
     pub(super) fn sent(&mut self, id: ConnectionId, wire: Vec<u8>, result: io::Result<()>) {
         let Some(connection) = self.connections.get(id) else {
-            // It was closed while it was sent to.
+            // It was closed in the meantime.
             return self.logic.outputs().recycle(wire);
         };
         if let Err(error) = result {
@@ -267,7 +268,7 @@ impl ShardLoop {
                 self.flushed(id);
             }
             NextSend::RestIsOut { buffer } => {
-                // What was written since, a DISCONNECT perhaps, follows it.
+                // What was written since, for example a DISCONNECT, follows.
                 self.logic.outputs().recycle(buffer);
                 self.logic.flushed(self.now, id, 0);
                 self.connections.delay_flush(std::iter::once(id));
@@ -320,12 +321,12 @@ impl ShardLoop {
         self.logic.flushed(self.now, id, 0);
         let connection = self.connections.get(id);
         if connection.is_some_and(|connection| connection.stream.is_closed()) {
-            tracing::info!("Connection {id:?}: its key of TLS 1.2 is worn out.");
+            tracing::info!("Connection {id:?}: its TLS 1.2 key has reached its limit.");
             self.connections.ended.push_back((id, LostCause::Error));
         }
     }
 
-    /// The logic is done with it, but not all bytes are out.
+    /// The logic has finished with it, but not all bytes are sent.
     pub(super) fn linger(&mut self, id: ConnectionId) {
         let until = self
             .shut_down

@@ -1,11 +1,11 @@
 //! The loop of a shard: the thin shell of sockets, ring and TLS around the sans-IO logic.
 //!
-//! [`crate::turn`] decides the order of the steps of a turn, which makes the shards agree; here each of the steps is
-//! done.
+//! [`crate::turn`] decides the order of the steps of a turn, which keeps the shards consistent; this module performs
+//! the steps.
 //!
-//! The way of a connection: [`accept`], [`pending`] (until it is known who the client is), [`transfer`] by [`queues`]
-//! to the shard that owns its session, [`connection`] and [`flush`] (`client_connections.rs` has all). [`exchange`] is
-//! this shard's end of the queues, [`shut_down`] its end.
+//! The path of a connection: [`accept`], [`pending`] (until the client is authenticated), [`transfer`] by [`queues`]
+//! to the shard that owns its session, [`connection`] and [`flush`] (`client_connections.rs` has all connections).
+//! [`exchange`] is this shard's end of the queues, [`shut_down`] its end.
 //!
 //! Beside it: `cpus.rs` (where the thread runs), `configured.rs` (what it goes by), `token.rs` (names of requests on
 //! the ring), `sending.rs` (bytes on their way to a socket), `unread.rs` (bytes that wait), `reading.rs` (whose turn it
@@ -14,8 +14,8 @@
 //! by the clock), `scarcity.rs` (receive buffers that are scarce), `postponed.rs` (newcomers for whom a turn has no
 //! time), `give_back.rs` (memory that is not needed).
 //!
-//! Invariants: a step is done when [`Turn`] names it and at no other time; the loop never blocks but in [`Ring::wait`],
-//! and no `.await` stands inside a turn.
+//! Invariants: a step is done when [`Turn`] names it and at no other time; the loop blocks only in [`Ring::wait`], and
+//! there is no `.await` inside a turn.
 
 mod accept;
 mod answering;
@@ -85,7 +85,7 @@ use crate::time::Timestamp;
 use crate::traces::Traces;
 use crate::turn::{Outcome, TakeOvers, Turn, TurnStep};
 
-/// What the shards of a broker have in common.
+/// What the shards of a broker share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) queues: Arc<ShardQueues>,
@@ -98,7 +98,7 @@ pub(crate) struct Shared {
     pub(crate) local: Arc<LocalConnections>,
     pub(crate) traces: Arc<Traces>,
     pub(crate) reloads: Arc<ReloadRequests>,
-    /// Open as long as the broker is.
+    /// Exists as long as the broker.
     pub(crate) control: Option<Arc<ControlSocket>>,
     pub(crate) sampling: Arc<ClientSampling>,
     pub(crate) commands: DynamicCommands,
@@ -120,7 +120,7 @@ pub(crate) struct ShardLoop {
     configured: Configured,
     access: ShardAccess,
     health: Arc<Health>,
-    /// Who serves the files of `http_dir`.
+    /// Serves the files of `http_dir`.
     pages: Pages,
     questions: Arc<Questions>,
     /// Connections of the broker's own bridges.
@@ -130,9 +130,9 @@ pub(crate) struct ShardLoop {
     shut_down: ShutDown,
     give_back: GiveBack,
     times: TurnTimes,
-    /// What pending connections and listeners brought when the turn had spent its budget.
+    /// Events of pending connections and listeners that came when the turn had spent its budget.
     postponed: Postponed,
-    /// Something that a turn had no time for goes on in the next one: connections to let in, answers to take.
+    /// Something that a turn had no time for continues in the next one: connections to admit, answers to take.
     goes_on: bool,
 }
 
@@ -175,7 +175,7 @@ impl ShardLoop {
         shard
     }
 
-    /// Turns until the broker is shut down.
+    /// Makes turns until the broker is shut down.
     ///
     /// It never yields to glommio, so nothing else may run on this executor: a yield may end in glommio's own park,
     /// where no completion of this ring wakes it.
@@ -246,7 +246,7 @@ impl ShardLoop {
         Ok(())
     }
 
-    /// Publishes lines of the log, if this shard does that and there are some.
+    /// Publishes log lines, if this shard does that and there are some.
     fn publish_log(&mut self) {
         if self.exchange.shard() == 0 {
             for line in log::topic_lines().take_waiting() {
@@ -314,7 +314,7 @@ impl ShardLoop {
                     self.sent(id, bytes, result);
                 }
             }
-            // What is there is taken at the end of the step.
+            // The messages are taken at the end of the step.
             Completion::Woken => {}
             Completion::NotWoken { token, error } => {
                 tracing::debug!("Shard {} is woken by its descriptor: {error}", token.0);
@@ -343,7 +343,7 @@ impl ShardLoop {
             }
             (Subject::Connection(id), ReceiveEnd::NoBuffers) => self.found_no_buffer(id),
             (Subject::Connection(id), ReceiveEnd::Cancelled) => self.receive_again(id),
-            // What it asked before is answered first.
+            // Its earlier requests are answered first.
             (Subject::Connection(id), ReceiveEnd::EndOfStream) => {
                 self.connections.end_of_stream(id, LostCause::EndOfStream);
             }

@@ -1,15 +1,14 @@
-//! What newcomers brought in a turn that had spent its budget: connections that were accepted, and bytes before a
-//! CONNACK.
+//! Events of new clients that came when a turn had spent its budget: accepted connections, and bytes before a CONNACK.
 //!
-//! Those who bring little go on before those who bring much: a CONNECT of 100,000 bytes costs as much as hundreds of
-//! others. The same holds for those that found no receive buffer: who has brought little yet, or nothing, does not wait
-//! for the others, however many these are.
+//! Clients that send little are handled before those that send much: a CONNECT of 100,000 bytes costs as much as
+//! hundreds of others. The same holds for those that found no receive buffer: a client that has sent little or nothing
+//! yet does not wait for the others, however many these are.
 //!
-//! Invariants: a newcomer's bytes stay in order, as it has one receive in flight at most. The receive buffers are given
-//! back at once, so that clients find some. The bytes are among those that pending connections keep, and bounded with
-//! them; those of connections that are gone are dropped before they are more than [`limits::PENDING_BYTES_MAX`]. A few
-//! newcomers that found no buffer ask for one again in each turn; those that have brought much do while not much waits
-//! here.
+//! Invariants: a new client's bytes stay in order, because it has at most one receive in flight. The receive buffers
+//! are given back at once, so that clients find some. The bytes count as kept by pending connections, and are bounded
+//! with them; bytes of connections that are gone are dropped before they exceed [`limits::PENDING_BYTES_MAX`]. A few
+//! new clients that found no buffer ask for one again in each turn; those that have sent much only do so while not
+//! much waits here.
 
 use std::collections::VecDeque;
 
@@ -19,17 +18,17 @@ use super::ShardLoop;
 use super::token::{PendingId, Subject};
 use crate::limits;
 
-/// What is to be handled in later turns.
+/// Events to be handled in later turns.
 #[derive(Default)]
 pub(super) struct Postponed {
     /// Connections, ends of connections, and few bytes.
     small: VecDeque<PostponedEvent>,
-    /// Of the others one goes on in each turn, if there is no more time.
+    /// If there is no time for more, one of these is handled in each turn.
     large: VecDeque<PostponedEvent>,
     bytes: usize,
-    /// Newcomers that found no receive buffer and have brought little.
+    /// New clients that found no receive buffer and have sent little.
     small_without_buffer: VecDeque<PendingId>,
-    /// Newcomers that found no receive buffer and have brought much.
+    /// New clients that found no receive buffer and have sent much.
     large_without_buffer: VecDeque<PendingId>,
 }
 
@@ -71,7 +70,7 @@ impl Postponed {
 }
 
 impl ShardLoop {
-    /// A newcomer has to ask for a receive buffer again.
+    /// A new client has to ask for a receive buffer again.
     pub(super) fn newcomer_found_no_buffer(&mut self, id: PendingId) {
         let Some(pending) = self.pending.get(id) else {
             // It was closed while its receive ended.
@@ -85,7 +84,7 @@ impl ShardLoop {
         waiting.push_back(id);
     }
 
-    /// Keeps what a newcomer brought for a later turn.
+    /// Keeps an event of a new client for a later turn.
     pub(super) fn postpone(&mut self, completion: Completion) {
         let waiting = match completion {
             Completion::Received { token, buffer, more } => match Subject::of(token) {
@@ -108,7 +107,7 @@ impl ShardLoop {
         }
     }
 
-    /// Goes on with what earlier turns had no time for, as far as the budget of this one goes.
+    /// Continues with what earlier turns had no time for, within the budget of this turn.
     pub(super) fn handle_postponed(&mut self, units: u64, bytes_max: usize) {
         if self.postponed.is_empty() {
             return;
@@ -127,7 +126,7 @@ impl ShardLoop {
             self.handle_waiting(waiting);
             is_first = false;
         }
-        // Who finds none again stands behind the others, and asks in a later turn.
+        // One that finds none again is queued behind the others, and asks in a later turn.
         for _ in 0..self
             .postponed
             .small_without_buffer

@@ -1,11 +1,11 @@
-//! What shards share: a bounded queue for each ordered pair of shards, the way back for emptied batches, and wakes.
+//! State shared by shards: a bounded queue for each ordered pair of shards, a return path for emptied batches, and
+//! wakes.
 //!
-//! Invariants: a queue is full of messages or of work, so that what a shard has to take in one turn is bounded; a full
-//! queue never blocks, the sender keeps what does not fit and tries again in its next turn (policy
-//! of the queue: back-pressure on the sender's publishers). What a batch costs is known only to the shard that takes
-//! it, as that has the subscribers: the sender goes by what earlier batches have cost there. A message is never lost to
-//! sleep: the sender pushes before it reads `asleep`, the sleeper sets `asleep` before it looks at its queues once more
-//! (all SeqCst).
+//! Invariants: a queue is full of messages or of work, so that the work that a shard takes in one turn is bounded. A
+//! full queue never blocks: the sender keeps what does not fit and tries again in its next turn (policy of the queue:
+//! back-pressure on the sender's publishers). Only the shard that takes a batch knows what it costs, because it has
+//! the subscribers: the sender uses what earlier batches have cost there. No wake is missed: the sender pushes before
+//! it reads `asleep`, and the sleeper sets `asleep` before it checks its queues once more (all SeqCst).
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -19,14 +19,14 @@ use crate::shard::transfer::ConnectionTransfer;
 
 /// A message from one shard to another.
 pub(crate) enum ShardMessage {
-    /// Publishes, and what the sender's clients want or no longer want.
+    /// Publishes, and changes in the interest of the sender's clients.
     Batch(Batch),
     /// A connection, for the shard that owns its session.
     Connection(Box<ConnectionTransfer>),
 }
 
 impl ShardMessage {
-    /// About what it costs the shard that takes it, in units of work.
+    /// Approximate cost for the shard that takes it, in units of work.
     fn work(&self) -> u64 {
         match self {
             Self::Batch(batch) => batch.work(),
@@ -38,29 +38,29 @@ impl ShardMessage {
 /// The queues between all shards.
 pub(crate) struct ShardQueues {
     inboxes: Vec<Inbox>,
-    /// Units of work in one queue, above which it has no room.
+    /// Units of work above which a queue has no room.
     work_max: u64,
 }
 
-/// A message, and the work that it was counted as.
+/// A message, with the work that it was counted as.
 struct CountedMessage {
     units: u64,
     message: ShardMessage,
 }
 
 struct Inbox {
-    /// What others sent, by the number of the sender.
+    /// Messages from other shards, by the number of the sender.
     messages: Vec<ArrayQueue<CountedMessage>>,
-    /// The work of the messages among them, by the number of the sender.
+    /// The work of these messages, by the number of the sender.
     work: Vec<AtomicU64>,
-    /// What batches have cost of late, for each [`COST_BASE`] units that their sender knew of, by its number.
+    /// Recent cost of batches, for each [`COST_BASE`] units that their sender knew of, by its number.
     cost: Vec<AtomicU64>,
     /// Emptied batches on their way back, by the shard that emptied them.
     returned: Vec<ArrayQueue<Batch>>,
     asleep: AtomicBool,
     /// The shard ends, and sends nothing more to others.
     has_left: AtomicBool,
-    /// It has ended: what is for it goes nowhere.
+    /// It has ended: messages for it are dropped.
     gone: AtomicBool,
     ring: OnceLock<(RingHandle, Waker)>,
 }
@@ -93,8 +93,8 @@ impl ShardQueues {
         }
     }
 
-    /// Registers how a shard's ring is woken; until then nobody can find it asleep. What was changed before a
-    /// [`Self::wake_all`] that comes too early for this shard is what the shard reads from here on.
+    /// Registers how a shard's ring is woken; until then it cannot be found asleep. The shard reads from now on what
+    /// was changed before a [`Self::wake_all`] that came too early for it.
     pub(crate) fn register(&self, shard: u16, handle: RingHandle, waker: Waker) {
         if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
             let _ = inbox.ring.set((handle, waker));
@@ -102,7 +102,7 @@ impl ShardQueues {
         }
     }
 
-    /// Puts a message into the queue, or gives it back if that is full.
+    /// Puts a message into the queue, or returns it if the queue is full.
     pub(crate) fn push(&self, from: u16, to: u16, message: ShardMessage) -> Result<(), ShardMessage> {
         let Some((queue, work)) = self.queue(to, from) else {
             return Err(message);
@@ -116,16 +116,15 @@ impl ShardQueues {
         })
     }
 
-    /// What the batches from one shard to another have cost of late for each [`COST_BASE`] units that the sender knew
-    /// of.
+    /// Recent cost of the batches from one shard to another, for each [`COST_BASE`] units that the sender knew of.
     pub(crate) fn cost(&self, from: u16, to: u16) -> u64 {
         let inbox = self.inboxes.get(usize::from(to));
         let cost = inbox.and_then(|inbox| inbox.cost.get(usize::from(from)));
         cost.map_or(COST_BASE, |cost| cost.load(Ordering::Relaxed))
     }
 
-    /// Notes what a batch from another shard has cost, of which the sender knew of `known` units. A cost that is higher
-    /// than before counts at once, a lower one little by little.
+    /// Records the cost of a batch from another shard, of which the sender knew of `known` units. A higher cost than
+    /// before counts at once, a lower one gradually.
     pub(crate) fn note_cost(&self, shard: u16, from: u16, known: u64, spent: u64) {
         let inbox = self.inboxes.get(usize::from(shard));
         if let Some(cost) = inbox.and_then(|inbox| inbox.cost.get(usize::from(from))) {
@@ -147,7 +146,7 @@ impl ShardQueues {
         self.queue(to, from).is_some_and(has_room) || self.is_gone(to)
     }
 
-    /// The queue of a shard from another one, and the work in it.
+    /// The queue to a shard from another one, and the work in it.
     fn queue(&self, shard: u16, from: u16) -> Option<(&ArrayQueue<CountedMessage>, &AtomicU64)> {
         let inbox = self.inboxes.get(usize::from(shard))?;
         let from = usize::from(from);
@@ -162,13 +161,13 @@ impl ShardQueues {
         self.wake_all();
     }
 
-    /// Whether no shard sends anything any more.
+    /// Whether all shards have stopped sending.
     pub(crate) fn all_left(&self) -> bool {
         let mut shards = self.inboxes.iter();
         shards.all(|inbox| inbox.has_left.load(Ordering::Acquire))
     }
 
-    /// Notes that the shard has ended, so that nothing is sent to it any more.
+    /// Records that the shard has ended, so that nothing is sent to it any more.
     pub(crate) fn end(&self, shard: u16) {
         if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
             inbox.gone.store(true, Ordering::Release);
@@ -206,7 +205,7 @@ impl ShardQueues {
         Some(message)
     }
 
-    /// Gives an emptied batch back to the shard that filled it; if the way back is full its memory is freed.
+    /// Returns an emptied batch to the shard that filled it; if the return path is full, its memory is freed.
     pub(crate) fn give_back(&self, emptied_by: u16, owner: u16, batch: Batch) {
         if let Some(inbox) = self.inboxes.get(usize::from(owner))
             && let Some(queue) = inbox.returned.get(usize::from(emptied_by))
@@ -230,7 +229,7 @@ impl ShardQueues {
         inbox.asleep.swap(false, Ordering::SeqCst).then_some(handle)
     }
 
-    /// Whether `shard` may sleep: says so to the others, then looks at its queues once more.
+    /// Whether `shard` may sleep: announces it to the others, then checks its queues once more.
     pub(crate) fn may_sleep(&self, shard: u16) -> bool {
         let Some(inbox) = self.inboxes.get(usize::from(shard)) else {
             return true;

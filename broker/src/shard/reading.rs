@@ -1,14 +1,14 @@
 //! Received bytes that cannot be handled at once: of connections that are paused, and of those that have used their
 //! share of a turn's work.
 //!
-//! A paused connection's bytes stay here until it is resumed. So what a publisher can still add to a consumer after
-//! it was paused is the rest of one read, and not all that the ring had received for it. A connection whose bytes
-//! cost more than its share waits here for its turn, one after the other; nothing more is received for it meanwhile.
+//! A paused connection's bytes stay here until it is resumed. So a paused publisher can still add the rest of one read
+//! to a consumer, and not everything that the ring had received for it. A connection whose bytes cost more than its
+//! share waits here for its turn; nothing more is received for it in the meantime.
 //!
-//! Invariants: the bytes of a connection reach the logic in their order; nothing is received for a connection that has
-//! bytes here, but what the ring had before the receive could be cancelled; a stream that has ended is lost after its
-//! last bytes. Each connection stands in the queue once. [`limits::UNREAD_BYTES_MAX`] bounds the bytes of paused ones:
-//! above it the logic gets what comes although the connection is paused.
+//! Invariants: the bytes of a connection reach the logic in order. Nothing is received for a connection that has bytes
+//! here, except what the ring had before the receive could be cancelled. A stream that has ended is lost after its
+//! last bytes. Each connection is in the queue once. [`limits::UNREAD_BYTES_MAX`] bounds the bytes of paused
+//! connections: above it the logic gets new bytes even though the connection is paused.
 
 use transport::ring::{Completion, Ring};
 
@@ -21,7 +21,7 @@ use crate::logic::{ConnectionId, Shard};
 use crate::time::Timestamp;
 
 impl ClientConnections {
-    /// Begins with a turn: nobody has spent anything in it.
+    /// Begins a turn, in which nothing has been spent yet.
     pub(super) fn begin_turn(&mut self) {
         self.turn += 1;
         self.turn_bytes = 0;
@@ -32,8 +32,7 @@ impl ClientConnections {
         !self.waiting.is_empty()
     }
 
-    /// Handles bytes that were received, or keeps them if the connection is paused, has older ones here, or has
-    /// used its share.
+    /// Handles received bytes, or keeps them if the connection is paused, has older ones here, or has used its share.
     #[inline]
     pub(super) fn handle_or_keep(
         &mut self,
@@ -56,7 +55,7 @@ impl ClientConnections {
         }
     }
 
-    /// Hands bytes to the logic; what its share does not allow waits for its turn.
+    /// Passes bytes to the logic; what its share does not allow waits for its turn.
     pub(super) fn pass_to_logic(
         &mut self,
         logic: &mut Shard,
@@ -94,7 +93,7 @@ impl ClientConnections {
         }
     }
 
-    /// The stream of a connection has ended: it is to be lost after the flush, or after its last bytes.
+    /// The stream of a connection has ended: it is lost after the flush, or after its last bytes.
     pub(super) fn end_of_stream(&mut self, id: ConnectionId, cause: LostCause) {
         match self.get(id) {
             Some(connection) if connection.unread.waits() => connection.unread.ended = Some(cause),
@@ -102,12 +101,12 @@ impl ClientConnections {
         }
     }
 
-    /// Nothing more is received for those that wait now.
+    /// Stops receiving for the connections that wait now.
     pub(super) fn cancel_receiving(&mut self, ring: &mut Ring) {
         let new = std::mem::take(&mut self.newly_waiting);
         for at in self.waiting.len().saturating_sub(new)..self.waiting.len() {
             let Some(&id) = self.waiting.get(at) else {
-                // It cannot be: nothing leaves the queue meanwhile.
+                // Impossible: nothing leaves the queue in the meantime.
                 return;
             };
             if let Some(connection) = self.get(id)
@@ -142,13 +141,13 @@ impl ClientConnections {
         taken
     }
 
-    /// What was done since the last piece of work was for this connection, though the logic got none of it.
+    /// Charges the work since the last piece of work to this connection, although the logic got none of it.
     pub(super) fn charge_to(&mut self, logic: &mut Shard, id: ConnectionId) {
         let before = logic.work().spent_in_turn();
         self.charge_since(logic, id, before);
     }
 
-    /// A piece of work for a connection is done, before which so many units had been spent in the turn.
+    /// A piece of work for a connection is done; `before` units had been spent in the turn when it began.
     #[inline]
     fn charge_since(&mut self, logic: &mut Shard, id: ConnectionId, before: u64) {
         self.work_clock.charge(logic.work());
@@ -182,8 +181,8 @@ impl ClientConnections {
 }
 
 impl ShardLoop {
-    /// What is new and what had to wait, in turn first: neither takes all that a turn may write. A client that has
-    /// nothing waiting is handled in the turn in which its bytes came, whatever others sent.
+    /// Handles new bytes and bytes that had to wait, in alternating order, so that neither takes all that a turn may
+    /// write. A client that has nothing waiting is handled in the turn in which its bytes came, whatever others sent.
     pub(super) fn handle_completions(&mut self) {
         self.connections.begin_turn();
         for id in std::mem::take(&mut self.connections.read_ahead) {
@@ -205,8 +204,8 @@ impl ShardLoop {
         self.goes_on |= self.admit_waiting();
     }
 
-    /// Everybody who has nothing waiting gets a little, even beyond the turn's budget; the number of receive buffers
-    /// bounds that. Those who are no clients yet wait then: a CONNECT costs as much as hundreds of small packets.
+    /// A client that has nothing waiting gets a small share, even beyond the turn's budget; the number of receive
+    /// buffers bounds that. New clients wait then: a CONNECT costs as much as hundreds of small packets.
     fn handle_new(&mut self, bytes_max: usize) {
         let units = self.logic.settings().work.turn;
         self.handle_postponed(units / 2, bytes_max);
@@ -216,7 +215,7 @@ impl ShardLoop {
         {
             match sender(&completion) {
                 Sender::Newcomer if self.logic.work().turn_is_over() => self.postpone(completion),
-                // The bytes of a client were charged as they were handled.
+                // The bytes of a client were charged when they were handled.
                 Sender::Client => self.handle(completion),
                 Sender::Newcomer | Sender::Other => {
                     self.handle(completion);
@@ -231,7 +230,7 @@ impl ShardLoop {
         self.connections.turn_bytes >= bytes_max || self.logic.flow().turn_is_full()
     }
 
-    /// Goes on with the connections that wait for their turn, a share of work for each, until the turn is full.
+    /// Continues with the connections that wait for their turn, a share of work for each, until the turn is full.
     pub(super) fn read_waiting(&mut self, bytes_max: usize) {
         if !self.connections.has_waiting() {
             return;
@@ -262,7 +261,7 @@ impl ShardLoop {
             let paused = self.logic.clients().receive_paused(id) && !is_awaited;
             let unfinished = self.logic.clients().is_unfinished(id);
             let Some(connection) = self.connections.get(id) else {
-                // What it sent last has ended it.
+                // Its last bytes have ended it.
                 return;
             };
             if connection.unread.len() == 0 && !unfinished {
@@ -296,11 +295,11 @@ impl ShardLoop {
     }
 }
 
-/// Whom a completion is about.
+/// The sender of a completion's bytes.
 enum Sender {
-    /// Bytes of a client.
+    /// A client with a CONNACK.
     Client,
-    /// Somebody who is no client yet.
+    /// A connection without a CONNACK.
     Newcomer,
     Other,
 }

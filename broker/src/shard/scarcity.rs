@@ -1,17 +1,17 @@
-//! What is done while the receive buffers are scarce.
+//! Measures against scarce receive buffers.
 //!
-//! The kernel gives a receive as many buffers as it has bytes for. A few clients that send as fast as they can take all
-//! of them, and a client with two bytes to send finds none. So for some turns behind that, those who have used much of
-//! the shard's work get one buffer at a time, and ask for it behind the others.
+//! The kernel gives a receive as many buffers as it has bytes for. A few clients that send as fast as they can take
+//! all of them, and a client with two bytes to send finds none. So for some turns after that, clients that have used
+//! much of the shard's work get one buffer at a time, and ask for it after the others.
 //!
-//! Invariants: a connection that asks later is asked for in the same turn, if nothing else keeps it from being read.
+//! Invariants: a receive that is delayed is submitted in the same turn, if nothing else prevents reading.
 
 use super::ShardLoop;
 use super::token::Subject;
 use crate::limits;
 use crate::logic::ConnectionId;
 
-/// Whether receive buffers are scarce, and who is to ask for one behind the others.
+/// Whether receive buffers are scarce, and which connections ask for one after the others.
 #[derive(Default)]
 pub(super) struct Scarcity {
     until_turn: u64,
@@ -26,7 +26,7 @@ impl Scarcity {
 }
 
 impl ShardLoop {
-    /// A receive found no buffer, as others have all of them.
+    /// A receive found no buffer, because others have all of them.
     pub(super) fn found_no_buffer(&mut self, id: ConnectionId) {
         self.connections.scarcity.until_turn = self.connections.turn + limits::SCARCITY_TURNS;
         let quiet = self.logic.settings().work.quiet;
@@ -39,20 +39,20 @@ impl ShardLoop {
         }
     }
 
-    /// Those ask for a buffer who had to let others go first.
+    /// Submits the delayed receives.
     pub(super) fn receive_later(&mut self) {
         for id in std::mem::take(&mut self.connections.scarcity.later) {
             self.resume_receiving(id);
         }
     }
 
-    /// Receives until that is cancelled; one buffer alone while they are scarce and the client has used much.
+    /// Receives until that is cancelled; with one buffer only while they are scarce and the client has used much.
     pub(super) fn start_receive(&mut self, id: ConnectionId) {
         let quiet = self.logic.settings().work.quiet;
         let is_scarce = self.connections.scarcity.is_in(self.connections.turn);
         let one_by_one = is_scarce && self.connections.is_in_debt(id, quiet);
         let Some(connection) = self.connections.get(id) else {
-            // The caller has just looked at it.
+            // The caller has just checked it.
             return;
         };
         let token = Subject::Connection(id).token();

@@ -1,13 +1,13 @@
-//! What of a connection's bytes is on its way to the socket, as one state.
+//! The bytes of a connection that are on their way to the socket, as one state.
 //!
-//! Invariants: a connection has at most one send in flight, or bytes that are left of one; these precede all newer
-//! ones. What comes of a send changes the state in [`Sending::advance`] alone.
+//! Invariants: a connection has at most one send in flight, or remaining bytes of one; these precede all newer ones.
+//! Only [`Sending::advance`] changes the state after a send.
 
 use std::ops::Range;
 
 use crate::limits;
 
-/// Bytes as they are on the wire, from a place on.
+/// Wire bytes, from an offset on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unsent {
     wire: Vec<u8>,
@@ -19,7 +19,7 @@ impl Unsent {
         Self { wire, from: 0 }
     }
 
-    /// As many of them as go out at once.
+    /// The part that is sent at once.
     pub(super) fn piece(&self) -> &[u8] {
         self.wire.get(self.piece_range()).unwrap_or_default()
     }
@@ -33,37 +33,37 @@ impl Unsent {
     }
 }
 
-/// How far the sending of a connection is.
+/// The progress of a connection's sending.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) enum Sending {
-    /// Nothing is on its way: what was written may be given to the socket.
+    /// Nothing is on its way: new output may be passed to the socket.
     #[default]
     Idle,
     /// A later flush sends the rest.
     Rest(Box<Unsent>),
-    /// The ring sends bytes that end there in its buffer.
+    /// The ring sends the bytes of its buffer up to this offset.
     ByRing { until: usize },
 }
 
-/// What became of bytes that were to be sent.
+/// The result of a send.
 #[derive(Debug)]
 pub(super) enum Sent {
-    /// The socket was offered [`Unsent::piece`], and took so many bytes of it.
+    /// The socket was offered [`Unsent::piece`], and accepted this many bytes of it.
     BySocket { unsent: Unsent, bytes: usize },
-    /// The ring has sent what it was given out of this buffer.
+    /// The ring has sent the bytes of this buffer.
     ByRing { wire: Vec<u8> },
 }
 
-/// What is to be done then.
+/// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NextSend {
-    /// An output went out at once, and nothing was written since.
+    /// An output was sent at once, and nothing was written since.
     AllIsOut { buffer: Vec<u8> },
-    /// The rest of an output is out: what was written since follows it.
+    /// The rest of an output is sent: what was written since follows.
     RestIsOut { buffer: Vec<u8> },
-    /// So many bytes are left, and others have their turn before them.
+    /// This many bytes are left, and others have their turn before them.
     Delay { unsent_bytes: usize },
-    /// The socket is full: the ring is to send this part of the buffer as room comes.
+    /// The socket is full: the ring sends this part of the buffer when there is room.
     GiveToRing {
         wire: Vec<u8>,
         part: Range<usize>,
@@ -96,7 +96,7 @@ impl Sending {
         }
     }
 
-    /// The state after a send, and what is to be done.
+    /// The state after a send, and what to do next.
     #[inline]
     pub(super) fn advance(&mut self, sent: Sent) -> NextSend {
         let left = match (std::mem::take(self), sent) {
@@ -190,7 +190,7 @@ mod tests {
             NextSend::Delay { unsent_bytes }
         );
         let unsent = sending.take_rest().unwrap();
-        // A socket that is full takes nothing at all.
+        // A full socket accepts no bytes at all.
         let NextSend::GiveToRing { wire, part, .. } = offer(&mut sending, unsent, 0) else {
             panic!("{sending:?}");
         };

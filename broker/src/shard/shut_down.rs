@@ -1,9 +1,9 @@
-//! The end of a shard: it stops accepting, closes its connections in order, and ends when no other shard sends it a
-//! connection any more.
+//! The end of a shard: it stops accepting, closes its connections in order, and ends when no other shard sends it
+//! connections any more.
 //!
-//! Invariants: connections that are open [`limits::DRAIN_NS_MAX`] after the beginning are cut. Connections that were
-//! accepted before the shutdown have [`limits::LATE_CONNECT_NS_MAX`] to send a CONNECT, which is refused. A shard
-//! leaves when it has no client any more and has pushed its last batch and its last connection; it is drained only when
+//! Invariants: connections that are still open [`limits::DRAIN_NS_MAX`] after the beginning are closed. Connections
+//! that were accepted before the shutdown have [`limits::LATE_CONNECT_NS_MAX`] to send a CONNECT, which is refused. A
+//! shard leaves when it has no clients and has pushed its last batch and its last connection. It is drained only when
 //! all shards have left and its queues are empty, so it takes what the others' clients have published.
 
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use super::pending::PendingConnection;
 use crate::limits;
 use crate::time::Timestamp;
 
-/// How far a shard's end is.
+/// The progress of a shard's end.
 pub(super) struct ShutDown {
     requested: Arc<AtomicBool>,
-    /// Since it has begun: when what is still open is cut.
+    /// When connections that are still open are closed; set when the end has begun.
     drain_until: Option<Timestamp>,
     /// Until when connections that were accepted before may send their CONNECT.
     late_until: Option<Timestamp>,
-    /// The other shards know that nothing more comes from this one.
+    /// The other shards know that this one sends nothing more.
     has_left: bool,
 }
 
 impl ShutDown {
-    /// `requested` is set from outside, and the shard woken then.
+    /// `requested` is set from outside, and the shard is woken then.
     pub(super) fn new(requested: Arc<AtomicBool>) -> Self {
         Self {
             requested,
@@ -40,7 +40,7 @@ impl ShutDown {
         self.drain_until.is_some()
     }
 
-    /// When what is still open is cut, since the end has begun.
+    /// When connections that are still open are closed, if the end has begun.
     pub(super) fn drain_until(&self) -> Option<Timestamp> {
         self.drain_until
     }
@@ -49,7 +49,7 @@ impl ShutDown {
         self.late_until.min(self.drain_until).or(self.drain_until)
     }
 
-    /// Whether it was requested, and has not begun.
+    /// Whether it was requested but has not begun.
     fn is_due(&self) -> bool {
         !self.has_begun() && self.requested.load(Ordering::Relaxed)
     }
@@ -61,7 +61,7 @@ impl ShutDown {
 }
 
 impl ShardLoop {
-    /// Begins to shut down when that was requested, and goes on once it has begun.
+    /// Begins to shut down when requested, and continues once it has begun.
     pub(super) fn continue_shut_down(&mut self) {
         if self.shut_down.is_due() {
             self.begin_shut_down();
@@ -95,7 +95,7 @@ impl ShardLoop {
             && !self.exchange.is_blocked(&self.logic)
     }
 
-    /// Stops to accept, begins to close all connections, and gives their clients [`limits::DRAIN_NS_MAX`] to take what
+    /// Stops accepting, begins to close all connections, and gives their clients [`limits::DRAIN_NS_MAX`] to read what
     /// is on the way.
     fn begin_shut_down(&mut self) {
         self.shut_down.begin(self.now);
@@ -107,7 +107,7 @@ impl ShardLoop {
         self.logic.begin_shut_down();
     }
 
-    /// Disconnects clients as far as the turn goes; the others have their turn in the next ones.
+    /// Disconnects clients within the turn's budget; the others follow in the next turns.
     fn disconnect_some(&mut self) {
         let walk = self.logic.settings().work.walk;
         self.begin_budget(walk);

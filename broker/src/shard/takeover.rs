@@ -1,11 +1,11 @@
-//! Reads the older connection of a session to its end before a newer one takes the session over, see
+//! Reads the older connection of a session to its end before a newer one takes over the session, see
 //! [`crate::turn::TakeOvers`].
 //!
 //! Invariants: the rest of the older connection is read after its receive in the ring has ended, so its bytes stay in
-//! order, and is handled in the next turn, behind the queues. A turn reads [`limits::TAKEOVER_TURN_BYTES`] of it at
-//! most; the whole is bounded by what a kernel's receive buffer can have, so a client that keeps sending does not keep
-//! its newer connection waiting. A connection that its client has closed before it was answered, with nothing behind
-//! its CONNECT, takes no session over from one that is alive.
+//! order, and is handled in the next turn, after the queues. A turn reads at most [`limits::TAKEOVER_TURN_BYTES`] of
+//! it. The total is bounded by the kernel's receive buffer, so a client that keeps sending does not delay its newer
+//! connection for ever. A connection that its client closed before it was answered, with nothing after its CONNECT,
+//! does not take over a session from a live connection.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -22,11 +22,11 @@ use crate::logic::{ClientEvent, ConnectionId};
 use crate::turn::TakeOver;
 
 impl ShardLoop {
-    /// Lets a connection in, once the older one of its session was read to its end.
+    /// Admits a connection, after the older one of its session was read to its end.
     pub(super) fn admit(&mut self, transfer: Box<ConnectionTransfer>) {
         let Ok(connect) = &transfer.connect else {
             self.adopt(*transfer);
-            // It touches no session.
+            // It has no session.
             return;
         };
         let listener = self.logic.settings().listener(transfer.peer.listener);
@@ -41,7 +41,7 @@ impl ShardLoop {
         }
     }
 
-    /// Lets those in whose turn it is, as far as the turn goes; whether there may be more.
+    /// Admits the connections whose turn it is, within the turn's budget; returns whether there may be more.
     pub(super) fn admit_waiting(&mut self) -> bool {
         while !self.take_overs.is_empty() {
             if self.logic.work().turn_is_over() {
@@ -74,11 +74,14 @@ impl ShardLoop {
         false
     }
 
-    /// A client has left before its CONNACK and sent nothing behind its CONNECT, and its session has a connection that
-    /// is alive: that one stays. It may be the newer one, as the two may have come by different shards.
+    /// A client has disconnected before its CONNACK and sent nothing after its CONNECT, but its session has a live
+    /// connection: that one stays. It may be the newer one, because the two may have come through different shards.
     fn refuse_abandoned(&self, transfer: &ConnectionTransfer, client_identifier: &str) {
         let address = transfer.peer.address;
-        let (reason, why) = ("closed_before_connack", "it closed before its CONNACK");
+        let (reason, why) = (
+            "closed_before_connack",
+            "it closed the connection before its CONNACK",
+        );
         let event = ClientEvent::refused(self.now, reason, client_identifier, Some(address.ip()), None);
         self.logic.counters().events.add(event);
         tracing::info!(
@@ -91,14 +94,14 @@ impl ShardLoop {
         connection.is_some_and(|connection| !connection.closing && connection.unread.ended.is_none())
     }
 
-    /// Whether a connection may be let in, as its older one ended behind [`Self::admit_waiting`].
+    /// Whether a connection may be admitted, because [`Self::admit_waiting`] has found the end of its older one.
     pub(super) fn may_admit(&mut self) -> bool {
         let connections = &mut self.connections;
         self.take_overs
             .is_any_ready(|older| is_at_its_end(connections, older))
     }
 
-    /// Lets all in: the shard ends, and refuses them.
+    /// Admits all connections: the shard ends, and refuses them.
     pub(super) fn admit_all(&mut self) {
         for transfer in self.take_overs.drain().collect::<Vec<_>>() {
             self.adopt(*transfer);
@@ -120,7 +123,7 @@ impl ShardLoop {
         }
     }
 
-    /// The newer connection was answered; if it was refused, the older one is read from again.
+    /// The newer connection was answered; if it was refused, reading of the older one resumes.
     fn resume_older(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get(id) {
             connection.unread.drain = Drain::NotRequested;
@@ -131,7 +134,7 @@ impl ShardLoop {
         }
     }
 
-    /// Nothing is in flight on a connection that a newer one waits for: reads what the kernel has.
+    /// Nothing is in flight on a connection for which a newer one waits: reads what the kernel has.
     pub(super) fn read_remaining(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(id) else {
             // It has gone.
@@ -140,7 +143,7 @@ impl ShardLoop {
         connection.receiving = false;
         connection.unread.is_cancelled = false;
         if connection.unread.drain == Drain::Done || connection.closing {
-            // It was read already, or nothing of it matters any more.
+            // It was read already, or its bytes no longer matter.
             return;
         }
         let before = connection.unread.len();
@@ -154,7 +157,7 @@ impl ShardLoop {
 }
 
 impl ClientConnection {
-    /// Receives what the kernel has, as far as a turn goes; whether that was all, or enough.
+    /// Receives what the kernel has, within a turn's bound; returns whether that was all, or enough.
     fn receive_rest(&mut self) -> bool {
         let mut chunk = vec![0; limits::TAKEOVER_READ_BYTES];
         let mut left = limits::TAKEOVER_TURN_BYTES;
@@ -178,7 +181,7 @@ impl ClientConnection {
         self.unread.drained_bytes >= socket::receive_buffer_bytes_max()
     }
 
-    /// Takes bytes that the kernel had; why nothing can follow them, if that is so.
+    /// Takes bytes from the kernel; returns why nothing can follow them, if so.
     fn open_rest(&mut self, wire: &[u8]) -> Option<LostCause> {
         if self.stream.is_plain() {
             self.unread.push(wire);
@@ -195,7 +198,7 @@ impl ClientConnection {
     }
 }
 
-/// Whether all that came on a connection was handled, as far as it matters.
+/// Whether everything that came on a connection was handled, as far as it matters.
 fn is_at_its_end(connections: &mut ClientConnections, id: ConnectionId) -> bool {
     let connection = connections.get(id);
     connection.is_none_or(|connection| connection.closing || connection.unread.is_at_its_end())

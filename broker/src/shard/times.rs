@@ -1,54 +1,54 @@
-//! How long turns take, and how long messages are inside of the broker.
+//! The duration of turns, and the time that messages spend inside the broker.
 //!
-//! A message counts from the beginning of the turn in which its bytes were there until the end of the turn that gave
-//! its copies to the sockets. What came from another shard counts from the turn in which that shard received it.
-//! Messages that waited in the queue of a session are not counted: they waited for their client.
+//! A message counts from the beginning of the turn in which its bytes were available until the end of the turn that
+//! passed its copies to the sockets. A message from another shard counts from the turn in which that shard received
+//! it. Messages that waited in the queue of a session are not counted: they waited for their client.
 //!
-//! Invariants: one look at the clock at the end of a turn, which is also what the shard's timeout is computed from. A
-//! copy is counted once, in the turn that flushes it: while a queue to another shard is full nothing is flushed, and
-//! what was received meanwhile keeps its time. Where a flush had no time for some connections, all copies up to then
-//! are counted when the last of these has been flushed; those are never waited for that were delayed later.
+//! Invariants: the clock is read once at the end of a turn, which the shard's timeout needs anyway. A copy is counted
+//! once, in the turn that flushes it: while a queue to another shard is full nothing is flushed, and messages received
+//! in the meantime keep their time. If a flush had no time for some connections, all copies up to then are counted
+//! when the last of these has been flushed; connections that are delayed later are not waited for.
 
 use crate::logic::{Batch, ShardCounters};
 use crate::time::Timestamp;
 
-/// What a shard measures of its turns.
+/// The measurements of a shard's turns.
 #[derive(Debug, Default)]
 pub(super) struct TurnTimes {
     /// When the turn began; `None` before the first one.
     began_at: Option<Timestamp>,
-    /// When that was received which has not been flushed; `None` if all has.
+    /// When the oldest messages that have not been flushed were received; `None` if all have.
     since: Option<Timestamp>,
-    /// What had been sent then.
+    /// The copies that had been sent then.
     sent_before: Copies,
-    /// Of batches that were taken since: when they were received, and their copies.
+    /// For batches taken since: when they were received, and their copies.
     remote: Vec<(Timestamp, Copies)>,
     /// What the flush of this turn left.
     flushed: Option<Delayed>,
-    /// Copies that wait for connections which a flush had no time for.
+    /// Copies for connections for which a flush had no time.
     waiting: Option<WaitingCopies>,
 }
 
 /// Copies of messages, by their QoS.
 type Copies = [u64; 3];
 
-/// Connections that flushes had no time for: how many there have ever been, and how many of these had their turn.
+/// Connections for which flushes had no time: the total number so far, and how many of these have had their turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delayed {
     pub(super) ever: u64,
     pub(super) over: u64,
 }
 
-/// Copies, each lot with the time at which it was received.
+/// Copies, in lots with the time at which each was received.
 #[derive(Debug)]
 struct WaitingCopies {
     lots: Vec<(Timestamp, Copies)>,
-    /// So many delayed connections have to have had their turn.
+    /// The number of delayed connections that must have had their turn.
     until: u64,
 }
 
 impl TurnTimes {
-    /// A turn begins: what has come is there.
+    /// A turn begins: the received bytes are available.
     pub(super) fn begin(&mut self, now: Timestamp, counters: &ShardCounters) {
         self.began_at = Some(now);
         if self.since.is_none() {
@@ -65,7 +65,7 @@ impl TurnTimes {
         }
     }
 
-    /// What was written went to the sockets, but for those that are delayed.
+    /// The output was passed to the sockets, except for delayed connections.
     pub(super) fn flushed(&mut self, delayed: Delayed) {
         self.flushed = Some(delayed);
     }
@@ -162,8 +162,8 @@ mod tests {
         assert_eq!(counters.turns.count_and_sum().0, 2);
     }
 
-    /// It is always on, so it has to cost next to nothing; docs/BENCHMARKING.md has what it did cost. The bound leaves
-    /// room for a build without optimization on a machine that is busy.
+    /// It is always on, so it must cost almost nothing; docs/BENCHMARKING.md has the measured cost. The bound leaves
+    /// room for a build without optimization on a busy machine.
     #[test]
     fn what_a_turn_costs() {
         let (counters, mut times) = (ShardCounters::default(), TurnTimes::default());
@@ -191,7 +191,7 @@ mod tests {
         batch.since = Timestamp(500_000);
         times.took(&batch, &before, &counters);
         send(&counters, QoS::ExactlyOnce, 1);
-        // Messages of a queue are nobody's latency.
+        // Messages of a queue do not count as latency.
         counters.publishes_sent.add(1);
         counters.count_sent_from_queue(QoS::ExactlyOnce);
         times.flushed(ALL);

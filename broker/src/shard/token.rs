@@ -1,7 +1,7 @@
 //! Tokens of requests on the ring: the kind of object, its slot, and a generation.
 //!
 //! Invariant: the generation distinguishes the objects that use a slot one after the other. A completion whose
-//! generation is not the present one of the slot belongs to an object that is gone.
+//! generation is not the current one of the slot belongs to an object that is gone.
 
 use transport::ring::Token;
 
@@ -14,7 +14,7 @@ pub(super) enum Subject {
     Listener(usize),
     /// A connection that has no CONNACK yet.
     Pending(PendingId),
-    /// A connection that the logic knows.
+    /// A connection in the logic.
     Connection(ConnectionId),
 }
 
@@ -49,7 +49,7 @@ impl Subject {
     }
 }
 
-/// Whether two generations are the same as far as a token keeps them.
+/// Whether two generations are equal in the bits that a token keeps.
 pub(super) fn same_generation(one: u32, other: u32) -> bool {
     one & GENERATION_MASK == other & GENERATION_MASK
 }

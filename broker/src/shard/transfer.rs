@@ -1,7 +1,7 @@
 //! A connection on its way to the shard that owns its session.
 //!
-//! Invariants: no request is in flight on the socket, so another ring may use the descriptor. The CONNECT travels as it
-//! was parsed, and the bytes behind it as they were read.
+//! Invariants: no request is in flight on the socket, so another ring may use the descriptor. The CONNECT is moved as
+//! it was parsed, and the bytes after it as they were read.
 
 use std::os::fd::AsFd as _;
 
@@ -20,19 +20,19 @@ pub(crate) struct ConnectionTransfer {
     pub(super) peer: Peer,
     /// The client's first packet, or why it is malformed.
     pub(super) connect: Result<Box<ConnectRequest>, MalformedConnect>,
-    /// Plain bytes behind it that were read already.
+    /// Bytes after it that were read already.
     pub(super) unread: Vec<u8>,
     /// Where its CONNECT was shown already.
     pub(super) shown: Option<ShownConnect>,
 }
 
 impl ConnectionTransfer {
-    /// Whether its client has left, and sent nothing behind the CONNECT that would have to be handled.
+    /// Whether its client has disconnected, and sent nothing after the CONNECT that would have to be handled.
     pub(super) fn is_abandoned(&self) -> bool {
         self.unread.is_empty() && socket::is_over(self.socket.as_fd())
     }
 
-    /// What the client asked for, for the log; `None` if that is not known.
+    /// The properties of the CONNECT for the log; `None` if they are not known.
     pub(super) fn description(&self) -> Option<String> {
         let connect = self.connect.as_ref().ok()?;
         Some(described(connect, self.peer.user(connect)))

@@ -1,7 +1,7 @@
-//! The bytes that a connection has received and not handled yet, and whether the stream ends behind them.
+//! The bytes that a connection has received but not handled yet, and whether the stream ends after them.
 //!
-//! They stay in pieces as they were read: one buffer for all would be moved again and again as it grows, and the memory
-//! that it grows into would be cleared by the kernel, which is work that no budget counts.
+//! They stay in pieces as they were read: a single buffer would be moved again and again as it grows, and the kernel
+//! would clear the memory into which it grows, which is work that no budget counts.
 //!
 //! Invariants: the bytes of a connection stay in order; the end of the stream is handled after the last byte. No piece
 //! is empty, and `handled` is less than the length of the first one.
@@ -17,12 +17,12 @@ pub(super) enum LostCause {
     EndOfStream,
     /// The socket or TLS reported an error.
     Error,
-    /// The client does not take what TLS has to send it.
+    /// The client does not read what TLS has to send.
     Timeout,
 }
 
 impl LostCause {
-    /// The cause as it is counted.
+    /// The cause for the counters.
     pub(super) fn counted(self) -> DisconnectCause {
         match self {
             Self::EndOfStream => DisconnectCause::Closed,
@@ -31,7 +31,7 @@ impl LostCause {
         }
     }
 
-    /// How the client left, for the log.
+    /// The cause for the log.
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::EndOfStream => "closed its connection",
@@ -45,36 +45,37 @@ impl LostCause {
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     pieces: VecDeque<Vec<u8>>,
-    /// So many bytes of the first piece are handled.
+    /// The number of handled bytes of the first piece.
     handled: usize,
-    /// The bytes of all pieces that are not handled.
+    /// The unhandled bytes of all pieces.
     len: usize,
-    /// Its stream has ended behind them.
+    /// The stream has ended after them.
     pub(super) ended: Option<LostCause>,
-    /// It stands in the queue of those that wait for their turn.
+    /// It is in the queue of connections that wait for their turn.
     pub(super) is_queued: bool,
-    /// Its receive was cancelled, and has not ended.
+    /// Its receive was cancelled, but has not ended.
     pub(super) is_cancelled: bool,
-    /// How far it is read for the sake of a newer connection of its session.
+    /// How far it is read for a newer connection of its session.
     pub(super) drain: Drain,
-    /// So many bytes were read for that.
+    /// The number of bytes that were read for this.
     pub(super) drained_bytes: usize,
-    /// The units of work that it has used, and the turn in which it did.
+    /// The units of work that it has used, and the turn in which it used them.
     spent: u64,
     turn: u64,
-    /// Units that it had used before, less what a quiet client gets in each turn: while there are some it is not quiet.
+    /// Units that it had used before, minus the allowance of a quiet client for each turn: while this is above zero,
+    /// it is not quiet.
     debt: u64,
 }
 
-/// How far a connection is read to its end, as a newer one waits for it.
+/// How far a connection is read to its end because a newer one waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Drain {
     /// No newer connection waits for the rest of this one.
     #[default]
     NotRequested,
-    /// As soon as its receive has ended and what was read is handled, what the kernel has is read.
+    /// When its receive has ended and the read bytes are handled, what the kernel has is read.
     Requested,
-    /// All was read that the kernel had, or as much as it can have at once.
+    /// Everything that the kernel had was read, or as much as it can have at once.
     Done,
 }
 
@@ -88,12 +89,12 @@ impl Unread {
         self.len() > 0 || self.is_queued
     }
 
-    /// Whether all that the kernel had was read and handled.
+    /// Whether everything that the kernel had was read and handled.
     pub(super) fn is_at_its_end(&self) -> bool {
         self.drain == Drain::Done && !self.waits()
     }
 
-    /// Its stream ends behind what is here.
+    /// Its stream ends after the bytes here.
     pub(super) fn end(&mut self, cause: LostCause) {
         self.ended = Some(cause);
     }
@@ -117,7 +118,7 @@ impl Unread {
         (first, handled)
     }
 
-    /// Puts back what [`Self::take_first`] gave, of which more is handled now.
+    /// Puts back what [`Self::take_first`] returned, of which more has been handled.
     pub(super) fn put_back(&mut self, first: Vec<u8>, handled: usize) {
         if handled < first.len() {
             self.len += first.len() - handled;
@@ -126,7 +127,7 @@ impl Unread {
         }
     }
 
-    /// The units of work that it has used in that turn; `quiet` is what a client may use in each.
+    /// The units of work that it has used in that turn; `quiet` is the allowance of a client for each turn.
     pub(super) fn spent_in(&mut self, turn: u64, quiet: u64) -> &mut u64 {
         if self.turn != turn {
             let allowed = quiet.saturating_mul(turn.saturating_sub(self.turn));
@@ -136,14 +137,14 @@ impl Unread {
         &mut self.spent
     }
 
-    /// Whether it has used more in the turns before that one than a quiet client does.
+    /// Whether it has used more than a quiet client in the turns before that one.
     pub(super) fn is_in_debt(&mut self, turn: u64, quiet: u64) -> bool {
         self.spent_in(turn, quiet);
         self.debt > 0
     }
 }
 
-/// Bytes of a piece at most, if it is made of several reads: as many as one read brings.
+/// The most bytes of a piece that consists of several reads: as many as one read returns.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Looks at the clock after each piece of work: no count of units is right for everything that a client may send, nor
-//! for all machines.
+//! Reads the clock after each piece of work: no count of units is right for everything that a client may send, and for
+//! all machines.
 //!
-//! Invariants: a piece that took longer than its units ([`limits::UNIT_NS`]) is counted as more before the next one
-//! begins, so a budget is exceeded by one piece at most, and by the small shares of quiet clients. A step begins the
-//! clock anew, so it pays for nothing that was done before.
+//! Invariants: a piece that took longer than its units ([`limits::UNIT_NS`]) is charged more before the next one
+//! begins, so a budget is exceeded by at most one piece, and by the small shares of quiet clients. A step restarts the
+//! clock, so it is not charged for what was done before.
 
 use transport::clock::monotonic_ns;
 
@@ -11,7 +11,7 @@ use super::ShardLoop;
 use crate::limits;
 use crate::turn::WorkBudget;
 
-/// When the present piece of work began, and what had been spent in the turn by then.
+/// When the current piece of work began, and what had been spent in the turn by then.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WorkClock {
     at_ns: u64,
@@ -48,7 +48,7 @@ impl ShardLoop {
         self.connections.work_clock.charge(self.logic.work());
     }
 
-    /// Begins work that has a budget of `units` of its own, whatever was spent before.
+    /// Begins work with its own budget of `units`, whatever was spent before.
     pub(super) fn begin_budget(&mut self, units: u64) {
         self.begin_clock();
         self.logic.work().extend_turn(units);

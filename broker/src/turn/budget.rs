@@ -1,28 +1,28 @@
-//! The work of a turn, counted: whatever can be long asks here how long it may go on.
+//! The work of a turn, counted: every operation that can be long checks here how long it may continue.
 //!
-//! A unit is about what a visit of a node costs that is not in the processor's cache: 50 to 150 nanoseconds. The logic
-//! counts (nodes visited, packets handled, subscriptions that come and go), and what has spent its share goes on later,
-//! behind all others. No count is right for everything: the shell looks at the clock and counts more where something
-//! took longer than its units ([`WorkBudget::charge`]).
+//! A unit is about the cost of visiting a node that is not in the processor's cache: 50 to 150 nanoseconds. The logic
+//! counts (nodes visited, packets handled, subscriptions added and removed), and work that has spent its share
+//! continues later, behind all other work. No count is right for everything: the shell reads the clock and charges
+//! more where something took longer than its units ([`WorkBudget::charge`]).
 //!
-//! Invariants: a share ends with its turn's budget, but for the few units that a quiet client always gets; a budget
+//! Invariants: a share ends with its turn's budget, except for the few units that a quiet client always gets; a budget
 //! that was never begun has no end, so that a driver without turns (a test, a bench) is never stopped.
 
 /// How much work a turn may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkLimits {
     /// Units for bytes that clients sent, in one turn; half as many more for bytes that had to wait, and the same for
-    /// what newcomers brought in earlier turns.
+    /// bytes that new clients sent in earlier turns.
     pub turn: u64,
     /// Units for one connection before others have their turn.
     pub share: u64,
-    /// Units that a client gets which has nothing waiting, even if the turn has spent its budget.
+    /// Units for a client that has nothing waiting, even if the turn has spent its budget.
     pub quiet: u64,
     /// Units for work that no packet causes: sessions that end, timers.
     pub walk: u64,
 }
 
-/// What was spent, and when the present share and the present turn end.
+/// The work that was spent, and when the current share and the current turn end.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkBudget {
     spent: u64,
@@ -50,7 +50,7 @@ impl WorkBudget {
         self.share_until = self.turn_until;
     }
 
-    /// Raises what is left of the turn's budget to `units`, if it is less.
+    /// Raises the remaining budget of the turn to `units`, if it is less.
     pub fn extend_turn(&mut self, units: u64) {
         self.turn_until = self.turn_until.max(self.spent.saturating_add(units));
         self.share_until = self.turn_until;
@@ -62,7 +62,7 @@ impl WorkBudget {
         self.share_until = until.max(self.spent.saturating_add(at_least));
     }
 
-    /// From here on the share is all that the turn has.
+    /// From this call on, the share is the whole remaining budget of the turn.
     pub fn end_share(&mut self) {
         self.share_until = self.turn_until;
     }
@@ -73,7 +73,7 @@ impl WorkBudget {
         self.spent = self.spent.saturating_add(units);
     }
 
-    /// Counts what was done since `before` units had been spent in this turn as `units`, if it was counted as less.
+    /// Counts the work since `before` units had been spent in this turn as `units`, if it was counted as less.
     #[inline]
     pub fn charge(&mut self, before: u64, units: u64) {
         let until = self.turn_from.saturating_add(before).saturating_add(units);
@@ -87,13 +87,13 @@ impl WorkBudget {
         self.spent >= self.share_until
     }
 
-    /// Units that are left of the share.
+    /// Remaining units of the share.
     #[must_use]
     pub fn left(&self) -> u64 {
         self.share_until.saturating_sub(self.spent)
     }
 
-    /// Whether the share is no more than a quiet client gets although the turn's budget is used up.
+    /// Whether the share is only the allowance of a quiet client after the turn's budget is used up.
     #[inline]
     #[must_use]
     pub fn is_meager(&self) -> bool {

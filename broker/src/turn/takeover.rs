@@ -1,12 +1,12 @@
-//! Connections that wait until an older connection of their session was read to its end.
+//! Connections that wait until an older connection of their session has been read to its end.
 //!
-//! A client that sends a PUBLISH and a DISCONNECT, closes, and connects again at once has done the one before the
-//! other; but the bytes of the first connection may still be with the kernel when the CONNECT of the second has come to
-//! the shard by another way. So what the kernel has of the older connection is read and handled before the newer one is
-//! adopted.
+//! A client that sends a PUBLISH and a DISCONNECT, closes, and reconnects at once has done the one before the other;
+//! but the bytes of the first connection may still be in the kernel when the CONNECT of the second has reached the
+//! shard by another path. So the bytes of the older connection are read and handled before the newer one is adopted.
 //!
-//! Invariants: those of one client identifier are adopted one after the other, in the order in which they came, each
-//! after what the one before it had sent. The driver reads a bounded number of bytes, so nobody waits for ever.
+//! Invariants: connections of one client identifier are adopted one after the other, in the order in which they came,
+//! each after everything that the previous one had sent. The driver reads a bounded number of bytes, so no connection
+//! waits for ever.
 
 use std::collections::VecDeque;
 
@@ -16,11 +16,11 @@ pub struct TakeOvers<T, C> {
     lines: Vec<Line<T, C>>,
 }
 
-/// The connections of one client identifier that wait, in order.
+/// The waiting connections of one client identifier, in order.
 #[derive(Debug)]
 struct Line<T, C> {
     client_identifier: Box<str>,
-    /// Which connection is to be read to its end; none if the next one may be adopted.
+    /// The connection that is to be read to its end; `None` if the next one may be adopted.
     older: Option<C>,
     connections: VecDeque<T>,
 }
@@ -30,7 +30,7 @@ struct Line<T, C> {
 pub enum TakeOver<T> {
     /// The connection may be adopted at once.
     Adopt(T),
-    /// It waits for the older connection, which is to be read to its end from now on.
+    /// It waits for the older connection, which is to be read to its end.
     AwaitOlder,
     /// The connection waits behind another one of the same client identifier.
     Queued,
@@ -75,14 +75,15 @@ impl<T, C: Copy + PartialEq> TakeOvers<T, C> {
         Some((connection, older, line.client_identifier.clone()))
     }
 
-    /// Whether [`Self::next_ready`] gives one. While it does, the driver has something to do and may not sleep: nothing
-    /// else wakes it for a connection whose older one is gone.
+    /// Whether [`Self::next_ready`] returns one. While it does, the driver has something to do and may not sleep:
+    /// nothing else wakes it for a connection whose older one is gone.
     pub fn is_any_ready(&self, mut is_at_its_end: impl FnMut(C) -> bool) -> bool {
         let mut lines = self.lines.iter();
         lines.any(|line| line.older.is_none_or(&mut is_at_its_end))
     }
 
-    /// What [`Self::next_ready`] gave is connected, if `connected` names it. Returns it if another one waits for it.
+    /// The result of [`Self::next_ready`] is connected, if `connected` names it. Returns it if another one waits for
+    /// it.
     pub fn connected(&mut self, client_identifier: &str, connected: Option<C>) -> Option<C> {
         let is_it = |line: &Line<T, C>| &*line.client_identifier == client_identifier;
         let at = self.lines.iter().position(is_it)?;
@@ -101,7 +102,7 @@ impl<T, C: Copy + PartialEq> TakeOvers<T, C> {
         self.lines.is_empty()
     }
 
-    /// Takes all out, in their order.
+    /// Removes all, in their order.
     pub fn drain(&mut self) -> impl Iterator<Item = T> {
         std::mem::take(&mut self.lines)
             .into_iter()

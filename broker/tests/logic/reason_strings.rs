@@ -159,10 +159,7 @@ fn a_refused_connect_gets_the_reason() {
     };
     let refused = cluster.connect(&asked);
     let (_, why) = reason_string(&mut cluster, refused);
-    assert_eq!(
-        why.as_deref(),
-        Some("the Authentication Method is not offered here")
-    );
+    assert_eq!(why.as_deref(), Some("the Authentication Method is not supported"));
     let malformed = cluster.open("c", V5);
     // A Will QoS without a Will.
     cluster.send(

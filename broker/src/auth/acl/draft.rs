@@ -14,7 +14,7 @@ pub(super) struct AclDraft {
     pub(super) anonymous: Vec<Rule>,
     pub(super) users: HashMap<Box<str>, Vec<Rule>>,
     pub(super) patterns: Vec<Rule>,
-    /// The user whose section is being read; none above the first `user` line.
+    /// The user whose section is being read; `None` above the first `user` line.
     user: Option<Box<str>>,
 }
 
@@ -22,7 +22,7 @@ impl AclDraft {
     /// Takes one line.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the line.
     pub(super) fn read(&mut self, line: &str) -> Result<(), String> {
         let (word, rest) = cut(line);
         match word {
@@ -39,13 +39,13 @@ impl AclDraft {
                 }
             }
             "pattern" => self.patterns.push(pattern(rest)?),
-            _ => return Err(format!("{word} is none of topic, pattern and user")),
+            _ => return Err(format!("{word} is not topic, pattern or user")),
         }
         Ok(())
     }
 }
 
-/// `[read|write|readwrite|deny] FILTER`; a filter with a blank in it needs the word.
+/// `[read|write|readwrite|deny] FILTER`; a filter that contains a blank needs the word.
 fn rule(text: &str) -> Result<Rule, String> {
     let rule = word_and_filter(text)?;
     topic::check_filter(&rule.filter).map_err(|error| format!("{}: {error}", rule.filter))?;
@@ -67,7 +67,7 @@ fn word_and_filter(text: &str) -> Result<Rule, String> {
         (filter, "") => (Grant::ReadWrite, filter),
         (word, filter) => {
             let grant = Grant::from_word(word)
-                .ok_or_else(|| format!("{word} is none of read, write, readwrite and deny"))?;
+                .ok_or_else(|| format!("{word} is not read, write, readwrite or deny"))?;
             (grant, filter)
         }
     };

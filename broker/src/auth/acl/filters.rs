@@ -1,4 +1,4 @@
-//! How the Topic Filters of rules and subscriptions lie to each other.
+//! Relations between the Topic Filters of rules and subscriptions.
 //!
 //! Invariants: a wildcard in the first level does not match a topic that begins with `$` [MQTT-4.7.2-1].
 
@@ -35,7 +35,7 @@ pub(super) fn covers(wide: &str, narrow: &str) -> bool {
     }
 }
 
-/// A wildcard in the first level does not match what begins with `$` [MQTT-4.7.2-1].
+/// A wildcard in the first level does not match a topic that begins with `$` [MQTT-4.7.2-1].
 fn hides_dollar(wild: &str, other: &str) -> bool {
     wild.starts_with(['+', '#']) && other.starts_with('$')
 }

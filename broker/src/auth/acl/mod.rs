@@ -1,15 +1,15 @@
-//! `acl_file`: who may read and write which topics, in mosquitto's words.
+//! `acl_file`: who may read and write which topics, in mosquitto's syntax.
 //!
-//! `user X` begins the section of a user; what stands above the first one is for clients without a user name. `topic
-//! [read|write|readwrite|deny] FILTER` belongs to its section, `pattern ...` to everybody, with the client identifier
-//! for `%c` and the user name for `%u`.
+//! `user X` begins the section of a user; rules above the first section are for clients without a user name. `topic
+//! [read|write|readwrite|deny] FILTER` belongs to its section. `pattern ...` applies to everybody, with the client
+//! identifier for `%c` and the user name for `%u`.
 //!
-//! `rule.rs` reads a line, `draft.rs` gathers the lines of a file, `filters.rs` compares Topic Filters.
+//! `draft.rs` reads the lines of a file, `rule.rs` has a rule, `filters.rs` compares Topic Filters.
 //!
-//! Invariants: what no line allows is denied, also by an empty file. A denial is looked at before what allows, in the
-//! section and again in the patterns; the section goes first. What a client calls itself never widens a pattern: names
-//! with `+` or `#`, empty ones and such that would lead into a `$` topic void all patterns for that client; so do names
-//! with `/` that stand in a pattern, unless the listener allows them.
+//! Invariants: what no line allows is denied, also by an empty file. Denials take precedence over other rules, in the
+//! section and again in the patterns; the section comes first. The names of a client never widen a pattern: empty
+//! names, names with `+` or `#`, and names that would lead into a `$` topic disable all patterns for that client; so
+//! do names with `/` that a pattern contains, unless the listener allows them.
 
 mod draft;
 mod filters;
@@ -42,10 +42,10 @@ pub struct AclFile {
 #[derive(Clone, Debug, Default)]
 pub struct Access(Option<Arc<Rules>>);
 
-/// Whom rules are made for.
+/// The client for which rules are selected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The listener, which decides the file.
+    /// The listener, which determines the file.
     pub listener: ListenerId,
     /// The client identifier, for `%c`.
     pub client_identifier: Box<str>,
@@ -59,7 +59,7 @@ pub struct Identity {
 #[derive(Debug)]
 struct Rules {
     identity: Identity,
-    /// Of the [`super::Policy`] that they come from.
+    /// The generation of the [`super::Policy`] that they come from.
     generation: u64,
     source: RuleSource,
 }
@@ -81,7 +81,7 @@ impl AclFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// It cannot be read or has a line that is wrong; each with its place.
+    /// The file cannot be read, or has wrong lines; each with its place.
     pub fn read(path: &Path) -> Result<AclFile, FileError> {
         Self::parse(path, &access_file::read(path)?)
     }
@@ -89,14 +89,14 @@ impl AclFile {
     /// Reads the text of a file of that name.
     ///
     /// # Errors
-    /// A line is wrong; each with its place.
+    /// Lines are wrong; each with its place.
     pub fn parse(path: &Path, text: &[u8]) -> Result<AclFile, FileError> {
         let mut draft = AclDraft::default();
         access_file::for_each_line(path, text, |line| draft.read(line))?;
         Ok(AclFile::from(draft))
     }
 
-    /// What a client may do; `generation` comes back from [`Access::generation`].
+    /// The rules for a client; [`Access::generation`] returns `generation`.
     #[must_use]
     pub fn access(&self, identity: Identity, generation: u64) -> Access {
         let user_name = identity.user_name.as_deref();
@@ -126,7 +126,7 @@ impl AclFile {
         let (client_has, user_has) = (has_levels(client_identifier), user_name.is_some_and(has_levels));
         let takes_in =
             |pattern: &Pattern| pattern.names_client && client_has || pattern.names_user && user_has;
-        // All of them: without one that denies, the others would allow more.
+        // All of them: if one that denies were missing, the others would allow more.
         if self.patterns.iter().any(takes_in) {
             return Box::default();
         }
@@ -198,7 +198,7 @@ impl Access {
         self.0.as_ref().map(|rules| &rules.identity)
     }
 
-    /// Which reading of the file the rules come from, if there are any.
+    /// The reading of the file that the rules come from, if there are any.
     #[must_use]
     pub fn generation(&self) -> Option<u64> {
         self.0.as_ref().map(|rules| rules.generation)

@@ -1,12 +1,12 @@
-//! One rule of an `acl_file`, and what several of them decide.
+//! One rule of an `acl_file`, and the decision of several.
 //!
-//! Invariants: denials stand before all other rules of a list ([`denials_first`]).
+//! Invariants: denials come before all other rules of a list ([`denials_first`]).
 
 use mqtt::topic;
 
 use super::filters::{covers, overlap};
 
-/// What clients may do with the topics of a filter.
+/// What clients may do with the topics that a filter matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) filter: Box<str>,
@@ -22,7 +22,7 @@ pub(super) struct Pattern {
     pub(super) names_client: bool,
 }
 
-/// The word of a rule.
+/// The right that a rule grants or denies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grant {
     Deny,
@@ -38,7 +38,7 @@ pub(super) enum TopicUse {
     Write,
 }
 
-/// What the rules decide about a topic, if anything; denials stand first.
+/// The decision of the rules about a topic, if there is one; denials come first.
 pub(super) fn decide(rules: &[Rule], topic: &str, access: TopicUse) -> Option<bool> {
     let is_decisive = |rule: &&Rule| rule.grant == Grant::Deny || rule.grant.allows(access);
     let decisive = rules
@@ -48,7 +48,7 @@ pub(super) fn decide(rules: &[Rule], topic: &str, access: TopicUse) -> Option<bo
     Some(decisive.grant != Grant::Deny)
 }
 
-/// Whether a rule allows to read something under the filter that no denial takes away as a whole.
+/// Whether a rule allows reading something under the filter that no denial covers completely.
 pub(super) fn readable(rules: &[Rule], earlier: &[Rule], filter: &str) -> bool {
     let denials = || {
         rules
@@ -94,7 +94,7 @@ impl Pattern {
         }
     }
 
-    /// The filter with the names in place, once: what looks like `%u` in a client identifier stays as it is.
+    /// The filter with the names inserted, once: `%u` in a client identifier is not replaced.
     pub(super) fn filter_for(&self, client_identifier: &str, user_name: &str) -> Box<str> {
         if !self.names_user && !self.names_client {
             return self.rule.filter.clone();
@@ -116,7 +116,7 @@ impl Pattern {
     }
 }
 
-/// Puts denials first, and keeps the order otherwise.
+/// Moves denials to the front, and keeps the order otherwise.
 pub(super) fn denials_first(mut rules: Vec<Rule>) -> Vec<Rule> {
     rules.sort_by_key(|rule| rule.grant != Grant::Deny);
     rules

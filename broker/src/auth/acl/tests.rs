@@ -250,18 +250,18 @@ fn wrong_lines_are_named() {
         ("\ntopic  \n", "acl:2: the topic is missing"),
         (
             "topic my topic\n",
-            "acl:1: my is none of read, write, readwrite and deny",
+            "acl:1: my is not read, write, readwrite or deny",
         ),
-        ("topic Read a\n", "acl:1: Read is none of"),
+        ("topic Read a\n", "acl:1: Read is not"),
         ("user\n", "acl:1: the user name is missing"),
-        ("topics a\n", "acl:1: topics is none of topic, pattern and user"),
+        ("topics a\n", "acl:1: topics is not topic, pattern or user"),
         ("topic a/#/b\n", "acl:1: a/#/b: # must be the whole last level"),
         ("topic read a+\n", "acl:1: a+: + must be a whole level"),
         ("pattern read %c#\n", "acl:1: %c#: # must be the whole last level"),
         ("topic \u{7}\n", "acl:1: the line has a control character"),
         (
             "a\nb\n",
-            "acl:1: a is none of topic, pattern and user\nacl:2: b is none of",
+            "acl:1: a is not topic, pattern or user\nacl:2: b is not",
         ),
     ] {
         let error = parse(text).unwrap_err();

@@ -68,11 +68,11 @@ fn v15_wrong_lines_refuse_the_file() {
         ("\nann:\n".to_owned(), "passfile:2: the user ann has no password"),
         (
             format!("ann:{good}\nann:{good}\n"),
-            "passfile:2: the user ann stands twice",
+            "passfile:2: the user ann occurs twice",
         ),
         (
             format!("ann:{good}\n ann :{good}\n"),
-            "passfile:2: the user ann stands twice",
+            "passfile:2: the user ann occurs twice",
         ),
         (
             "ann:$7$101$x$y\n".to_owned(),

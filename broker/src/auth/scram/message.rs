@@ -1,7 +1,6 @@
 //! The client's messages of RFC 5802, section 7.
 //!
-//! Invariants: what is parsed is as the grammar says; attributes that the grammar leaves open ("extensions") are passed
-//! over.
+//! Invariants: a parsed message conforms to the grammar; optional extensions of the grammar are skipped.
 
 use std::borrow::Cow;
 
@@ -10,27 +9,27 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::verifier::KEY_BYTES;
 
-/// Why an exchange came to nothing. No text shows whether there is such a user.
+/// Why an exchange failed. No text reveals whether a user exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScramError {
-    /// Not the message of RFC 5802, section 7, that was due.
+    /// Not the expected message of RFC 5802, section 7.
     Malformed,
     /// The client asks for channel binding, or for an extension that the server must know.
     Unsupported,
-    /// The client wants to act as somebody else.
+    /// The client wants to act as another user.
     Identity,
-    /// The nonce or the header is not what was agreed on.
+    /// The nonce or the header is not that of the exchange.
     Mismatch,
-    /// The proof does not fit.
+    /// The proof is wrong.
     Proof,
 }
 
 impl ScramError {
-    /// For the client and the log.
+    /// A text for the client and the log.
     #[must_use]
     pub fn why(self) -> &'static str {
         match self {
-            Self::Malformed => "the Authentication Data is not the SCRAM message that was due",
+            Self::Malformed => "the Authentication Data is not the expected SCRAM message",
             Self::Unsupported => "SCRAM channel binding and mandatory extensions are not supported",
             Self::Identity => "a SCRAM authorization identity other than the user is not supported",
             Self::Mismatch => "the SCRAM nonce or header is not the one of this exchange",
@@ -42,11 +41,11 @@ impl ScramError {
 /// The client-first-message of the grammar.
 #[derive(Debug)]
 pub(super) struct ClientFirst<'a> {
-    /// The header up to its second comma, that included.
+    /// The header up to and including its second comma.
     pub(super) header: &'a str,
     /// The message without its header.
     pub(super) bare: &'a str,
-    /// Whom the client wants to act as.
+    /// The authorization identity: the user that the client wants to act as.
     pub(super) identity: Option<String>,
     /// The user name, prepared.
     pub(super) user: String,
@@ -67,7 +66,7 @@ impl<'a> ClientFirst<'a> {
         let text = std::str::from_utf8(message).map_err(|_| ScramError::Malformed)?;
         let (flag, rest) = text.split_once(',').ok_or(ScramError::Malformed)?;
         match flag {
-            // `y`: the client could do channel binding and takes us for one who cannot, which is right.
+            // `y`: the client supports channel binding and assumes that the server does not, which is true.
             "n" | "y" => {}
             _ if flag.starts_with("p=") => return Err(ScramError::Unsupported),
             _ => return Err(ScramError::Malformed),
@@ -110,7 +109,7 @@ impl<'a> ClientFinal<'a> {
     }
 }
 
-/// The value of an attribute, which is not empty.
+/// The value of an attribute, which must not be empty.
 fn value<'a>(attribute: &'a str, name: &str) -> Result<&'a str, ScramError> {
     let value = attribute.strip_prefix(name);
     value
@@ -127,7 +126,7 @@ fn nonce(attribute: &str) -> Result<&str, ScramError> {
     }
 }
 
-/// saslname: `,` and `=` are written `=2C` and `=3D`. As SASLprep prepares it.
+/// A saslname, in which `,` and `=` are written `=2C` and `=3D`, prepared by SASLprep.
 fn prepared(name: &str) -> Result<String, ScramError> {
     let mut plain = String::with_capacity(name.len());
     let mut parts = name.split('=');

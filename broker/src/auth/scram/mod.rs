@@ -1,11 +1,11 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), the server's side: two messages in, two messages out.
 //!
-//! `message.rs` parses the client's messages, `verifier.rs` is what is kept of a password.
+//! `message.rs` parses the client's messages, `verifier.rs` is what the server stores of a password.
 //!
-//! Invariants: the server never sees the password, and what it keeps of it ([`ScramVerifier`]) does not let anybody in.
-//! Whether a user exists shows in neither the messages nor what they cost: who has no verifier gets a salt that is
-//! always the same for the name, and fails at the proof. Channel binding is not offered, so `p=` is refused and `n` and
-//! `y` are taken. Nothing here is random: the caller brings the nonce.
+//! Invariants: the server never sees the password, and the [`ScramVerifier`] that it stores does not allow anybody to
+//! log in. Neither the messages nor their cost reveal whether a user exists: a user without a verifier gets a salt
+//! that is always the same for the name, and fails at the proof. Channel binding is not supported, so `p=` is refused
+//! and `n` and `y` are accepted. Nothing here is random: the caller supplies the nonce.
 
 mod message;
 #[cfg(test)]
@@ -21,12 +21,12 @@ use self::message::{ClientFinal, ClientFirst};
 use self::verifier::{KEY_BYTES, ScramKey, hmac_sha256, sha256};
 pub use self::verifier::{METHOD, ScramVerifier};
 
-/// What a client is challenged with.
+/// The data of the challenge for a client.
 #[derive(Clone, Debug)]
 pub struct Challenge {
-    /// The user's verifier, or one that nothing fits.
+    /// The user's verifier, or one that no password fits.
     pub verifier: ScramVerifier,
-    /// The user is one that can prove itself.
+    /// The user exists and has a verifier.
     pub known: bool,
 }
 
@@ -37,29 +37,29 @@ pub struct ScramExchange {
     challenge: Challenge,
     /// `c=` of the client's last message: the header of its first one.
     binding: String,
-    /// The client's nonce and ours.
+    /// The nonces of client and server.
     nonce: String,
-    /// Both first messages, as they go into the proof.
+    /// Both first messages, as the proof signs them.
     transcript: String,
 }
 
-/// What an exchange comes to.
+/// The result of a successful exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScramProof {
-    /// Who the client is.
+    /// The name of the authenticated user.
     pub user: Box<str>,
-    /// The verifier that the proof fitted.
+    /// The verifier that accepted the proof.
     pub verifier: ScramVerifier,
     /// The server's last message, which proves the server to the client.
     pub server_final: String,
 }
 
 impl ScramExchange {
-    /// Takes the client's first message and makes the server's. `nonce` is ours, of printable characters without a
-    /// comma; `find` says what a user, the name prepared as RFC 4013 says, is challenged with.
+    /// Takes the client's first message and makes the server's. `nonce` is the server's, of printable characters
+    /// without a comma; `find` returns the challenge for a user name prepared by RFC 4013.
     ///
     /// # Errors
-    /// The message is not one that goes on.
+    /// The exchange cannot continue with this message.
     pub fn begin(
         client_first: &[u8],
         nonce: &str,
@@ -86,7 +86,7 @@ impl ScramExchange {
         Ok((exchange, server_first))
     }
 
-    /// Who the client says it is.
+    /// The user name that the client claims.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user
@@ -95,7 +95,7 @@ impl ScramExchange {
     /// Takes the client's last message.
     ///
     /// # Errors
-    /// The client has not proved anything.
+    /// The client's proof is wrong.
     pub fn finish(self, client_final: &[u8]) -> Result<ScramProof, ScramError> {
         let last = ClientFinal::parse(client_final)?;
         if last.binding != self.binding || last.nonce != self.nonce {
@@ -116,13 +116,13 @@ impl ScramExchange {
     }
 }
 
-/// Bytes that nobody can compute without the key.
+/// Bytes that cannot be computed without the key.
 #[must_use]
 pub fn prf(key: &[u8], input: &[u8]) -> [u8; KEY_BYTES] {
     hmac_sha256(key, &[input])
 }
 
-/// RFC 5802, section 3: the proof is the client's key, hidden under a signature that only this exchange has.
+/// RFC 5802, section 3: the proof is the client's key, masked by a signature that is unique to this exchange.
 fn proof_fits(verifier: &ScramVerifier, signed: &[u8], proof: &[u8; KEY_BYTES]) -> bool {
     let signature = hmac_sha256(&verifier.stored_key, &[signed]);
     let mut client_key: ScramKey = [0; KEY_BYTES];

@@ -1,7 +1,7 @@
-//! What is kept of a password for SCRAM-SHA-256, in PostgreSQL's form:
+//! What the server stores of a password for SCRAM-SHA-256, in PostgreSQL's format:
 //! `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, salt and keys in base64.
 //!
-//! Invariants: a verifier is complete and affordable, so the password is the only reason why one does not fit.
+//! Invariants: a verifier is complete and has bounded cost, so a check can only fail because of the password.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::auth::hash_text::{HashError, bytes_of, iterations_of, salt_of};
 
-/// The name of the method, and what its verifiers begin with.
+/// The name of the method, and the prefix of its verifiers.
 pub const METHOD: &str = "SCRAM-SHA-256";
 
 /// Bytes of a key: an output of SHA-256.
@@ -32,16 +32,16 @@ pub struct ScramVerifier {
 }
 
 impl ScramVerifier {
-    /// Reads one as it stands in a password file; `None` if the text is of another kind.
+    /// Reads a verifier in the format of a password file; `None` if the text is of another kind.
     ///
     /// # Errors
-    /// It cannot be used.
+    /// The verifier cannot be used.
     pub fn parse(text: &str) -> Option<Result<ScramVerifier, HashError>> {
         let rest = text.strip_prefix(METHOD)?.strip_prefix('$')?;
         Some(read(rest))
     }
 
-    /// Of a password, under a salt.
+    /// Makes the verifier of a password under a salt.
     #[must_use]
     pub fn make(password: &[u8], iterations: NonZeroU32, salt: &[u8]) -> ScramVerifier {
         let salted = salted(password, iterations, salt);
@@ -53,8 +53,8 @@ impl ScramVerifier {
         }
     }
 
-    /// One that no password fits, for a user that is not there: of the same shape as this one, and always the same for
-    /// a name under a key.
+    /// A verifier that no password fits, for an unknown user: of the same shape as this one, and always the same for a
+    /// name under a key.
     #[must_use]
     pub fn imitation(&self, key: &[u8], user: &str) -> ScramVerifier {
         let derive = |what: &[u8]| hmac_sha256(key, &[what, user.as_bytes()]);
@@ -67,7 +67,7 @@ impl ScramVerifier {
         }
     }
 
-    /// Whether `password` is the one: computes what a client computes.
+    /// Whether `password` is right: computes what a client computes.
     #[must_use]
     pub fn verify(&self, password: &[u8]) -> bool {
         let made = ScramVerifier::make(password, self.iterations, &self.salt);
@@ -75,7 +75,7 @@ impl ScramVerifier {
     }
 }
 
-/// As it stands in a password file.
+/// The format of a password file.
 impl fmt::Display for ScramVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [salt, stored, server] =
@@ -84,7 +84,7 @@ impl fmt::Display for ScramVerifier {
     }
 }
 
-/// Without salt and keys: they do not belong into logs.
+/// Without salt and keys, which must not be logged.
 impl fmt::Debug for ScramVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ScramVerifier(SCRAM-SHA-256)")
@@ -94,7 +94,7 @@ impl fmt::Debug for ScramVerifier {
 const CLIENT_KEY: &[u8] = b"Client Key";
 const SERVER_KEY: &[u8] = b"Server Key";
 
-/// Reads what follows the name of the method.
+/// Reads the part after the name of the method.
 fn read(text: &str) -> Result<ScramVerifier, HashError> {
     let (cost, keys) = text.split_once('$').ok_or(HashError::Malformed)?;
     let (iterations, salt) = cost.split_once(':').ok_or(HashError::Malformed)?;
@@ -107,7 +107,7 @@ fn read(text: &str) -> Result<ScramVerifier, HashError> {
     })
 }
 
-/// SaltedPassword. A password is text that SASLprep prepares; one that is none goes in as it is, as in PostgreSQL.
+/// SaltedPassword. Text is prepared by SASLprep; a password that is not text is used unchanged, as in PostgreSQL.
 pub(super) fn salted(password: &[u8], iterations: NonZeroU32, salt: &[u8]) -> ScramKey {
     let text = std::str::from_utf8(password).ok();
     let prepared = text.and_then(|text| stringprep::saslprep(text).ok());
@@ -125,7 +125,7 @@ pub(super) fn server_key(salted: &ScramKey) -> ScramKey {
     hmac_sha256(salted, &[SERVER_KEY])
 }
 
-/// HMAC-SHA-256 of the parts, one behind another.
+/// HMAC-SHA-256 of the concatenated parts.
 pub(super) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> ScramKey {
     let mut context = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA256, key));
     parts.iter().for_each(|part| context.update(part));

@@ -12,7 +12,8 @@ pub(super) const KEYS: &[Key] = &[
         key(
             "per_listener_settings",
             Scope::Global,
-            "Keys of this section speak of the listener above them instead of all listeners. Must stand above them.",
+            "Keys of this section apply to the listener above them instead of all listeners. Must be above \
+            them.",
             Status::Effective(
                 Value::Flag(Draft::set_per_listener_settings),
                 Show::Global(|_| shown(true)),
@@ -23,14 +24,14 @@ pub(super) const KEYS: &[Key] = &[
         "false; true if no listener, TLS, password_file or acl_file is configured",
         either(
             "allow_anonymous",
-            "Clients without a user name are let in.",
+            "Clients without a user name are accepted.",
             Value::Flag(|draft, value| draft.access().allow_anonymous = Some(value)),
             Show::Listener(|settings, _| shown(settings.allow_anonymous)),
         ),
     ),
     of_listener(
         "listener_allow_anonymous",
-        "`allow_anonymous` for one listener, whatever the key for all says.",
+        "`allow_anonymous` for one listener; overrides the general key.",
         Value::Flag(|draft, value| draft.listener().allow_anonymous = Some(value)),
         Show::Nothing,
     ),
@@ -38,7 +39,7 @@ pub(super) const KEYS: &[Key] = &[
         "true",
         either(
             "allow_zero_length_clientid",
-            "A client without a client identifier gets one.",
+            "A client without a client identifier is accepted and assigned one.",
             Value::Flag(|draft, value| draft.access().allow_zero_length_client_identifier = Some(value)),
             Show::Listener(|settings, _| shown(settings.allow_zero_length_client_identifier)),
         ),
@@ -47,7 +48,7 @@ pub(super) const KEYS: &[Key] = &[
         "auto-",
         either(
             "auto_id_prefix",
-            "What such client identifiers begin with.",
+            "The beginning of such client identifiers.",
             Value::Text {
                 shape: "at most 50 bytes",
                 set: |draft, prefix| {
@@ -72,10 +73,10 @@ pub(super) const KEYS: &[Key] = &[
     ),
     either(
         "password_file",
-        "Users and the hashes of their passwords, as `broker passwd` and mosquitto_passwd write them. Users with a \
-         SCRAM-SHA-256 verifier (`broker passwd -H scram-sha-256`, or copied from PostgreSQL) may also prove \
-         themselves by AUTH packets. A relative path is looked for in the working directory, then beside the \
-         configuration file. Read again at SIGHUP.",
+        "Users and the hashes of their passwords, as `broker passwd` and mosquitto_passwd write them. Users \
+        with a SCRAM-SHA-256 verifier (`broker passwd -H scram-sha-256`, or copied from PostgreSQL) may \
+        also authenticate with AUTH packets. A relative path is resolved against the working directory, \
+        then against the folder of the configuration file. Read again at SIGHUP.",
         file_path(|draft, path| {
             draft.access().files.password_file = Some(draft.path(path));
             Ok(())
@@ -84,8 +85,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     either(
         "acl_file",
-        "Who may read and write which topics, in the syntax of mosquitto. A relative path is looked for as that of \
-         `password_file`. Read again at SIGHUP.",
+        "Rules for who may read and write which topics, in the syntax of mosquitto. A relative path is \
+        resolved as that of `password_file`. Read again at SIGHUP.",
         file_path(|draft, path| {
             draft.access().files.acl_file = Some(draft.path(path));
             Ok(())
@@ -96,9 +97,9 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         either(
             "pattern_names_with_slash",
-            "A client identifier or user name with `/` in it stands for several levels where a `pattern` of `acl_file` \
-             has `%c` or `%u`, as in mosquitto 2.0: the client `a/b` has what `b` has below `a`. Without it the \
-             patterns give nothing to a client whose name in them has a `/`.",
+            "A client identifier or user name that contains `/` stands for several levels where a `pattern` \
+            of `acl_file` has `%c` or `%u`, as in mosquitto 2.0: the client `a/b` gets the rights of `b` \
+            below `a`. If false, a pattern gives no rights to a client whose name in it contains `/`.",
             Value::Flag(|draft, value| draft.access().files.names_with_slash = value),
             Show::Listener(|_, socket| shown(socket.access.names_with_slash)),
         ),
@@ -107,8 +108,8 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         of_listener(
             "use_username_as_clientid",
-            "The user name replaces the client identifier, so that no user can end another's connection. Who has no \
-             user name is refused.",
+            "The user name replaces the client identifier, so that no user can end another's connection. \
+            Clients without a user name are refused.",
             Value::Flag(|draft, value| draft.listener().settings.user_name_is_client_identifier = value),
             Show::Listener(|settings, _| shown(settings.user_name_is_client_identifier)),
         ),
@@ -117,8 +118,9 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         of_listener(
             "require_scram",
-            "Only clients of MQTT 5.0 that prove their password by SCRAM-SHA-256 (AUTH packets) are let in, so that no \
-             client sends its password. Needs `password_file`; not with certificates that name the users.",
+            "Only MQTT 5.0 clients that prove their password by SCRAM-SHA-256 (AUTH packets) are accepted, \
+            so that no client sends its password. Needs `password_file`; not together with certificates \
+            that name the users.",
             Value::Flag(|draft, value| draft.listener().settings.scram_required = value),
             Show::Listener(|settings, _| shown(settings.scram_required)),
         ),

@@ -15,8 +15,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "global_max_clients",
         "-1",
-        "Sessions in the whole broker, with or without a connection; a client that would need one more is refused. -1: \
-         any number.",
+        "Largest number of sessions in the whole broker, with or without a connection; a client that needs \
+        one more is refused. -1: no limit.",
         Value::Integer {
             ranges: &[(-1, -1), (1, i64::MAX)],
             set: |draft, count| draft.settings.clients_max = u64::try_from(count).unwrap_or(UNLIMITED),
@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "global_max_connections",
         "-1",
-        "Connected clients in the whole broker; one more is refused. -1: any number.",
+        "Largest number of connected clients in the whole broker; further ones are refused. -1: no limit.",
         Value::Integer {
             ranges: &[(-1, -1), (1, i64::MAX)],
             set: |draft, count| draft.settings.connections_max = u64::try_from(count).unwrap_or(UNLIMITED),
@@ -36,8 +36,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_sessions_per_user",
         "0",
-        "Sessions of one user, with or without a connection; a client that would need one more is refused. Users are \
-         those whose password or certificate was checked. 0: no limit.",
+        "Largest number of sessions of one user, with or without a connection; a client that needs one more \
+        is refused. Only users whose password or certificate was checked count. 0: no limit.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, count| draft.settings.user_sessions_max = or_unlimited(count),
@@ -47,7 +47,7 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "clientid_prefixes",
         "",
-        "What client identifiers must begin with; others are refused.",
+        "The required beginning of client identifiers; others are refused.",
         Value::Text {
             shape: "text",
             set: |draft, prefix| {
@@ -60,9 +60,9 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_keepalive",
         "0",
-        "Longest keep alive in seconds. MQTT 5.0 clients that ask for a longer one, or for none, must use this one; \
-         older clients, which cannot learn of it, are refused with the return code 2 (identifier rejected), as \
-         mosquitto does. 0: any.",
+        "Longest Keep Alive in seconds. MQTT 5.0 clients that ask for a longer one, or for none, are given \
+        this one. Older clients cannot be given a value, so they are refused with return code 2 (identifier \
+        rejected), as in mosquitto. 0: no limit.",
         Value::Integer {
             ranges: &[(0, 0), (10, U16_MAX)],
             set: |draft, seconds| draft.settings.keep_alive_s_max = to_u16(seconds),
@@ -72,9 +72,10 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "connect_timeout",
         "15",
-        "Midge's own. Seconds from the beginning of a connection until its client is known: TLS handshake, request for \
-         WebSocket, CONNECT, password. Over: the connection is closed. A person who types the passphrase of a key has \
-         connected already.",
+        "Seconds from the beginning of a connection until its client is authenticated: TLS handshake, \
+        WebSocket request, CONNECT, password. After that the connection is closed. The time in which a \
+        person types the passphrase of a key counts if the client has connected before it asks. Not in \
+        mosquitto.",
         Value::Integer {
             ranges: &[(1, 600)],
             set: |draft, seconds| draft.settings.connect_timeout_s = to_u16(seconds),
@@ -84,8 +85,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "persistent_client_expiration",
         "",
-        "How long the session of a client that keeps it lives without a connection, such as `14d`; without it, for \
-         ever.",
+        "How long a persistent session is kept without a connection, for example `14d`; without this key, \
+        for ever.",
         Value::Word {
             shape: "a number and one of s, h, d, w, m, y",
             set: set_persistent_client_expiration,
@@ -103,8 +104,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_subscriptions",
         "200000",
-        "Subscriptions of one client; more are refused with 0x97 (MQTT 5.0) or 0x80. 0: the most that there may be, \
-         2000000.",
+        "Largest number of subscriptions of one client; more are refused with 0x97 (MQTT 5.0) or 0x80. 0: \
+        the highest possible value, 2000000.",
         Value::Integer {
             ranges: &[(0, SUBSCRIPTIONS_MAX)],
             set: |draft, count| {
@@ -117,8 +118,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_topic_levels",
         "200",
-        "Slashes that a topic name or filter may have, so one level more; a client that uses more is refused. Not a \
-         key of mosquitto, which has this number built in and counts like this.",
+        "Largest number of slashes in a topic name or filter (there is one more level); a client that uses \
+        more is refused. mosquitto has the same limit built in, and counts in the same way.",
         Value::Integer {
             ranges: &[(1, U16_MAX)],
             set: |draft, levels| draft.settings.topic_levels_max = to_u16(levels),
@@ -128,9 +129,10 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "response_information",
         "",
-        "Midge's own. What an MQTT 5.0 client that asks for Response Information gets: the beginning of the topics \
-         that it may have answers sent to. `%c` stands for its client identifier and `%u` for its user; a client whose \
-         names are no level of a topic gets nothing. That it may read there is up to `acl_file`.",
+        "The Response Information for MQTT 5.0 clients that request it: the beginning of the topics to \
+        which answers may be sent. `%c` stands for the client identifier and `%u` for the user; a client \
+        whose names cannot be a level of a topic gets nothing. `acl_file` must give the client the right to \
+        read there. Not in mosquitto.",
         Value::Text {
             shape: "beginning of a topic",
             set: set_response_information,

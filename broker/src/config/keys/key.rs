@@ -11,23 +11,24 @@ use crate::settings::ListenerSettings;
 pub(in crate::config) struct Key {
     pub(in crate::config) name: &'static str,
     pub(in crate::config) scope: Scope,
-    /// What holds if the key is not given; empty if there is nothing to say.
+    /// What holds if the key is not given; empty if there is no default.
     pub(in crate::config) default: &'static str,
-    /// What it does, one sentence or a few.
+    /// What the key does, in one or a few sentences.
     pub(in crate::config) about: &'static str,
     pub(in crate::config) repetition: Repetition,
     pub(in crate::config) status: Status,
 }
 
-/// What a second line of a key means, in what the key belongs to: the broker or one listener.
+/// What a second line of a key means, for the broker or for one listener, whichever the key belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Repetition {
-    /// It is a mistake if the value is text or a path: the last of two lines would count silently otherwise, and open
-    /// the broker to the wrong ones. Of the other values the last one counts. As with mosquitto.
+    /// A second line is a mistake if the value is text or a path: otherwise the last of two lines would count
+    /// silently, and could open the broker to the wrong clients. For other values the last line counts. mosquitto does
+    /// the same.
     OfItsValue,
-    /// The broker does not start with two.
+    /// A second line is a mistake.
     Mistake,
-    /// It adds to what the lines before it say, or takes the place of it.
+    /// A second line adds to the lines before it, or replaces them.
     Allowed,
 }
 
@@ -44,17 +45,17 @@ pub(in crate::config) enum Scope {
     Bridge,
 }
 
-/// What the broker makes of a key. The text of the last two says why, and what to do instead.
+/// How the broker treats a key. The text of the last two variants gives the reason, and what to do instead.
 pub(in crate::config) enum Status {
     /// The key is supported and has an effect.
     Effective(Value, Show),
-    /// It is read and has no effect, on purpose: a warning.
+    /// The key is read and has no effect, on purpose: a warning.
     Ignored(&'static str),
-    /// It will not be supported: an error.
+    /// The key will not be supported: an error.
     Refused(&'static str),
 }
 
-/// The values that a key takes, and what each sets.
+/// The values that a key accepts, and what each sets.
 pub(in crate::config) enum Value {
     /// `true` or `false` (also `1` and `0`).
     Flag(fn(&mut Draft, bool)),
@@ -63,17 +64,17 @@ pub(in crate::config) enum Value {
         ranges: &'static [(i64, i64)],
         set: fn(&mut Draft, i64),
     },
-    /// One word; `set` finds what is wrong with it.
+    /// One word; `set` returns what is wrong with it.
     Word {
         shape: &'static str,
         set: fn(&mut Draft, &str) -> Result<(), String>,
     },
-    /// The rest of the line; `set` finds what is wrong with it.
+    /// The rest of the line; `set` returns what is wrong with it.
     Text {
         shape: &'static str,
         set: fn(&mut Draft, &str) -> Result<(), String>,
     },
-    /// As [`Value::Text`]: the path of a file, or of a folder with all that is in it, that nothing else may write to.
+    /// As [`Value::Text`]: the path of a file, or of a folder with its contents, that nothing else may write to.
     Path {
         shape: &'static str,
         is_folder: bool,
@@ -85,7 +86,7 @@ pub(in crate::config) enum Value {
     IncludeDirectory,
 }
 
-/// How `--test-config` shows a key: one line for each string.
+/// How `--test-config` shows a key; each string is a line.
 pub(in crate::config) enum Show {
     /// From the configuration as a whole.
     Global(fn(&Configuration) -> Vec<String>),
@@ -98,7 +99,7 @@ pub(in crate::config) enum Show {
 }
 
 impl Key {
-    /// Whether a second line of it is a mistake.
+    /// Whether a second line of the key is a mistake.
     pub(in crate::config) fn may_stand_once(&self) -> bool {
         match self.repetition {
             Repetition::OfItsValue => {
@@ -114,7 +115,7 @@ impl Key {
 }
 
 impl Value {
-    /// What may be given, for messages and documentation.
+    /// The accepted values, for messages and documentation.
     pub(in crate::config) fn shape(&self) -> String {
         match self {
             Self::Flag(_) => "true or false".to_owned(),
@@ -174,7 +175,7 @@ pub(super) const fn of_listener(name: &'static str, about: &'static str, value: 
     key(name, Scope::Listener, about, Status::Effective(value, show))
 }
 
-/// A key of the whole broker, or with `per_listener_settings true` of a listener.
+/// A key of the whole broker, or of a listener with `per_listener_settings true`.
 pub(super) const fn either(name: &'static str, about: &'static str, value: Value, show: Show) -> Key {
     key(name, Scope::Either, about, Status::Effective(value, show))
 }
@@ -184,7 +185,7 @@ pub(super) const fn ignored(name: &'static str, about: &'static str, why: &'stat
     key(name, Scope::Global, about, Status::Ignored(why))
 }
 
-/// A key without a default that is worth a word.
+/// A key without a default, or with one that needs no mention.
 pub(super) const fn key(name: &'static str, scope: Scope, about: &'static str, status: Status) -> Key {
     Key {
         name,
@@ -208,7 +209,7 @@ pub(super) const fn or(default: &'static str, key: Key) -> Key {
     }
 }
 
-/// The same key, of which there may be several lines, or one alone.
+/// The same key with another rule for a second line.
 pub(super) const fn with(repetition: Repetition, key: Key) -> Key {
     Key {
         name: key.name,

@@ -11,7 +11,7 @@ use crate::config::network::Network;
 use crate::limits::{LISTENERS_MAX, MOUNT_POINT_BYTES_MAX};
 use crate::settings::{ListenerSettings, UNLIMITED};
 
-/// IFNAMSIZ without its end.
+/// IFNAMSIZ without the terminating NUL.
 const INTERFACE_BYTES_MAX: usize = 15;
 
 pub(super) const KEYS: &[Key] = &[
@@ -19,8 +19,8 @@ pub(super) const KEYS: &[Key] = &[
         Repetition::Allowed,
         of_listener(
             "listener",
-            "Listens on a port, on all addresses or on those of a host name. The keys below it speak of it. May be \
-             given several times.",
+            "Listens on a port, on all addresses or on those of a host name. The keys below it apply to it. \
+            May be given several times.",
             Value::Text {
                 shape: "PORT [ADDRESS]",
                 set: set_listener,
@@ -35,7 +35,7 @@ pub(super) const KEYS: &[Key] = &[
         "1883",
         of_listener(
             "port",
-            "Port of the default listener, the one without a `listener` line.",
+            "Port of the default listener, which has no `listener` line.",
             Value::Integer {
                 ranges: &[(1, 65_535)],
                 set: |draft, port| draft.default_listener.port = u16::try_from(port).ok(),
@@ -73,17 +73,18 @@ pub(super) const KEYS: &[Key] = &[
         "mqtt",
         of_listener(
             "protocol",
-            "What is spoken on the listener: `websockets` is MQTT over WebSocket, at any path, with TLS if there is a \
-             certificate. `http_api` is for operators: `/dashboard/` for a browser, `/metrics` (OpenMetrics), \
-             `/healthz`, `/readyz`, and `/api/v1`, which `/api/v1/openapi.json` describes. It asks for a user of the \
-             listener's `password_file` (HTTP Basic) or, with `require_certificate`, for a certificate; with neither, \
-             lists, actions and the dashboard are for this machine alone, and `/metrics`, `/api/v1/systree`, \
-             `/api/v1/listeners` and `/api/v1/version` for everybody who can reach it: a start warns of that if the \
-             listener is not on the loopback addresses. Its `acl_file`, which is the one of all \
-             listeners unless `per_listener_settings` is true, holds for paths, as in mosquitto 2.1: `topic read \
-             /api/v1/#` lets look, `topic write /api/v1/#` lets change, `topic read /dashboard/#` shows the dashboard \
-             and `topic read /metrics` the metrics (`topic read /#` all that can be read); `/healthz` and `/readyz` \
-             need nothing. Without an address it listens on the loopback addresses only.",
+            "The protocol of the listener. `websockets` is MQTT over WebSocket, at any path, with TLS if \
+            there is a certificate. `http_api` is for operators: `/dashboard/` for a browser, `/metrics` \
+            (OpenMetrics), `/healthz`, `/readyz`, and `/api/v1`, which `/api/v1/openapi.json` describes. It \
+            asks for a user of the listener's `password_file` (HTTP Basic) or, with `require_certificate`, \
+            for a certificate. With neither, lists, actions and the dashboard are available from this \
+            machine only, and everybody who can reach the listener can read `/metrics`, `/api/v1/systree`, \
+            `/api/v1/listeners` and `/api/v1/version`; a start warns of this if the listener is not on the \
+            loopback addresses. Its `acl_file` (the common one, unless `per_listener_settings` is true) \
+            applies to paths, as in mosquitto 2.1: `topic read /api/v1/#` allows viewing, `topic write \
+            /api/v1/#` allows changes, `topic read /dashboard/#` allows the dashboard, `topic read \
+            /metrics` the metrics, and `topic read /#` everything that can be read. `/healthz` and \
+            `/readyz` need no right. Without an address it listens on the loopback addresses only.",
             Value::Word {
                 shape: "mqtt, websockets or http_api",
                 set: set_protocol,
@@ -99,7 +100,7 @@ pub(super) const KEYS: &[Key] = &[
         "-1",
         of_listener(
             "max_connections",
-            "Connections to this listener at the same time; -1 or 0: any number.",
+            "Largest number of simultaneous connections to this listener; -1 or 0: no limit.",
             Value::Integer {
                 ranges: &[(-1, i64::MAX)],
                 set: |draft, count| {
@@ -139,7 +140,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "bind_interface",
-        "Listens on one network interface only, such as `eth0`.",
+        "Listens on one network interface only, for example `eth0`.",
         Value::Text {
             shape: "name of an interface",
             set: set_interface,
@@ -148,8 +149,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "mount_point",
-        "A prefix before all topics of this listener's clients, which they do not see: `m/` keeps them below `m/`. \
-         Access rules speak of topics with it.",
+        "A prefix that is added to all topics of this listener's clients and is invisible to them: `m/` \
+        keeps them below `m/`. Access rules apply to topics with the prefix.",
         Value::Text {
             shape: "a topic, at most 1000 bytes",
             set: set_mount_point,
@@ -160,7 +161,7 @@ pub(super) const KEYS: &[Key] = &[
         "3, 4, 5",
         of_listener(
             "accept_protocol_versions",
-            "Versions of MQTT that are let in: 3 is 3.1, 4 is 3.1.1, 5 is 5.0.",
+            "Versions of MQTT that are accepted: 3 is 3.1, 4 is 3.1.1, 5 is 5.0.",
             Value::Text {
                 shape: "3, 4 and 5, separated by commas",
                 set: set_accepted_versions,
@@ -181,9 +182,10 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "enable_proxy_protocol",
-        "The listener is behind a load balancer that begins each connection with the header of this version of the \
-         PROXY protocol; nobody else may reach it. TLS is the load balancer's: with version 2 it says what came of it, \
-         and `require_certificate` and `use_identity_as_username` go by that.",
+        "The listener is behind a load balancer that begins each connection with a header of this version \
+        of the PROXY protocol. Nobody else may be able to reach the listener. TLS ends at the load \
+        balancer: with version 2 the header reports its result, which `require_certificate` and \
+        `use_identity_as_username` then use.",
         Value::Integer {
             ranges: &[(1, 2)],
             set: |draft, version| draft.listener().proxy_version = u8::try_from(version).ok(),
@@ -194,9 +196,10 @@ pub(super) const KEYS: &[Key] = &[
         Repetition::Allowed,
         of_listener(
             "proxy_protocol_trusted",
-            "Where load balancers come from: addresses or networks (`10.0.0.0/8`), separated by blanks. May be given \
-             several times. Connections from other places are closed, as what they say of themselves proves nothing; \
-             without it any are taken. Midge goes by no other word of a client's address, such as X-Forwarded-For.",
+            "Addresses of the load balancers: addresses or networks (`10.0.0.0/8`), separated by blanks. \
+            May be given several times. Connections from other addresses are closed, because their headers \
+            prove nothing; without this key, all addresses are accepted. Midge uses no other information \
+            about a client's address, such as X-Forwarded-For.",
             Value::Text {
                 shape: "addresses and networks",
                 set: set_trusted_proxies,
@@ -208,15 +211,16 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         of_listener(
             "proxy_protocol_v2_require_tls",
-            "Clients must have come to the load balancer by TLS.",
+            "Clients must have connected to the load balancer over TLS.",
             Value::Flag(|draft, value| draft.listener().proxy_requires_tls = value),
             Show::Listener(|_, socket| shown_if(socket.proxy.map(|proxy| proxy.require_tls))),
         ),
     ),
     of_listener(
         "http_dir",
-        "A folder whose files are served to those who ask for a page instead of an upgrade, `index.html` for a folder. \
-         Only with `protocol websockets` or `http_api`. Symbolic links that lead out of it are not followed.",
+        "A folder whose files are served to requests for a page instead of an upgrade; for a folder, its \
+        `index.html`. Only with `protocol websockets` or `http_api`. Symbolic links that lead out of the \
+        folder are not followed.",
         Value::Path {
             shape: "path of a folder",
             is_folder: true,
@@ -228,8 +232,8 @@ pub(super) const KEYS: &[Key] = &[
         Repetition::Allowed,
         of_listener(
             "websockets_origin",
-            "A page that browsers may come from, as they name it in the Origin header: `http://example.org:8080`. May \
-             be given several times; without it, any.",
+            "An origin whose pages may connect, as browsers send it in the Origin header: \
+            `http://example.org:8080`. May be given several times; without it, all origins are accepted.",
             Value::Text {
                 shape: "an origin",
                 set: |draft, origin| {

@@ -17,10 +17,10 @@ pub(super) const KEYS: &[Key] = &[
         global(
             "log_dest",
             "stderr",
-            "Where the log goes: `stdout`, `stderr`, `syslog`, `topic`, `file PATH` or `none`. May be given several \
-             times. Files are opened anew on SIGHUP and SIGRTMIN. `topic` publishes each line but those of debug \
-             below `$SYS/broker/log`: `E`, `W`, `N`, `I`, `M/subscribe` and `M/unsubscribe`; at QoS 0, so that a line \
-             is never queued, where mosquitto has QoS 2.",
+            "Where the log is written: `stdout`, `stderr`, `syslog`, `topic`, `file PATH` or `none`. May be \
+            given several times. Files are reopened on SIGHUP and SIGRTMIN. `topic` publishes each line \
+            except those of `debug` below `$SYS/broker/log`, on `E`, `W`, `N`, `I`, `M/subscribe` and \
+            `M/unsubscribe`. The lines have QoS 0, so that none is queued; mosquitto uses QoS 2.",
             Value::Text {
                 shape: "stdout, stderr, syslog, topic, file PATH or none",
                 set: set_log_destination,
@@ -34,7 +34,7 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "log_type",
         "error, warning, notice, information",
-        "What is logged. May be given several times. `-v` is `all`.",
+        "What is logged. May be given several times. `-v` means `all`.",
         Value::Word {
             shape: "error, warning, notice, information, debug, subscribe, unsubscribe, websockets, internal, all or \
                     none",
@@ -45,8 +45,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "log_format",
         "text",
-        "The form of a line: `text` as mosquitto writes it, or `json`, one object with `time` (RFC 3339, or \
-         `log_timestamp_format`), `type` and `message`. mosquitto does not have it.",
+        "Format of a line: `text` as mosquitto writes it, or `json`, one object with `time` (RFC 3339, or \
+        `log_timestamp_format`), `type` and `message`. Not in mosquitto.",
         Value::Word {
             shape: "text or json",
             set: set_log_format,
@@ -61,14 +61,15 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "log_timestamp",
         "true",
-        "Each line of the log begins with the time.",
+        "Each log line begins with the time.",
         Value::Flag(|draft, value| draft.log.without_timestamp = !value),
         Show::Global(|c| shown(c.log.timestamp != LogTimestamp::None)),
     ),
     global(
         "log_timestamp_format",
         "",
-        "Format of that time, as in strftime(3), such as `%Y-%m-%dT%H:%M:%S`; without it, seconds since 1970.",
+        "Format of that time, as in strftime(3), for example `%Y-%m-%dT%H:%M:%S`; without it, seconds since \
+        1970.",
         Value::Text {
             shape: "a format of strftime(3)",
             set: set_log_timestamp_format,
@@ -93,7 +94,7 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "connection_messages",
         "true",
-        "Clients that come and go are logged.",
+        "Connects and disconnects of clients are logged.",
         Value::Flag(|draft, value| draft.log.without_connection_messages = !value),
         Show::Global(|c| shown(c.log.connection_messages)),
     ),

@@ -28,7 +28,7 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "message_size_limit",
         "0",
-        "Largest payload of a published message, in bytes; larger ones are not passed on. 0: no limit.",
+        "Largest payload of a published message, in bytes; larger messages are not delivered. 0: no limit.",
         Value::Integer {
             ranges: &[(0, PAYLOAD_BYTES_MAX)],
             set: |draft, bytes| {
@@ -43,8 +43,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_inflight_messages",
         "20",
-        "QoS 1 and 2 messages that may be in flight to one client, and from it (announced to MQTT 5.0 clients). 0: \
-         65535, the most that the protocol has.",
+        "Largest number of QoS 1 and 2 messages in flight to one client, and from it (announced to MQTT 5.0 \
+        clients). 0: 65535, the maximum of the protocol.",
         Value::Integer {
             ranges: &[(0, U16_MAX)],
             set: |draft, count| {
@@ -56,8 +56,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_inflight_bytes",
         "0",
-        "Payload bytes of QoS 1 and 2 messages in flight to one client; the message that reaches it still goes. 0: no \
-         limit.",
+        "Payload bytes of QoS 1 and 2 messages in flight to one client; the message that reaches the limit \
+        is still sent. 0: no limit.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, bytes| draft.settings.inflight_bytes_max = or_unlimited(bytes),
@@ -67,7 +67,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_queued_messages",
         "1000",
-        "QoS 1 and 2 messages that wait for one client beyond those in flight; more are dropped. 0 or -1: no limit.",
+        "Largest number of QoS 1 and 2 messages that wait for one client beyond those in flight; more are \
+        dropped. 0 or -1: no limit.",
         Value::Integer {
             ranges: &[(-1, i64::MAX)],
             set: |draft, count| draft.settings.queued_messages_max = or_unlimited(count),
@@ -77,8 +78,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_queued_bytes",
         "67108864",
-        "Bytes of the messages that wait for one client beyond those in flight; more are dropped. 0: no limit, which \
-         is mosquitto's default.",
+        "Bytes of the messages that wait for one client beyond those in flight; more are dropped. 0: no \
+        limit, which is mosquitto's default.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, bytes| draft.settings.queued_bytes_max = or_unlimited(bytes),
@@ -88,24 +89,24 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "queue_qos0_messages",
         "false",
-        "QoS 0 messages wait for a client without a connection too.",
+        "QoS 0 messages are queued too for a client without a connection.",
         Value::Flag(|draft, value| draft.settings.queue_qos0_messages = value),
         Show::Global(|c| shown(c.settings.queue_qos0_messages)),
     ),
     global(
         "upgrade_outgoing_qos",
         "false",
-        "Messages are delivered at the QoS of the subscription even if published at a lower one, which the \
-         specification does not allow.",
+        "Messages are delivered at the QoS of the subscription even if they were published at a lower one, \
+        which the specification does not allow.",
         Value::Flag(|draft, value| draft.settings.upgrade_outgoing_qos = value),
         Show::Global(|c| shown(c.settings.upgrade_outgoing_qos)),
     ),
     global(
         "shared_subscription_strategy",
         "fair",
-        "Who of the clients that share a subscription (`$share/NAME/FILTER`) gets a message: `fair` lets those that \
-         are connected take turns, `sticky` keeps to the one that has been connected longest. One whose window or \
-         queue is full is passed over.",
+        "Which member of a Shared Subscription (`$share/NAME/FILTER`) gets a message: with `fair` the \
+        connected members take turns; `sticky` selects the one that has been connected longest. A member \
+        whose window or queue is full is skipped.",
         Value::Word {
             shape: "fair or sticky",
             set: set_shared_subscription_strategy,
@@ -120,7 +121,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_topic_alias_broker",
         "10",
-        "Topic aliases that the broker uses towards an MQTT 5.0 client that takes some; 1024 at most are used.",
+        "Topic aliases that the broker uses towards an MQTT 5.0 client that accepts some; at most 1024 are \
+        used.",
         Value::Integer {
             ranges: &[(0, U16_MAX)],
             set: |draft, count| draft.settings.topic_alias_outbound_max = to_u16(count),
@@ -130,14 +132,14 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "check_payload_format",
         "false",
-        "Midge's own. Messages of MQTT 5.0 clients whose Payload Format Indicator says UTF-8 and whose payloads are \
-         not are refused with 0x99, Wills too.",
+        "Messages of MQTT 5.0 clients whose Payload Format Indicator says UTF-8 but whose payload is not \
+        UTF-8 are refused with 0x99; so are such Wills. Not in mosquitto.",
         Value::Flag(|draft, value| draft.settings.check_payload_format = value),
         Show::Global(|c| shown(c.settings.check_payload_format)),
     ),
     ignored(
         "allow_duplicate_messages",
-        "Whether overlapping subscriptions bring a message twice.",
+        "Whether overlapping subscriptions deliver a message twice.",
         "a client gets one copy",
     ),
     ignored(

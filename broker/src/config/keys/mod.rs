@@ -4,8 +4,8 @@
 //! `listener.rs`, `log.rs`, `messages.rs`, `persistence.rs`, `plugins.rs`, `process.rs`, `retained.rs` and `tls.rs`
 //! have the keys of a theme, `refused.rs` those that are not supported; `numbers.rs` converts.
 //!
-//! Invariants: each key of mosquitto 2.0 and 2.1 stands here once, so that no key of a working mosquitto.conf is called
-//! unknown; guarded by the test `every_key_of_mosquitto_is_known`.
+//! Invariants: each key of mosquitto 2.0 and 2.1 is here once, so that no key of a working mosquitto.conf is reported
+//! as unknown; guarded by the test `every_key_of_mosquitto_is_known`.
 
 mod access;
 mod bridge;
@@ -67,7 +67,7 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
     }
 }
 
-/// The key that was probably meant.
+/// The known key that is closest to a misspelt one.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     const LIKENESS_MIN: f64 = 0.6;
     all()
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// Where a sentence of the broker says "raise KEY", there is such a key.
+    /// Where a message of the broker says "raise KEY", that key exists.
     #[test]
     fn what_sentences_advise_to_change_are_keys() {
         let mut folders = vec![std::path::PathBuf::from(concat!(
@@ -152,12 +152,12 @@ mod tests {
         assert_eq!(names.len(), count);
     }
 
-    /// Of which mosquitto 2.0 says "Duplicate ... value in configuration" at the second line.
+    /// Keys for which mosquitto 2.0 reports "Duplicate ... value in configuration" at a second line.
     const ONCE: &str = "
         pid_file user persistence_location persistence_file log_timestamp_format auto_id_prefix clientid_prefixes
         password_file acl_file mount_point bind_interface bind_address http_dir cafile capath certfile keyfile crlfile
         ciphers ciphers_tls1.3 tls_version";
-    /// Of which it takes a second line.
+    /// Keys for which it accepts a second line.
     const AGAIN: &str = "
         listener per_listener_settings persistent_client_expiration tls_keyform socket_domain protocol max_connections
         port log_facility log_dest log_type memory_limit max_qos include_dir websockets_origin";

@@ -11,22 +11,22 @@ use crate::config::draft::{Draft, PersistenceDraft};
 /// `persistence_file` if it is not given, as in mosquitto.
 const PERSISTENCE_FILE: &str = "mosquitto.db";
 const MILLISECONDS_MAX: u32 = 3_600_000;
-/// Below it a store has no room to move what it keeps.
+/// A smaller store has no room to move the records that it keeps.
 const STORE_BYTES_MIN: i64 = 256 << 20;
 
 pub(super) const KEYS: &[Key] = &[
     global(
         "persistence",
         "false",
-        "Sessions, subscriptions, messages at QoS 1 and 2 and retained messages outlive the process, whatever ends it: \
-         see [DURABILITY.md](DURABILITY.md).",
+        "Sessions, subscriptions, messages at QoS 1 and 2 and retained messages survive the end of the \
+        process, however it ends: see [DURABILITY.md](DURABILITY.md).",
         Value::Flag(|draft, value| draft.persistence.is_on = value),
         Show::Global(|c| shown(c.persistence.is_some())),
     ),
     global(
         "persistence_location",
         "the working directory",
-        "Folder in which the store's own folder is.",
+        "Folder that contains the store's own folder.",
         Value::Text {
             shape: "path",
             set: |draft, text| {
@@ -39,8 +39,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "persistence_file",
         "mosquitto.db",
-        "The store is the folder of this name with `.midge` behind it. A file of this name is mosquitto's: it is left \
-         as it is, and not read.",
+        "The store is the folder of this name with `.midge` appended. A file of this name belongs to \
+        mosquitto: it is neither read nor changed.",
         Value::Text {
             shape: "file name",
             set: set_file,
@@ -50,9 +50,10 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "durability",
         "sync",
-        "When what is acknowledged is on the disk, with `persistence true`. `sync`: before the acknowledgement \
-         leaves; neither kill -9 nor a power cut loses it. `interval MILLISECONDS`: so much later at most, which is \
-         what a crash may cost. `none`: when the system writes it; a crash of the machine may cost it.",
+        "With `persistence true`: when acknowledged state is on the disk. `sync`: before the \
+        acknowledgement is sent; neither kill -9 nor a power cut loses it. `interval MILLISECONDS`: at most \
+        that much later, which is what a crash may lose. `none`: when the operating system writes it; a \
+        crash of the machine may lose it.",
         Value::Text {
             shape: "sync, interval MILLISECONDS, or none",
             set: set_durability,
@@ -62,9 +63,9 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "store_size_max",
         "",
-        "Bytes that the store may have on the disk; without it as many as there are. When it is full, and when the \
-         disk is, messages that would have to be stored are refused with 0x97 (Quota exceeded); those of 3.x clients \
-         wait for 20 seconds, then their connections are closed.",
+        "Largest size of the store in bytes; without it, the store may fill the disk. When the store or the \
+        disk is full, messages that would have to be stored are refused with 0x97 (Quota exceeded); those \
+        of 3.x clients wait for 20 seconds, and then the connection is closed.",
         Value::Integer {
             ranges: &[(STORE_BYTES_MIN, i64::MAX)],
             set: |draft, bytes| draft.persistence.size_max = u64::try_from(bytes).ok(),
@@ -74,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "autosave_interval",
         "",
-        "Accepted, and not needed: what happens is written when it happens.",
+        "Accepted, but not needed: changes are written when they happen.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, _| set_autosaves(draft),
@@ -84,21 +85,20 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "autosave_on_changes",
         "",
-        "Accepted, and not needed, as `autosave_interval`.",
+        "Accepted, but not needed: see `autosave_interval`.",
         Value::Flag(|draft, _| set_autosaves(draft)),
         Show::Nothing,
     ),
     global(
         "retained_persistence",
         "true",
-        "Retained messages outlive the process, with `persistence true`. If false, a start still reads those that \
-             were stored before; one that changes is no longer stored.",
+        "With `persistence true`: retained messages survive the end of the process. If false, a start still \
+        reads those that were stored before; changed ones are no longer stored.",
         Value::Flag(|draft, value| draft.settings.retained_persistence = value),
         Show::Global(|c| shown(c.settings.retained_persistence)),
     ),
 ];
-
-/// What outlives the process, if anything does.
+/// The settings of the store, or `None` if nothing is stored.
 pub(in crate::config) fn persistence(draft: &mut Draft) -> Option<Persistence> {
     let PersistenceDraft {
         is_on: true,
@@ -169,8 +169,7 @@ fn durability(durability: Durability) -> String {
         Durability::None => "none".to_owned(),
     }
 }
-
-/// One line speaks of both keys, where anything is stored.
+/// One warning covers both keys, and only if anything is stored.
 fn set_autosaves(draft: &mut Draft) {
     draft.persistence.autosaves = true;
 }

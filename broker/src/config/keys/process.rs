@@ -14,17 +14,18 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "include_dir",
         "",
-        "Reads the files of a folder that end in `.conf`, in the order of their names, as if they stood here. Only in \
-         the main file.",
+        "Reads the files of a folder that end in `.conf`, in the order of their names, as if they stood \
+        here. Only in the main file.",
         Value::IncludeDirectory,
         Show::Nothing,
     ),
     global(
         "user",
         "",
-        "The user to become when started as root, with its groups, once the ports are open and the files are read. \
-         Without it `mosquitto`, or `nobody` if there is no such user, with a warning; `root` stays root. What SIGHUP \
-         reads again, and `http_dir`, must be readable for that user.",
+        "The user to change to when started as root, with its groups, after the ports are open and the \
+        files are read. The default is `mosquitto`, or `nobody` with a warning if there is no such user; \
+        with `root` the broker stays root. This user must be able to read `http_dir` and the files that \
+        SIGHUP reads again.",
         Value::Text {
             shape: "user name",
             set: set_user,
@@ -47,8 +48,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "control_socket",
         "",
-        "A Unix socket on which `broker ctl` asks the broker and does what the HTTP API does. Only root and the \
-         broker's user may open it. mosquitto does not have it.",
+        "A Unix socket over which `broker ctl` offers the functions of the HTTP API. Only root and the \
+        broker's user may open it. Not in mosquitto.",
         file_path(|draft, path| {
             draft.control_socket = Some(PathBuf::from(path));
             Ok(())
@@ -58,9 +59,9 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "memory_limit",
         "four fifths of the memory of the cgroup or the machine",
-        "Bytes of memory (resident). From nine tenths of it on nothing more is queued or retained, no session is made \
-         and less waits for sockets, until less is in use; looked at twenty times a second. 0: no limit, which is \
-         mosquitto's default. systemd's MemoryMax= is a harder bound.",
+        "Bytes of resident memory. Above nine tenths of it, nothing more is queued or retained, no session \
+        is created, and less output may wait for sockets, until less memory is in use; checked twenty times \
+        a second. 0: no limit, which is mosquitto's default. systemd's MemoryMax= is a harder bound.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, bytes| draft.memory_bytes_max = Some(or_unlimited(bytes)),
@@ -70,9 +71,9 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "sys_interval",
         "10",
-        "Seconds between two updates of the topics under `$SYS`; 0 turns them off. `packet/out/count` alone is an \
-         estimate: the bytes that wait for sockets, which are counted, by the mean length of the packets that were \
-         sent, as counting them would cost something for each packet.",
+        "Seconds between two updates of the topics under `$SYS`; 0 turns them off. Only `packet/out/count` \
+        is an estimate, because counting would have a cost for each packet: the bytes that wait for \
+        sockets, which are counted, divided by the mean length of the packets that were sent.",
         Value::Integer {
             ranges: &[(0, U16_MAX)],
             set: |draft, seconds| draft.settings.sys_interval_s = to_u32(seconds),
@@ -82,8 +83,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "client_events",
         "false",
-        "Publishes on `$SYS/broker/clients/ID/connected` and `disconnected` who comes and goes, with the reason, as \
-         JSON; `/`, `+`, `#` and `%` of the identifier are percent-encoded. mosquitto does not have it.",
+        "Publishes connects and disconnects, with the reason, as JSON on `$SYS/broker/clients/ID/connected` \
+        and `disconnected`; `/`, `+`, `#` and `%` of the identifier are percent-encoded. Not in mosquitto.",
         Value::Flag(|draft, value| draft.settings.client_events = value),
         Show::Global(|c| shown(c.settings.client_events)),
     ),
@@ -101,8 +102,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "websockets_headers_size",
         "0",
-        "Bytes that the header of a request for WebSocket or a page may have; with a longer one, such as many cookies, \
-         it is refused. 0: 4096.",
+        "Largest header, in bytes, of a request for WebSocket or a page; a request with a longer one, for \
+        example with many cookies, is refused. 0: 4096.",
         Value::Integer {
             ranges: &[(0, U16_MAX)],
             set: |draft, bytes| {
@@ -118,12 +119,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     ignored(
         "mptcp",
-        "Whether a listener takes Multipath TCP.",
+        "Whether a listener uses Multipath TCP.",
         "plain TCP is used",
     ),
     ignored(
         "packet_buffer_size",
-        "Size of the buffer for reading.",
+        "Size of the read buffer.",
         "buffers grow and shrink by themselves",
     ),
 ];

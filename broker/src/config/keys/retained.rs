@@ -16,15 +16,16 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "check_retain_source",
         "true",
-        "Whether the publisher of a retained message may still publish there is checked again on delivery.",
+        "On delivery of a retained message, its publisher's right to publish to the topic is checked again.",
         Value::Flag(|draft, value| draft.settings.check_retain_source = value),
         Show::Global(|c| shown(c.settings.check_retain_source)),
     ),
     global(
         "max_retained_messages",
         "0",
-        "Retained messages in the broker, those under `$SYS` too; a message that would be one more is refused (QoS 1 \
-         and 2 in MQTT 5.0: with 0x97), and a retained Will is published without being retained. 0: no limit.",
+        "Largest number of retained messages in the broker, including those under `$SYS`. A message above \
+        it is refused (at QoS 1 and 2 in MQTT 5.0 with 0x97), and a retained Will is published without \
+        being retained. 0: no limit.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, count| draft.settings.retained_messages_max = or_unlimited(count),
@@ -34,8 +35,8 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "max_retained_bytes",
         "1073741824",
-        "Topic and payload bytes of all retained messages; as `max_retained_messages`. 0: no limit, as mosquitto has \
-         none.",
+        "Topic and payload bytes of all retained messages; handled as `max_retained_messages`. 0: no limit, \
+        as in mosquitto.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, bytes| draft.settings.retained_bytes_max = or_unlimited(bytes),

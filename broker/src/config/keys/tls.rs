@@ -20,15 +20,15 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "keyfile",
-        "The private key of that certificate (PEM). If it is encrypted its passphrase comes from \
-         `key_passphrase_file`, the systemd credential `midge-key-passphrase`, the environment variable \
-         MIDGE_KEY_PASSPHRASE, or the terminal.",
+        "The private key of that certificate (PEM). If it is encrypted, its passphrase comes from \
+        `key_passphrase_file`, the systemd credential `midge-key-passphrase`, the environment variable \
+        MIDGE_KEY_PASSPHRASE, or the terminal.",
         file_path(|draft, path| set_path(draft, path, |tls| &mut tls.private_key)),
         Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.private_key.display()))),
     ),
     of_listener(
         "key_passphrase_file",
-        "A file whose first line is the passphrase of `keyfile`. Not a key of mosquitto.",
+        "A file whose first line is the passphrase of `keyfile`. Not in mosquitto.",
         file_path(|draft, path| set_path(draft, path, |tls| &mut tls.key_passphrase_file)),
         Show::Listener(|_, socket| {
             let path = socket
@@ -40,7 +40,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "cafile",
-        "Certificate authorities that clients' certificates must come from (PEM).",
+        "Certificate authorities that must have issued the clients' certificates (PEM).",
         file_path(|draft, path| set_path(draft, path, |tls| &mut tls.client_ca)),
         Show::Listener(|_, socket| {
             let path = socket.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
@@ -49,7 +49,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "capath",
-        "Folder of such files, each named by its hash as `openssl rehash` does.",
+        "Folder of such files, each named by its hash as `openssl rehash` does it.",
         Value::Path {
             shape: "path",
             is_folder: true,
@@ -62,8 +62,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "crlfile",
-        "Revocation lists (PEM): clients whose certificate is on one are refused, and those whose authority has none \
-         that is up to date.",
+        "Certificate revocation lists (PEM). Clients whose certificate is revoked are refused, and so are \
+        clients whose authority has no current list.",
         file_path(|draft, path| set_path(draft, path, |tls| &mut tls.revocation_list)),
         Show::Listener(|_, socket| {
             let path = socket.tls.as_ref().and_then(|tls| tls.revocation_list.as_ref());
@@ -74,7 +74,7 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         of_listener(
             "require_certificate",
-            "Clients must show a certificate from `cafile` or `capath`. If false, none is asked for.",
+            "Clients must present a certificate from `cafile` or `capath`. If false, none is requested.",
             Value::Flag(|draft, value| draft.listener().tls.require_client_certificate = value),
             Show::Listener(|_, socket| {
                 let here = socket.tls.as_ref().map(|tls| tls.require_client_certificate);
@@ -86,8 +86,8 @@ pub(super) const KEYS: &[Key] = &[
         "true",
         of_listener(
             "allow_v1_certificates",
-            "Clients' certificates of X.509 version 1 are accepted, with a warning: `openssl x509 -req` before OpenSSL \
-             3.2 makes them. Not a key of mosquitto.",
+            "Client certificates of X.509 version 1 are accepted, with a warning; `openssl x509 -req` \
+            before OpenSSL 3.2 makes them. Not in mosquitto.",
             Value::Flag(|draft, value| draft.listener().tls.refuse_version_1 = !value),
             Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.accept_version_1))),
         ),
@@ -96,7 +96,7 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         of_listener(
             "disable_client_cert_date_checks",
-            "Clients' certificates are accepted before and after their dates too.",
+            "Client certificates are accepted before and after their validity period too.",
             Value::Flag(|draft, value| draft.listener().tls.ignore_client_dates = value),
             Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.ignore_client_dates))),
         ),
@@ -105,8 +105,9 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         of_listener(
             "rustls_records",
-            "The library rustls seals and opens records after the handshake too. If false Midge does that itself with \
-             the same cipher suites, which costs a connection a third of the memory. Not a key of mosquitto.",
+            "TLS records after the handshake are sealed and opened by the library rustls. If false, Midge \
+            does this itself with the same cipher suites, and a connection needs a third of the memory. Not \
+            in mosquitto.",
             Value::Flag(|draft, value| draft.listener().tls.rustls_records = value),
             Show::Listener(|_, socket| shown_if(socket.tls.as_ref().map(|tls| tls.rustls_records))),
         ),
@@ -115,8 +116,8 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         of_listener(
             "use_identity_as_username",
-            "The common name of the client's certificate is its user name. It may not hold `+`, `#` or `/`. Needs \
-         `require_certificate true`.",
+            "The common name of the client's certificate is its user name. It may not contain `+`, `#` or \
+            `/`. Needs `require_certificate true`.",
             Value::Flag(|draft, value| set_identity(draft, value, IdentityKind::CommonName)),
             Show::Listener(|_, socket| {
                 let here = socket
@@ -131,8 +132,9 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         of_listener(
             "use_subject_as_username",
-            "The subject of the client's certificate is its user name, as `openssl x509 -noout -subject -nameopt \
-             RFC2253` prints it. It may not hold `+`, `#` or `/`. Needs `require_certificate true`.",
+            "The subject of the client's certificate is its user name, as `openssl x509 -noout -subject \
+            -nameopt RFC2253` prints it. It may not contain `+`, `#` or `/`. Needs `require_certificate \
+            true`.",
             Value::Flag(|draft, value| set_identity(draft, value, IdentityKind::Subject)),
             Show::Listener(|_, socket| {
                 shown_if(
@@ -150,7 +152,7 @@ pub(super) const KEYS: &[Key] = &[
             Repetition::Mistake,
             of_listener(
                 "tls_version",
-                "Lowest version of TLS; `tlsv1` and `tlsv1.1` are served as `tlsv1.2`, with a warning.",
+                "Lowest version of TLS. `tlsv1` and `tlsv1.1` mean `tlsv1.2`, with a warning.",
                 Value::Word {
                     shape: "tlsv1.2 or tlsv1.3",
                     set: set_tls_version,
@@ -166,8 +168,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "ciphers",
-        "Cipher suites of TLS 1.2 in OpenSSL's words, the preferred ones first. Only suites with ECDHE and AES-GCM or \
-         ChaCha20 exist here; others are left out with a warning.",
+        "Cipher suites of TLS 1.2, by their OpenSSL names, in order of preference. Only suites with ECDHE \
+        and AES-GCM or ChaCha20 are supported; others are ignored with a warning.",
         Value::Text {
             shape: "names with : between them",
             set: |draft, list| set_text(draft, list, |tls| &mut tls.ciphers),
@@ -176,8 +178,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     of_listener(
         "ciphers_tls1.3",
-        "Cipher suites of TLS 1.3 in OpenSSL's names, the preferred ones first; without it the server prefers \
-         TLS_AES_128_GCM_SHA256.",
+        "Cipher suites of TLS 1.3, by their OpenSSL names, in order of preference; without it the server \
+        prefers TLS_AES_128_GCM_SHA256.",
         Value::Text {
             shape: "names with : between them",
             set: |draft, list| set_text(draft, list, |tls| &mut tls.ciphers_tls13),
@@ -187,7 +189,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "dhparamfile",
         Scope::Listener,
-        "Parameters of classic Diffie-Hellman.",
+        "Parameters for classic Diffie-Hellman.",
         Status::Ignored("keys are exchanged over elliptic curves"),
     ),
     or(
@@ -196,7 +198,7 @@ pub(super) const KEYS: &[Key] = &[
             Repetition::Allowed,
             of_listener(
                 "tls_keyform",
-                "Form of the private key.",
+                "Format of the private key.",
                 Value::Text {
                     shape: "pem",
                     set: |_, form| match form {

@@ -75,7 +75,7 @@ fn a_file_with_included_files() {
     );
     assert_eq!(
         error.problems[0].text,
-        "include_dir may stand in the main file only"
+        "include_dir is allowed in the main file only"
     );
 }
 

@@ -40,7 +40,7 @@ fn ports_of_the_command_line_are_local() {
     assert_eq!(addresses(&configuration), [socket_addresses(&["127.0.0.1:1885"])]);
     assert_eq!(
         configuration.warnings,
-        ["command line: -p has no effect, the configuration file has a listener"]
+        ["command line: -p has no effect, because the configuration file has a listener"]
     );
 }
 
@@ -208,7 +208,7 @@ fn keys_above_the_first_listener_open_the_default_one() {
         panic!("one warning")
     };
     assert!(
-        warning.starts_with("t.conf:1: max_connections stands above the first listener"),
+        warning.starts_with("t.conf:1: max_connections is above the first listener"),
         "{warning}"
     );
 }

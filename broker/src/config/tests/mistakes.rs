@@ -63,27 +63,27 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "password_file a\npassword_file b",
-        "t.conf:2: password_file b: is set twice, first at t.conf:1; fix: leave one of the lines out",
+        "t.conf:2: password_file b: is set twice, first at t.conf:1; fix: remove one of the lines",
     ),
     (
         "acl_file a\nacl_file a",
-        "t.conf:2: acl_file a: is set twice, first at t.conf:1; fix: leave one of the lines out",
+        "t.conf:2: acl_file a: is set twice, first at t.conf:1; fix: remove one of the lines",
     ),
     (
         "per_listener_settings true\nlistener 1\nacl_file a\nlistener 2\nacl_file b\nacl_file c",
-        "t.conf:6: acl_file c: is set twice, first at t.conf:5; fix: leave one of the lines out",
+        "t.conf:6: acl_file c: is set twice, first at t.conf:5; fix: remove one of the lines",
     ),
     (
         "pid_file a\npid_file b",
-        "t.conf:2: pid_file b: is set twice, first at t.conf:1; fix: leave one of the lines out",
+        "t.conf:2: pid_file b: is set twice, first at t.conf:1; fix: remove one of the lines",
     ),
     (
         "mount_point a/\nlistener 1\nmount_point a/\nlistener 2\nmount_point a/\nmount_point b/",
-        "t.conf:6: mount_point b/: is set twice, first at t.conf:5; fix: leave one of the lines out",
+        "t.conf:6: mount_point b/: is set twice, first at t.conf:5; fix: remove one of the lines",
     ),
     (
         "clientid_prefixes a\nclientid_prefixes b",
-        "t.conf:2: clientid_prefixes b: is set twice, first at t.conf:1; fix: leave one of the lines out",
+        "t.conf:2: clientid_prefixes b: is set twice, first at t.conf:1; fix: remove one of the lines",
     ),
     (
         "socket_domain ipv5",
@@ -135,7 +135,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "listener 1\ncertfile a\nkeyfile b\ncrlfile c",
-        "t.conf:1: crlfile needs cafile or capath, the authorities that the revocation lists are from",
+        "t.conf:1: crlfile needs cafile or capath, the authorities that issued the revocation lists",
     ),
     (
         "listener 1\ncertfile a\nkeyfile b\ncafile c\nuse_identity_as_username true",
@@ -145,7 +145,7 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "listener 1\ncertfile a\nkeyfile b\ncafile c\nrequire_certificate true\nuse_identity_as_username true\n\
          use_subject_as_username true",
-        "t.conf:1: use_identity_as_username and use_subject_as_username contradict each other: leave one out",
+        "t.conf:1: use_identity_as_username and use_subject_as_username contradict each other: remove one",
     ),
     (
         "listener 1 127.0.0.1\nsocket_domain ipv6",
@@ -153,7 +153,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "allow_anonymous true\nper_listener_settings true",
-        "t.conf:2: per_listener_settings must stand above allow_anonymous",
+        "t.conf:2: per_listener_settings must be above allow_anonymous",
     ),
     (
         "http_dir /nonexistent",
@@ -169,20 +169,20 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "listener 1\nenable_proxy_protocol 2\ncertfile a\nkeyfile b",
-        "t.conf:1: enable_proxy_protocol leaves TLS to the load balancer: of its keys only require_certificate and \
-             use_identity_as_username may stand here",
+        "t.conf:1: enable_proxy_protocol leaves TLS to the load balancer: of the TLS keys only require_certificate and \
+             use_identity_as_username are allowed here",
     ),
     (
         "listener 1\nenable_proxy_protocol 1\nrequire_certificate true",
-        "t.conf:1: what the load balancer knows of TLS and certificates needs enable_proxy_protocol 2",
+        "t.conf:1: the load balancer reports TLS and certificates only with enable_proxy_protocol 2",
     ),
     (
         "listener 1\nprotocol http_api\nenable_proxy_protocol 1",
-        "t.conf:1: enable_proxy_protocol is for MQTT: leave it out with `protocol http_api`",
+        "t.conf:1: enable_proxy_protocol is for MQTT: remove it with `protocol http_api`",
     ),
     (
         "listener 1\nlistener 2\nlistener 1 127.0.0.1",
-        "t.conf:3: the port 1 is listened on by the listener of t.conf:1 already; fix: leave one of them out, or \
+        "t.conf:3: the port 1 is already used by the listener of t.conf:1; fix: remove one of them, or \
          choose another port",
     ),
     (
@@ -260,11 +260,11 @@ const WARNINGS: &[(&str, &str)] = &[
     ),
     (
         "listener 1\nprotocol http_api\nmount_point x/",
-        "t.conf:1: mount_point has no effect on this listener: nobody speaks MQTT with `protocol http_api`",
+        "t.conf:1: mount_point has no effect on this listener: there is no MQTT with `protocol http_api`",
     ),
     (
         "listener 1\nmax_qos 1\nprotocol http_api",
-        "t.conf:1: max_qos has no effect on this listener: nobody speaks MQTT with `protocol http_api`",
+        "t.conf:1: max_qos has no effect on this listener: there is no MQTT with `protocol http_api`",
     ),
     (
         "listener 1\ncertfile a\nkeyfile b\ntls_version tlsv1",

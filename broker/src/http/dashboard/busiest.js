@@ -20,7 +20,7 @@ export async function refreshBusiest() {
   if (!isOn) return;
   const busiest = await json("cpu?limit=10");
   if (busiest.measured_s === 0) {
-    fill(byId("busiest-rows"), [], "Measuring: the first second is not over.");
+    fill(byId("busiest-rows"), [], "Measuring: the first second is not over yet.");
     return;
   }
   const [from, to] = [busiest.from, busiest.to].map((moment) => time(new Date(moment)));
@@ -37,5 +37,5 @@ export async function refreshBusiest() {
       cell,
     ]);
   });
-  fill(byId("busiest-rows"), rows, "No client has cost anything in that time.");
+  fill(byId("busiest-rows"), rows, "No client used CPU time in that period.");
 }

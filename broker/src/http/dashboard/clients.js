@@ -98,7 +98,7 @@ async function disconnect(client) {
 }
 
 async function endSession(client) {
-  const lost = "Its subscriptions and the messages that wait for it are lost.";
+  const lost = "Its subscriptions and queued messages are lost.";
   const question = `End the session of “${visible(client)}”? ${lost}`;
   if (await confirmed(question, "End session")) {
     await act(() => remove(`sessions?${new URLSearchParams({ client })}`));
@@ -144,5 +144,5 @@ export async function refreshEvents() {
       [[event.topic, event.detail].filter((part) => part !== null).join(": ") + timesOf(event), "name"],
     ]),
   );
-  fill(byId("event-rows"), rows, "Nothing was refused, dropped or ended.");
+  fill(byId("event-rows"), rows, "No refusals, drops or disconnects.");
 }

@@ -21,10 +21,10 @@ export async function startMessages() {
   byId("socket-url").replaceChildren(...urls.map((url) => new Option(url)));
   if (all.length === 0) {
     byId("socket-hint").textContent =
-      "The broker has no listener for WebSocket. Fix: add a `listener` with `protocol websockets`.";
+      "The broker has no WebSocket listener. Fix: add a `listener` with `protocol websockets`.";
   } else if (urls.length === 0) {
     byId("socket-hint").textContent =
-      "This page came by HTTPS, and from such a page browsers open no WebSocket without TLS. " +
+      "This page was loaded over HTTPS, so the browser opens no WebSocket without TLS. " +
       "Fix: give the `listener` with `protocol websockets` a `certfile` and a `keyfile`.";
   }
   setConnected(false);
@@ -33,7 +33,7 @@ export async function startMessages() {
   byId("subscribe-form").addEventListener("submit", subscribe);
   byId("unsubscribe").addEventListener("click", unsubscribe);
   byId("publish-form").addEventListener("submit", publish);
-  fill(byId("message-rows"), [], "No message has come.");
+  fill(byId("message-rows"), [], "No message has arrived.");
 }
 
 function setConnected(is) {

@@ -3,7 +3,7 @@
 const encoder = new TextEncoder();
 const PACKET_BYTES_MAX = 1 << 20;
 const KEEP_ALIVE_S = 30;
-const NOT_CONNECTED = "There is no connection: connect first.";
+const NOT_CONNECTED = "Not connected: connect first.";
 
 const REASONS = {
   0x80: "unspecified error",

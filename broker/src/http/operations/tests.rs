@@ -69,7 +69,7 @@ fn a_reload_says_what_a_shard_has_not_taken() {
         answer["error"]
             .as_str()
             .unwrap()
-            .starts_with("a shard does not go by what was read yet")
+            .starts_with("a shard does not use the new configuration yet")
     );
     report.refuse("the acl_file".to_owned(), "wrong".to_owned());
     assert_eq!(reloaded(&report, true).0, Some("409 Conflict"));

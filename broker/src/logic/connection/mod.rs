@@ -1,13 +1,13 @@
 //! The logic's state of one network connection: protocol version, output buffer, session, and what flow control counts
 //! for it.
 //!
-//! `peer.rs` is where it comes from, `output.rs` what waits to be sent on it, `reading.rs` whether its client is read
-//! from and when it must have sent something, `consumer_account.rs` what flow control keeps of it, `rare.rs` what most
+//! `peer.rs` is its origin, `output.rs` what waits to be sent on it, `reading.rs` whether its client is read and when
+//! it must have sent something, `consumer_account.rs` what flow control keeps about it, `rare.rs` what most
 //! connections have only after their end.
 //!
 //! Invariants: `session` is set from the accepted CONNECT until the connection begins to close; during that time the
 //! session's link points back to this connection. The fields that a delivery uses come first, so that they share one
-//! cache line. Nobody outside of this folder sees a field.
+//! cache line. The fields are private to this folder.
 
 mod consumer_account;
 mod output;
@@ -36,24 +36,24 @@ use crate::time::Timestamp;
 enum Stage {
     /// From the CONNECT until it begins to close.
     Connected,
-    /// What is in `out` goes out, then the shell closes.
+    /// The content of `out` is sent, then the shell closes it.
     Closing,
 }
 
-/// One network connection whose CONNECT has come.
+/// One network connection whose CONNECT has been received.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Connection {
     out: Vec<u8>,
-    /// Bytes with the shell and the kernel that the socket has not taken.
+    /// Bytes in the shell and the kernel that the socket has not accepted.
     unsent_bytes: u32,
-    /// Largest packet that the client takes.
+    /// Largest packet that the client accepts.
     packet_bytes_max: u32,
     generation: u32,
     session: Option<SessionSlot>,
     /// The route of the last PUBLISH: the next one is likely to have the same topic.
     route: Option<RouteSlot>,
-    /// Its bytes in the sums over the shard, see flow/output_bytes.rs.
+    /// Its part of the sums over the shard in bytes, see flow/output_bytes.rs.
     counted_bytes: u32,
     listener: ListenerId,
     keep_alive_s: u16,
@@ -65,28 +65,28 @@ pub(super) struct Connection {
     /// The session's queue holds QoS 0 messages (retained ones on their way): newer ones must not overtake them.
     qos0_waits: bool,
     reading: Reading,
-    /// How it takes what it is sent.
+    /// Its state as a consumer.
     consumer: State,
-    /// The session has rules to be asked before a message is published.
+    /// The session has rules that must be checked before a message is published.
     restricted: bool,
     /// Its listener has a mount point.
     mounted: bool,
     /// A group counts its session as busy.
     busy_in_group: bool,
-    /// It has Topic Aliases for what it is sent.
+    /// It has Topic Aliases for outgoing messages.
     aliased: bool,
-    /// What of it waits for the store.
+    /// Which of its packets wait for the store.
     deferring: Deferring,
-    // What follows is touched once for each read or flush.
-    /// When it last sent a whole packet, or a good piece of a large one.
+    // // What follows is accessed once for each read or flush.
+    /// When it last sent a complete packet, or a large enough piece of one.
     last_received: Timestamp,
-    /// When it last took something of what waits for it, or when something began to wait.
+    /// When it last made progress with its output, or when it last got output after having none.
     progress_at: Timestamp,
-    /// What the timer of its grace period or quarantine is set to.
+    /// The time of the timer of its grace period or quarantine.
     flow_timer: Timestamp,
-    /// What the keep alive's timer is set to.
+    /// The time of the Keep Alive timer.
     watched_until: Timestamp,
-    /// The beginning of a packet whose rest has not come.
+    /// The beginning of an incomplete packet.
     partial: Vec<u8>,
     rare: Option<Box<RareConnection>>,
 }
@@ -129,41 +129,41 @@ impl Connection {
         }
     }
 
-    /// The connection by the name that the shell has for it.
+    /// The name of the connection for the shell.
     pub(super) fn id(&self, slot: ConnectionSlot) -> ConnectionId {
         let generation = self.generation;
         ConnectionId { slot, generation }
     }
 
-    /// Whether it is the connection of that name; another one had the slot before, or has it now.
+    /// Whether it is the connection of that name; the slot may have had another one before, or have it now.
     #[inline]
     pub(super) fn is_of(&self, id: ConnectionId) -> bool {
         self.generation == id.generation
     }
 
-    /// The version that its CONNECT has, 3.1.1 until that is known.
+    /// The protocol version of its CONNECT; 3.1.1 until that is known.
     #[inline]
     pub(super) fn version(&self) -> ProtocolVersion {
         self.version
     }
 
-    /// Its packets have this form from now on.
+    /// Sets the protocol version of its packets.
     pub(super) fn set_version(&mut self, version: ProtocolVersion) {
         self.version = version;
     }
 
-    /// Bytes of the largest packet that the client takes [MQTT-3.1.2-24].
+    /// The size of the largest packet that the client accepts, in bytes [MQTT-3.1.2-24].
     #[inline]
     pub(super) fn packet_bytes_max(&self) -> u32 {
         self.packet_bytes_max
     }
 
-    /// The client takes no packets that are larger.
+    /// Sets the size of the largest packet that the client accepts.
     pub(super) fn bound_packets(&mut self, bytes_max: u32) {
         self.packet_bytes_max = bytes_max;
     }
 
-    /// The listener that it came by.
+    /// The listener that accepted it.
     #[inline]
     pub(super) fn listener(&self) -> ListenerId {
         self.listener
@@ -181,7 +181,7 @@ impl Connection {
         self.session
     }
 
-    /// From now on it is the connection of that session.
+    /// Makes it the connection of that session.
     pub(super) fn attach(&mut self, slot: SessionSlot, session: &Session) {
         self.session = Some(slot);
         self.restricted = session.rights().is_some();
@@ -189,7 +189,7 @@ impl Connection {
         self.qos0_waits = session.queue_has_qos0();
     }
 
-    /// It has no session any more, and nothing that an exchange with the client would need; which one it had.
+    /// Removes its session, and everything that an exchange with the client would need; returns the session.
     pub(super) fn detach(&mut self) -> Option<SessionSlot> {
         if let Some(rare) = &mut self.rare {
             rare.end_exchange();
@@ -197,19 +197,19 @@ impl Connection {
         self.session.take()
     }
 
-    /// Whether its CONNECT has come and it does not close.
+    /// Whether its CONNECT has been received and it is not closing.
     #[inline]
     pub(super) fn is_connected(&self) -> bool {
         self.stage == Stage::Connected
     }
 
-    /// Whether it only sends what waits, and closes then.
+    /// Whether it only sends its pending output before it closes.
     #[inline]
     pub(super) fn is_closing(&self) -> bool {
         self.stage == Stage::Closing
     }
 
-    /// Nothing more is read from it, or written to it.
+    /// Nothing more is read from it or written to it.
     pub(super) fn begin_closing(&mut self) {
         self.stage = Stage::Closing;
     }
@@ -226,32 +226,32 @@ impl Connection {
         self.route = Some(route);
     }
 
-    /// Whether its session has rules to be asked before a message is published.
+    /// Whether its session has rules that must be checked before a message is published.
     #[inline]
     pub(super) fn is_restricted(&self) -> bool {
         self.restricted
     }
 
-    /// Whether its session has messages that wait for it.
+    /// Whether its session's queue has messages.
     #[inline]
     pub(super) fn waits(&self) -> bool {
         self.waits
     }
 
-    /// Whether messages at QoS 0 wait in its session's queue: newer ones must not overtake them.
+    /// Whether messages at QoS 0 are in its session's queue: newer ones must not overtake them.
     #[inline]
     pub(super) fn qos0_waits(&self) -> bool {
         self.qos0_waits
     }
 
-    /// A message was put into its session's queue.
+    /// A message was queued in its session.
     #[inline]
     pub(super) fn begin_waiting(&mut self, qos: QoS) {
         self.waits = true;
         self.qos0_waits |= qos == QoS::AtMostOnce;
     }
 
-    /// Its session's queue is empty; `resends` if something is to be sent again all the same.
+    /// Its session's queue is empty; `resends` if messages still have to be resent.
     #[inline]
     pub(super) fn end_waiting(&mut self, resends: bool) {
         self.waits = resends;
@@ -264,7 +264,7 @@ impl Connection {
         self.busy_in_group
     }
 
-    /// Whether groups count its session as busy from now on.
+    /// Sets whether groups count its session as busy.
     pub(super) fn set_busy_in_group(&mut self, is_busy: bool) {
         self.busy_in_group = is_busy;
     }

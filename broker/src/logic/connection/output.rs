@@ -1,34 +1,34 @@
-//! What waits to be sent on a connection.
+//! The output that waits to be sent on a connection.
 //!
-//! Invariants: `output` names the list for the shell that the connection is in, because of what waits in its `out`.
+//! Invariants: `output` names the shell's list that the connection is in, because of the content of its `out`.
 
 use crate::logic::aliases::Aliases;
 use crate::logic::connection::Connection;
 use crate::time::Timestamp;
 
-/// What of a connection waits for the store, see `delivery/deferred.rs`.
+/// Which packets of a connection wait for the store, see `delivery/deferred.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::logic) enum Deferring {
     Nothing,
-    /// Acknowledgements, or messages at QoS 2: others of these kinds wait behind them.
+    /// Acknowledgements, or messages at QoS 2: later packets of these kinds wait behind them.
     Acknowledgements,
-    /// The CONNACK, and so everything. The shell does not have the connection in its list meanwhile.
+    /// The CONNACK, and therefore everything. The connection is not in the shell's list then.
     Everything,
 }
 
-/// In which list for the shell a connection is, because of what waits in its `out`.
+/// The shell's list that a connection is in, because of the content of its `out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Output {
-    /// In none: nothing waits.
+    /// In none, because nothing waits.
     Flushed,
-    /// In that of connections whose output depends on no other shard: it may be sent at any time.
+    /// The list of connections whose output depends on no other shard: it may be sent at any time.
     Independent,
-    /// In that of connections whose output is sent when the other shards have what was for them.
+    /// The list of connections whose output is sent after the batches for other shards have been pushed.
     Dependent,
 }
 
 impl Connection {
-    /// The bytes that wait to be taken by the shell.
+    /// The bytes that wait for the shell.
     #[inline]
     pub(in crate::logic) fn out(&mut self) -> &mut Vec<u8> {
         &mut self.out
@@ -40,7 +40,7 @@ impl Connection {
         self.out.len().saturating_add(self.unsent_bytes as usize)
     }
 
-    /// So many bytes are with the shell and the kernel.
+    /// Sets the number of bytes that are in the shell and the kernel.
     #[inline]
     pub(in crate::logic) fn set_unsent(&mut self, now: Timestamp, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -50,7 +50,7 @@ impl Connection {
         self.unsent_bytes = bytes;
     }
 
-    /// Its output depends on batches for other shards; whether the shell's list lacks it.
+    /// Its output depends on batches for other shards; returns whether it is missing in the shell's list.
     #[inline]
     pub(in crate::logic) fn become_dependent(&mut self) -> bool {
         let is_new = self.output != Output::Dependent;
@@ -58,7 +58,7 @@ impl Connection {
         is_new
     }
 
-    /// It has output that depends on no other shard; whether it had none before.
+    /// It has output that depends on no other shard; returns whether it had none before.
     #[inline]
     pub(in crate::logic) fn become_independent(&mut self) -> bool {
         let is_new = self.output == Output::Flushed;
@@ -80,13 +80,13 @@ impl Connection {
         self.output == Output::Independent
     }
 
-    /// The shell has it in its list no more.
+    /// The shell has removed it from its list.
     #[inline]
     pub(in crate::logic) fn taken_by_shell(&mut self) {
         self.output = Output::Flushed;
     }
 
-    /// Whether something that promises its client anything waits for the store.
+    /// Whether a packet with a promise to its client waits for the store.
     #[inline]
     pub(in crate::logic) fn is_deferring(&self) -> bool {
         self.deferring != Deferring::Nothing
@@ -102,13 +102,13 @@ impl Connection {
     pub(in crate::logic) fn begin_deferring(&mut self, what: Deferring) {
         self.rare().begin_deferring();
         self.deferring = self.deferring.max(what);
-        // As if it were in the shell's list: so it is not put there.
+        // As if it were in the shell's list, so that it is not put there.
         if what == Deferring::Everything {
             self.output = Output::Dependent;
         }
     }
 
-    /// One of its packets waits no more.
+    /// One of its packets no longer waits.
     pub(in crate::logic) fn end_deferring(&mut self) {
         let is_last = self.rare().end_deferring();
         if is_last && self.deferring == Deferring::Acknowledgements {
@@ -116,7 +116,7 @@ impl Connection {
         }
     }
 
-    /// The CONNACK does not wait for the store any more, so later packets may be sent.
+    /// The CONNACK no longer waits for the store, so later packets may be sent.
     pub(in crate::logic) fn end_deferring_output(&mut self) {
         if self.deferring == Deferring::Everything {
             self.deferring = Deferring::Acknowledgements;
@@ -125,7 +125,7 @@ impl Connection {
         self.end_deferring();
     }
 
-    /// Its Topic Aliases: a look at a flag for those that have none.
+    /// Its Topic Aliases; costs the check of a flag for connections without any.
     #[inline]
     pub(in crate::logic) fn outbound_aliases(&mut self) -> Option<&mut Aliases> {
         if !self.aliased {
@@ -134,13 +134,13 @@ impl Connection {
         self.rare.as_mut()?.outbound_aliases()
     }
 
-    /// Whether it has Topic Aliases for what it is sent.
+    /// Whether it has Topic Aliases for outgoing messages.
     #[inline]
     pub(in crate::logic) fn is_aliased(&self) -> bool {
         self.aliased
     }
 
-    /// From now on it has Topic Aliases for what it is sent.
+    /// Gives it Topic Aliases for outgoing messages.
     pub(in crate::logic) fn set_outbound_aliases(&mut self, aliases: Box<Aliases>) {
         self.rare().set_outbound_aliases(aliases);
         self.aliased = true;

@@ -1,4 +1,4 @@
-//! Where a connection comes from, and who its client is.
+//! The origin of a connection, and the identity of its client.
 //!
 //! Invariants: none.
 
@@ -9,25 +9,25 @@ use crate::auth::enhanced::Authenticated;
 use crate::logic::connect_request::ConnectRequest;
 use crate::settings::{ListenerId, ListenerSettings};
 
-/// Where a connection comes from, and what was found out of its client before the session's owner got it.
+/// The origin of a connection, and what was found out about its client before the session's owner got it.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The client's address, or what a PROXY header has.
+    /// The client's address, or the one in a PROXY header.
     pub address: SocketAddr,
     /// The listener that accepted it.
     pub listener: ListenerId,
     /// The client identifier for a client that sends an empty one.
     pub assigned_client_identifier: Option<Box<str>>,
-    /// The user that its certificate names, where the listener takes the user from there.
+    /// The user that its certificate names, if the listener uses that.
     pub certificate_identity: Option<Box<str>>,
-    /// What became of its user name and password.
+    /// The result of the check of its user name and password.
     pub verdict: Verdict,
-    /// Who it proved to be in an exchange of AUTH packets.
+    /// The result of its exchange of AUTH packets.
     pub authenticated: Option<Box<Authenticated>>,
 }
 
 impl Peer {
-    /// The user that the client is, or says it is.
+    /// The user that the client is, or claims to be.
     #[must_use]
     pub fn user<'a>(&'a self, connect: &'a ConnectRequest) -> Option<&'a str> {
         let authenticated = self.authenticated.as_deref();
@@ -36,8 +36,8 @@ impl Peer {
         proved.or(connect.user_name.as_deref())
     }
 
-    /// What its session is found by: the user name where the listener has it so, else the client's own identifier, else
-    /// the one that was assigned. Empty if there is none (yet).
+    /// The name of its session: the user name if the listener is configured so, otherwise the client's own identifier,
+    /// otherwise the assigned one. Empty if there is none (yet).
     #[must_use]
     pub fn session_name<'a>(&'a self, connect: &'a ConnectRequest, listener: &ListenerSettings) -> &'a str {
         if listener.user_name_is_client_identifier {

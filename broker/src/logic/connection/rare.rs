@@ -1,4 +1,4 @@
-//! What most connections have only after their end, in an allocation of its own.
+//! State that most connections have only after their end, in a separate allocation.
 //!
 //! Invariants: none.
 
@@ -7,23 +7,23 @@ use crate::logic::connection::Connection;
 use crate::logic::filters_begun::FiltersBegun;
 use crate::logic::reauthentication::Enhanced;
 
-/// What most connections have only after their end.
+/// State that most connections have only after their end.
 #[derive(Debug, Default)]
 pub(super) struct RareConnection {
     /// Inbound topic aliases (5.0); empty until the first is set.
     aliases: Vec<Option<Box<str>>>,
     why_closing: Option<Box<str>>,
-    /// Whose connection it was, once it begins to close.
+    /// The client of the connection, once it begins to close.
     former_client: Option<FormerClient>,
-    /// Outbound topic aliases (5.0), if the client takes some.
+    /// Outbound topic aliases (5.0), if the client accepts some.
     outbound_aliases: Option<Box<Aliases>>,
     /// It is a bridge of another broker.
     is_bridge: bool,
-    /// Of a connection that named an Authentication Method.
+    /// State for re-authentication, if it named an Authentication Method.
     enhanced: Option<Box<Enhanced>>,
     /// Request Problem Information is 0: no Reason Strings.
     without_reasons: bool,
-    /// How many of its packets wait for the store.
+    /// Number of its packets that wait for the store.
     deferred: u32,
     /// Bytes of its packets that wait for space on the disk.
     unstored_bytes: u32,
@@ -31,12 +31,12 @@ pub(super) struct RareConnection {
     filters_begun: Option<Box<FiltersBegun>>,
 }
 
-/// Whose connection it was.
+/// The client of a closing connection.
 #[derive(Debug)]
 pub(in crate::logic) struct FormerClient {
     /// The identifier of its session.
     pub(in crate::logic) identifier: Box<str>,
-    /// The user, where it was proved.
+    /// The user, if it was authenticated.
     pub(in crate::logic) user: Option<Box<str>>,
 }
 
@@ -46,7 +46,7 @@ impl RareConnection {
         self.deferred += 1;
     }
 
-    /// A packet waits for the store no more; whether it was the last one.
+    /// A packet no longer waits for the store; returns whether it was the last one.
     pub(super) fn end_deferring(&mut self) -> bool {
         self.deferred = self.deferred.saturating_sub(1);
         self.deferred == 0
@@ -61,7 +61,7 @@ impl RareConnection {
         self.outbound_aliases = Some(aliases);
     }
 
-    /// Frees what only an exchange with the client needs.
+    /// Frees everything that only an exchange with the client needs.
     pub(super) fn end_exchange(&mut self) {
         self.aliases = Vec::new();
         self.enhanced = None;
@@ -71,7 +71,7 @@ impl RareConnection {
 }
 
 impl Connection {
-    /// The rare state, made if there is none.
+    /// The rare state, created if there is none.
     pub(super) fn rare(&mut self) -> &mut RareConnection {
         self.rare.get_or_insert_default()
     }
@@ -96,17 +96,17 @@ impl Connection {
         self.rare.as_ref().is_some_and(|rare| rare.is_bridge)
     }
 
-    /// Its client may authenticate itself again.
+    /// Its client may re-authenticate.
     pub(in crate::logic) fn set_enhanced(&mut self, enhanced: Enhanced) {
         self.rare().enhanced = Some(Box::new(enhanced));
     }
 
-    /// What it needs to authenticate itself again, if its CONNECT named an Authentication Method.
+    /// The state for re-authentication, if its CONNECT named an Authentication Method.
     pub(in crate::logic) fn enhanced(&mut self) -> Option<&mut Enhanced> {
         self.rare.as_mut()?.enhanced.as_deref_mut()
     }
 
-    /// It is about to close, for that reason; whose it was.
+    /// It is about to close, for that reason; records its client.
     pub(in crate::logic) fn remember_end(&mut self, why: &str, client: Option<FormerClient>) {
         let rare = self.rare();
         rare.former_client = client;
@@ -118,7 +118,7 @@ impl Connection {
         self.rare.as_ref()?.why_closing.as_deref()
     }
 
-    /// Whose connection it was, once it begins to close.
+    /// The client of the connection, once it begins to close.
     pub(in crate::logic) fn former_client(&self) -> Option<&FormerClient> {
         self.rare.as_ref()?.former_client.as_ref()
     }
@@ -146,33 +146,33 @@ impl Connection {
         self.rare.as_ref().map_or(0, |rare| rare.unstored_bytes)
     }
 
-    /// A packet of so many bytes waits for space on the disk; how many bytes of it do now.
+    /// A packet of this size waits for space on the disk; returns the total of its waiting bytes.
     pub(in crate::logic) fn add_unstored(&mut self, bytes: u32) -> u32 {
         let own = &mut self.rare().unstored_bytes;
         *own = own.saturating_add(bytes);
         *own
     }
 
-    /// A packet of so many bytes waits for space no more; how many bytes of it still do.
+    /// A packet of this size no longer waits for space; returns the total of its waiting bytes.
     pub(in crate::logic) fn sub_unstored(&mut self, bytes: u32) -> u32 {
         let own = &mut self.rare().unstored_bytes;
         *own = own.saturating_sub(bytes);
         *own
     }
 
-    /// Whether a packet with filters was begun, which goes on with what comes next.
+    /// Whether a packet with filters is in progress, which continues with the next call.
     #[inline]
     pub(in crate::logic) fn has_begun_filters(&self) -> bool {
         let rare = self.rare.as_ref();
         rare.is_some_and(|rare| rare.filters_begun.is_some())
     }
 
-    /// Keeps the results of a packet with filters until it goes on.
+    /// Keeps the results of a packet with filters until it continues.
     pub(in crate::logic) fn keep_begun_filters(&mut self, begun: FiltersBegun) {
         self.rare().filters_begun = Some(Box::new(begun));
     }
 
-    /// Takes the results of the packet with filters that was begun.
+    /// Takes the results of the packet with filters that is in progress.
     pub(in crate::logic) fn take_begun_filters(&mut self) -> Option<Box<FiltersBegun>> {
         self.rare.as_mut()?.filters_begun.take()
     }

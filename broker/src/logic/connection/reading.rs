@@ -1,14 +1,15 @@
-//! Whether a client is read from, and when it must have sent something.
+//! Whether a client is read, and when it must have sent something.
 //!
-//! Invariants: the keep alive of a client that is not read from for the sake of others is suspended.
+//! Invariants: the Keep Alive of a client that is paused because of other clients is suspended.
 
 use crate::limits;
 use crate::logic::connection::Connection;
 use crate::logic::consumer_state::State;
 use crate::time::Timestamp;
 
-/// Whether the broker reads a client's bytes, and whether its keep alive is suspended: it is if at any time since it
-/// was last looked at the client was not read from for the sake of others. It stays so if the client falls behind
+/// Whether the broker reads a client's bytes, and whether its Keep Alive is suspended: it is if the client was paused
+/// because of other clients at any time since the last check. It stays suspended if the client becomes backlogged
+/// itself after that, or is read again, because what it sent in the meantime may arrive only then.
 /// itself after that, or is read again, as what it sent meanwhile may come only then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -19,19 +20,19 @@ pub(super) enum Reading {
 }
 
 impl Connection {
-    /// Whether it is not read from.
+    /// Whether it is paused.
     #[inline]
     pub(in crate::logic) fn is_paused(&self) -> bool {
         matches!(self.reading, Reading::Paused | Reading::PausedSuspended)
     }
 
-    /// Whether flow control has to know that less waits for it: it is not read from, or does not keep up.
+    /// Whether flow control must be notified when its output shrinks: it is paused, or does not keep up.
     #[inline]
     pub(in crate::logic) fn is_watched(&self) -> bool {
         self.is_paused() || self.consumer != State::Flowing
     }
 
-    /// From now on it is not read from, or again. With more than `high` bytes waiting for it that is its own doing.
+    /// Pauses or resumes it. If more than `high` bytes wait for it, the pause is its own fault.
     pub(in crate::logic) fn set_paused(&mut self, paused: bool, high: usize) {
         self.reading = match (paused, self.keep_alive_is_suspended()) {
             (false, false) => Reading::Open,
@@ -42,7 +43,7 @@ impl Connection {
         self.suspend_keep_alive(high);
     }
 
-    /// To be called whenever less may wait for it: if it is not read from all the same, that is for the sake of others.
+    /// To be called whenever its output may have shrunk: if it is still paused, that is because of other clients.
     #[inline]
     pub(in crate::logic) fn suspend_keep_alive(&mut self, high: usize) {
         if self.reading == Reading::Paused && self.waiting_bytes() <= high {
@@ -50,12 +51,12 @@ impl Connection {
         }
     }
 
-    /// Whether its silence is not its own.
+    /// Whether its silence is not its own fault.
     fn keep_alive_is_suspended(&self) -> bool {
         matches!(self.reading, Reading::OpenSuspended | Reading::PausedSuspended)
     }
 
-    /// Its keep alive is looked at. A silence until now that was not its own is forgiven.
+    /// Its Keep Alive is checked. A silence until now that was not its own fault is excluded.
     pub(in crate::logic) fn look_at_keep_alive(&mut self, now: Timestamp, high: usize) {
         if self.keep_alive_is_suspended() {
             self.last_received = now;
@@ -73,18 +74,18 @@ impl Connection {
         self.keep_alive_s
     }
 
-    /// It must send something at least once in so many seconds, and half of that beyond.
+    /// It must send something at least once in this many seconds, plus half of that.
     pub(in crate::logic) fn set_keep_alive(&mut self, seconds: u16) {
         self.keep_alive_s = seconds;
     }
 
-    /// It has sent a whole packet, or a good piece of a large one.
+    /// It has sent a complete packet, or a large enough piece of one.
     #[inline]
     pub(in crate::logic) fn note_received(&mut self, now: Timestamp) {
         self.last_received = now;
     }
 
-    /// When it last sent a whole packet, or a good piece of a large one.
+    /// When it last sent a complete packet, or a large enough piece of one.
     pub(in crate::logic) fn last_received(&self) -> Timestamp {
         self.last_received
     }
@@ -98,24 +99,24 @@ impl Connection {
             .plus_ns(u64::from(self.keep_alive_s) * 1_500_000_000)
     }
 
-    /// The timer of its keep alive is to be set to its present deadline; returns that.
+    /// Records that the Keep Alive timer is set to the current deadline; returns that.
     pub(in crate::logic) fn watch_keep_alive(&mut self) -> Timestamp {
         self.watched_until = self.keep_alive_deadline();
         self.watched_until
     }
 
-    /// What the timer of its keep alive is set to.
+    /// The time of the Keep Alive timer.
     pub(in crate::logic) fn watched_until(&self) -> Timestamp {
         self.watched_until
     }
 
-    /// The beginning of a packet whose rest has not come.
+    /// The beginning of an incomplete packet.
     #[inline]
     pub(in crate::logic) fn partial(&self) -> &[u8] {
         &self.partial
     }
 
-    /// The memory that is kept for the beginning of a packet.
+    /// The capacity of the memory for the beginning of a packet.
     #[inline]
     pub(in crate::logic) fn partial_capacity(&self) -> usize {
         self.partial.capacity()
@@ -133,7 +134,7 @@ impl Connection {
         self.partial = partial;
     }
 
-    /// More of the packet has come. Much memory is not kept for nothing.
+    /// Appends more of the packet. Unused memory is bounded.
     #[inline]
     pub(in crate::logic) fn extend_partial(&mut self, bytes: &[u8]) {
         self.partial.extend_from_slice(bytes);

@@ -1,18 +1,18 @@
 //! Counters of one family that differ in their cause, and the causes.
 //!
-//! Invariants: each cause has a counter from the start, so that a page shows a 0 and no series begins late. None is
-//! counted for a message that is delivered.
+//! Invariants: each cause has a counter from the start, so that a page shows a 0 and no series begins late. A message
+//! that is delivered is not counted under any cause.
 
 use std::marker::PhantomData;
 
 use super::Counter;
 
-/// What a family of counters is divided by.
+/// The type by which a family of counters is divided.
 pub trait CounterLabel: Copy + 'static {
     /// All causes with the values of their label, in the order of [`CounterLabel::index`].
     const LABELS: &'static [&'static str];
 
-    /// The place of the cause in [`CounterLabel::LABELS`].
+    /// The index of the cause in [`CounterLabel::LABELS`].
     fn index(self) -> usize;
 }
 
@@ -43,7 +43,7 @@ impl<C: CounterLabel> CountersByCause<C> {
         }
     }
 
-    /// The value of one cause.
+    /// The value for one cause.
     #[must_use]
     pub fn get(&self, cause: C) -> u64 {
         self.0.get(cause.index()).map_or(0, Counter::get)
@@ -62,7 +62,7 @@ macro_rules! causes {
         pub enum $name { $($(#[$about_cause])* $cause,)* }
 
         impl $name {
-            /// The value of its label.
+            /// The value of the cause's label.
             #[must_use]
             pub fn label(self) -> &'static str {
                 Self::LABELS.get(self.index()).copied().unwrap_or_default()
@@ -80,7 +80,7 @@ macro_rules! causes {
 }
 
 causes! {
-    /// Why a message was dropped, for one client or as it was published.
+    /// Why a message was dropped, for one client or when it was published.
     DropReason {
         /// The session's queue is at its bound.
         QueueFull "queue_full",
@@ -90,7 +90,7 @@ causes! {
         TooLarge "too_large",
         /// The Message Expiry Interval ran out while the message waited.
         Expired "expired",
-        /// Access rules changed while the message waited, or it lies outside of the client's mount point.
+        /// Access rules changed while the message waited, or its topic is outside the client's mount point.
         NotAllowed "not_allowed",
         /// `memory_limit` is reached.
         MemoryFull "memory",
@@ -100,13 +100,13 @@ causes! {
         Quota "quota",
         /// The store has no space.
         NoSpace "no_space",
-        /// It waited in the store, which cannot read it any more.
+        /// The message is in the store, but cannot be read from it any more.
         Unreadable "unreadable",
         /// No member of the group could take it.
         NoMember "no_member",
-        /// Its session ended while it waited, or was in flight and was to be sent again.
+        /// Its session ended while it waited, or while it was in flight and would have been resent.
         SessionEnded "session_ended",
-        /// More retained messages were asked for than may wait.
+        /// More retained messages were requested than may wait.
         RetainedRequests "retained_requests",
     }
 }

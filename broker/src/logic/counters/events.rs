@@ -1,10 +1,9 @@
-//! The last refusals, drops and disconnects of a shard: why a message did not arrive, or a client is not there.
+//! The last refusals, drops and disconnects of a shard: why a message did not arrive, or a client is not connected.
 //!
-//! Invariants: a bounded number is remembered, with names of a bounded length; the lock is taken when something is
-//! refused, dropped or ended, and at no other time. What is of one kind displaces nothing of another, however much
-//! comes; clients that say that they leave displace one another alone, and so do those from whom messages are withheld.
-//! Of one client each list has a few: one that tries again and again displaces itself alone.
-//! No payload and no password is in it.
+//! Invariants: a bounded number of events is kept, with names of bounded length; the lock is taken when something is
+//! refused, dropped or ended, and at no other time. Events of one kind displace no events of another kind. Orderly
+//! disconnects displace only one another, and so do withheld messages. Each list has a few entries per client: a
+//! client that tries again and again displaces only its own. No payload and no password is in an event.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -17,10 +16,10 @@ use crate::limits;
 use crate::logic::inconsistency::unreachable_state;
 use crate::time::Timestamp;
 
-/// The kinds of what is remembered.
+/// The kinds of recorded events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// A client was not let in.
+    /// A client was refused.
     Refused,
     /// Access rules denied a PUBLISH or a Topic Filter, or withheld messages from a subscriber.
     Denied,
@@ -31,10 +30,10 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// All kinds that there are.
+    /// All kinds of recorded events.
     pub const ALL: [Self; 4] = [Self::Refused, Self::Denied, Self::Dropped, Self::Disconnected];
 
-    /// The word for it.
+    /// The name of the kind.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,28 +45,28 @@ impl EventKind {
     }
 }
 
-/// Something that happened to a client.
+/// A refusal, drop or disconnect of a client.
 #[derive(Clone, Debug)]
 pub struct ClientEvent {
-    /// When it happened last, by the broker's clock.
+    /// The time of the last occurrence, by the broker's clock.
     pub at: Timestamp,
-    /// When it happened first.
+    /// The time of the first occurrence.
     pub since: Timestamp,
-    /// What happened to the client.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// The reason, as the metrics name it.
+    /// The reason, as in the metrics.
     pub reason: &'static str,
-    /// The identifier of the client; empty if it is about no single one.
+    /// The identifier of the client; empty if the event concerns no single client.
     pub client: Box<str>,
-    /// Of the whole identifier: others may begin alike.
+    /// Hash of the whole identifier, because others may begin alike.
     pub client_hash: u64,
-    /// The topic or the Topic Filter that it is about.
+    /// The topic or Topic Filter of the event.
     pub topic: Option<Box<str>>,
-    /// The address of a client that was not let in.
+    /// The address of a client that was refused.
     pub address: Option<IpAddr>,
-    /// What the reason is about, in words.
+    /// Details of the reason.
     pub detail: Option<Box<str>>,
-    /// How often it happened: drops for one client by one reason are one event for each topic, and so are denials.
+    /// Number of occurrences: drops for one client for one reason are one event per topic, and so are denials.
     pub count: u64,
 }
 
@@ -89,7 +88,7 @@ impl ClientEvent {
         }
     }
 
-    /// The list that it is kept in.
+    /// The list in which it is kept.
     fn list(&self) -> usize {
         match self.kind {
             EventKind::Refused => 0,
@@ -101,13 +100,12 @@ impl ClientEvent {
         }
     }
 
-    /// Whether it is about messages that access rules withhold from a subscriber.
+    /// Whether messages were withheld from a subscriber by access rules.
     fn is_withheld(&self) -> bool {
         self.kind == EventKind::Denied && self.reason == Denied::Read.label()
     }
 
-    /// Whether it is about more messages that are dropped for a client, or more that is denied to one, as is known of
-    /// the topic.
+    /// Whether it is a further drop or denial for the same client, reason and topic.
     fn repeats(&self, known: &Self) -> bool {
         matches!(self.kind, EventKind::Dropped | EventKind::Denied)
             && self.reason == known.reason
@@ -115,7 +113,7 @@ impl ClientEvent {
             && self.topic == known.topic
     }
 
-    /// Somebody who is not let in, at this address.
+    /// The refusal of a client at this address.
     #[must_use]
     pub fn refused(
         at: Timestamp,
@@ -130,21 +128,21 @@ impl ClientEvent {
         }
     }
 
-    /// The event, with the topic that it is about.
+    /// The event, with its topic.
     #[must_use]
     pub fn with_topic(self, topic: &str) -> Self {
         let topic = Some(bounded(topic));
         Self { topic, ..self }
     }
 
-    /// As much of a name as an event has.
+    /// The part of a name that an event keeps.
     #[must_use]
     pub fn cut(name: &str) -> &str {
         let end = (0..=name.len().min(limits::EVENT_NAME_BYTES_MAX)).rfind(|&end| name.is_char_boundary(end));
         name.get(..end.unwrap_or_default()).unwrap_or_default()
     }
 
-    /// Whether it is about the client of this identifier.
+    /// Whether it is an event of the client with this identifier.
     #[must_use]
     pub fn is_of(&self, client: &str) -> bool {
         *self.client == *Self::cut(client) && self.client_hash == hash(client)
@@ -154,7 +152,7 @@ impl ClientEvent {
         self.client == other.client && self.client_hash == other.client_hash
     }
 
-    /// The event, with what its reason is about.
+    /// The event, with details of its reason.
     #[must_use]
     pub fn with_detail(self, detail: Option<&str>) -> Self {
         let detail = detail.map(bounded);
@@ -166,11 +164,11 @@ impl ClientEvent {
 #[derive(Debug, Default)]
 pub struct Events(Mutex<LastEvents>);
 
-/// One list for each kind, one for clients that say that they leave, one for those from whom messages are withheld.
+/// One list for each kind, one for orderly disconnects, and one for withheld messages.
 type LastEvents = [VecDeque<ClientEvent>; 6];
 
 impl Events {
-    /// Remembers an event of a client, in place of the oldest if there are many.
+    /// Records an event of a client, replacing the oldest if there are many.
     #[cold]
     pub fn remember(
         &self,
@@ -186,7 +184,7 @@ impl Events {
         });
     }
 
-    /// Remembers an event, in place of the oldest of its like if there are many.
+    /// Records an event, replacing the oldest of its list if there are many.
     #[cold]
     pub fn add(&self, mut event: ClientEvent) {
         let mut events = self.lock();
@@ -206,19 +204,19 @@ impl Events {
         alike.push_back(event);
     }
 
-    /// The events that are remembered; of each kind the oldest first.
+    /// All recorded events; of each kind the oldest first.
     #[must_use]
     pub fn all(&self) -> Vec<ClientEvent> {
         self.lock().iter().flatten().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, LastEvents> {
-        // Whoever panicked with it left it whole.
+        // The state is consistent even after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where the oldest event of a client is that has as many as it may have; those without a name are many clients.
+/// The oldest event of a client that has its maximum number; events without a name count as many clients.
 fn oldest_of_client(events: &VecDeque<ClientEvent>, new: &ClientEvent) -> Option<usize> {
     let mut of_client = (0..).zip(events).filter(|(_, event)| event.is_of_same(new));
     let (oldest, _) = of_client.next().filter(|_| !new.client.is_empty())?;
@@ -261,7 +259,7 @@ mod tests {
         assert!(all[0].is_of(&format!("3{long}")) && !all[0].is_of(&longer));
     }
 
-    /// What comes often of one kind leaves what is known of the others.
+    /// Frequent events of one kind do not displace other kinds.
     #[test]
     fn each_kind_displaces_itself_alone() {
         let events = Events::default();
@@ -307,7 +305,7 @@ mod tests {
         assert_eq!(detail.len(), limits::EVENT_NAME_BYTES_MAX);
     }
 
-    /// One that loops leaves what is known of others of the same kind.
+    /// A client that repeats an event does not displace others of the same kind.
     #[test]
     fn a_client_displaces_itself_alone() {
         let events = Events::default();
@@ -332,7 +330,7 @@ mod tests {
         assert_eq!(last, Some("t511"), "the last ones are left");
     }
 
-    /// Whoever may read little of what it subscribes to takes one place for a topic, and displaces no other denial.
+    /// A client from which many messages are withheld takes one entry per topic, and displaces no other denial.
     #[test]
     fn messages_withheld_from_a_client_are_one_event() {
         let events = Events::default();
@@ -367,7 +365,7 @@ mod tests {
         );
     }
 
-    /// A slow consumer takes one place for each topic, and so does what no member takes.
+    /// A slow consumer takes one entry per topic, and so do messages that no member takes.
     #[test]
     fn drops_for_one_client_and_topic_are_one_event() {
         let events = Events::default();

@@ -1,16 +1,16 @@
-//! How long something took, counted in buckets of powers of two.
+//! Durations, counted in buckets of powers of two.
 //!
 //! Invariants: only the shard that owns a histogram writes it. The bounds are the same for all, so that those of
 //! several shards may be added up.
 
 use super::Counter;
 
-/// Buckets of a histogram: up to 2 µs, 4 µs, and so on to 17 s; the last one has all that is longer.
+/// Buckets of a histogram: up to 2 µs, 4 µs, and so on to 17 s; the last one has all longer durations.
 const BUCKETS: usize = 25;
 /// The smallest bound is this power of two in nanoseconds.
 const FIRST_BOUND_BITS: u32 = 10;
 
-/// How often something took how long.
+/// The number of durations in each bucket.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: Box<[Counter]>,
@@ -27,7 +27,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts `times` that took so long; only for the shard that owns it.
+    /// Counts `times` durations of this length; only for the shard that owns it.
     #[inline]
     pub fn record(&self, took_ns: u64, times: u64) {
         let bits = u64::BITS - (took_ns >> FIRST_BOUND_BITS).leading_zeros();
@@ -37,7 +37,7 @@ impl Histogram {
         self.sum_ns.add(took_ns.saturating_mul(times));
     }
 
-    /// The buckets with a bound: the bound in seconds, and how many took at most as long.
+    /// The buckets with a bound: the bound in seconds, and how many durations were at most as long.
     #[must_use]
     pub fn at_most(&self) -> Vec<(f64, u64)> {
         let mut sum = 0;
@@ -51,7 +51,7 @@ impl Histogram {
             .collect()
     }
 
-    /// How many were counted, and how many seconds all of them took.
+    /// The number of durations, and their sum in seconds.
     #[must_use]
     pub fn count_and_sum(&self) -> (u64, f64) {
         let count = self.buckets.iter().map(Counter::get).sum();

@@ -1,10 +1,10 @@
-//! The counters of a shard, which `$SYS` and the metrics show; `causes.rs` has those that are divided by cause,
-//! `reasons.rs` more of such labels, `histogram.rs` how long something took, `events.rs` what
-//! happened last, `public.rs` the names of all.
+//! The counters of a shard, which `$SYS` and the metrics show. `causes.rs` has counters that are divided by cause,
+//! `reasons.rs` more such labels, `histogram.rs` durations, `events.rs` recent events, and `public.rs` the names of
+//! all.
 //!
 //! Invariants: only the shard itself writes its [`ShardCounters`], so a plain load and store is exact; any thread may
-//! read them. The map of users is behind a lock that is taken when a session begins or ends, and at no other time. Each
-//! shard's counters have cache lines of their own, so that counting on one core does not slow another one.
+//! read them. The map of users is behind a lock that is taken only when a session begins or ends. Each shard's
+//! counters have their own cache lines, so that counting on one core does not slow down another.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -43,7 +43,7 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
     }
 
-    /// Takes away; only for the shard that owns it.
+    /// Subtracts; only for the shard that owns it.
     #[inline]
     pub fn sub(&self, amount: u64) {
         self.0.store(self.0.load(Relaxed).saturating_sub(amount), Relaxed);
@@ -62,13 +62,13 @@ impl Counter {
     }
 }
 
-/// The counters of one shard: sums since the start unless said.
+/// The counters of one shard: sums since the start, unless stated otherwise.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ShardCounters {
     /// Bytes received from clients, after TLS.
     pub bytes_received: Counter,
-    /// Bytes handed over for sending to clients, before TLS.
+    /// Bytes passed on for sending to clients, before TLS.
     pub bytes_sent: Counter,
     /// MQTT Control Packets received from clients.
     pub packets_received: Counter,
@@ -84,41 +84,41 @@ pub struct ShardCounters {
     pub publish_bytes_sent: Counter,
     /// Messages dropped for one client: its queue or buffer was full, too large for it, or expired.
     pub publishes_dropped: Counter,
-    /// Connections that came to their shard.
+    /// Connections that reached their owner.
     pub connections_opened: Counter,
     /// CONNECT packets answered with success.
     pub connects_accepted: Counter,
-    /// Now: clients with an accepted CONNECT.
+    /// Current number of clients with an accepted CONNECT.
     pub clients_connected: Counter,
     /// Most clients connected at once in this shard.
     pub clients_connected_max: Counter,
-    /// Present number of sessions, with or without a connection.
+    /// Current number of sessions, with or without a connection.
     pub sessions: Counter,
     /// Sessions whose Session Expiry Interval ran out.
     pub sessions_expired: Counter,
-    /// Now: subscriptions, those that are shared not counted.
+    /// Current number of subscriptions without Shared Subscriptions.
     pub subscriptions: Counter,
-    /// Now: Shared Subscriptions of all sessions.
+    /// Current number of Shared Subscriptions of all sessions.
     pub shared_subscriptions: Counter,
-    /// Now: retained messages that the shard owns.
+    /// Current number of retained messages that the shard owns.
     pub retained: Counter,
-    /// Now: topic and payload bytes of those.
+    /// Topic and payload bytes of those.
     pub retained_bytes: Counter,
-    /// Present number of messages in the queues of sessions.
+    /// Current number of messages in the queues of sessions.
     pub queued_messages: Counter,
-    /// Now: payload and topic bytes in sessions' queues.
+    /// Current payload and topic bytes in the queues of sessions.
     pub queued_bytes: Counter,
     /// Records sent to other shards.
     pub batch_records_sent: Counter,
-    /// Connections ended for a protocol error or malformed packet.
+    /// Connections ended because of a protocol error or a malformed packet.
     pub protocol_errors: Counter,
-    /// States that were found although they cannot occur.
+    /// Impossible states that were found.
     pub inconsistencies: Counter,
-    /// Connections that ended before their CONNECT had come whole.
+    /// Connections that ended before their CONNECT was complete.
     pub connections_without_connect: Counter,
-    /// Now: clients for which no publisher waits, because they have not kept up.
+    /// Current number of clients for which no publisher waits, because they have not kept up.
     pub slow_consumers: Counter,
-    /// Now: bytes that wait for the sockets of all clients.
+    /// Current number of bytes that wait for the sockets of all clients.
     pub output_bytes: Counter,
     /// Dropped messages by reason; their sum is `publishes_dropped`.
     pub dropped: CountersByCause<DropReason>,
@@ -126,29 +126,29 @@ pub struct ShardCounters {
     pub connects_refused: CountersByCause<ConnectRefusal>,
     /// Connections of clients that ended, by their cause.
     pub disconnects: CountersByCause<DisconnectCause>,
-    /// Received packets by their type, without PUBLISH; those are counted by their QoS.
+    /// Received packets by type, except PUBLISH, which is counted by QoS.
     received: CountersByCause<PacketType>,
-    /// Sent packets by their type, without PUBLISH.
+    /// Sent packets by type, except PUBLISH.
     sent: CountersByCause<PacketType>,
     /// Received PUBLISH packets at QoS 1 and 2; the rest is QoS 0.
     received_at: CountersByCause<QoS>,
     /// Sent PUBLISH packets at QoS 1 and 2; the rest is QoS 0.
     sent_at: CountersByCause<QoS>,
-    /// Of those sent: out of the queue of a session.
+    /// Sent PUBLISH packets that came out of the queue of a session.
     sent_from_queue: CountersByCause<QoS>,
-    /// TLS handshakes by how they ended.
+    /// TLS handshakes by their result.
     pub handshakes: CountersByCause<Handshake>,
-    /// From when messages were received until they were handed to the socket; those of queues are not counted.
+    /// Time from the receipt of messages until they were passed to the socket, without those of queues.
     pub latency: [Histogram; 3],
-    /// How long turns took, without what the shard waited.
+    /// Duration of turns, without the time in which the shard waited.
     pub turns: Histogram,
     /// The last refusals, drops and disconnects.
     pub events: Events,
-    /// What access rules denied.
+    /// Denials by access rules.
     pub denied: CountersByCause<Denied>,
-    /// Now: sessions of each user who was proved.
+    /// Current number of sessions of each authenticated user.
     users: Mutex<HashMap<Box<str>, u64>>,
-    /// Of the topics that the shard owns; all shards write it.
+    /// Quota of the topics that the shard owns; all shards write it.
     pub(super) retained_quota: RetainedQuota,
 }
 
@@ -159,13 +159,13 @@ impl ShardCounters {
         self.dropped.add(reason, messages);
     }
 
-    /// Counts a received packet that is no PUBLISH.
+    /// Counts a received packet other than PUBLISH.
     #[inline]
     pub fn count_received(&self, packet_type: PacketType) {
         self.received.add(packet_type, 1);
     }
 
-    /// Counts a sent packet that is no PUBLISH, by its first byte.
+    /// Counts a sent packet other than PUBLISH, by its first byte.
     #[inline]
     pub fn count_sent(&self, first_byte: u8) {
         self.packets_sent.add(1);
@@ -195,7 +195,7 @@ impl ShardCounters {
         self.sent_from_queue.add(qos, 1);
     }
 
-    /// Received packets, and sent ones, by their type.
+    /// Received and sent packets by type.
     #[must_use]
     pub fn packets_by_type(&self) -> [Vec<(&'static str, u64)>; 2] {
         let of = |counters: &CountersByCause<PacketType>, publishes: &Counter| {
@@ -211,7 +211,7 @@ impl ShardCounters {
         ]
     }
 
-    /// Received PUBLISH packets, and sent ones, by their QoS.
+    /// Received and sent PUBLISH packets by QoS.
     #[must_use]
     pub fn publishes_by_qos(&self) -> [[u64; 3]; 2] {
         let of = |all: &Counter, at: &CountersByCause<QoS>| {
@@ -224,7 +224,7 @@ impl ShardCounters {
         ]
     }
 
-    /// Copies that were sent by their QoS, without those that had waited in queues.
+    /// Sent copies by QoS, without those that had waited in queues.
     #[must_use]
     pub fn sent_at_once(&self) -> [u64; 3] {
         let [_, mut sent] = self.publishes_by_qos();
@@ -234,13 +234,13 @@ impl ShardCounters {
         sent
     }
 
-    /// Sessions that a user has in this shard.
+    /// Number of sessions of a user in this shard.
     #[must_use]
     pub fn sessions_of(&self, user: &str) -> u64 {
         self.users().get(user).copied().unwrap_or(0)
     }
 
-    /// A user's session begins or ends.
+    /// Counts the beginning or end of a user's session.
     pub(super) fn count_session_of(&self, user: &str, begins: bool) {
         let mut users = self.users();
         match (users.get_mut(user), begins) {
@@ -252,7 +252,7 @@ impl ShardCounters {
     }
 
     fn users(&self) -> MutexGuard<'_, HashMap<Box<str>, u64>> {
-        // Whoever panicked with it left it whole.
+        // The state is consistent even after a panic.
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -274,7 +274,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("    ")?.split_once(": Counter("))
             .map(|(name, _)| name)
-            // What histograms consist of lies deeper.
+            // The fields of histograms are indented deeper.
             .filter(|name| !name.starts_with(' '))
             .collect();
         let shown: Vec<_> = SHOWN.iter().map(|shown| shown.name).collect();

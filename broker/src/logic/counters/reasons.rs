@@ -1,6 +1,6 @@
-//! Why clients were refused and why connections ended, and other labels that are not only causes.
+//! Why clients were refused and why connections ended, and other labels.
 //!
-//! Invariants: those of `causes.rs`. A reason that has no label of its own is counted as unspecified.
+//! Invariants: those of `causes.rs`. A reason without its own label is counted as unspecified.
 
 use mqtt::frame::PacketType;
 use mqtt::{QoS, ReasonCode};
@@ -72,7 +72,7 @@ impl CounterLabel for ConnectRefusal {
 }
 
 impl ConnectRefusal {
-    /// The value of its label.
+    /// The value of the label.
     #[must_use]
     pub fn label(self) -> &'static str {
         Self::LABELS.get(self.index()).copied().unwrap_or_default()
@@ -90,13 +90,13 @@ const REFUSAL_CODES: [u8; ConnectRefusal::LABELS.len()] = [
 pub enum DisconnectCause {
     /// The client sent DISCONNECT.
     Client,
-    /// It sent DISCONNECT and asked for its Will.
+    /// It sent DISCONNECT and requested its Will.
     ClientWithWill,
     /// It closed the stream without DISCONNECT.
     Closed,
     /// The socket or TLS reported an error.
     ConnectionError,
-    /// It did not take what TLS has to send it.
+    /// It did not read what TLS had to send.
     TookTooLong,
     /// An operator ended it.
     Operator,
@@ -155,17 +155,17 @@ impl CounterLabel for DisconnectCause {
 }
 
 impl DisconnectCause {
-    /// The value of its label.
+    /// The value of the label.
     #[must_use]
     pub fn label(self) -> &'static str {
         Self::LABELS.get(self.index()).copied().unwrap_or_default()
     }
 }
 
-/// Where the labels of [`DisconnectCause::Broker`] begin.
+/// The index of the first label of [`DisconnectCause::Broker`].
 const FIRST_OF_BROKER: usize = 6;
 
-/// The codes of [`DisconnectCause::LABELS`] from there on.
+/// The codes of [`DisconnectCause::LABELS`] from that index on.
 const DISCONNECT_CODES: [u8; DisconnectCause::LABELS.len() - FIRST_OF_BROKER] = [
     0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98,
     0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
@@ -179,16 +179,16 @@ fn place_of(reason: ReasonCode, codes: &[u8]) -> usize {
         .unwrap_or_default()
 }
 
-/// How a TLS handshake ended.
+/// The result of a TLS handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
-    /// TLS 1.2 was agreed on.
+    /// TLS 1.2 was negotiated.
     Tls12,
-    /// TLS 1.3 was agreed on.
+    /// TLS 1.3 was negotiated.
     Tls13,
     /// One side refused the other, or broke the protocol.
     Failed,
-    /// It did not end in time, or the client went away in the middle.
+    /// It did not end in time, or the client disconnected during it.
     Unfinished,
 }
 

@@ -1,13 +1,13 @@
-//! Packets that wait until the store has what they promise.
+//! Packets that wait until the store has recorded what they promise.
 //!
-//! An acknowledgement waits for the batch in which its cause is, and so does a PUBLISH or PUBREL at QoS 2 of a session
-//! that outlives its connection, or of a member of a group: if one went out before, a crash could deliver the message
-//! twice, to another member too. Behind one that waits, later ones of the same kinds wait too, so that their order
-//! stays [MQTT-4.6.0-2]; QoS 0 and QoS 1 messages and PINGRESP pass. A CONNACK that waits keeps back everything of its
-//! connection, as nothing may stand before it.
+//! An acknowledgement waits for the batch that contains its cause. So does a PUBLISH or PUBREL at QoS 2 of a session
+//! that outlives its connection, or of a member of a group: if it were sent before, a crash could deliver the message
+//! twice, even to another member. Later packets of the same kinds wait behind it, so that their order is kept
+//! [MQTT-4.6.0-2]; QoS 0 and QoS 1 messages and PINGRESP pass it. A CONNACK that waits delays everything on its
+//! connection, because nothing may precede it.
 //!
-//! Invariants: packets leave in the order in which they came here; none follows once its connection closes; a
-//! connection says whether something of it is here ([`Deferring`]), so that one without pays for a look at a byte.
+//! Invariants: packets leave in the order in which they were added; none is added once its connection closes; a
+//! connection records whether it has packets here ([`Deferring`]), so that one without them only checks a byte.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -40,11 +40,11 @@ struct DeferredBatch {
 #[derive(Clone, Copy, Debug)]
 struct DeferredPacket {
     id: ConnectionId,
-    /// Bytes of the packet; none if it is the CONNACK, which is in the connection's output.
+    /// Bytes of the packet; `None` for the CONNACK, which is in the connection's output.
     bytes: Option<u32>,
 }
 
-/// Batches that are kept to be used again.
+/// Batches that are kept for reuse.
 const SPARE_MAX: usize = 4;
 
 impl Deferred {
@@ -67,8 +67,8 @@ impl Deferred {
         self.batches.back_mut()
     }
 
-    /// Keeps a packet back until the batch of that number, which has or gets a record, is durable; not one that is
-    /// larger than the client takes [MQTT-3.1.2-24]. Whether it is kept.
+    /// Defers a packet until the batch with that number, which has or gets a record, is durable. A packet that is
+    /// larger than the client accepts is not deferred [MQTT-3.1.2-24]. Returns whether it was.
     #[cold]
     pub(super) fn push(
         &mut self,
@@ -104,7 +104,7 @@ impl Deferred {
         self.batches.pop_front()
     }
 
-    /// Gives what has become durable to the outputs.
+    /// Passes packets whose batches have become durable to the outputs.
     fn release(
         &mut self,
         durable: u64,
@@ -119,12 +119,12 @@ impl Deferred {
                 let (first, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
                 bytes = rest;
                 let Some(connection) = clients.by_id(packet.id) else {
-                    // It is gone, and the packet with it.
+                    // The connection is gone, and the packet with it.
                     continue;
                 };
                 let slot = packet.id.slot;
                 if packet.bytes.is_none() {
-                    // The CONNACK, and what is behind it.
+                    // The CONNACK, and what follows it.
                     connection.end_deferring_output();
                     outputs.mark_dirty(slot, connection);
                     continue;
@@ -151,14 +151,14 @@ impl Deferred {
 }
 
 impl Delivery {
-    /// Whether a packet of that connection that promises something has to wait.
+    /// Whether a packet of that connection with a promise has to wait.
     #[inline]
     pub(super) fn defers(&self, connection: &Connection) -> bool {
         connection.is_deferring() || self.journal.has_changed()
     }
 
-    /// As [`Deferred::push`], of a packet that promises what is appended already. One that promises nothing new waits
-    /// for no batch to come: nobody knows when that would be handed over.
+    /// As [`Deferred::push`], for a packet whose promise is appended already. A packet without a new promise waits for
+    /// no future batch, because it is not known when that would be submitted.
     pub(super) fn defer(
         &mut self,
         slot: ConnectionSlot,
@@ -169,8 +169,8 @@ impl Delivery {
         connection.is_some_and(|connection| self.deferred.push(number, slot, connection, write))
     }
 
-    /// Keeps back all that is sent on a connection until the batch that is being filled is durable; its CONNACK is
-    /// the first of it.
+    /// Defers everything that is sent on a connection until the batch that is being filled is durable; its CONNACK is
+    /// the first packet.
     pub(in crate::logic) fn defer_output(&mut self, slot: ConnectionSlot) {
         if let Some(connection) = self.clients.connection(slot)
             && let Some(batch) = self.deferred.last(self.journal.batch())
@@ -183,7 +183,8 @@ impl Delivery {
         }
     }
 
-    /// Submits the records that were appended since the last call, and sends what does not wait for the disk then.
+    /// Submits the records that were appended since the last call, and sends the packets that then do not wait for the
+    /// disk.
     #[inline]
     pub(in crate::logic) fn submit_records(&mut self) {
         let is_awaited = self.deferred.awaits(self.journal.batch());
@@ -191,7 +192,7 @@ impl Delivery {
         self.release_deferred();
     }
 
-    /// Gives what has become durable to the outputs.
+    /// Passes packets whose batches have become durable to the outputs.
     #[inline]
     pub(in crate::logic) fn release_deferred(&mut self) {
         if !self.deferred.is_empty() {
@@ -203,9 +204,9 @@ impl Delivery {
 }
 
 impl Journal {
-    /// The batch that must be durable before a message goes out for the first time, if it is at QoS 2: that which says
-    /// which session has it. A start would give a message of a group to another member. `queued` if it waited: then
-    /// what says that a member has it is appended already.
+    /// The batch that must be durable before a message at QoS 2 is sent for the first time: the one that records which
+    /// session has it. Otherwise a start would give a message of a group to another member. `queued` if it was queued:
+    /// then the record about the member is appended already.
     #[inline]
     pub(super) fn batch_before(
         &self,

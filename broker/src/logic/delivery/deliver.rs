@@ -1,10 +1,10 @@
-//! Delivers a message to one session: appends it to the connection's output if it may be sent now, and else queues it
+//! Delivers a message to one session: appends it to the connection's output if it may be sent now, otherwise queues it
 //! in the session.
 //!
 //! Invariants: a QoS 1 or 2 message never overtakes one that waits in the session's queue, and a QoS 0 message never
-//! overtakes another QoS 0 message. A QoS 1 or 2 message is sent only while the window has room. Of a session that ends
-//! with its connection, only the awaited acknowledgements are kept and not the messages in flight, except for those
-//! that would then go to another member of a group. Delivery at QoS 0 reads nothing but the session's link and the
+//! overtakes another QoS 0 message. A QoS 1 or 2 message is sent only while the window has room. For a session that
+//! ends with its connection, only the awaited acknowledgements are kept and not the messages in flight, except for
+//! those that would then go to another member of a group. Delivery at QoS 0 reads only the session's link and the
 //! connection.
 
 use std::rc::Rc;
@@ -31,13 +31,13 @@ use crate::logic::via::Via;
 use crate::settings::Settings;
 
 impl Delivery {
-    /// Gives a run of QoS 0 packets, which are not retained, to one subscriber as they are. False if it takes more than
-    /// that: another form, a queue, one packet at a time.
+    /// Delivers a run of QoS 0 packets, which are not retained, unchanged to one subscriber. False if the subscriber
+    /// needs another form, a queue, or one packet at a time.
     #[inline]
     pub(in crate::logic) fn deliver_run(&mut self, target: &Target, run: &Run<'_>) -> bool {
         let link = self.clients.link(target.session);
         let (Some(slot), Some(connection)) = (link, self.clients.connection(link)) else {
-            // The client is away.
+            // The client is disconnected.
             return !self.settings.queue_qos0_messages;
         };
         let same_form = (connection.version() == ProtocolVersion::V5) == (run.version == ProtocolVersion::V5);
@@ -52,7 +52,7 @@ impl Delivery {
             return false;
         }
         if !self.flow.has_room(connection, run.packets.len()) {
-            // The run may be larger than what is left: one at a time then, until it is full.
+            // The run may be larger than the remaining room: then packet by packet, until it is full.
             if run.count > 1 && self.flow.has_room(connection, run.packet_bytes_max as usize) {
                 return false;
             }
@@ -71,7 +71,7 @@ impl Delivery {
         true
     }
 
-    /// Gives a message to one subscriber; false if it was dropped for this one.
+    /// Delivers a message to one subscriber; false if it was dropped for this one.
     ///
     /// [MQTT3-3.8.4-6], [MQTT-3.3.1-12], [MQTT-3.3.1-13], [MQTT-3.8.4-8]
     #[inline]
@@ -92,8 +92,8 @@ impl Delivery {
         }
     }
 
-    /// Gives a message to one subscriber without counting a drop; the reason is `None` where that is no drop, as the
-    /// client is away and the message is not to be queued.
+    /// Delivers a message to one subscriber without counting a drop; the reason is `None` if this is not a drop,
+    /// because the client is disconnected and the message is not to be queued.
     #[inline]
     fn attempt(
         &mut self,
@@ -144,7 +144,7 @@ impl Delivery {
         self.attempt(target, via, message).is_ok()
     }
 
-    /// Whether a session takes a message at once, at any QoS: it is connected, keeps up, and its window is open.
+    /// Whether a session accepts a message at once, at any QoS: it is connected, keeps up, and its window is open.
     pub(in crate::logic) fn takes_at_once(&self, session: SessionSlot) -> bool {
         let Some(connection) = self.clients.connections().get(self.clients.link(session)) else {
             return false;
@@ -207,7 +207,7 @@ impl Delivery {
     // [MQTT3-2.3.1-4], [MQTT3-4.3.2-1], [MQTT3-4.3.3-1], [MQTT-4.3.2-1], [MQTT-4.3.2-2], [MQTT-4.3.3-1],
     // [MQTT-4.3.3-2], [MQTT-4.9.0-2]
     #[inline]
-    #[allow(clippy::too_many_arguments, reason = "what a delivery is made of")]
+    #[allow(clippy::too_many_arguments, reason = "the parts of a delivery")]
     fn deliver_in_window(
         &mut self,
         session: SessionSlot,
@@ -219,7 +219,7 @@ impl Delivery {
         let (connections, sessions) = self.clients.both();
         let link = sessions.link(session);
         let (Some(slot), Some(connection)) = (link, connections.get_mut(link)) else {
-            // The client is away.
+            // The client is disconnected.
             return Delivered::Waits;
         };
         let Some(session) = sessions.get_mut(session) else {
@@ -232,7 +232,7 @@ impl Delivery {
         let kept = (session.keeps_messages() || belongs_to_group(via, qos))
             .then(|| self.encodings.stored(self.now, message));
         let is_stored = session.is_stored();
-        // If it waits for the store, others may overtake it: so it names its topic.
+        // If it waits for the store, others may overtake it, so it contains its topic.
         let waits_for = self.journal.batch_before(qos, is_stored, via, false);
         let (encodings, settings) = (&mut self.encodings, &*self.settings);
         let template = if waits_for.is_some() {
@@ -245,7 +245,7 @@ impl Delivery {
         };
         if !self.flow.has_room(connection, template.bytes()) {
             if connection.waiting_bytes() < self.flow.fill_bytes() {
-                // It is the shard that has no room. Nothing of this client is on its way that would come back to it.
+                // The shard has no room. Nothing of this client is in flight that would bring it back here.
                 self.outputs.mark_dirty(slot, connection);
             }
             return Delivered::Waits;
@@ -280,25 +280,26 @@ impl Delivery {
     }
 }
 
-/// What became of a message for one subscriber.
+/// The result of a delivery to one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delivered {
     Sent,
     /// The message has to be queued in the session.
     Waits,
-    /// The client is away, and the message is not queued for it.
+    /// The client is disconnected, and the message is not queued for it.
     NotQueued,
     Dropped(DropReason),
 }
 
-/// Whether a message in flight goes to another member of its group when the session ends: at QoS 1 alone
+/// Whether a message in flight goes to another member of its group when the session ends: only at QoS 1
 /// [MQTT-4.8.2-5].
 #[inline]
 pub(in crate::logic) fn belongs_to_group(via: Option<&Rc<Via>>, qos: QoS) -> bool {
     qos == QoS::AtLeastOnce && via.is_some_and(|via| via.group.is_some())
 }
 
-/// A message as a connection is to get it; `None` if it cannot be encoded. It is to go through `Outputs::append`.
+/// The encoded message for a connection; `None` if it cannot be encoded. The result must be passed to
+/// `Outputs::append`.
 #[inline]
 fn encoded<'a>(
     encodings: &'a mut Encodings,
@@ -328,7 +329,7 @@ fn encoded<'a>(
     encoded_whole(encodings, connection, settings, message, qos, retain, via)
 }
 
-/// The same with its topic in any case.
+/// The same, always with its topic.
 #[inline]
 fn encoded_whole<'a>(
     encodings: &'a mut Encodings,
@@ -344,7 +345,7 @@ fn encoded_whole<'a>(
     encodings.template(message, version, qos, retain, identifiers, mount_point)
 }
 
-/// Whether the client takes a packet of that size [MQTT-3.1.2-24].
+/// Whether the client accepts a packet of that size [MQTT-3.1.2-24].
 #[inline]
 pub(in crate::logic) fn is_within_packet_size(connection: &Connection, template: &PublishTemplate) -> bool {
     template.bytes() <= connection.packet_bytes_max() as usize

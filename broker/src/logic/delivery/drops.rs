@@ -1,7 +1,7 @@
-//! Messages that are dropped: each is counted, shown in the traces of its client, remembered and logged
+//! Messages that are dropped: each is counted, shown in the traces of its client, recorded and logged
 //! (`undelivered.rs`).
 //!
-//! Invariants: each is counted once. What is remembered says which limit was reached, and its value.
+//! Invariants: each is counted once. The record says which limit was reached, and its value.
 
 use crate::log::NOTICE;
 use crate::logic::counters::{ClientEvent, DropReason};
@@ -17,14 +17,13 @@ use crate::logic::unpublishable::Unpublishable;
 use crate::settings::UNLIMITED;
 
 impl Delivery {
-    /// Counts a message that the client of a session was to get and does not.
+    /// Counts a message that the client of a session should have got.
     #[cold]
     pub(in crate::logic) fn drop_for(&mut self, session: SessionSlot, topic: &str, reason: DropReason) {
         self.drop_for_session(session, (topic, 1), reason, None);
     }
 
-    /// As [`Self::drop_for`], of a message with so many payload bytes that is too large for the client, or of another
-    /// one.
+    /// As [`Self::drop_for`], for a message with this many payload bytes, which may be too large for the client.
     #[cold]
     pub(in crate::logic) fn drop_of_size(
         &mut self,
@@ -36,7 +35,7 @@ impl Delivery {
         self.drop_for_session(session, (topic, 1), reason, Some(payload_bytes));
     }
 
-    /// Counts a message that the broker does not take of the client of a session.
+    /// Counts a message from the client of a session that the broker does not accept.
     #[cold]
     pub(in crate::logic) fn drop_unpublishable(
         &mut self,
@@ -77,10 +76,10 @@ impl Delivery {
         self.drop_messages(None, (topic, 1), DropReason::NoMember, detail);
     }
 
-    /// Counts a retained message that a subscriber does not get because its publisher may not publish there any more.
+    /// Counts a retained message that a subscriber does not get because its publisher may no longer publish there.
     #[cold]
     pub(in crate::logic) fn drop_of_source(&mut self, topic: &str) {
-        let why = "a retained message whose publisher may not publish there any more (check_retain_source)";
+        let why = "a retained message whose publisher may no longer publish there (check_retain_source)";
         self.drop_messages(None, (topic, 1), DropReason::NotAllowed, |_| Some(why.to_owned()));
     }
 
@@ -95,7 +94,7 @@ impl Delivery {
         tracing::warn!("The Will of {client} is not retained: {why}.");
     }
 
-    /// Counts messages that waited for a session in the store, which cannot read them.
+    /// Counts messages of a session that the store cannot read.
     #[cold]
     pub(in crate::logic) fn drop_unreadable(&mut self, session: SessionSlot, messages: u64) {
         self.drop_for_session(session, ("", messages), DropReason::Unreadable, None);
@@ -135,7 +134,7 @@ impl Delivery {
         self.trace_lines.add_of((client, user), None, || text);
     }
 
-    /// Counts messages that the client of a session was to get, with the limit that was reached.
+    /// Counts messages that the client of a session should have got, with the limit that was reached.
     fn drop_for_session(
         &mut self,
         session: SessionSlot,
@@ -148,7 +147,7 @@ impl Delivery {
         });
     }
 
-    /// Counts messages of a topic; `session` is none if they are for no single client.
+    /// Counts messages of a topic; `session` is `None` if they are for no single client.
     fn drop_messages(
         &mut self,
         session: Option<SessionSlot>,
@@ -176,7 +175,7 @@ impl Delivery {
                 let (detail, reason) = (detail.unwrap_or_default(), reason.label());
                 let separator = if detail.is_empty() { "" } else { ", " };
                 match session {
-                    // The words of mosquitto, and why.
+                    // mosquitto's wording, with the reason.
                     Some(_) => tracing::info!(
                         target: NOTICE,
                         "Outgoing messages are being dropped for client {client}: {reason}{separator}{detail}."
@@ -191,7 +190,7 @@ impl Delivery {
         );
     }
 
-    /// Which limit was reached, in words.
+    /// The limit that was reached, as a sentence.
     fn drop_detail(
         &self,
         session: SessionSlot,
@@ -216,7 +215,7 @@ impl Delivery {
             DropReason::TooLarge => {
                 let (bytes, most) = (payload_bytes?, connection?.packet_bytes_max());
                 Some(format!(
-                    "the payload has {bytes} bytes, and the client takes packets of {most} bytes at most"
+                    "the payload has {bytes} bytes, but the client accepts packets of {most} bytes at most"
                 ))
             }
             DropReason::SlowConsumer => {
@@ -229,7 +228,7 @@ impl Delivery {
     }
 }
 
-/// A bound of the settings, as the configuration has it.
+/// A limit of the settings, as written in the configuration.
 fn named(key: &str, bound: u64) -> String {
     match bound {
         UNLIMITED => format!("{key} 0"),

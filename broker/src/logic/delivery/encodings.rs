@@ -25,14 +25,14 @@ pub(in crate::logic) struct Encodings {
 }
 
 impl Encodings {
-    /// From here on everything is of the next message.
+    /// Begins with the next message.
     #[inline]
     pub(in crate::logic) fn begin(&mut self) {
         self.encoded = 0;
         self.stored = None;
     }
 
-    /// The message encoded for a subscriber behind this mount point; `None` if it cannot be.
+    /// The message encoded for a subscriber with this mount point; `None` if it cannot be encoded.
     #[inline]
     pub(in crate::logic) fn template(
         &mut self,
@@ -72,12 +72,12 @@ impl Encodings {
         Some(template)
     }
 
-    /// Where a form that is one subscriber's own is encoded.
+    /// The buffer for a form that belongs to one subscriber only.
     pub(in crate::logic) fn own_template(&mut self) -> &mut PublishTemplate {
         &mut self.identified
     }
 
-    /// The message to be kept, one for all who keep it.
+    /// The message for queues, shared by all that keep it.
     pub(in crate::logic) fn stored(&mut self, now: Timestamp, message: &Message<'_>) -> StoredMessage {
         let scratch = &mut self.scratch;
         self.stored
@@ -90,7 +90,7 @@ impl Encodings {
         self.stored.as_ref()
     }
 
-    /// What [`Self::stored`] is to give out: the message is kept already.
+    /// Sets the result of [`Self::stored`]: the message is stored already.
     pub(in crate::logic) fn set_stored(&mut self, stored: StoredMessage) {
         self.stored = Some(stored);
     }

@@ -1,8 +1,8 @@
 //! Delivers a message, or a run of messages, to all local sessions of a route.
 //!
-//! Invariants: a message goes to each session once. A run is sent to a subscriber as the bytes that were received, if
-//! its protocol version and subscription allow that; else in the other version's encoding, which is made once for all
-//! subscribers; else packet by packet.
+//! Invariants: a message goes to each session once. A run is sent to a subscriber unchanged if its protocol version
+//! and subscription allow that; otherwise in the other version's encoding, which is made once for all subscribers;
+//! otherwise packet by packet.
 
 use mqtt::ProtocolVersion;
 use mqtt::packet::Publish;
@@ -15,7 +15,7 @@ use crate::logic::routing::route::{Route, Target};
 use crate::logic::session::SessionSlot;
 
 impl Delivery {
-    /// Gives a run to the local subscribers of a route; returns how many of them got it packet by packet.
+    /// Delivers a run to the local subscribers of a route; returns how many of them got it packet by packet.
     #[inline]
     pub(in crate::logic) fn fan_out_run(
         &mut self,
@@ -44,7 +44,7 @@ impl Delivery {
         one_by_one
     }
 
-    /// Gives a message to the local subscribers of a route.
+    /// Delivers a message to the local subscribers of a route.
     #[inline]
     pub(in crate::logic) fn fan_out(
         &mut self,
@@ -68,7 +68,8 @@ impl Delivery {
         self.count_deliveries(|sent| sent * payload_bytes);
     }
 
-    /// In another encoding, which is made if there is none yet, or packet by packet. False if it was that.
+    /// Delivers in the other encoding, which is made if there is none yet, or packet by packet; false in the latter
+    /// case.
     fn deliver_run_otherwise(
         &mut self,
         route: &Route,
@@ -98,7 +99,7 @@ impl Delivery {
     }
 }
 
-/// A message as its packet has it.
+/// The message of a packet.
 pub(in crate::logic) fn message_of<'a>(publish: &Publish<'a>, session: Option<SessionSlot>) -> Message<'a> {
     Message {
         topic: publish.topic,
@@ -123,8 +124,8 @@ pub(in crate::logic) fn packets_of<'a>(
     })
 }
 
-/// Puts the run in the other encoding into `translated`: 5.0 without properties, or 3.x. Returns all of it but the
-/// bytes.
+/// Writes the run in the other encoding into `translated`: 5.0 without properties, or 3.x. Returns everything except
+/// the bytes.
 fn translate(run: &Run<'_>, translated: &mut Vec<u8>) -> Run<'static> {
     let version = match run.version {
         ProtocolVersion::V5 => ProtocolVersion::V3_1_1,
@@ -134,7 +135,7 @@ fn translate(run: &Run<'_>, translated: &mut Vec<u8>) -> Run<'static> {
     let (mut count, mut packet_bytes_max, payload_bytes) = (0, 0, run.payload_bytes);
     for (publish, _) in packets_of(run) {
         let start = translated.len();
-        // It was a packet: it is one again, unless its last byte made it the largest that there is.
+        // Encoding a decoded packet succeeds, unless its last byte makes it larger than the largest possible one.
         if publish.encode(version, translated).is_ok() {
             count += 1;
             packet_bytes_max =

@@ -1,4 +1,4 @@
-//! Messages at QoS 1 and 2 in flight, in both directions, and what acknowledgements do to them. The handlers of PUBACK,
+//! Messages at QoS 1 and 2 in flight, in both directions, and the effects of acknowledgements. The handlers of PUBACK,
 //! PUBREC, PUBREL and PUBCOMP (`handle/ack.rs`) call it.
 //!
 //! Invariants: an acknowledgement whose Packet Identifier is not in use changes nothing. Every change of a session that
@@ -18,7 +18,7 @@ use crate::logic::store::Record;
 use crate::logic::via::Via;
 
 impl Delivery {
-    /// A QoS 2 message of a client came.
+    /// A QoS 2 message arrived from a client.
     pub(in crate::logic) fn receive_exactly_once(
         &mut self,
         session: SessionSlot,
@@ -43,7 +43,7 @@ impl Delivery {
         ExactlyOnceArrival::New
     }
 
-    /// PUBREL came for a QoS 2 message of a client. False if the identifier was not in use.
+    /// PUBREL arrived for a QoS 2 message of a client. False if the identifier was not in use.
     pub(in crate::logic) fn release_received(
         &mut self,
         session: SessionSlot,
@@ -63,7 +63,7 @@ impl Delivery {
         known
     }
 
-    /// PUBREC came for a message in flight.
+    /// PUBREC arrived for a message in flight.
     pub(in crate::logic) fn release(
         &mut self,
         session: SessionSlot,
@@ -83,7 +83,7 @@ impl Delivery {
         acknowledged
     }
 
-    /// Ends the flight of a message, if that is awaited.
+    /// Ends the flight of a message, if its acknowledgement is awaited.
     pub(in crate::logic) fn finish(
         &mut self,
         session: SessionSlot,
@@ -107,30 +107,30 @@ impl Delivery {
     }
 }
 
-/// What a QoS 2 message of a client is.
+/// Whether a QoS 2 message of a client is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum ExactlyOnceArrival {
     New,
-    /// It came before, and is not to be published again [MQTT-4.3.3-10].
+    /// It arrived before, and is not published again [MQTT-4.3.3-10].
     Again,
     /// More than the broker's Receive Maximum await PUBREL.
     TooMany,
 }
 
-/// A message that goes out at QoS 1 or 2.
+/// A message that is sent at QoS 1 or 2.
 #[derive(Debug)]
 pub(super) struct Flight<'a> {
     pub(super) qos: QoS,
     /// The RETAIN flag of this delivery.
     pub(super) retain: bool,
-    /// Kept only where the session outlives its connection, or the message belongs to a group.
+    /// Kept only if the session outlives its connection, or the message belongs to a group.
     pub(super) message: Option<StoredMessage>,
     pub(super) via: Option<&'a Rc<Via>>,
     pub(super) payload_bytes: usize,
 }
 
 impl Session {
-    /// What changes of a session that the store knows goes there.
+    /// Receives the changes of a session that is in the store.
     #[inline]
     pub(super) fn record<'a>(&self, journal: &mut Journal, record: impl FnOnce(u64) -> Record<'a>) {
         if self.is_stored() {
@@ -138,7 +138,7 @@ impl Session {
         }
     }
 
-    /// Gives a message its identifier, and its place in the order of what the session gets if it has none.
+    /// Gives a message its identifier, and its place in the order of the session's messages if it has none.
     #[inline]
     pub(super) fn begin_flight(&mut self, flight: Flight<'_>, order: u64) -> PacketIdentifier {
         let Flight {

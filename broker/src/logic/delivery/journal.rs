@@ -1,13 +1,13 @@
 //! The records that the store gets from this shard, and the numbers (of sessions, publications and deliveries) in them.
 //!
-//! A message for sessions that outlive their connections is one publication, however many these sessions are. Each
-//! delivery to such a session is noted while the message is handed out. When every local session has got it, the notes
-//! become one record (publications.rs).
+//! A message for sessions that outlive their connections is one publication, regardless of the number of these
+//! sessions. Each delivery to such a session is noted while the message is delivered. When every local session has got
+//! it, the notes become one record (publications.rs).
 //!
-//! Invariants: without a store nothing is noted, and each call costs one check of a flag. The references of a
-//! publication follow its record. A message that came from another shard with a publication number is always noted
-//! here, even without a receiver, so that it is not delivered again after a crash. References are in the order in which
-//! the session got its messages.
+//! Invariants: without a store nothing is noted, and each call costs the check of a flag. The references of a
+//! publication follow its record. A message from another shard with a publication number is always noted here, even
+//! without a receiver, so that it is not delivered again after a crash. References are in the order in which the
+//! session got its messages.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -28,7 +28,7 @@ use crate::time::Timestamp;
 /// Bits of a ticket that count within one run of the broker; above them is the number of the run.
 const TICKET_BITS: u32 = 44;
 
-/// The store, and what is on its way to it.
+/// The store, and the records that are on their way to it.
 #[derive(Debug)]
 pub(in crate::logic) struct Journal {
     pub(super) store: Option<Box<dyn Store>>,
@@ -36,42 +36,42 @@ pub(in crate::logic) struct Journal {
     /// The number of this run of the broker.
     run: u64,
     shard: u16,
-    /// The last session and the last publication that got a number here.
+    /// The last session and the last publication that were numbered here.
     sessions: u64,
     publications: u64,
-    /// Records since the beginning, and how many there were when the packet came that is handled now.
+    /// Records since the beginning, and the number of records when the current packet arrived.
     records: u64,
     records_before: u64,
-    /// How many there were when the publisher came that is handled now.
+    /// The number of records when the current publisher was reached.
     records_before_publisher: u64,
-    /// The batch that is being filled, and how many records there were when it was begun.
+    /// The batch that is being filled, and the number of records when it was begun.
     batch: u64,
     submitted: u64,
-    /// The publication that is being handed out, if it has a number.
+    /// The publication that is being delivered, if it has a number.
     pub(super) current: Option<PublicationId>,
-    /// Who got something of it, since the last record.
+    /// The sessions that got a part of it, since the last record.
     pub(super) taken: Vec<SessionDelivery>,
     scratch: Vec<u8>,
-    /// Requests for messages, which follow the records.
+    /// Requests for messages, which are sent after the records.
     pub(super) requests: Vec<ReadRequest>,
-    /// Answers that have come and are not used yet.
+    /// Answers that have arrived but are not used yet.
     pub(super) answers: VecDeque<ReadBack>,
 }
 
-/// One session's part in the message that is being handed out.
+/// One session's delivery of the current message.
 #[derive(Debug)]
 pub(super) struct SessionDelivery {
     pub(super) session: u64,
     pub(super) order: u64,
     pub(super) qos: QoS,
     pub(super) retain: bool,
-    /// The Packet Identifier, if it went out at once.
+    /// The Packet Identifier, if it was sent at once.
     pub(super) packet_identifier: Option<u16>,
     pub(super) via: Option<Rc<Via>>,
 }
 
 impl SessionDelivery {
-    /// A message that went out at once.
+    /// A message that was sent at once.
     pub(super) fn sent(
         session: u64,
         order: u64,
@@ -91,15 +91,15 @@ impl SessionDelivery {
     }
 }
 
-/// What is kept of a message that is handed out.
+/// A message that is being delivered, as the store keeps it.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct StoredPublication {
     pub(in crate::logic) message: Option<StoredMessage>,
-    /// Its number, if the store knows of it.
+    /// Its number, if it is in the store.
     pub(in crate::logic) publication: Option<PublicationId>,
 }
 
-/// Where the numbers of a run begin.
+/// The first numbers of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FirstNumbers {
     /// How often the broker has started with this store.
@@ -132,7 +132,7 @@ impl Journal {
         }
     }
 
-    /// From now on what happens goes to that store.
+    /// Begins to record changes in that store.
     pub(in crate::logic) fn open(&mut self, store: Box<dyn Store>, wall: WallClock, first: FirstNumbers) {
         self.batch = store.durable() + 1;
         self.store = Some(store);
@@ -142,7 +142,7 @@ impl Journal {
         self.publications = count_of(first.publications);
     }
 
-    /// Frees memory that is kept for use again.
+    /// Frees memory that is kept for reuse.
     pub(super) fn drop_spare(&mut self) {
         self.scratch = Vec::new();
     }
@@ -159,12 +159,12 @@ impl Journal {
         self.records_before = self.records;
     }
 
-    /// A packet that was begun in an earlier turn is handled on, and had changed what the store keeps.
+    /// A packet that was begun in an earlier turn is continued, and had changed the stored state.
     pub(in crate::logic) fn continue_packet(&mut self, had_changed: bool) {
         self.records_before = self.records.wrapping_sub(u64::from(had_changed));
     }
 
-    /// Whether the packet that is handled now has changed what the store keeps.
+    /// Whether the current packet has changed the stored state.
     #[inline]
     pub(in crate::logic) fn has_changed(&self) -> bool {
         self.records != self.records_before
@@ -175,7 +175,7 @@ impl Journal {
         self.batch
     }
 
-    /// The number of the last batch that has or gets a record which is appended already.
+    /// The number of the last batch that has or gets a record that is appended already.
     pub(super) fn last_batch(&self) -> u64 {
         self.batch - u64::from(!self.has_records())
     }
@@ -190,7 +190,7 @@ impl Journal {
         self.store.as_ref()?.statistics()
     }
 
-    /// Whether publishers are to wait for the store.
+    /// Whether publishers have to wait for the store.
     pub(in crate::logic) fn keeps_waiting(&self) -> bool {
         self.store.as_ref().is_some_and(|store| store.is_backlogged())
     }
@@ -207,19 +207,19 @@ impl Journal {
         self.records_before_publisher = self.records;
     }
 
-    /// Whether the publisher has appended something and is to wait, as much waits to be written.
+    /// Whether the publisher has appended something and has to wait, because much waits to be written.
     #[inline]
     pub(in crate::logic) fn is_to_wait(&self) -> bool {
         self.records != self.records_before_publisher && self.keeps_waiting()
     }
 
-    /// Whether nothing becomes durable any more.
+    /// Whether the store has failed, so that nothing becomes durable any more.
     #[inline]
     pub(in crate::logic) fn has_failed(&self) -> bool {
         self.store.as_ref().is_some_and(|store| store.has_failed())
     }
 
-    /// Submits the records that were appended since the last call as one batch, for which packets wait or not.
+    /// Submits the records that were appended since the last call as one batch; says whether packets wait for it.
     #[inline]
     pub(super) fn submit(&mut self, is_awaited: bool) {
         if let Some(store) = &mut self.store {
@@ -231,7 +231,7 @@ impl Journal {
         }
     }
 
-    /// Whether records wait to be handed over.
+    /// Whether records wait to be submitted.
     #[inline]
     pub(in crate::logic) fn has_records(&self) -> bool {
         self.records != self.submitted
@@ -253,7 +253,7 @@ impl Journal {
         }
     }
 
-    /// A session has ended, once: it has no number any more.
+    /// Records the end of a session, once: it loses its number.
     pub(in crate::logic) fn append_end(&mut self, session: &mut Session) {
         let number = session.take_number();
         if number > 0 {
@@ -261,7 +261,7 @@ impl Journal {
         }
     }
 
-    /// A session as it is now.
+    /// Records the current state of a session.
     pub(super) fn append_session(&mut self, session: &Session, away_since: Option<Timestamp>) {
         if !self.is_open() {
             return;
@@ -288,8 +288,8 @@ impl Journal {
         self.scratch = scratch;
     }
 
-    /// A retained message is set, or deleted by one without payload. If it is not to outlive the process, the one that
-    /// the store may have from earlier is deleted: a later start must not bring it back.
+    /// Records a retained message, or its deletion if there is no payload. If retained messages are not stored, an
+    /// earlier one that the store may have is deleted, so that a later start does not bring it back.
     pub(in crate::logic) fn append_retained(
         &mut self,
         message: &StoredMessage,
@@ -312,18 +312,18 @@ impl Journal {
         self.scratch = scratch;
     }
 
-    /// The next message is handed out, which has this number already.
+    /// Begins the delivery of the next message, which has this number already.
     #[inline]
     pub(in crate::logic) fn begin(&mut self, publication: Option<PublicationId>) {
         self.current = publication;
     }
 
-    /// A session got something of the message that is handed out.
+    /// A session got the current message.
     pub(super) fn take(&mut self, taken: SessionDelivery) {
         self.taken.push(taken);
     }
 
-    /// A message that those shards are to note what they take of it.
+    /// Records a message for which those shards note what they take of it.
     pub(super) fn publish(&mut self, shards: &[u16], share: &str, message: &StoredMessage) -> PublicationId {
         self.publications += 1;
         let publication = PublicationId::new(u64::from(self.shard) << COUNT_BITS | self.publications);
@@ -339,7 +339,7 @@ impl Journal {
         publication
     }
 
-    /// Records that the message was delivered to all of this shard's sessions; it gets a number if it has none.
+    /// Records that the message was delivered to all of this shard's sessions; gives it a number if it has none.
     pub(super) fn note_delivered_to_all(&mut self, message: Option<&StoredMessage>) {
         if self.current.is_none()
             && let Some(message) = message

@@ -1,4 +1,4 @@
-//! Between a message and one client's output or queue: what it takes to send to the clients of a shard.
+//! Everything between a message and one client's output or queue.
 //!
 //! A message goes to the local sessions of its route (fan_out.rs), one after the other (deliver.rs): it is encoded once
 //! for all who get the same packet (encodings.rs) and appended to an output (outputs.rs), or waits in the session's
@@ -9,8 +9,8 @@
 //! counts what a client does not get, withheld.rs what access rules withhold from it; undelivered.rs remembers both,
 //! and trace_lines.rs has both for the traces of clients.
 //!
-//! Invariants: [`Delivery`] alone changes what it holds, so that its accounts (the shell's list, flow control,
-//! counters, store) are right after each call.
+//! Invariants: only [`Delivery`] changes what it owns, so that its accounts (the shell's list, flow control, counters,
+//! store) are right after each call.
 
 mod deferred;
 pub(super) mod deliver;
@@ -53,10 +53,10 @@ use crate::logic::message::{Message, StoredMessage};
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
-/// What a shard sends its clients, and to whom.
+/// The messages that a shard sends to its clients, with all state for that.
 #[derive(Debug)]
 pub struct Delivery {
-    /// When the call that is being handled was made.
+    /// The time of the current call.
     now: Timestamp,
     pub(in crate::logic) clients: Clients,
     pub(in crate::logic) outputs: Outputs,
@@ -110,8 +110,8 @@ impl Delivery {
         }
     }
 
-    /// Frees the memory in which messages were encoded: the last one may be large, and a single block keeps all of its
-    /// size that the allocator has beside it.
+    /// Frees the memory in which messages were encoded: the last one may be large, and a single block prevents the
+    /// allocator from releasing the memory of its size class.
     pub(in crate::logic) fn drop_spare(&mut self) {
         self.outputs.drop_spare();
         self.encodings = Encodings::default();
@@ -121,13 +121,13 @@ impl Delivery {
         self.journal.drop_spare();
     }
 
-    /// When the call that is being handled was made.
+    /// The time of the current call.
     #[inline]
     pub(in crate::logic) fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// What follows happens at that time.
+    /// Sets the time of the current call.
     #[inline]
     pub(in crate::logic) fn begin(&mut self, now: Timestamp) {
         self.now = now;
@@ -146,7 +146,7 @@ impl Delivery {
         &self.counters
     }
 
-    /// A connection, and what its client's listener asks of it.
+    /// A connection, with the settings of its client's listener.
     pub(in crate::logic) fn policy_and_connection(
         &mut self,
         slot: ConnectionSlot,
@@ -154,7 +154,7 @@ impl Delivery {
         (&self.policy, self.clients.connection(slot))
     }
 
-    /// These settings hold from now on.
+    /// Replaces the settings of the broker.
     pub(in crate::logic) fn set_settings(&mut self, settings: Arc<Settings>) {
         self.upgrade = settings.upgrade_outgoing_qos;
         self.inflight_bytes_max = settings.inflight_bytes_max;
@@ -162,7 +162,7 @@ impl Delivery {
         self.settings = settings;
     }
 
-    /// What the traces of clients show beside packets.
+    /// The lines that traces show beside packets.
     pub fn trace_lines(&mut self) -> &mut TraceLines {
         &mut self.trace_lines
     }
@@ -172,7 +172,7 @@ impl Delivery {
         &self.policy
     }
 
-    /// Takes a policy; returns the one before.
+    /// Replaces the policy; returns the previous one.
     pub(in crate::logic) fn set_policy(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
         std::mem::replace(&mut self.policy, policy)
     }
@@ -201,19 +201,19 @@ impl Delivery {
         &self.settings
     }
 
-    /// Discards the encodings of the message before: the next message begins.
+    /// Discards the encodings of the previous message: the next one begins.
     pub(in crate::logic) fn begin_message(&mut self) {
         self.encodings.begin();
         self.journal.begin(None);
     }
 
-    /// Begins with a message that is kept already.
+    /// Begins with a message that is stored already.
     pub(in crate::logic) fn begin_stored(&mut self, stored: &StoredMessage) {
         self.begin_message();
         self.encodings.set_stored(stored.clone());
     }
 
-    /// The message that was begun with, to be kept: one for all who keep it.
+    /// The current message for queues, shared by all that keep it.
     pub(in crate::logic) fn stored_copy(&mut self, message: &Message<'_>) -> StoredMessage {
         self.encodings.stored(self.now, message)
     }

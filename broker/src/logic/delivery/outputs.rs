@@ -9,18 +9,18 @@ use crate::logic::connection::{Connection, ConnectionId, ConnectionSlot};
 use crate::logic::delivery::Delivery;
 use crate::logic::flow::FlowControl;
 
-/// The connections that have something to be sent, and what was counted meanwhile.
+/// The connections that have output, and what was counted in the meantime.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    /// For the shell: each connection once.
+    /// The shell's list: each connection once.
     dirty: Vec<ConnectionId>,
-    /// Connections whose output depends on no other shard, and those that are in `dirty` since they were put here.
+    /// Connections whose output depends on no other shard, and those that have moved to `dirty` since.
     independent: Vec<ConnectionId>,
-    /// Emptied buffers for the next `out` that gets something.
+    /// Emptied buffers for the next `out` that needs one.
     spare: Vec<Vec<u8>>,
-    /// Copies of messages that went out to clients and are not in the counters yet.
+    /// Copies of messages that were sent to clients and are not in the counters yet.
     copies_sent: u64,
-    /// What is given out for a connection that is gone.
+    /// The buffer that is returned for a connection that is gone.
     nobodys: Vec<u8>,
 }
 
@@ -30,12 +30,12 @@ pub(super) struct Appended {
     pub(super) bytes: usize,
     /// How many PUBLISH packets it is.
     pub(super) copies: u64,
-    /// They come out of the session's queue, and so are no publisher's doing.
+    /// They come from the session's queue, so no publisher caused them.
     pub(super) waited: bool,
 }
 
 impl Appended {
-    /// One PUBLISH that has just come.
+    /// One PUBLISH that has just arrived.
     pub(super) fn one(bytes: usize) -> Self {
         Self {
             bytes,
@@ -51,19 +51,19 @@ impl Outputs {
         self.dirty.len() + self.independent.len()
     }
 
-    /// An empty buffer, to be given back by [`Self::recycle`].
+    /// An empty buffer, to be returned with [`Self::recycle`].
     #[inline]
     pub fn spare(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
 
-    /// Gives the memory of buffers that are not in use back.
+    /// Frees the memory of unused buffers.
     pub(in crate::logic) fn drop_spare(&mut self) {
         self.spare = Vec::new();
         self.nobodys = Vec::new();
     }
 
-    /// Takes a buffer, to be an `out` again: so only connections that have something to send have memory for it.
+    /// Takes a buffer for reuse as an `out`: so only connections with output have memory for it.
     #[inline]
     pub fn recycle(&mut self, mut buffer: Vec<u8>) {
         let kept = 1..=limits::SPARE_BUFFER_BYTES_MAX;
@@ -73,7 +73,7 @@ impl Outputs {
         }
     }
 
-    /// The way of every PUBLISH into an `out`. Always inline: a call would cost a fan-out more than what it does.
+    /// The path of every PUBLISH into an `out`. Always inlined: in a fan-out a call would cost more than the body.
     #[inline(always)]
     pub(super) fn append(
         &mut self,
@@ -101,13 +101,13 @@ impl Outputs {
         self.copies_sent += appended.copies;
     }
 
-    /// Counts a copy that goes out when the store has what it promises.
+    /// Counts a copy that is sent when the store has recorded its promise.
     #[inline]
     pub(super) fn count_deferred_copy(&mut self) {
         self.copies_sent += 1;
     }
 
-    /// Puts the connection into the shell's list.
+    /// Adds the connection to the shell's list.
     #[inline]
     pub(super) fn mark_dirty(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
         if connection.become_dependent() {
@@ -115,7 +115,7 @@ impl Outputs {
         }
     }
 
-    /// Puts the connection into the shell's list of those whose output depends on no other shard, unless it has other
+    /// Adds the connection to the shell's list of those whose output depends on no other shard, unless it has other
     /// output already.
     #[inline]
     pub(super) fn mark_independent(&mut self, slot: ConnectionSlot, connection: &mut Connection) {
@@ -135,9 +135,9 @@ impl Outputs {
     }
 }
 
-/// Makes room for `bytes` more. A large output grows by half of itself to all of it, by a factor that differs between
-/// connections: subscribers of one topic that do not read have outputs of one size, and if all of them doubled in the
-/// same turn, the kernel would have to clear hundreds of megabytes in it.
+/// Makes room for `bytes` more. A large output grows by between half of its size and all of it, by a factor that
+/// differs between connections: subscribers of one topic that do not read have outputs of the same size, and if all of
+/// them doubled in the same turn, the kernel would have to clear hundreds of megabytes in it.
 #[cold]
 fn grow(slot: ConnectionSlot, out: &mut Vec<u8>, bytes: usize) {
     let length = out.len();
@@ -150,9 +150,9 @@ fn grow(slot: ConnectionSlot, out: &mut Vec<u8>, bytes: usize) {
     }
 }
 
-/// A capacity that is not between a power of two and a quarter more. What lives as long as the process and is large
-/// (the runtime's queues) has a power of two of entries and something beside them. The allocator keeps blocks of about
-/// one size together, and gives none of their memory back while one of them is in use.
+/// A capacity that is not between a power of two and a quarter more. Large allocations that live as long as the
+/// process (the runtime's queues) have a power of two of entries and a little more. The allocator keeps blocks of
+/// about the same size together, and releases none of their memory while one of them is in use.
 fn beside_tables(capacity: usize) -> usize {
     let power = 1_usize << capacity.checked_ilog2().unwrap_or(0);
     if capacity <= power + power / 4 {
@@ -163,7 +163,7 @@ fn beside_tables(capacity: usize) -> usize {
 }
 
 impl Delivery {
-    /// Gives the shell the connections that have something to be sent, see [`crate::logic::Shard::swap_dirty`].
+    /// Passes the connections with output to the shell, see [`crate::logic::Shard::swap_dirty`].
     pub(in crate::logic) fn swap_dirty(&mut self, taken: &mut Vec<ConnectionId>) {
         taken.clear();
         std::mem::swap(taken, &mut self.outputs.dirty);
@@ -177,7 +177,7 @@ impl Delivery {
         self.flow.begin_turn();
     }
 
-    /// Adds the connections to `taken` whose output depends on no other shard.
+    /// Adds to `taken` the connections whose output depends on no other shard.
     #[inline]
     pub(in crate::logic) fn take_independent(&mut self, taken: &mut Vec<ConnectionId>) {
         for id in self.outputs.independent.drain(..) {
@@ -191,7 +191,7 @@ impl Delivery {
         }
     }
 
-    /// So many bytes of what was taken from a connection's `out` have not been taken by its socket; returns the
+    /// The socket has not accepted this many bytes of what was taken from a connection's `out`; returns the
     /// connection.
     #[inline]
     pub(in crate::logic) fn flushed(
@@ -206,7 +206,7 @@ impl Delivery {
         Some(connection)
     }
 
-    /// Counts what waits for the clients, and those that do not keep up.
+    /// Counts the output of all clients, and the clients that do not keep up.
     #[inline]
     pub(in crate::logic) fn count_output(&self) {
         let counters = self.counters();
@@ -214,7 +214,7 @@ impl Delivery {
         counters.slow_consumers.set(self.flow.slow_consumers());
     }
 
-    /// What is to be sent on a connection; nothing that anybody reads if it is gone.
+    /// The output of a connection; a buffer that is never sent if it is gone.
     pub fn out(&mut self, id: ConnectionId) -> &mut Vec<u8> {
         let connection = self.clients.by_id(id);
         match connection.filter(|connection| !connection.is_deferring_everything()) {
@@ -226,7 +226,7 @@ impl Delivery {
         }
     }
 
-    /// Takes what is to be sent on a connection, and counts it as sent.
+    /// Takes the output of a connection, and counts it as sent.
     #[inline]
     pub fn take_out(&mut self, id: ConnectionId) -> Vec<u8> {
         let out = std::mem::take(self.out(id));
@@ -234,7 +234,7 @@ impl Delivery {
         out
     }
 
-    /// Brings the counters up to date after a message, or messages of one size, went to its subscribers.
+    /// Updates the counters after a message, or messages of one size, were sent to subscribers.
     #[inline]
     pub(super) fn count_deliveries(&mut self, payload_bytes: impl FnOnce(u64) -> u64) {
         let sent = std::mem::take(&mut self.outputs.copies_sent);
@@ -247,7 +247,7 @@ impl Delivery {
         counters.publish_bytes_sent.add(payload_bytes(sent));
     }
 
-    /// Copies of the message that was begun with have gone to single sessions.
+    /// Counts copies of the current message that were sent to single sessions.
     pub(in crate::logic) fn count_copies(&mut self, payload_bytes: usize) {
         self.count_deliveries(|sent| sent * payload_bytes as u64);
     }

@@ -1,8 +1,8 @@
-//! Publication numbers of messages that the store keeps: for copies to other shards, to members of groups, and to local
-//! sessions.
+//! Publication numbers of messages that the store keeps: for copies to other shards, to members of groups, and to
+//! local sessions.
 //!
-//! Invariants: a QoS 0 message leaves the shard without a number, because its arrival is not promised to anybody. A
-//! message that began with a number is noted once it has been given to every local session.
+//! Invariants: a QoS 0 message leaves the shard without a number, because its delivery is not guaranteed. A message
+//! that began with a number is noted once it has been delivered to every local session.
 
 use mqtt::QoS;
 
@@ -12,7 +12,7 @@ use crate::logic::message::{Message, StoredMessage};
 use crate::logic::store::PublicationId;
 
 impl Delivery {
-    /// A message is about to go to other shards: what of it is kept, if the store is to know of it.
+    /// A message is about to go to other shards: returns the form for the store, if the store keeps it.
     #[inline]
     pub(in crate::logic) fn store_for_shards(
         &mut self,
@@ -29,8 +29,7 @@ impl Delivery {
         }
     }
 
-    /// The message that was begun with is about to go to one member of a group in another shard, or waits for one
-    /// here.
+    /// The current message is about to go to one member of a group on another shard, or waits for one here.
     pub(in crate::logic) fn publish_for_member(
         &mut self,
         shard: u16,
@@ -52,7 +51,7 @@ impl Delivery {
         }
     }
 
-    /// Records the same of a message that is stored already.
+    /// The same for a message that is stored already.
     pub(super) fn note_delivered_to_all_of(&mut self, message: &StoredMessage) {
         if !self.journal.taken.is_empty() {
             self.journal.note_delivered_to_all(Some(message));
@@ -61,7 +60,7 @@ impl Delivery {
 }
 
 impl Journal {
-    /// As [`Delivery::store_for_shards`], of a message that is stored already.
+    /// As [`Delivery::store_for_shards`], for a message that is stored already.
     pub(in crate::logic) fn record_publication(
         &mut self,
         shards: &[u16],

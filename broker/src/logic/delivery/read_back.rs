@@ -1,4 +1,4 @@
-//! Reads long queues back from the store, before what is in memory has been sent.
+//! Reads long queues back from the store, before the part in memory has been sent.
 //!
 //! Invariants: a request is handed over behind the records that it needs. An answer for a session that is gone, or
 //! whose client is away again, changes nothing. What an answer does not have stays in the queue and is asked for again,
@@ -20,7 +20,7 @@ use crate::logic::via::Via;
 use mqtt::QoS;
 
 impl Shard {
-    /// Takes what the store has read, and sends it on, as far as the turn's work lets it.
+    /// Takes what the store has read, and sends it, within the turn's work.
     #[inline]
     pub(in crate::logic) fn take_read_back(&mut self) {
         if self.delivery.journal.is_open() {
@@ -50,7 +50,7 @@ impl Shard {
 }
 
 impl Delivery {
-    /// Asks for more of a session's queue, if little of it is in memory.
+    /// Requests more of a session's queue, if little of it is in memory.
     #[inline]
     pub(super) fn ask_for_more(&mut self, slot: SessionSlot) {
         let limits = self.settings.loaded_queue;
@@ -64,7 +64,7 @@ impl Delivery {
         }
     }
 
-    /// Puts an answer into the queue; the session, if it goes on with it.
+    /// Puts an answer into the queue; returns the session, if it continues with it.
     fn load_answer(&mut self, answer: ReadBack) -> Option<SessionSlot> {
         let request = answer.request;
         let slot = SessionSlot::from_number(request.tag.try_into().ok()?);
@@ -114,9 +114,7 @@ impl Delivery {
             self.drop_unreadable(slot, answered.lost);
         }
         for order in lost {
-            tracing::error!(
-                "A message that waited for a client cannot be read from the store, and is dropped."
-            );
+            tracing::error!("A queued message cannot be read from the store, and is dropped.");
             self.journal.append(&Record::Done {
                 session: number,
                 order,
@@ -128,17 +126,17 @@ impl Delivery {
 }
 
 impl Journal {
-    /// Whether the store gives messages back while it is open.
+    /// Whether the store can return messages while it is open.
     pub(in crate::logic) fn reads_back(&self) -> bool {
         self.store.as_ref().is_some_and(|store| store.reads_back())
     }
 
-    /// Asks the store for messages, behind the records that were appended.
+    /// Requests messages from the store, after the records that were appended.
     pub(super) fn ask(&mut self, request: ReadRequest) {
         self.requests.push(request);
     }
 
-    /// Whether requests wait to be handed over, or answers to be used.
+    /// Whether requests wait to be submitted, or answers to be used.
     #[inline]
     pub(in crate::logic) fn is_reading(&self) -> bool {
         !self.requests.is_empty() || !self.answers.is_empty()

@@ -15,8 +15,8 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::reason_string;
 
 impl Delivery {
-    /// Appends a packet to the connection's `out` with `write`; not one that is larger than the client takes
-    /// [MQTT-3.1.2-24]. Whether it was appended.
+    /// Appends a packet to the connection's `out` with `write`, unless it is larger than the client accepts
+    /// [MQTT-3.1.2-24]. Returns whether it was appended.
     #[inline]
     pub(in crate::logic) fn send(
         &mut self,
@@ -26,7 +26,7 @@ impl Delivery {
         self.append(slot, write, Outputs::mark_dirty)
     }
 
-    /// As [`Self::send`], of a packet from which the client learns nothing that another shard must know before: it
+    /// As [`Self::send`], for a packet from which the client learns nothing that another shard must know before: it
     /// may be sent while batches wait.
     #[inline]
     pub(in crate::logic) fn send_independent(
@@ -37,8 +37,8 @@ impl Delivery {
         self.append(slot, write, Outputs::mark_independent)
     }
 
-    /// As [`Self::send_independent`], if the session is new: one that was there has subscriptions, of which other
-    /// shards may not know yet.
+    /// As [`Self::send_independent`], if the session is new: an existing one has subscriptions, of which other shards
+    /// may not know yet.
     pub(in crate::logic) fn send_connack(
         &mut self,
         slot: ConnectionSlot,
@@ -81,7 +81,7 @@ impl Delivery {
         true
     }
 
-    /// As [`Self::send`], of a packet that promises the client something: once the store has that.
+    /// As [`Self::send`], for a packet with a promise to the client: it is sent once the store has recorded that.
     #[inline]
     pub(in crate::logic) fn send_promise(
         &mut self,
@@ -106,8 +106,8 @@ impl Delivery {
         }
     }
 
-    /// As [`Self::send`] with a Reason String for a 5.0 client that wants such [MQTT-3.1.2-29], unless the packet
-    /// would be larger than the client takes: [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2],
+    /// As [`Self::send`] with a Reason String for a 5.0 client that accepts one [MQTT-3.1.2-29], unless the packet
+    /// would be larger than the client accepts: [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2],
     /// [MQTT-3.7.2-2], [MQTT-3.9.2-1], [MQTT-3.11.2-1], [MQTT-3.14.2-3], [MQTT-3.15.2-2]. There is no User Property:
     /// [MQTT-3.4.2-3], [MQTT-3.5.2-3], [MQTT-3.6.2-3], [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-2],
     /// [MQTT-3.14.2-4], [MQTT-3.15.2-3].
@@ -126,7 +126,7 @@ impl Delivery {
         }
     }
 
-    /// As [`Self::send_explained`], of a packet that promises the client something.
+    /// As [`Self::send_explained`], for a packet with a promise to the client.
     pub(in crate::logic) fn send_explained_promise(
         &mut self,
         slot: ConnectionSlot,
@@ -168,7 +168,7 @@ impl Delivery {
         });
     }
 
-    /// Puts the connection into the shell's list.
+    /// Adds the connection to the shell's list.
     pub(in crate::logic) fn mark_dirty(&mut self, slot: ConnectionSlot) {
         if let Some(connection) = self.clients.connection(slot) {
             self.outputs.mark_dirty(slot, connection);
@@ -176,7 +176,7 @@ impl Delivery {
     }
 }
 
-/// Writes a packet with a Reason String, or without it where that has no room.
+/// Writes a packet with a Reason String, or without it if there is no room.
 fn explained<W>(
     connection: &Connection,
     why: Option<&str>,
@@ -189,7 +189,7 @@ where
     let explains = connection.version() == ProtocolVersion::V5 && !connection.is_without_reasons();
     let mut reason = PropertiesBuf::new();
     if let Some(why) = why.filter(|_| explains) {
-        // Ours are shorter than what a string may have.
+        // Our strings are shorter than the limit of a string.
         let _ = reason.push(Property::ReasonString(why));
     }
     move |out: &mut Vec<u8>, version| {

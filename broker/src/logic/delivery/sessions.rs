@@ -1,4 +1,4 @@
-//! The beginning and end of sessions, and what of their changes the store keeps.
+//! The beginning and end of sessions, and the records of their changes.
 //!
 //! Invariants: every change of a session that outlives its connection is recorded in the store. The counters of
 //! sessions are exact after each call.
@@ -15,7 +15,7 @@ use crate::logic::slots::Slot as _;
 use crate::logic::store::Record;
 
 impl Delivery {
-    /// A session begins; there must be none of that client identifier.
+    /// A session begins; there must be none with that client identifier.
     pub(in crate::logic) fn begin_session(
         &mut self,
         client_identifier: &str,
@@ -29,7 +29,7 @@ impl Delivery {
         slot
     }
 
-    /// A session without a connection ends; returns what it held.
+    /// A session without a connection ends; returns its contents.
     pub(in crate::logic) fn end_session(&mut self, slot: SessionSlot) -> Option<Session> {
         self.forget_undelivered(slot);
         self.forget_expiry(slot);
@@ -42,8 +42,8 @@ impl Delivery {
         Some(session)
     }
 
-    /// A session without a connection ends over several turns: from now on it is nobody's. What a store keeps of it is
-    /// kept until what it held for groups is with others.
+    /// A session without a connection ends over several turns: from now on it has no client. The store keeps its state
+    /// until its messages for groups have been given to others.
     pub(in crate::logic) fn begin_ending(&mut self, slot: SessionSlot) {
         self.forget_undelivered(slot);
         self.forget_expiry(slot);
@@ -96,14 +96,14 @@ impl Delivery {
         })
     }
 
-    /// Nothing names a session that ends any more; returns what it was.
+    /// Nothing refers to a session that ends any more; returns its contents.
     pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) -> Option<Session> {
         self.record_end(slot);
         self.clients.sessions_mut().finish_ending(slot)
     }
 
-    /// Counts, remembers and logs what access rules deny a session, or another limit for which `why` has words; `what`
-    /// describes it.
+    /// Counts, records and logs a denial by access rules, or by another limit that `why` explains; `what` describes
+    /// the request.
     #[cold]
     pub(in crate::logic) fn note_denied(
         &mut self,
@@ -123,8 +123,8 @@ impl Delivery {
         self.counters().events.add(event);
         let (separator, why) = why.map_or(("", ""), |why| (": ", why));
         let packet = match denied {
-            // mosquitto shows `filter (denied)` below the line of the packet, which does not say whose it is where
-            // lines of several threads come in between.
+            // mosquitto shows `filter (denied)` below the line of the packet, which does not identify the client if
+            // lines of several threads are mixed.
             Denied::Subscribe => "SUBSCRIBE",
             Denied::Publish | Denied::Read => "PUBLISH",
         };
@@ -134,7 +134,7 @@ impl Delivery {
         });
     }
 
-    /// Counts the end of a connection, if a client has it: once. Whose it is, if that is to be published.
+    /// Counts the end of a connection, if it has a client, once. Returns the client, if this is to be published.
     pub(in crate::logic) fn count_disconnect(
         &mut self,
         slot: ConnectionSlot,
@@ -152,7 +152,7 @@ impl Delivery {
 }
 
 impl Delivery {
-    /// Appends a record, if the store knows the session.
+    /// Appends a record, if the session is stored.
     pub(in crate::logic) fn record<'a>(
         &mut self,
         session: SessionSlot,
@@ -163,7 +163,7 @@ impl Delivery {
         }
     }
 
-    /// The Will of a session, or its connection, is another one, or none.
+    /// Records that the Will of a session, or its connection, has changed.
     pub(in crate::logic) fn note_session(&mut self, slot: SessionSlot) {
         let is_away = self.clients.link(slot).is_none();
         if let Some(session) = self.clients.session(slot)
@@ -174,8 +174,8 @@ impl Delivery {
         }
     }
 
-    /// Sets the Session Expiry Interval of a session, and records it in the store. One that is to end with its
-    /// connection ends there at once, unless part of its queue is there alone: then a start would end it.
+    /// Sets the Session Expiry Interval of a session, and records it in the store. In the store, a session that is to
+    /// end with its connection ends at once, unless a part of its queue is only there: then a start would end it.
     pub(in crate::logic) fn set_expiry(&mut self, slot: SessionSlot, expiry_s: u32) {
         let Some(session) = self.clients.session_mut(slot) else {
             return unreachable_state("an expiry of a session that is gone");

@@ -1,7 +1,7 @@
-//! What the traces of clients show beside packets: what access rules denied, and the messages that clients do not get.
+//! Lines that traces show beside packets: denials by access rules, and messages that clients do not get.
 //!
-//! Invariants: nothing is kept while nobody is traced, nothing of clients that are not, and never more than
-//! [`limits::TRACE_LINES_MAX`]; what is left out then is said.
+//! Invariants: nothing is kept while there are no traces, nothing about clients that are not traced, and never more
+//! than [`limits::TRACE_LINES_MAX`]; the number of omitted lines is shown.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::logic::connection::ConnectionId;
 use crate::logic::session::SessionSlot;
 use crate::traces::Trace;
 
-/// Lines that are still to be shown, and where.
+/// Lines that are still to be shown, with their traces.
 #[derive(Debug, Default)]
 pub struct TraceLines {
     traces: Vec<Arc<Trace>>,
@@ -23,14 +23,14 @@ pub struct TraceLines {
 /// The traces that show a line.
 #[derive(Debug)]
 pub(crate) enum ShownIn {
-    /// Those of the client of this connection.
+    /// The traces of the client of this connection.
     TracesOf(ConnectionId),
-    /// These, of a client that is away, and so has no address.
+    /// These traces, for a client that is disconnected and so has no address.
     Traces(Vec<Arc<Trace>>),
 }
 
 impl TraceLines {
-    /// From now on lines are kept for these traces, if there are any.
+    /// Keeps lines for these traces from now on, if there are any.
     #[inline]
     pub(crate) fn keep(&mut self, traces: &[Arc<Trace>]) {
         if !(traces.is_empty() && self.traces.is_empty()) {
@@ -46,23 +46,23 @@ impl TraceLines {
         }
     }
 
-    /// The lines since this was last asked; the last one says how many are left out.
+    /// The lines since the last call; the last one says how many were omitted.
     #[inline]
     pub(crate) fn take(&mut self) -> Vec<(ShownIn, String)> {
         if self.left_out > 0 {
             let left_out = std::mem::take(&mut self.left_out);
-            let text = format!("{left_out} more lines about denials and drops are left out here");
+            let text = format!("{left_out} more lines about denials and drops are omitted here");
             self.kept.push((ShownIn::Traces(self.traces.clone()), text));
         }
         std::mem::take(&mut self.kept)
     }
 
-    /// Whether one more is to be kept, of somebody who is traced.
+    /// Whether there is room for one more line about a traced client.
     pub(super) fn has_room(&self) -> bool {
         !self.traces.is_empty() && self.kept.len() < limits::TRACE_LINES_MAX
     }
 
-    /// Keeps a line about the client of a session, which the text gets, if that is traced.
+    /// Keeps a line about the client of a session, whose name the text gets, if it is traced.
     pub(super) fn add(&mut self, clients: &Clients, session: SessionSlot, text: impl FnOnce(&str) -> String) {
         if !self.traces.is_empty()
             && let Some(owner) = clients.session(session)

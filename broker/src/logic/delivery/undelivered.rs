@@ -1,11 +1,11 @@
-//! The messages that clients were to get and do not, as they are remembered and logged. The publisher of such a message
-//! is mostly not answered, so operators alone can know of it.
+//! Records and logs messages that clients should have got but did not. The publisher of such a message usually gets no
+//! error, so only operators can know of it.
 //!
-//! Invariants: a client, a cause and a topic are remembered at the first message, and then once in
-//! [`limits::UNDELIVERED_NS`] with the number of the others; a client and a cause are logged as often. So whoever
-//! subscribes to everything and gets little floods nothing, and the numbers are exact. In that time
-//! [`limits::UNDELIVERED_CLIENTS_MAX`] clients are remembered, with [`limits::UNDELIVERED_TOPICS_MAX`] topics for each
-//! cause; the topics after these are remembered together.
+//! Invariants: a combination of client, cause and topic is recorded at the first message, and then once in
+//! [`limits::UNDELIVERED_NS`] with the number of the others; a combination of client and cause is logged as often. So
+//! a client that subscribes to everything and gets little floods nothing, and the numbers are exact. In that time
+//! [`limits::UNDELIVERED_CLIENTS_MAX`] clients are recorded, with [`limits::UNDELIVERED_TOPICS_MAX`] topics for each
+//! cause; further topics share a record.
 
 use std::collections::HashMap;
 
@@ -34,16 +34,16 @@ impl UndeliveredCause {
     }
 }
 
-/// What clients did not get of late.
+/// Messages that clients did not get recently.
 #[derive(Debug, Default)]
 pub(super) struct Undelivered {
-    /// By the session; without one, what no member of a group got.
+    /// By session; without one, messages that no member of a group got.
     clients: HashMap<Option<SessionSlot>, OfClient>,
-    /// When the others are remembered; none without clients.
+    /// When the next records are due; `None` without clients.
     due: Option<Timestamp>,
 }
 
-/// What a client did not get since the time before `due`.
+/// Messages that a client did not get since the time before `due`.
 #[derive(Debug)]
 struct OfClient {
     client: Box<str>,
@@ -56,14 +56,14 @@ struct OfCause {
     /// Messages that are not logged yet.
     messages: u64,
     topics: Vec<OfTopic>,
-    /// Messages of more topics than are kept; the topic is that of the last one.
+    /// Messages of further topics; the topic is that of the last one.
     others: Option<OfTopic>,
 }
 
-/// Messages that are not remembered yet.
+/// Messages that are not recorded yet.
 #[derive(Debug)]
 struct OfTopic {
-    /// Cut as in events.
+    /// Cut to the length in events.
     topic: Box<str>,
     messages: u64,
 }
@@ -73,9 +73,9 @@ struct OfTopic {
 enum New {
     /// The cause is new for the client.
     Cause,
-    /// The topic, with a cause that is known.
+    /// The topic is new, with a known cause.
     Topic,
-    /// Nothing, or they are not remembered.
+    /// Nothing, or they are not recorded.
     Nothing,
 }
 
@@ -90,7 +90,7 @@ impl Undelivered {
     ) -> New {
         if !self.clients.contains_key(&session) {
             let has_room = self.clients.len() < limits::UNDELIVERED_CLIENTS_MAX;
-            // A session that has ended is taken out of the routes later.
+            // A session that has ended is removed from the routes later.
             let Some(client) = client().filter(|_| has_room) else {
                 return New::Nothing;
             };
@@ -138,8 +138,8 @@ impl OfClient {
 }
 
 impl Delivery {
-    /// Remembers messages of a topic that the client of a session does not get, or no member of a group; `detail` says
-    /// more about the cause. It is logged by `log`, with the client and the detail, if the cause is new for the client.
+    /// Records messages of a topic that the client of a session, or a member of a group, does not get; `detail`
+    /// describes the cause. If the cause is new for the client, `log` logs it, with the client and the detail.
     pub(super) fn note_undelivered(
         &mut self,
         session: Option<SessionSlot>,
@@ -170,12 +170,12 @@ impl Delivery {
         }
     }
 
-    /// When the next ones are to be remembered.
+    /// When the next records are due.
     pub(in crate::logic) fn undelivered_due(&self) -> Option<Timestamp> {
         self.undelivered.due
     }
 
-    /// Remembers what clients did not get, if that is due.
+    /// Records what clients did not get, if that is due.
     pub(in crate::logic) fn remember_undelivered_due(&mut self) {
         if self.undelivered.due.is_some_and(|due| due <= self.now) {
             self.undelivered.due = None;
@@ -185,7 +185,7 @@ impl Delivery {
         }
     }
 
-    /// A session ends: its place may be that of another one.
+    /// A session ends: its slot may be used by another one.
     pub(super) fn forget_undelivered(&mut self, session: SessionSlot) {
         if let Some(of_client) = self.undelivered.clients.remove(&Some(session)) {
             self.remember_others(&of_client);
@@ -211,7 +211,7 @@ impl Delivery {
         }
     }
 
-    /// Remembers messages that a client did not get; with no topic if that is empty.
+    /// Records messages that a client did not get; without a topic if that is empty.
     pub(super) fn remember_undelivered(
         &self,
         client: &str,
@@ -236,7 +236,7 @@ fn log_others(client: &str, cause: UndeliveredCause, messages: u64, topic: &str)
     let dropped = match cause {
         UndeliveredCause::Withheld => {
             return tracing::debug!(
-                "Denied {messages} more PUBLISH packets to {client} of late, one of them of '{topic}'"
+                "Denied {messages} more PUBLISH packets to {client} recently, one of them for '{topic}'"
             );
         }
         UndeliveredCause::Dropped(reason) => reason.label(),
@@ -245,7 +245,7 @@ fn log_others(client: &str, cause: UndeliveredCause, messages: u64, topic: &str)
     let client = client.map(|client| format!(" for client {client}"));
     tracing::info!(
         target: NOTICE,
-        "More messages were dropped{} of late: {messages} ({dropped}), one of them to '{topic}'.",
+        "More messages were dropped{} recently: {messages} ({dropped}), one of them for '{topic}'.",
         client.unwrap_or_default()
     );
 }

@@ -1,9 +1,9 @@
-//! What waits for a client, and how it flows on: after a CONNECT, an acknowledgement, a flush.
+//! Messages that wait for a client, and how they continue: after a CONNECT, an acknowledgement, a flush.
 //!
-//! Invariants: what was in flight before goes first, then the queue in its order; no more than half of the low-water
-//! mark at once, so that a queue of any length takes no more memory in `out`. What has expired or is too large for
-//! the client is dropped as if it were done [MQTT-3.1.2-25]; but a message that was sent at QoS 2 does not expire any
-//! more, and is released if it is too large.
+//! Invariants: messages that were in flight before are sent first, then the queue in order; at most half of the
+//! low-water mark at once, so that a queue of any length takes no more memory in `out`. Messages that have expired or
+//! are too large for the client are dropped as if they were completed [MQTT-3.1.2-25]; but a message that was sent at
+//! QoS 2 does not expire any more, and is released if it is too large.
 
 use mqtt::frame::PacketType;
 use mqtt::property::PropertiesBuf;
@@ -29,7 +29,7 @@ use crate::logic::store::Record;
 use crate::time::Timestamp;
 
 impl Delivery {
-    /// Puts a message into a session's queue, or says why it is dropped.
+    /// Puts a message into a session's queue, or returns why it is dropped.
     ///
     /// [MQTT3-3.1.2-5], [MQTT3-4.1.0-1], [MQTT3-4.5.0-1], [MQTT-4.5.0-1]
     pub(in crate::logic) fn enqueue(
@@ -85,7 +85,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Sends what a session has waiting as far as window and socket let it: first what is to be sent again, then the
+    /// Sends a session's waiting messages as far as window and socket allow: first those that must be resent, then the
     /// queue.
     ///
     /// [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
@@ -99,7 +99,7 @@ impl Delivery {
     /// Sends what is in memory.
     fn send_loaded(&mut self, session: SessionSlot) {
         let Some(slot) = self.clients.link(session) else {
-            // The client is away: its next connection gets it.
+            // The client is disconnected: its next connection gets it.
             return;
         };
         self.resend(session, slot);
@@ -126,13 +126,13 @@ impl Delivery {
         }
         let resends = self.clients.session(session).is_some_and(Session::resends);
         if let Some(connection) = self.clients.connection(slot) {
-            // More may be in flight than the window of this connection takes at once.
+            // More may be in flight than the window of this connection allows at once.
             connection.end_waiting(resends);
         }
     }
 
-    /// Sends again what was in flight on the connection before: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1]; that of a
-    /// group too [MQTT-4.8.2-4].
+    /// Resends what was in flight on the previous connection: PUBLISH with DUP, or PUBREL [MQTT-4.4.0-1]; also
+    /// messages of a group [MQTT-4.8.2-4].
     ///
     /// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT-3.3.1-1], [MQTT-4.3.3-6], [MQTT-4.3.3-7]
     fn resend(&mut self, session: SessionSlot, slot: ConnectionSlot) {
@@ -175,8 +175,8 @@ impl Delivery {
         }
     }
 
-    /// Gives up a message in flight that cannot be sent again. At QoS 2 the client may have it: its next message with
-    /// that identifier would count as the same one, so the identifier is free only after PUBREL and PUBCOMP.
+    /// Drops a message in flight that cannot be resent. At QoS 2 the client may have it: its next message with that
+    /// identifier would count as the same one, so the identifier is free only after PUBREL and PUBCOMP.
     fn drop_in_flight(
         &mut self,
         session: SessionSlot,
@@ -192,7 +192,7 @@ impl Delivery {
         }
     }
 
-    /// Moves the first message of the queue to the socket. There is one, and it may go.
+    /// Moves the first message of the queue to the socket. There is one, and it may be sent.
     ///
     /// [MQTT-3.3.2-5], [MQTT-4.9.0-1]
     fn send_first(&mut self, session_slot: SessionSlot, slot: ConnectionSlot) {
@@ -246,7 +246,7 @@ impl Delivery {
         }
     }
 
-    /// Encodes a kept message to a connection, or says why the client does not get it.
+    /// Encodes a stored message to a connection, or returns why the client does not get it.
     fn send_stored(
         &mut self,
         slot: ConnectionSlot,
@@ -271,7 +271,7 @@ impl Delivery {
             return Err(DropReason::Expired);
         };
         let Some(topic) = without_mount_point(message.topic, mount_point(connection, &self.settings)) else {
-            // It lies outside of the mount point.
+            // Its topic is outside the mount point.
             return Err(DropReason::NotAllowed);
         };
         let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
@@ -311,7 +311,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Forgets the queue of a session that ends, in the counters.
+    /// Subtracts the queue of a session that ends from the counters.
     pub(in crate::logic) fn forget_queue(&mut self, session: &Session) {
         let (messages, bytes) = session.queued_totals();
         if messages > 0 {
@@ -321,7 +321,7 @@ impl Delivery {
         }
     }
 
-    /// A kept message for a session: goes out now if it may, else waits.
+    /// A stored message for a session: sent now if possible, otherwise queued.
     ///
     /// [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]
     pub(in crate::logic) fn send_retained(&mut self, session: SessionSlot, queued: Queued) {
@@ -336,7 +336,8 @@ impl Delivery {
     }
 }
 
-/// A kept message as it is now; `None` if it has expired. What was sent at QoS 2 does not [MQTT-4.3.3-7].
+/// A stored message as it is now; `None` if it has expired. A message that was sent at QoS 2 does not expire
+/// [MQTT-4.3.3-7].
 fn message_to_send<'a>(
     queued: &'a Queued,
     dup: bool,
@@ -350,8 +351,7 @@ fn message_to_send<'a>(
     }
 }
 
-/// Encodes a message as one client is to get it, with a Topic Alias if it has one; false if it is too large for the
-/// client.
+/// Encodes a message for one client, with a Topic Alias if it has one; false if it is too large for the client.
 fn encode(
     outgoing: &Outgoing<'_>,
     version: ProtocolVersion,

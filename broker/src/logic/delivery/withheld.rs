@@ -1,7 +1,7 @@
-//! Messages that access rules withhold from subscribers. Nobody is answered then, so operators alone can know of it.
+//! Messages that access rules withhold from subscribers. Nobody gets an error then, so only operators can know of it.
 //!
-//! Invariants: every such message is counted, for each session that does not get it, and remembered and logged as
-//! `undelivered.rs` does it. Without rules there is nothing to be done here.
+//! Invariants: every such message is counted, for each session that does not get it, and recorded and logged by
+//! `undelivered.rs`. Without rules there is no work here.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::logic::routing::route::Target;
 use crate::logic::session::SessionSlot;
 
 impl Delivery {
-    /// Notes a message that is withheld from these subscribers.
+    /// Records a message that is withheld from these subscribers.
     #[cold]
     pub(super) fn note_withheld(&mut self, from: &[Target], message: &Message<'_>, messages: u64) {
         for target in from {
@@ -26,7 +26,7 @@ impl Delivery {
         }
     }
 
-    /// Notes a run of QoS 0 messages, which have one topic.
+    /// Records a run of QoS 0 messages, which have one topic.
     #[cold]
     pub(super) fn note_withheld_run(
         &mut self,
@@ -42,7 +42,7 @@ impl Delivery {
         }
     }
 
-    /// Notes messages, of which this is the first, that the client of a session is not to get.
+    /// Records messages, of which this is the first, that are withheld from the client of a session.
     #[cold]
     pub(in crate::logic) fn note_withheld_from(
         &mut self,
@@ -63,7 +63,7 @@ impl Delivery {
         );
     }
 
-    /// Whether the client would get the message, or have it queued, if it might read it.
+    /// Whether the client would get the message, or have it queued, if it had the right to read it.
     fn is_for(&self, target: &Target, message: &Message<'_>) -> bool {
         let is_own = target.no_local && Some(target.session) == message.publisher.session;
         let qos = if self.upgrade {
@@ -76,7 +76,7 @@ impl Delivery {
     }
 }
 
-/// Whom a message is withheld from, and the message, as mosquitto 2.1 words it.
+/// A client and the message that is withheld from it, in the wording of mosquitto 2.1.
 struct WithheldMessage<'a>(&'a str, &'a Message<'a>);
 
 impl fmt::Display for WithheldMessage<'_> {

@@ -1,6 +1,6 @@
-//! What happens to consumers: their output or queue drains, their time is over, their connection ends.
+//! Events of consumers: their output or queue drains, their time is over, their connection ends.
 //!
-//! Invariants: those of `flow/mod.rs`. Each call ends with the other shards asked for what has changed.
+//! Invariants: those of `flow/mod.rs`. Each call ends with requests to the other shards for what has changed.
 
 use super::FlowControl;
 use super::pauses::{Reason, Waiter};
@@ -14,7 +14,7 @@ use crate::logic::outbox::batch::Control;
 use crate::logic::timer::{Timer, Timers};
 use crate::time::Timestamp;
 
-/// Flow control, with what its events change.
+/// Flow control, with the owners that its events change.
 #[derive(Debug)]
 pub(in crate::logic) struct FlowEvents<'a> {
     pub(super) flow: &'a mut FlowControl,
@@ -32,7 +32,7 @@ impl FlowEvents<'_> {
         }
     }
 
-    /// Publishers wait for the store: they go on unless it is backlogged still.
+    /// Publishers wait for the store: they are resumed unless it is still backlogged.
     pub(in crate::logic) fn store_timer_due(&mut self, is_backlogged: bool) {
         if is_backlogged {
             self.timers
@@ -42,8 +42,8 @@ impl FlowEvents<'_> {
         }
     }
 
-    /// What was written was handed to the shell, and the sum over the shard is exact: until now it may have held bytes
-    /// twice, or those of a connection that is gone.
+    /// The output was passed to the shell, and the sum over the shard is exact: before that it may have contained
+    /// bytes twice, or those of a connection that is gone.
     #[inline]
     pub(in crate::logic) fn output_counted(&mut self) {
         if self.flow.is_output_waited_for() {
@@ -59,7 +59,8 @@ impl FlowEvents<'_> {
         }
     }
 
-    /// A client acknowledged or took bytes: those who wait for it go on if it is below its low-water marks.
+    /// A client acknowledged or took bytes: publishers that wait for it are resumed if it is below its low-water
+    /// marks.
     pub(in crate::logic) fn client_drained(&mut self, slot: ConnectionSlot) {
         let Some(connection) = self.clients.connections().get(slot) else {
             return unreachable_state("a drained client whose connection is gone");
@@ -75,8 +76,8 @@ impl FlowEvents<'_> {
         }
     }
 
-    /// The connection is no longer that of its session: nobody waits for it. If it was slow it counts as slow until
-    /// its socket is closed.
+    /// The connection is no longer that of its session: no publisher waits for it. If it was slow, it counts as slow
+    /// until its socket is closed.
     pub(in crate::logic) fn consumer_detached(&mut self, slot: ConnectionSlot) {
         let connection = self.clients.connections().get(slot);
         if connection.is_some_and(|connection| !connection.is_slow()) {
@@ -117,15 +118,15 @@ impl FlowEvents<'_> {
         self.end_reason(Reason::ShardOutput);
     }
 
-    /// A reason is over, and with it the pauses that had no other.
+    /// A reason has ended, and with it the pauses that had no other.
     pub(in crate::logic) fn end_reason(&mut self, reason: Reason) {
         self.end(reason);
         self.notify_shards();
     }
 
-    /// The slow clients that are to be disconnected so that the others hold no more than they may together: those with
-    /// the most bytes in the sum that is too large, in that order. What was written since the sum was taken is in
-    /// neither: by it a client might be chosen whose end brings the sum no lower.
+    /// The slow clients to disconnect so that the others stay below their common bound: those with the most bytes in
+    /// the sum that is too large, in that order. What was written since the sum was computed is in neither: otherwise
+    /// a client might be chosen whose end does not reduce the sum.
     pub(super) fn slow_in_excess(&self) -> Vec<ConnectionSlot> {
         let mut excess = self.flow.output.slow_excess();
         if excess == 0 {
@@ -153,14 +154,14 @@ impl FlowEvents<'_> {
         }
     }
 
-    /// Asks the other shards for what has changed.
+    /// Sends the other shards requests for what has changed.
     pub(super) fn notify_shards(&mut self) {
         for (shard, paused) in std::mem::take(&mut self.flow.shard_changes) {
             self.outboxes.notify(shard, Control::Pause(paused));
         }
     }
 
-    /// Whether what waits for a client, by that cause, is at its low-water mark or below it.
+    /// Whether a client's backlog of that cause is at its low-water mark or below it.
     fn is_below_low(&self, slot: ConnectionSlot, cause: Cause) -> bool {
         let Some(connection) = self.clients.connections().get(slot) else {
             unreachable_state("a mark of a connection that is gone");

@@ -1,20 +1,20 @@
 //! How long publishers may be paused for clients that turn out to be slow: a time budget of the shard.
 //!
 //! Invariant: a pause for a client that catches up costs nothing. A pause for a client that becomes slow costs its
-//! whole length, and the budget comes back slowly ([`limits::GRACE_BUDGET_SHARE`]).
+//! whole length, and the budget is restored slowly ([`limits::GRACE_BUDGET_SHARE`]).
 //!
-//! Without the budget a client could delay publishers for a grace period each time that it connects anew, or has
-//! another client identifier: beside one that reconnected each 0.7 s, four pairs flooded at 85,000 to 123,000 messages
-//! a second, and at 250,000 to 482,000 with it.
+//! Without the budget a client could delay publishers for a grace period each time that it reconnects, or uses another
+//! client identifier: beside one that reconnected every 0.7 s, four pairs flooded at 85,000 to 123,000 messages a
+//! second without it, and at 250,000 to 482,000 with it.
 
 use crate::limits;
 use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
 pub(super) struct GraceBudget {
-    /// When the whole budget is there again, if nothing more is charged.
+    /// When the whole budget is restored, if nothing more is charged.
     full_at: Timestamp,
-    /// Until then waiting in vain has been charged.
+    /// Waiting without effect has been charged until this time.
     charged_until: Timestamp,
 }
 
@@ -26,8 +26,8 @@ impl GraceBudget {
         Some(left_ns.min(limits::GRACE_NS)).filter(|&granted_ns| granted_ns >= limits::TIMER_STEP_NS)
     }
 
-    /// Since then publishers waited for a client that did not catch up. Several that kept them waiting at the same time
-    /// count once.
+    /// Publishers have waited since then for a client that did not catch up. Several clients that delayed them at the
+    /// same time are charged once.
     pub(super) fn charge(&mut self, since: Timestamp, now: Timestamp) {
         let waited_ns = now.since_ns(since.max(self.charged_until));
         let full_at = self
@@ -55,7 +55,7 @@ mod tests {
             let since = now;
             now = now.plus_ns(granted_ns);
             budget.charge(since, now);
-            // Another one that kept them waiting at the same time.
+            // Another client that delayed them at the same time.
             budget.charge(since, now);
         }
         let budget_ns = limits::GRACE_BUDGET_NS;

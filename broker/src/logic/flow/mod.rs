@@ -1,30 +1,30 @@
-//! Flow control: publishers that are faster than a consumer are not read from until it has caught up; nobody waits for
-//! a slow one.
+//! Flow control: publishers that are faster than a consumer are not read until it has caught up; no publisher waits
+//! for a slow consumer.
 //!
-//! Three things have watermarks: what waits for a client's socket, a session's queue, and all output of a shard. Who
-//! makes one grow above its high-water mark is paused: a client is not read from, another shard is asked not to read
-//! from its publishers to this one. A pause keeps its reasons (`pauses.rs`) and ends with the last of them: below the
-//! low-water mark, or when the grace period of the consumer is over. Then it is slow (see
-//! [`consumer_state`](crate::logic::consumer_state)), and for its quarantine nobody waits for it. Above the cap QoS 0
-//! is dropped and counted; QoS 1 and 2 go to the queue, whose bounds are the operator's. Without the quarantine a
-//! reader of 1 MB/s delayed each of nine bursts of 6 MB, 7 s apart, by 0.6 s, and one of nine with it.
+//! Three things have watermarks: the output for a client's socket, a session's queue, and all output of a shard. A
+//! publisher that raises one of them above its high-water mark is paused: a client is not read, and another shard is
+//! asked not to read from its publishers to this one. A pause keeps its reasons (`pauses.rs`) and ends with the last
+//! of them: below the low-water mark, or when the grace period of the consumer is over. The consumer is then slow (see
+//! [`consumer_state`](crate::logic::consumer_state)), and for its quarantine no publisher waits for it. Above the cap
+//! QoS 0 is dropped and counted; QoS 1 and 2 go to the queue, whose bounds are the operator's. Without the quarantine
+//! a reader of 1 MB/s delayed each of nine bursts of 6 MB, 7 s apart, by 0.6 s, and with it only one of nine.
 //!
-//! A consumer that takes nothing at all is no reason to pause publishers that are not fast: its high-water mark counts
-//! once more for each [`limits::STANDSTILL_NS`] in which it took nothing. What such publishers send waits up to the
-//! cap. Without this rule the p99 of those who read was 1 s instead of 10 ms in `slow-sub` of `loadgen`.
+//! A consumer that reads nothing at all is no reason to pause publishers that are not fast: its high-water mark counts
+//! once more for each [`limits::STANDSTILL_NS`] without progress. Messages of such publishers wait up to the cap.
+//! Without this rule the p99 of the other subscribers was 1 s instead of 10 ms in `slow-sub` of `loadgen`.
 //!
-//! What one consumer can hold, whatever it does, is its cap and what its queue takes beyond its bounds
-//! ([`limits::CONSUMER_BYTES_MAX`]). What is on its way when publishers are paused finds room below the cap, or in the
-//! queue's overrun: without that, messages at QoS 1 and 2 that were on their way would be lost
+//! The memory that one consumer can occupy is its cap and the overrun of its queue ([`limits::CONSUMER_BYTES_MAX`]).
+//! What is on its way when publishers are paused fits below the cap, or into the queue's overrun: otherwise messages
+//! at QoS 1 and 2 that were on their way would be lost
 //! (`publishers_wait_for_acknowledgements_before_a_queue_is_full`).
 //!
-//! `output_bytes.rs` counts, `grace.rs` says how long a consumer is waited for, `pauses.rs` who is paused and why,
-//! `pausing.rs` pauses and resumes, `events.rs` has what happens to consumers, `steps.rs` what comes of it; `shard.rs`
-//! is what the shard calls before and after what publishes.
+//! `output_bytes.rs` counts, `grace.rs` decides how long publishers wait for a consumer, `pauses.rs` has the pauses
+//! and their reasons, `pausing.rs` pauses and resumes, `events.rs` has the events of consumers, `steps.rs` their
+//! effects; `shard.rs` has the shard's calls before and after everything that publishes.
 //!
-//! Invariants: a client can delay others for its grace period and no longer; who is paused has a reason, and each
-//! reason ends in a call of this module. A client whose acknowledgements are awaited does not wait for another one's
-//! acknowledgements: two clients that publish to each other would wait for each other.
+//! Invariants: a client can delay others for its grace period and no longer; every paused waiter has a reason, and
+//! each reason ends in a call of this module. A client whose acknowledgements are awaited does not wait for the
+//! acknowledgements of another client: otherwise two clients that publish to each other would wait for each other.
 
 mod events;
 mod grace;
@@ -56,15 +56,15 @@ pub struct FlowControl {
     budget: GraceBudget,
     /// The bounds of a session's queue.
     bounds: Bounds,
-    /// The time of the present call of the shard.
+    /// The time of the current call of the shard.
     now: Timestamp,
-    /// What deliveries met since the last `FlowEvents::begin` that publishers have to wait for.
+    /// Reasons that deliveries met since the last `FlowEvents::begin`, for which publishers have to wait.
     met: BTreeSet<Reason>,
-    /// Clients that have become backlogged, or for one cause more: their grace periods are to be begun.
+    /// Clients that have become backlogged, or for one cause more: their grace periods begin next.
     begun: Vec<ConnectionSlot>,
-    /// Connections that are to be read from no more, or again.
+    /// Connections to pause, or to resume.
     receive_changes: Vec<(ConnectionId, bool)>,
-    /// Shards that are to be asked to pause their publishers, or to resume them.
+    /// Shards to ask to pause their publishers, or to resume them.
     shard_changes: Vec<(u16, bool)>,
 }
 
@@ -83,13 +83,13 @@ impl FlowControl {
         }
     }
 
-    /// A call of the shard is made at that time.
+    /// Sets the time of the current call of the shard.
     #[inline]
     pub(super) fn set_time(&mut self, now: Timestamp) {
         self.now = now;
     }
 
-    /// The marks and bounds of these settings hold from now on; `memory_full`: the process has reached `memory_limit`.
+    /// Sets the marks and bounds of these settings; `memory_full`: the process has reached `memory_limit`.
     pub(super) fn set_settings(&mut self, settings: &Settings, memory_full: bool) {
         self.output.set_marks(settings, memory_full);
         self.bounds = Bounds::of(settings);
@@ -101,7 +101,7 @@ impl FlowControl {
         self.bounds
     }
 
-    /// What is being handled has met a reason for its publisher to wait.
+    /// The current delivery has met a reason for its publisher to wait.
     pub(in crate::logic) fn note_reason(&mut self, reason: Reason) {
         self.met.insert(reason);
     }
@@ -133,14 +133,14 @@ impl FlowControl {
         self.output.wrote(bytes);
     }
 
-    /// Bytes up to which a session's queue is moved to an empty `out` at once; the rest follows when they are gone.
+    /// Bytes up to which a session's queue is moved to an empty `out` at once; the rest follows when they are sent.
     #[inline]
     pub(super) fn fill_bytes(&self) -> usize {
         self.output.client().low / 2
     }
 
-    /// Copies of a message went to subscribers: its publisher waits for the sum of all output if that is above its
-    /// high-water mark, and no more is written above the cap.
+    /// Copies of a message were sent to subscribers: its publisher waits for the sum of all output if that is above
+    /// its high-water mark, and no more is written above the cap.
     #[inline]
     pub(super) fn sent_copies(&mut self) {
         if self.output.may_be_above_high() {
@@ -156,7 +156,7 @@ impl FlowControl {
         }
     }
 
-    /// Bytes that a session's queue takes beyond its bounds: what was on its way when its publishers were paused.
+    /// Bytes that a session's queue accepts beyond its bounds: what was on its way when its publishers were paused.
     pub(super) fn queue_overrun(&self, connection: Option<&Connection>) -> u64 {
         match connection {
             Some(connection) if !connection.is_slow() => limits::QUEUE_OVERRUN_BYTES,
@@ -193,29 +193,29 @@ impl FlowControl {
         self.output.total()
     }
 
-    /// Clients that do not keep up, so that nobody waits for them.
+    /// Clients that do not keep up, so that no publisher waits for them.
     #[inline]
     pub(super) fn slow_consumers(&self) -> u64 {
         self.output.slow_consumers()
     }
 
-    /// What was written goes to the shell; the connections were counted.
+    /// The output is passed to the shell; the connections were counted.
     pub(super) fn begin_turn(&mut self) {
         self.output.begin_turn();
     }
 
-    /// Brings the count of a connection's bytes up to date.
+    /// Updates the count of a connection's bytes.
     #[inline]
     pub(super) fn count(&mut self, connection: &mut Connection) {
         self.output.count(connection);
     }
 
-    /// Connections that are not read from.
+    /// Number of paused connections.
     pub(super) fn paused(&self) -> usize {
         self.pauses.publishers()
     }
 
-    /// Connections that are to be read from no more (true), or again (false), since the last call.
+    /// Connections to pause (true), or to resume (false), since the last call.
     pub fn take_receive_changes(&mut self) -> Vec<(ConnectionId, bool)> {
         std::mem::take(&mut self.receive_changes)
     }
@@ -229,7 +229,7 @@ impl FlowControl {
         self.mark_above_high_water(slot, connection, Cause::Output, waits);
     }
 
-    /// A client is above its high-water mark, and `waits` says whether a publisher that made it so has to wait.
+    /// A client is above its high-water mark; `waits` says whether its publisher has to wait.
     fn mark_above_high_water(
         &mut self,
         slot: ConnectionSlot,
@@ -254,7 +254,7 @@ impl FlowControl {
         }
     }
 
-    /// How often a client's high-water mark counts: once, and once more the longer it has taken nothing.
+    /// The factor of a client's high-water mark: one, and one more for each period without progress.
     fn times_high(&self, connection: &Connection) -> usize {
         let steps = self.now.since_ns(connection.progress_at()) / limits::STANDSTILL_NS;
         usize::try_from(steps).unwrap_or(usize::MAX).saturating_add(1)
@@ -266,7 +266,7 @@ impl FlowControl {
         self.output.over_until.is_some()
     }
 
-    /// Whether anybody waits for the client.
+    /// Whether any publisher waits for the client.
     fn is_waited_for(&self, slot: ConnectionSlot) -> bool {
         let is_reason = |cause| self.pauses.is_waited_for(Reason::Client { slot, cause });
         Cause::ALL.into_iter().any(is_reason)

@@ -1,18 +1,18 @@
-//! The bytes that wait for all sockets of a shard: their sums, and the room that they leave for each connection.
+//! The bytes of all output of a shard: their sums, and the room that they leave for each connection.
 //!
 //! Invariants: the `counted_bytes` of all connections add up to `total`, and those of the slow ones to `slow_total`.
-//! Both are updated when a connection is given to the shell and after it was flushed; bytes that were appended since
+//! Both are updated when a connection is passed to the shell and after it was flushed; bytes that were appended since
 //! are in `written`. So a delivery costs one addition here.
 //!
-//! The sum has watermarks as one client's bytes have. What slow clients have of it counts apart, as nobody waits for
-//! it:
+//! The sum has watermarks like the bytes of one client. The part of slow clients is counted separately, because no
+//! publisher waits for it:
 //! - They get nothing more while they have more than the high-water mark together. With 200 that had stopped reading
-//!   50 messages of 16 KiB a second, the process took 59 MiB so, and 241 MiB otherwise.
-//! - Some are disconnected while they have more than half of the cap. At the cap those who read would lose messages:
-//!   `v35_slow_clients_that_hold_too_much_are_disconnected`.
+//!   50 messages of 16 KiB a second, the process took 59 MiB with this rule, and 241 MiB without.
+//! - Some are disconnected while they have more than half of the cap. At the cap the other subscribers would lose
+//!   messages: `v35_slow_clients_that_hold_too_much_are_disconnected`.
 //! - When publishers have waited for the sum for a grace period, clients with more than an even share become slow.
-//!   Otherwise nobody would, with each below its own high-water mark, and publishers would wait again and again: with
-//!   2,000 that had stopped reading, a pair at 200 messages a second got none through.
+//!   Otherwise none would, with each below its own high-water mark, and publishers would wait again and again: with
+//!   2,000 that had stopped reading, a pair at 200 messages a second got no message through.
 
 use crate::limits::Watermarks;
 use crate::logic::connection::Connection;
@@ -33,7 +33,7 @@ pub(super) struct ShardOutput {
     slow_count: u64,
     /// Bytes of messages since the last [`ShardOutput::begin_turn`].
     written: usize,
-    /// Publishers wait for the sum, until then at most.
+    /// Publishers wait for the sum, at most until then.
     pub(super) over_until: Option<Timestamp>,
     /// Bytes that may wait for a client, and for a slow one.
     cap: usize,
@@ -55,7 +55,7 @@ impl ShardOutput {
         }
     }
 
-    /// These marks hold from now on; an eighth for the sums while the process has reached `memory_limit`.
+    /// Sets the marks; an eighth for the sums while the process has reached `memory_limit`.
     pub(super) fn set_marks(&mut self, settings: &Settings, memory_full: bool) {
         self.client = settings.client_output;
         self.shard = if memory_full {
@@ -72,14 +72,14 @@ impl ShardOutput {
         &self.client
     }
 
-    /// Connections that do not keep up, so that nobody waits for them.
+    /// Connections that do not keep up, so that no publisher waits for them.
     #[inline]
     pub(super) fn slow_consumers(&self) -> u64 {
         self.slow_count
     }
 
-    /// Whether `bytes` more may wait for a connection. One message that is larger than the cap goes to a client that
-    /// keeps up.
+    /// Whether `bytes` more may wait for a connection. One message that is larger than the cap is sent to a client
+    /// that keeps up.
     #[inline(always)]
     pub(super) fn has_room(&self, connection: &Connection, bytes: usize) -> bool {
         let waiting = connection.waiting_bytes();
@@ -97,19 +97,19 @@ impl ShardOutput {
         bytes > self.client.cap && waiting <= self.client.low && sum <= self.shard.cap
     }
 
-    /// So many bytes more wait for a connection.
+    /// This many more bytes wait for a connection.
     #[inline]
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.written += bytes;
     }
 
-    /// What was written goes to the shell: it is in the connections' own counts.
+    /// The output is passed to the shell: it is counted in the connections from now on.
     pub(super) fn begin_turn(&mut self) {
         self.written = 0;
         self.set_caps();
     }
 
-    /// Brings the count of a connection up to date.
+    /// Updates the count of a connection.
     #[inline]
     pub(super) fn count(&mut self, connection: &mut Connection) {
         let bytes = u32::try_from(connection.waiting_bytes()).unwrap_or(u32::MAX);
@@ -131,7 +131,7 @@ impl ShardOutput {
         self.recount(connection, counted);
     }
 
-    /// False if the sum is not above its high-water mark, whatever slow clients have of it.
+    /// False if the sum is not above its high-water mark, regardless of the part of slow clients.
     #[inline]
     pub(super) fn may_be_above_high(&self) -> bool {
         self.total() > self.shard.high
@@ -142,19 +142,20 @@ impl ShardOutput {
         self.waited_for() > self.shard.high
     }
 
-    /// Whether so little is left that publishers may go on.
+    /// Whether the sum is low enough for publishers to be resumed.
     #[inline]
     pub(super) fn is_below_low(&self) -> bool {
         self.waited_for() <= self.shard.low
     }
 
-    /// The share of each of `connections`, if all have the same and the sum is at the low-water mark of the shard.
+    /// The share of each of `connections`, if all have the same amount and the sum is at the low-water mark of the
+    /// shard.
     pub(super) fn share(&self, connections: usize) -> usize {
         self.shard.low / connections.max(1)
     }
 
-    /// Bytes of slow clients that are to go: their connections end. None up to half of the cap, then all above the
-    /// high-water mark.
+    /// Bytes of slow clients that must go: their connections are closed. None up to half of the cap, then all above
+    /// the high-water mark.
     pub(super) fn slow_excess(&self) -> usize {
         if self.slow_total > self.shard.cap / 2 {
             self.slow_total.saturating_sub(self.shard.high)
@@ -173,12 +174,12 @@ impl ShardOutput {
         self.total + self.written
     }
 
-    /// The bytes of all clients but the slow ones.
+    /// The bytes of all clients except the slow ones.
     fn waited_for(&self) -> usize {
         self.total() - self.slow_total
     }
 
-    /// Brings what may wait for a client up to date with the sums.
+    /// Updates the bounds of a client's output from the sums.
     pub(super) fn set_caps(&mut self) {
         let full = self.total() > self.shard.cap;
         let slow_full = full || self.slow_total > self.shard.high;

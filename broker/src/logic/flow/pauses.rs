@@ -1,6 +1,6 @@
-//! Who is paused, and for what reasons.
+//! Which publishers and shards are paused, and for what reasons.
 //!
-//! Invariant: a waiter is paused exactly as long as it has a reason. `any_reasons_end_their_pauses` holds it to that.
+//! Invariant: a waiter is paused exactly as long as it has a reason, tested by `any_reasons_end_their_pauses`.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,13 @@ pub(in crate::logic) enum Reason {
     OwnOutput { slot: ConnectionSlot },
     /// The client in that slot is backlogged by that cause.
     Client { slot: ConnectionSlot, cause: Cause },
-    /// All clients of this shard together have too much waiting.
+    /// All clients of this shard together have too much output waiting.
     ShardOutput,
-    /// Too much waits to be stored.
+    /// Too many records wait to be written to the store.
     Store,
     /// Too many packets of the client in that slot wait for space on the disk; it is the publisher itself.
     Space { slot: ConnectionSlot },
-    /// Too much waits to be sent to that shard.
+    /// Too many batches wait for that shard.
     Outbox { shard: u16 },
     /// The other shard asked to pause the publishers to it.
     Remote { shard: u16 },
@@ -29,9 +29,9 @@ pub(in crate::logic) enum Reason {
 /// A waiter: it is paused until the last of its reasons has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::logic) enum Waiter {
-    /// A client, which is not read from.
+    /// A client, which is not read while it is paused.
     Publisher(ConnectionId),
-    /// Another shard, whose clients are not read from when they publish to this one.
+    /// Another shard, whose clients are not read when they publish to this one.
     Shard(u16),
 }
 
@@ -67,7 +67,7 @@ impl Waiter {
 }
 
 impl Pauses {
-    /// The waiter has one reason more; true if it was not paused.
+    /// Adds a reason to the waiter; true if it was not paused.
     pub(in crate::logic) fn add(&mut self, waiter: Waiter, reason: Reason) -> bool {
         let was_paused = self.is_paused(waiter);
         self.by_reason.insert((reason, waiter));
@@ -75,7 +75,7 @@ impl Pauses {
         !was_paused
     }
 
-    /// The reason is over; returns whose last one it was.
+    /// Ends a reason; returns the waiters that had no other.
     pub(in crate::logic) fn end(&mut self, reason: Reason) -> Vec<Waiter> {
         let mut resumed = Vec::new();
         while let Some(waiter) = self.first_waiter(reason) {
@@ -86,7 +86,7 @@ impl Pauses {
         resumed
     }
 
-    /// The waiter waits for acknowledgements no more; true if it is paused no more.
+    /// The waiter no longer waits for acknowledgements; true if it is no longer paused.
     pub(in crate::logic) fn end_needing_acknowledgements(&mut self, waiter: Waiter) -> bool {
         let reasons = self
             .reasons(waiter)
@@ -137,7 +137,7 @@ impl Pauses {
         (*other == reason).then_some(*waiter)
     }
 
-    /// Takes one reason away; true if it was the last one.
+    /// Removes one reason; true if it was the last one.
     fn remove(&mut self, waiter: Waiter, reason: Reason) -> bool {
         self.by_reason.remove(&(reason, waiter));
         self.by_waiter.remove(&(waiter, reason)) && !self.is_paused(waiter)
@@ -184,7 +184,7 @@ mod tests {
     }
 
     proptest! {
-        /// Beside a plain list of pairs.
+        /// Compares with a plain list of pairs.
         #[test]
         fn any_reasons_end_their_pauses(calls in proptest::collection::vec((0..8_u8, 0..6_u8, 0..22_u8), 0..60)) {
             let mut pauses = Pauses::default();

@@ -1,7 +1,7 @@
-//! Publishers and shards are paused for what they met, and resumed when the last reason has ended.
+//! Pauses publishers and shards for the reasons that they met, and resumes them when the last reason has ended.
 //!
 //! Invariants: each pause and each resumption is reported in `receive_changes` or `shard_changes`, or the shell would
-//! go on reading from a paused publisher, or never read from a resumed one again.
+//! continue to read from a paused publisher, or never read from a resumed one again.
 
 use super::events::FlowEvents;
 use super::pauses::{Reason, Waiter};
@@ -14,7 +14,7 @@ use crate::logic::outbox::Blocked;
 use crate::logic::timer::Timer;
 
 impl FlowEvents<'_> {
-    /// The publisher was handled: it waits for what it met.
+    /// The publisher was handled: it waits for the reasons that it met.
     #[inline]
     pub(super) fn pause_publisher(&mut self, id: ConnectionId, blocked: Vec<Blocked>) {
         self.begin_graces();
@@ -49,14 +49,14 @@ impl FlowEvents<'_> {
         }
     }
 
-    /// The publisher that is handled has to wait for the store.
+    /// The current publisher has to wait for the store.
     pub(super) fn wait_for_store(&mut self) {
         self.flow.met.insert(Reason::Store);
         self.timers
             .set(self.flow.now.plus_ns(limits::STORE_RETRY_NS), Timer::Store);
     }
 
-    /// A batch of another shard was handled: that shard waits for what it met.
+    /// A batch of another shard was handled: that shard waits for the reasons that it met.
     pub(in crate::logic) fn pause_shard(&mut self, from: u16) {
         self.begin_graces();
         self.begin_grace_of_sum();
@@ -66,7 +66,7 @@ impl FlowEvents<'_> {
         self.notify_shards();
     }
 
-    /// The waiter has what was met as its reasons, as far as that still applies and, if it `acknowledges`, needs no
+    /// Gives the waiter the reasons that were met, as far as they still apply and, if it `acknowledges`, need no
     /// acknowledgements; true if it was not paused.
     fn add_reasons(&mut self, waiter: Waiter, acknowledges: bool) -> bool {
         let mut pauses = false;
@@ -79,7 +79,7 @@ impl FlowEvents<'_> {
         pauses
     }
 
-    /// A reason is over: those of whom it was the last one go on.
+    /// Ends a reason, and resumes the waiters for which it was the last one.
     pub(super) fn end(&mut self, reason: Reason) {
         for waiter in self.flow.pauses.end(reason) {
             match waiter {

@@ -1,4 +1,4 @@
-//! The shard's calls of flow control: before and after everything that publishes, and when a time is over.
+//! The shard's calls of flow control: before and after everything that publishes, and when a timer is due.
 //!
 //! Invariants: those of `flow/mod.rs`.
 
@@ -9,7 +9,7 @@ use crate::logic::connection::{ConnectionId, ConnectionSlot};
 use crate::logic::flow::FlowEvents;
 
 impl Shard {
-    /// Flow control, with what its events change.
+    /// Flow control, with the owners that its events change.
     #[inline]
     pub(in crate::logic) fn flow_events(&mut self) -> FlowEvents<'_> {
         FlowEvents {
@@ -51,10 +51,10 @@ impl Shard {
         self.disconnect_slow();
     }
 
-    /// Ends connections of slow clients while they hold too much together, those with the most bytes first.
+    /// Ends connections of slow clients while they exceed their common bound, those with the most bytes first.
     fn disconnect_slow(&mut self) {
         for slot in self.flow_events().slow_in_excess() {
-            let why = "it does not read, and the memory for output is full";
+            let why = "it does not read its messages, and the memory for output is full";
             self.disconnect(slot, ReasonCode::QuotaExceeded, why);
             self.flow_events().discard_output(slot);
         }

@@ -1,6 +1,6 @@
-//! What an event changes: the state of a consumer, its grace period, and who waits for it.
+//! The effects of an event: on the state of a consumer, its grace period, and the publishers that wait for it.
 //!
-//! Invariants: those of `flow/mod.rs`. The timer of a consumer runs in every state but that of one that keeps up.
+//! Invariants: those of `flow/mod.rs`. The timer of a consumer runs in every state except that of one that keeps up.
 
 use crate::limits;
 use crate::logic::connection::{Connection, ConnectionSlot};
@@ -12,14 +12,14 @@ use crate::logic::timer::{Timer, Timers};
 use crate::time::Timestamp;
 
 impl FlowEvents<'_> {
-    /// Something begins that deliveries come of: what others' deliveries met before is not its doing.
+    /// A call that may deliver begins: reasons that earlier deliveries met are not its own.
     pub(super) fn begin(&mut self) {
         self.flow.met.clear();
         self.begin_graces();
     }
 
-    /// Begins the grace periods of clients that have become backlogged. Those that are to acknowledge are read from
-    /// again.
+    /// Begins the grace periods of clients that have become backlogged. Clients whose acknowledgements are awaited are
+    /// resumed.
     #[inline]
     pub(super) fn begin_graces(&mut self) {
         if !self.flow.begun.is_empty() {
@@ -31,7 +31,7 @@ impl FlowEvents<'_> {
     fn begin_graces_of_consumers(&mut self) {
         for slot in std::mem::take(&mut self.flow.begun) {
             let Some(connection) = self.clients.connection(slot) else {
-                // It ended since it became backlogged.
+                // Its backlog has ended since.
                 continue;
             };
             if connection.consumer().is_backlogged() && connection.flow_timer() == Timestamp::NEVER {
@@ -51,7 +51,7 @@ impl FlowEvents<'_> {
         }
     }
 
-    /// If the sum of all output was met: its grace period begins.
+    /// If the sum of all output was met as a reason, its grace period begins.
     #[inline]
     pub(super) fn begin_grace_of_sum(&mut self) {
         if self.flow.met.contains(&Reason::ShardOutput) && self.flow.output.over_until.is_none() {
@@ -61,7 +61,7 @@ impl FlowEvents<'_> {
         }
     }
 
-    /// Something happened to a client: its next state, its timer, and those who need wait no more.
+    /// Applies an event to a client: its next state, its timer, and the publishers that no longer have to wait.
     pub(super) fn change(&mut self, slot: ConnectionSlot, event: Event) {
         let Some(connection) = self.clients.connection(slot) else {
             return unreachable_state("an event of a connection that is gone");
@@ -90,7 +90,7 @@ impl FlowEvents<'_> {
     }
 }
 
-/// Sets the one timer that a connection has here.
+/// Sets the one timer that a connection has in flow control.
 fn set_timer(connection: &mut Connection, slot: ConnectionSlot, timers: &mut Timers, at: Timestamp) {
     let before = connection.replace_flow_timer(at);
     let timer = Timer::Flow { slot };

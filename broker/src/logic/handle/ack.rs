@@ -15,7 +15,7 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::inflight::{Acknowledged, Awaits};
 
 impl Handler<'_> {
-    /// An acknowledgement of any kind; other packets are none.
+    /// Handles an acknowledgement of any type; other packets are not acknowledgements.
     #[inline]
     pub(in crate::logic) fn handle_ack(&mut self, packet_type: PacketType, ack: &Ack<'_>) {
         match packet_type {
@@ -27,7 +27,8 @@ impl Handler<'_> {
         }
     }
 
-    /// A QoS 1 message of ours arrived, or was refused: then no other member of a group gets it either [MQTT-4.8.2-6].
+    /// A QoS 1 message from the broker arrived, or was refused: then no other member of a group gets it either
+    /// [MQTT-4.8.2-6].
     ///
     /// [MQTT3-4.3.2-1], [MQTT-4.3.2-3], [MQTT-4.4.0-2]
     #[inline]
@@ -35,7 +36,8 @@ impl Handler<'_> {
         self.complete(ack, Awaits::PubAck);
     }
 
-    /// A QoS 2 message of ours arrived: releases it [MQTT-4.3.3-5], or ends it if it was refused [MQTT-4.3.3-4].
+    /// A QoS 2 message from the broker arrived: releases it [MQTT-4.3.3-5], or ends it if it was refused
+    /// [MQTT-4.3.3-4].
     ///
     /// [MQTT3-4.3.3-1], [MQTT-4.4.0-2]
     fn handle_pubrec(&mut self, ack: &Ack<'_>) {
@@ -58,7 +60,7 @@ impl Handler<'_> {
         self.answer(PacketType::PubComp, ack, known);
     }
 
-    /// A QoS 2 message of ours is complete.
+    /// A QoS 2 message from the broker is complete.
     fn handle_pubcomp(&mut self, ack: &Ack<'_>) {
         self.complete(ack, Awaits::PubComp);
     }
@@ -73,8 +75,8 @@ impl Handler<'_> {
         delivery.send_ack(self.slot, packet_type, ack.packet_identifier, reason);
     }
 
-    /// PUBACK for a message at QoS 2, PUBREC or PUBCOMP for one at QoS 1, PUBCOMP before PUBREC: without an end the
-    /// message would keep its place in the window for good.
+    /// PUBACK for a message at QoS 2, PUBREC or PUBCOMP for one at QoS 1, PUBCOMP before PUBREC: if the connection
+    /// were kept, the message would keep its place in the window for ever.
     ///
     /// [MQTT3-4.8.0-1], [MQTT-4.13.1-1]
     fn refuse_mismatched(&mut self) {

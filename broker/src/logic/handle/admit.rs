@@ -17,11 +17,11 @@ use crate::logic::reason_string;
 use crate::logic::session::Session;
 use crate::settings::{ListenerId, ListenerSettings, UNLIMITED};
 
-/// A client that asks to be let in, and what is asked before.
+/// A client that asks for admission, and the data for the decision.
 #[derive(Debug)]
 pub(super) struct ConnectCheck<'d, 'a> {
     pub(super) delivery: &'d Delivery,
-    /// Nobody may connect any more.
+    /// The broker shuts down, so nobody may connect any more.
     pub(super) shuts_down: bool,
     pub(super) connect: &'a ConnectRequest,
     pub(super) peer: &'a Peer,
@@ -86,7 +86,7 @@ impl<'a> ConnectCheck<'_, 'a> {
         })
     }
 
-    /// The listener takes clients of that version, and the broker any at all.
+    /// Checks that the listener accepts the client's version, and that the broker accepts clients at all.
     fn check_available(&self, listener: &ListenerSettings) -> Result<(), ReasonCode> {
         let is_accepted = match self.connect.version {
             ProtocolVersion::V3_1 => listener.accept_v3_1,
@@ -97,13 +97,13 @@ impl<'a> ConnectCheck<'_, 'a> {
             return Err(ReasonCode::UnsupportedProtocolVersion);
         }
         if self.shuts_down {
-            // 0x8B may not stand in a CONNACK, nor a DISCONNECT before it [MQTT-3.14.0-1].
+            // 0x8B is not allowed in a CONNACK, nor is a DISCONNECT before it [MQTT-3.14.0-1].
             return Err(ReasonCode::ServerUnavailable);
         }
         Ok(())
     }
 
-    /// Room for one more, and the session is this user's, if there is one.
+    /// Checks that there is room for one more client, and that an existing session belongs to this user.
     fn check_capacity(&self, client_identifier: &str, user: Option<&str>) -> Result<(), Refusal> {
         let clients = &self.delivery.clients;
         if let Some(session) = clients.session(clients.sessions().find(client_identifier)) {
@@ -151,7 +151,7 @@ impl<'a> ConnectCheck<'_, 'a> {
         Ok(())
     }
 
-    /// There is space for a session that the store does not know yet: what is reserved on a full disk is for
+    /// Checks that there is space for a session that is not in the store yet: the space reserved on a full disk is for
     /// acknowledgements.
     fn check_space(&self, client_identifier: &str) -> Result<(), Refusal> {
         let session = self.delivery.clients.sessions().find(client_identifier);
@@ -169,7 +169,7 @@ impl<'a> ConnectCheck<'_, 'a> {
         Ok(())
     }
 
-    /// Whether `max_sessions_per_user` is reached. Shards that ask at the same time may each let one in.
+    /// Whether `max_sessions_per_user` is reached. Shards that check at the same time may each admit one.
     fn user_is_full(&self, user: &str) -> bool {
         let sessions_max = self.delivery.settings().user_sessions_max;
         let all = self.delivery.all_counters().iter();
@@ -177,7 +177,7 @@ impl<'a> ConnectCheck<'_, 'a> {
     }
 }
 
-/// The user whom the client names, and whether that is proved.
+/// The user whom the client names, and whether it is authenticated.
 fn client_identity<'a>(
     connect: &'a ConnectRequest,
     peer: &'a Peer,
@@ -185,7 +185,7 @@ fn client_identity<'a>(
 ) -> Result<(Option<&'a str>, bool), Refusal> {
     if listener.scram_required && connect.authentication.is_none() {
         return Err(not_authorized(
-            "this listener takes no passwords: prove yours by SCRAM-SHA-256 with MQTT 5.0",
+            "this listener accepts no passwords: use SCRAM-SHA-256 with MQTT 5.0",
         ));
     }
     let proved = match peer.verdict {
@@ -198,7 +198,7 @@ fn client_identity<'a>(
         let Some(authenticated) = &peer.authenticated else {
             return Err(reason_string::refusal(ReasonCode::BadAuthenticationMethod));
         };
-        // One connection is one user's.
+        // A connection belongs to one user.
         if connect
             .user_name
             .as_ref()
@@ -215,7 +215,7 @@ fn not_authorized(why: &'static str) -> Refusal {
     Refusal { reason, why }
 }
 
-/// Who was refused and why, for the log.
+/// The refused client and the reason, for the log.
 pub(super) fn refusal(refusal: Refusal, connect: &ConnectRequest, peer: &Peer) -> String {
     let named = peer.certificate_identity.as_deref();
     let user = match named.or(connect.user_name.as_deref()) {
@@ -229,7 +229,7 @@ pub(super) fn refusal(refusal: Refusal, connect: &ConnectRequest, peer: &Peer) -
     )
 }
 
-/// What the session is found by: the client's own identifier, the broker's, or the user name.
+/// The name of the session: the client's own identifier, the broker's, or the user name.
 ///
 /// [MQTT3-3.1.3-6], [MQTT3-3.1.3-8], [MQTT-3.1.3-6]
 fn client_identifier<'a>(
@@ -241,7 +241,7 @@ fn client_identifier<'a>(
     if listener.user_name_is_client_identifier {
         return name.ok_or(ReasonCode::NotAuthorized);
     }
-    // Where the session is to outlive the connection, 3.1.1 has the client name itself [MQTT-3.1.3-8].
+    // If the session is to outlive the connection, 3.1.1 requires an identifier from the client [MQTT-3.1.3-8].
     let may = match connect.version {
         _ if !connect.client_identifier.is_empty() => true,
         _ if !listener.allow_zero_length_client_identifier => false,

@@ -1,5 +1,5 @@
-//! Topic Aliases that clients send [MQTT 5.0, 3.3.2.3.4], and the other properties of a PUBLISH that belong to this
-//! network connection alone.
+//! Topic Aliases that clients send [MQTT 5.0, 3.3.2.3.4], and the other properties of a PUBLISH that apply only to
+//! this network connection.
 //!
 //! Invariant: the map of aliases lives as long as the connection. It has an entry for an alias only after a PUBLISH
 //! that had both the alias and a topic.
@@ -13,7 +13,7 @@ use crate::logic::handle::Handler;
 use crate::logic::inconsistency::unreachable_state;
 
 impl Handler<'_> {
-    /// The Topic Alias, if there is one. An error has closed the connection.
+    /// The Topic Alias, if there is one. On an error the connection is closed.
     pub(super) fn check_properties(&mut self, publish: &Publish<'_>) -> Result<Option<u16>, ()> {
         if publish.properties.subscription_identifier().is_some() {
             // [MQTT-3.3.4-6]
@@ -39,7 +39,7 @@ impl Handler<'_> {
         Ok(Some(alias.get()))
     }
 
-    /// The topic that an alias stands for, taken out of the map; a topic that comes with it takes its place.
+    /// The topic that an alias stands for, taken out of the map; a topic sent with it replaces it.
     pub(super) fn resolve_alias(&mut self, alias: u16, topic: &str) -> Option<Box<str>> {
         if !topic.is_empty() {
             return Some(topic.into());
@@ -71,7 +71,7 @@ pub(super) fn without_alias(properties: Properties<'_>) -> PropertiesBuf {
         .iter()
         .filter(|property| !matches!(property, Property::TopicAlias(_)))
     {
-        // What was in one packet fits in another one.
+        // Properties of one packet fit into another.
         let _ = kept.push(property);
     }
     kept

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a client that named no Authentication Method in CONNECT may not send AUTH [MQTT-4.12.0-7]. The method
 //! does not change, and neither does the user, because the session belongs to the user. All other packets are handled
-//! as before while the exchange goes on. An exchange that fails closes the connection [MQTT-4.12.1-2].
+//! as before during the exchange. An exchange that fails closes the connection [MQTT-4.12.1-2].
 
 use mqtt::ReasonCode;
 use mqtt::packet::Auth;

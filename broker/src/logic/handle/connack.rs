@@ -17,7 +17,7 @@ use crate::logic::handle::granted::{Admitted, Granted};
 use crate::logic::inconsistency::unreachable_state;
 
 impl Shard {
-    /// CONNACK, then what waited for the client.
+    /// Sends the CONNACK, and then the messages that waited for the client.
     ///
     /// [MQTT3-3.2.0-1], [MQTT3-3.2.2-1], [MQTT3-3.2.2-2], [MQTT3-3.2.2-3], [MQTT-3.2.0-2], [MQTT-3.2.2-3],
     /// [MQTT-4.12.0-6]
@@ -73,7 +73,7 @@ impl Shard {
             .clients_connected_max
             .raise(counters.clients_connected.get());
         if !sent {
-            // Nothing may stand before a CONNACK, and without one there is no connection.
+            // Nothing may precede a CONNACK, and without one there is no connection.
             let cause = DisconnectCause::Broker(ReasonCode::PacketTooLarge);
             return self.close(
                 slot,
@@ -92,7 +92,7 @@ impl Shard {
         let MalformedConnect { error, version, .. } = *malformed;
         let why = format!("{error} {}", error.statement());
         let answered = match (error.kind, version) {
-            // A level that nobody knows gets the answer of 3.1.1 [MQTT-3.1.2-2].
+            // An unknown level gets the answer of 3.1.1 [MQTT-3.1.2-2].
             (DecodeErrorKind::UnsupportedProtocolLevel(_), _) => Some(ProtocolVersion::V3_1_1),
             (DecodeErrorKind::ClientIdentifierEmpty, version) => version,
             (_, Some(ProtocolVersion::V5)) => version,
@@ -108,7 +108,7 @@ impl Shard {
         self.refuse_connect(slot, reason, &why, &why);
     }
 
-    /// Ends a connection whose CONNECT gets no answer; nothing may stand before a CONNACK, so there is no DISCONNECT
+    /// Closes a connection whose CONNECT gets no answer; nothing may precede a CONNACK, so no DISCONNECT is sent
     /// either.
     pub(super) fn close_malformed(&mut self, slot: ConnectionSlot, error: DecodeError) {
         let why = format!("{error} {}", error.statement());
@@ -116,7 +116,7 @@ impl Shard {
         self.close(slot, &why, false, DisconnectCause::Broker(error.reason()));
     }
 
-    /// CONNACK with an error, and the end [MQTT-3.2.2-7]. The client learns less than the log.
+    /// Sends a CONNACK with an error and closes [MQTT-3.2.2-7]. It says less than the log.
     ///
     /// [MQTT3-3.1.4-5], [MQTT3-3.2.2-5], [MQTT-3.1.4-6], [MQTT-4.12.0-4]
     pub(super) fn refuse_connect(

@@ -1,9 +1,8 @@
 //! Handles CONNECT: begins a connection of the logic, with a session that is new, resumed or taken over.
 //!
-//! Invariants: no session is changed before the client is admitted. A session has one connection at most, so the older
-//! connection is closed first [MQTT-3.1.4-3]. The CONNACK is the first packet in `out` [MQTT-3.2.0-1]. A client with an
-//! Authentication Method has completed its exchange before it comes here. The logic has no connection that waits for a
-//! CONNECT.
+//! Invariants: no session is changed before the client is admitted. A session has at most one connection, so the older
+//! connection is closed first [MQTT-3.1.4-3]. The CONNACK is the first packet in `out` [MQTT-3.2.0-1]. A client with
+//! an Authentication Method has completed its exchange before. The logic has no connection that waits for a CONNECT.
 
 use std::num::NonZeroU16;
 
@@ -28,7 +27,8 @@ use crate::logic::session::will::Will;
 use crate::time::Timestamp;
 
 impl Shard {
-    /// A connection with its CONNECT, or with what was wrong in it; what follows the packet comes by [`Self::receive`].
+    /// Opens a connection with its CONNECT, or with the error in it; the bytes after the packet come with
+    /// [`Self::receive`].
     pub fn open(
         &mut self,
         now: Timestamp,
@@ -124,7 +124,8 @@ impl Shard {
         }
     }
 
-    /// Ends an older connection of the client, makes or resumes the session, and links it; whether it was there.
+    /// Closes an older connection of the client, creates or resumes the session, and links it; returns whether it
+    /// existed.
     ///
     /// [MQTT3-3.1.2-4], [MQTT3-3.1.2-6], [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6], [MQTT-3.1.2-23]
     fn open_session(
@@ -138,7 +139,7 @@ impl Shard {
             self.disconnect(
                 older_link,
                 ReasonCode::SessionTakenOver,
-                "another connection took the session over",
+                "another connection took over the session",
             );
         }
         // The takeover may have ended it.
@@ -167,7 +168,7 @@ impl Shard {
             unreachable_state("a session that was just begun or found");
             return false;
         };
-        // A Will that was delayed is discarded [MQTT-3.1.3-9].
+        // A delayed Will is discarded [MQTT-3.1.3-9].
         session.set_will(will);
         session.reconnected(window);
         session.set_since(self.now);

@@ -10,7 +10,7 @@ use crate::logic::handle::Handler;
 use crate::logic::session::NEVER_EXPIRES;
 
 impl Handler<'_> {
-    /// Closes; without the Will unless it is asked for [MQTT-3.14.4-3].
+    /// Closes the connection; without the Will unless the client requests it [MQTT-3.14.4-3].
     ///
     /// [MQTT3-3.14.4-3], [MQTT-4.13.2-1]
     pub(in crate::logic) fn handle_disconnect(&mut self, disconnect: &Disconnect<'_>) {

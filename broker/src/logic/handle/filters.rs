@@ -13,7 +13,7 @@ use crate::logic::handle::Handler;
 use crate::logic::inconsistency::unreachable_state;
 
 impl Handler<'_> {
-    /// Continues the packet that was begun; false if its end is not reached.
+    /// Continues the packet that was begun; false if it is not complete.
     pub(in crate::logic) fn continue_filters(&mut self, frame: &Frame<'_>, version: ProtocolVersion) -> bool {
         let connection = self.shard.delivery.clients.connection(self.slot);
         let Some(mut begun) = connection.and_then(Connection::take_begun_filters) else {
@@ -33,8 +33,8 @@ impl Handler<'_> {
         }
     }
 
-    /// Whether the client takes a SUBACK or UNSUBACK for so many filters; if not, its connection ends, as such a packet
-    /// cannot be answered and nothing of it is to be done.
+    /// Whether the client accepts a SUBACK or UNSUBACK for this many filters; if not, its connection is closed,
+    /// because such a packet cannot be answered and must have no effect.
     pub(super) fn answer_fits(&mut self, filters: usize) -> bool {
         let Some(connection) = self.shard.delivery.clients.connection(self.slot) else {
             unreachable_state("a packet of a connection that is gone");
@@ -62,15 +62,15 @@ impl Handler<'_> {
     }
 }
 
-/// Units of work that a filter costs that comes or goes: its look-ups in the tables, and what other shards learn of it.
+/// Units of work to add or remove a filter: its look-ups in the tables, and the records for other shards.
 pub(super) fn filter_work(filter: &str, shards: u16) -> u64 {
     FILTER_WORK + u64::from(shards) + (filter.len() / FILTER_BYTES) as u64
 }
 
-/// Bytes of a SUBACK or UNSUBACK behind its fixed header, beside its reason codes.
+/// Bytes of a SUBACK or UNSUBACK after its fixed header, beside its reason codes.
 const ANSWER_BYTES: usize = 3;
 
 const FILTER_WORK: u64 = 24;
 
-/// Bytes of a filter that cost a unit: about a level.
+/// Bytes of a filter that cost a unit: about one level.
 const FILTER_BYTES: usize = 4;

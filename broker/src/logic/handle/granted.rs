@@ -15,20 +15,20 @@ use crate::logic::handle::disconnect::bounded_expiry_s;
 use crate::logic::session::NEVER_EXPIRES;
 use crate::settings::{ListenerSettings, Settings};
 
-/// A client that was admitted, and what it was granted.
+/// An admitted client, and what it was granted.
 pub(super) struct Admitted<'a> {
     pub(super) client_identifier: &'a str,
     /// Whether the broker chose the client identifier.
     pub(super) assigned: bool,
-    /// The user, where it was proved: whose session it is.
+    /// The user, if it was authenticated: the owner of the session.
     pub(super) user: Option<Box<str>>,
     /// What the client may publish and read.
     pub(super) access: Access,
-    /// The topic of its Will, as the broker sees it.
+    /// The topic of its Will, in the broker's form.
     pub(super) will_topic: Option<Cow<'a, str>>,
 }
 
-/// What follows from a CONNECT and the settings alone.
+/// The results of a CONNECT and the settings alone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Granted<'a> {
     settings: &'a Settings,
@@ -51,13 +51,13 @@ impl<'a> Granted<'a> {
         bounded_expiry_s(expiry_s, self.settings.persistent_client_expiration_s)
     }
 
-    /// Whether `max_keepalive` forbids the keep alive of a client that cannot learn of another one; mosquitto answers
-    /// so.
+    /// Whether `max_keepalive` forbids the Keep Alive of a client that cannot be given another one; mosquitto answers
+    /// in the same way.
     pub(super) fn refuses_keep_alive(&self) -> bool {
         self.connect.version != ProtocolVersion::V5 && self.keep_alive_s() != self.connect.keep_alive_s
     }
 
-    /// The keep alive that holds: the client's, or `max_keepalive` if that is shorter.
+    /// The Keep Alive in effect: the client's, or `max_keepalive` if that is shorter.
     ///
     /// [MQTT-3.2.2-22]
     pub(super) fn keep_alive_s(&self) -> u16 {
@@ -69,7 +69,7 @@ impl<'a> Granted<'a> {
         }
     }
 
-    /// What a 5.0 client learns of the broker: only what differs from the specification's default.
+    /// The broker's limits for a 5.0 client: only those that differ from the specification's default.
     ///
     /// [MQTT-3.2.2-9], [MQTT-3.2.2-16], [MQTT-3.2.2-20], [MQTT-3.3.2-12]
     pub(super) fn properties(&self, listener: &ListenerSettings, admitted: &Admitted<'_>) -> PropertiesBuf {
@@ -124,7 +124,8 @@ impl<'a> Granted<'a> {
         properties
     }
 
-    /// `response_information` for a client. None for one whose names would make more or less than a level of a topic.
+    /// `response_information` for a client. `None` for one whose names would be more or less than one level of a
+    /// topic.
     fn response_information(&self, admitted: &Admitted<'_>) -> Option<String> {
         let pattern = self.settings.response_information.as_deref()?;
         let level = |name: &'_ str| !name.is_empty() && !name.contains(['/', '+', '#']);

@@ -5,7 +5,7 @@
 //! for the broker), `ack.rs` PUBACK to PUBCOMP,
 //! then `subscribe.rs` and `unsubscribe.rs` (`filters.rs`: over several turns), `ping.rs` and `disconnect.rs`.
 //!
-//! Invariant: a [`Handler`] is of a client whose CONNECT was accepted and whose connection does not close; a step
+//! Invariant: a [`Handler`] belongs to a client whose CONNECT was accepted and whose connection is not closing; a step
 //! that closes it is the last one.
 
 mod ack;
@@ -30,7 +30,7 @@ use super::Shard;
 use super::connection::ConnectionSlot;
 use super::session::SessionSlot;
 
-/// The handling of a packet: what each of its steps needs.
+/// The handling of a packet: the data that each of its steps needs.
 #[derive(Debug)]
 pub(super) struct Handler<'a> {
     pub(super) shard: &'a mut Shard,

@@ -1,12 +1,12 @@
 //! PUBLISH packets for which the store has no space, because the disk is full or `store_size_max` is reached.
 //!
-//! A 5.0 client is refused with Quota exceeded (0x97). A 3.x client has no such answer: its packet waits, for a while,
-//! and its other packets are handled, as what it acknowledges makes space. Then the connection is closed, and the
-//! client has the message to send again.
+//! A 5.0 client is refused with Quota exceeded (0x97). A 3.x client has no such answer: its packet waits for a while,
+//! and its other packets are handled, because its acknowledgements free space. Then the connection is closed, and the
+//! client has to send the message again.
 //!
-//! Invariants: only what has to be stored is refused or waits, and at QoS 1 and 2 what the same client sends behind it.
-//! Packets of a client are handled in their order [MQTT-4.6.0-6]. What waits is bounded for each client, which is not
-//! read from above that, and in all.
+//! Invariants: only messages that must be stored are refused or wait, and packets at QoS 1 and 2 that the same client
+//! sends after them. Packets of a client are handled in order [MQTT-4.6.0-6]. The waiting packets are bounded for each
+//! client, which is not read above that, and in total.
 
 use std::collections::VecDeque;
 
@@ -50,7 +50,7 @@ impl UnstoredPackets {
         self.0.is_empty()
     }
 
-    /// A packet came; the first one of all sets the timer.
+    /// Adds a packet; the first one of all sets the timer.
     fn push(&mut self, timers: &mut Timers, unstored: Unstored) {
         if self.0.is_empty() {
             timers.set(unstored.came.plus_ns(limits::UNSTORED_RETRY_NS), Timer::Unstored);
@@ -58,12 +58,12 @@ impl UnstoredPackets {
         self.0.push_back(unstored);
     }
 
-    /// Takes all out, to be handled one after the other.
+    /// Takes all packets out, to be handled one after the other.
     fn take(&mut self) -> VecDeque<Unstored> {
         std::mem::take(&mut self.0)
     }
 
-    /// What is left waits on, behind what had no space after all.
+    /// The remaining packets continue to wait, behind those that still found no space.
     fn keep(&mut self, now: Timestamp, timers: &mut Timers, mut left: VecDeque<Unstored>) {
         self.0.append(&mut left);
         if !self.0.is_empty() {
@@ -115,7 +115,7 @@ fn is_to_be_stored(
 }
 
 impl Handler<'_> {
-    /// Whether a PUBLISH has to wait because one before it does; if so it waits.
+    /// Whether a PUBLISH has to wait because an earlier one waits; if so, it is added.
     #[inline]
     pub(super) fn waits_behind_others(&mut self, publish: &Publish<'_>) -> bool {
         !self.shard.unstored.is_empty() && self.waits_behind_own(publish)
@@ -132,7 +132,7 @@ impl Handler<'_> {
         waits
     }
 
-    /// Refuses a message that there is no space for, or defers it.
+    /// Refuses a message for which there is no space, or defers it.
     #[cold]
     pub(super) fn refuse_or_defer_without_space(&mut self, publish: &Publish<'_>) {
         let connection = self.shard.delivery.clients.connection(self.slot);
@@ -150,7 +150,7 @@ impl Handler<'_> {
         let shard = &mut *self.shard;
         let slot = self.slot;
         let Some(connection) = shard.delivery.clients.connection(slot) else {
-            // It ended by what stands before this packet.
+            // An earlier packet has ended the connection.
             return;
         };
         let mut packet = Vec::new();
@@ -190,7 +190,7 @@ impl Shard {
     /// Packets wait for space: they are handled if there is some.
     pub(in crate::logic) fn unstored_timer_due(&mut self) {
         let mut waiting = self.unstored.take();
-        // What had no space after all stands before the others again.
+        // Packets that still found no space come before the others again.
         while self.unstored.is_empty()
             && !self.work.is_spent()
             && let Some(first) = waiting.pop_front()
@@ -205,7 +205,7 @@ impl Shard {
         self.unstored.keep(self.now, &mut self.timers, waiting);
     }
 
-    /// Handles a packet that has waited; false if it is to wait on.
+    /// Handles a packet that has waited; false if it has to wait further.
     fn publish_unstored(&mut self, unstored: &Unstored) -> bool {
         let id = unstored.id;
         let is_over = self.now >= unstored.came.plus_ns(limits::UNSTORED_WAIT_NS);
@@ -232,7 +232,7 @@ impl Shard {
         done
     }
 
-    /// A packet waits no more; its client may have been waiting for that.
+    /// A packet no longer waits; its client may have been paused because of it.
     fn stop_waiting(&mut self, unstored: &Unstored) {
         let slot = unstored.id.slot;
         let Some(connection) = self.delivery.clients.by_id(unstored.id) else {

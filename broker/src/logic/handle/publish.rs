@@ -1,8 +1,8 @@
-//! PUBLISH of a client.
+//! Handles PUBLISH.
 //!
 //! Invariants: a message goes to the local sessions and once to each interested shard before it is acknowledged; an
-//! identifier of a QoS 2 message that has not been released publishes nothing again [MQTT-4.3.3-10]. Nothing on the
-//! way of a QoS 0 message allocates, once the buffers have grown.
+//! identifier of a QoS 2 message that has not been released publishes nothing again [MQTT-4.3.3-10]. On the path of a
+//! QoS 0 message nothing allocates, once the buffers have grown.
 
 use std::borrow::Cow;
 
@@ -29,8 +29,8 @@ use crate::logic::unpublishable::Unpublishable;
 use crate::settings::ListenerId;
 
 impl Handler<'_> {
-    /// Passes on a run of QoS 0 packets of one topic as they are. False if that takes more work than is left: nothing
-    /// has happened then, and it is to be tried again.
+    /// Passes on a run of QoS 0 packets of one topic unchanged. False if that takes more work than is left: then
+    /// nothing has happened, and it has to be tried again.
     #[inline]
     pub(in crate::logic) fn handle_run(&mut self, topic: &str, run: &Run<'_>) -> bool {
         let Some(route) = self.resolve(topic) else {
@@ -55,7 +55,7 @@ impl Handler<'_> {
         true
     }
 
-    /// At QoS 0 nobody is to be answered: what is denied is counted, remembered and logged.
+    /// At QoS 0 there is no answer: a denial is counted, recorded and logged.
     #[cold]
     fn deny_run(&mut self, topic: &str, run: &Run<'_>) {
         self.shard.work.spend(u64::from(run.count) * limits::DENIAL_WORK);
@@ -64,7 +64,7 @@ impl Handler<'_> {
         }
     }
 
-    /// A PUBLISH that is more than a QoS 0 message to be passed on. False as from [`Self::handle_run`].
+    /// A PUBLISH that is more than a QoS 0 message to be forwarded. False as from [`Self::handle_run`].
     ///
     /// [MQTT3-3.3.4-1], [MQTT3-4.3.2-2], [MQTT3-4.3.3-2], [MQTT-3.3.4-1], [MQTT-4.3.2-5]
     pub(in crate::logic) fn handle_publish(&mut self, publish: &Publish<'_>, raw: RawPacket<'_>) -> bool {
@@ -98,12 +98,12 @@ impl Handler<'_> {
         };
         let properties = without_alias(publish.properties);
         let done = self.publish_from(publish, &topic, properties.as_properties(), None);
-        // The name goes back into the map.
+        // The topic is put back into the map.
         self.set_alias(alias, topic);
         done
     }
 
-    /// Publishes a message of a client, acknowledges it; false as from [`Self::handle_run`].
+    /// Publishes a message of a client and acknowledges it; false as from [`Self::handle_run`].
     ///
     /// [MQTT3-3.3.1-9], [MQTT3-3.3.1-12], [MQTT-3.3.1-8]
     pub(super) fn publish_from(
@@ -153,7 +153,7 @@ impl Handler<'_> {
         if let Err(why) = refused
             && !self.is_repeated(publish)
         {
-            // Acknowledged, which notifies 5.0 of it, and dropped.
+            // Acknowledged, with a reason in 5.0, and dropped.
             self.shard.delivery.drop_unpublishable(self.session, topic, why);
             return self.acknowledge(publish, why.reason());
         }
@@ -197,7 +197,7 @@ impl Handler<'_> {
         Some(route)
     }
 
-    /// Whether messages, with so many bytes together, cost more than the little that a client may use although the turn
+    /// Whether messages with this many bytes together cost more than the allowance that a client has although the turn
     /// is over: they have their turn later.
     #[inline]
     fn is_too_much(&self, route: RouteSlot, messages: u32, bytes: usize) -> bool {
@@ -222,7 +222,7 @@ impl Handler<'_> {
         access
     }
 
-    /// What a client may not publish at all ends its connection.
+    /// A PUBLISH that the client may not send at all closes its connection.
     fn may_publish(&mut self, publish: &Publish<'_>) -> bool {
         let settings = self.shard.settings();
         let Some(listener) = self.shard.delivery.clients.listener_of(self.slot) else {
@@ -244,7 +244,7 @@ impl Handler<'_> {
         true
     }
 
-    /// Logs, counts and acknowledges a PUBLISH whose topic is not for this client.
+    /// Logs, counts and acknowledges a PUBLISH to a topic that the client may not use.
     #[cold]
     fn deny(&mut self, publish: &Publish<'_>, topic: &str) {
         let what = format_args!(
@@ -260,7 +260,7 @@ impl Handler<'_> {
         self.acknowledge(publish, ReasonCode::NotAuthorized);
     }
 
-    /// Whether a QoS 2 message was accepted already: a check that fails now passed then.
+    /// Whether a QoS 2 message was accepted already: a check that fails now was passed then.
     #[cold]
     fn is_repeated(&self, publish: &Publish<'_>) -> bool {
         let session = self.shard.delivery.clients.session(Some(self.session));
@@ -271,7 +271,7 @@ impl Handler<'_> {
                 .is_some_and(|(session, identifier)| session.unreleased().contains(&identifier))
     }
 
-    /// Takes a QoS 2 message in; false if it is here already, or one too many.
+    /// Registers a QoS 2 message; false if it is registered already, or exceeds the limit.
     ///
     /// [MQTT3-4.3.3-2], [MQTT-4.3.3-12], [MQTT-4.3.3-9]
     fn begin_exactly_once(&mut self, publish: &Publish<'_>) -> bool {
@@ -320,14 +320,14 @@ impl Handler<'_> {
             .send_ack(self.slot, packet_type, identifier, reason);
     }
 
-    /// Too many levels close.
+    /// Too many levels close the connection.
     ///
     /// [MQTT3-3.3.5-2]
     fn refuse_levels(&mut self, topic: &str) {
         self.end_for_publish(ReasonCode::TopicNameInvalid, "too many topic levels", topic);
     }
 
-    /// Closes the connection for a PUBLISH; operators see its topic.
+    /// Closes the connection because of a PUBLISH; operators see its topic.
     #[cold]
     fn end_for_publish(&mut self, reason: ReasonCode, why: &str, topic: &str) {
         let detail = format!("{why}: a PUBLISH to '{}'", ClientEvent::cut(topic));
@@ -335,7 +335,7 @@ impl Handler<'_> {
     }
 }
 
-/// Why the broker does not take a message of a client or an operator, though they may publish there.
+/// Why the broker does not accept a message of a client or an operator, although they may publish to the topic.
 #[inline]
 pub(in crate::logic) fn check_content(
     delivery: &Delivery,

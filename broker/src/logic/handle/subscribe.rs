@@ -33,7 +33,7 @@ struct Asked<'a> {
     identifier: Option<u32>,
 }
 
-/// What a subscription turned out to be.
+/// The outcome of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SubscribeOutcome {
     New,
@@ -42,7 +42,7 @@ enum SubscribeOutcome {
 }
 
 impl Handler<'_> {
-    /// Subscribes, answers, and sends the retained messages; false if that is to go on.
+    /// Subscribes, answers, and sends the retained messages; false if it continues later.
     ///
     /// [MQTT3-3.8.4-1], [MQTT3-3.8.4-4], [MQTT3-3.9.3-1], [MQTT-3.8.4-1], [MQTT-3.8.4-5], [MQTT-3.9.3-1]
     pub(in crate::logic) fn handle_subscribe(
@@ -63,7 +63,7 @@ impl Handler<'_> {
             let delivery = &self.shard.delivery;
             let filter = mounted_filter(&delivery.clients, delivery.settings(), self.slot, named);
             let mut options = options;
-            // As mosquitto does for what its own bridges subscribe to.
+            // As in mosquitto for the subscriptions of its own bridges.
             options.no_local |= is_bridge;
             options.retain_as_published |= is_bridge;
             let asked = Asked {
@@ -133,7 +133,7 @@ impl Handler<'_> {
         }
     }
 
-    /// What was made of it, or why it is refused.
+    /// Subscribes; returns the outcome, or why it is refused.
     ///
     /// [MQTT-3.2.2-10]
     fn subscribe(&mut self, asked: Asked<'_>) -> Result<SubscribeOutcome, ReasonCode> {
@@ -209,7 +209,7 @@ impl Handler<'_> {
         Ok(SubscribeOutcome::Shared)
     }
 
-    /// Whether the session may have another subscription, to that filter.
+    /// Whether the session may have another subscription, with that filter.
     fn has_room_for(&mut self, filter: &str) -> bool {
         !self.is_full() && {
             let clients = &mut self.shard.delivery.clients;
@@ -217,7 +217,7 @@ impl Handler<'_> {
         }
     }
 
-    /// Whether the session has as many subscriptions as it may have, or the store no space for another one.
+    /// Whether the session has its maximum number of subscriptions, or the store has no space for another one.
     fn is_full(&self) -> bool {
         let delivery = &self.shard.delivery;
         let is_stored = || {
@@ -250,13 +250,13 @@ impl Handler<'_> {
     fn note_denied(&mut self, asked: &Asked<'_>, reason: ReasonCode) {
         let (filter, qos) = (asked.filter, asked.options.qos as u8);
         let why = match reason {
-            // That is what a denial is.
+            // This is the meaning of a denial.
             ReasonCode::NotAuthorized => None,
             ReasonCode::QuotaExceeded => Some(self.full_in_words()),
             ReasonCode::TopicFilterInvalid => {
                 let levels_max = self.shard.settings().topic_levels_max;
                 Some(format!(
-                    "it has more levels than max_topic_levels, {levels_max}, or is no shared subscription"
+                    "it has more levels than max_topic_levels, {levels_max}, or is not a valid shared subscription"
                 ))
             }
             other => Some(other.name().to_owned()),
@@ -270,27 +270,27 @@ impl Handler<'_> {
     fn full_in_words(&self) -> String {
         let most = self.shard.settings().subscriptions_max;
         if self.shard.delivery.clients.subscriptions_of(self.session) >= most {
-            format!("it has {most} subscriptions, as many as max_subscriptions allows")
+            format!("it has {most} subscriptions, the limit that max_subscriptions sets")
         } else if self.is_full() {
             "the disk has no space for more".to_owned()
         } else {
-            "the wildcards of its filters stand at too many different levels".to_owned()
+            "the wildcards of its filters are at too many different levels".to_owned()
         }
     }
 
-    /// A filter under which the client may not read anything is not worth a subscription.
+    /// A filter is refused if the client may not read any topic that it matches.
     fn check_rights(&self, filter: &str) -> Result<(), ReasonCode> {
         let session = self.shard.delivery.clients.session(self.session);
         let rights = session.and_then(|session| session.rights());
         match rights {
             Some(rights) if !rights.access().may_subscribe(filter) => Err(ReasonCode::NotAuthorized),
-            // What controls a broker is for those alone to whom a rule of an ACL file gives it.
+            // `$CONTROL` is available only to clients to which a rule of an ACL file gives it.
             None if is_control(filter) => Err(ReasonCode::NotAuthorized),
             _ => Ok(()),
         }
     }
 
-    /// What the broker does not take as a filter; whether it is shared [MQTT-4.8.2-1], [MQTT-4.8.2-2].
+    /// Checks whether the broker accepts the filter; returns whether it is shared [MQTT-4.8.2-1], [MQTT-4.8.2-2].
     fn check_filter(&self, filter: &str) -> Result<bool, ReasonCode> {
         let levels_max = usize::from(self.shard.settings().topic_levels_max);
         let shared = mqtt::topic::shared(filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
@@ -318,7 +318,7 @@ fn sends_retained(handling: RetainHandling, made: SubscribeOutcome) -> bool {
     }
 }
 
-/// What is to be found of the retained messages.
+/// The request for the retained messages.
 fn request(asked: &Asked<'_>) -> RetainedRequest {
     RetainedRequest {
         filter: asked.filter.into(),
@@ -328,7 +328,7 @@ fn request(asked: &Asked<'_>) -> RetainedRequest {
     }
 }
 
-/// Units of work that asking for the retained messages of a filter costs.
+/// Units of work to request the retained messages of a filter.
 const REQUEST_WORK: u64 = 12;
 
 fn via(asked: &Asked<'_>, group: Option<Arc<str>>) -> Via {
@@ -337,7 +337,7 @@ fn via(asked: &Asked<'_>, group: Option<Arc<str>>) -> Via {
         ..Via::default()
     };
     if let Some(identifier) = asked.identifier {
-        // It came in a packet, so it is in its range.
+        // It was decoded from a packet, so it is in its range.
         let _ = via.identifiers.push(Property::SubscriptionIdentifier(identifier));
     }
     via

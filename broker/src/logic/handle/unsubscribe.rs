@@ -1,9 +1,9 @@
 //! Handles UNSUBSCRIBE.
 //!
 //! Invariants: after the UNSUBACK no message that is published later goes to the session because of the filter
-//! [MQTT-3.10.4-2]. Messages in flight or in the queue are still delivered [MQTT-3.10.4-3], those of a group too. A
-//! Shared Subscription is found by its whole text, `$share/...` included. Removing a subscription takes a fixed number
-//! of steps.
+//! [MQTT-3.10.4-2]. Messages in flight or in the queue are still delivered [MQTT-3.10.4-3], including those of a
+//! group. A Shared Subscription is found by its whole text, including `$share/...`. Removing a subscription takes a
+//! fixed number of steps.
 
 use mqtt::ReasonCode;
 use mqtt::frame::PacketType;
@@ -21,7 +21,7 @@ use crate::logic::session::SessionSlot;
 use crate::logic::store::Record;
 
 impl Handler<'_> {
-    /// Takes subscriptions away, filter by filter [MQTT-3.10.4-6]; false if that is to go on.
+    /// Removes subscriptions, filter by filter [MQTT-3.10.4-6]; false if it continues later.
     ///
     /// [MQTT3-3.10.4-5], [MQTT3-3.10.4-6], [MQTT-3.10.4-4], [MQTT-3.11.3-1]
     pub(in crate::logic) fn handle_unsubscribe(

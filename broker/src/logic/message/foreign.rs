@@ -1,6 +1,6 @@
-//! Messages that another broker had, as a store of ours has them.
+//! Messages of another broker, in the form of our store.
 //!
-//! Invariants: what is encoded is what a client can publish to this broker, else it is refused.
+//! Invariants: an encoded message is one that a client can publish to this broker; others are refused.
 
 use mqtt::QoS;
 use mqtt::property::{Properties, Property};
@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 pub struct ForeignMessage<'a> {
     /// The Topic Name that it was published to.
     pub topic: &'a str,
-    /// The QoS that it was published at.
+    /// The QoS at which it was published.
     pub qos: QoS,
     /// Whether it was published with RETAIN.
     pub retain: bool,

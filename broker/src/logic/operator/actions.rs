@@ -1,7 +1,7 @@
-//! What an operator has done to clients and messages.
+//! Actions of operators on clients and messages.
 //!
-//! Invariants: an action that finds nothing changes nothing. A message of an operator is under no access rules, and
-//! else passes what one of a client passes; the broker's own topics are not for it.
+//! Invariants: an action that finds nothing changes nothing. Access rules do not apply to an operator's message, but
+//! all other checks of a client's message do; it may not use the broker's own topics.
 
 use mqtt::packet::Publish;
 use mqtt::property::Properties;
@@ -20,21 +20,21 @@ use crate::logic::routing::route::TopicAccess;
 use crate::logic::session::ends::SessionEnd;
 
 impl Shard {
-    /// Whether there was a connection to be ended.
+    /// Disconnects a client; returns whether there was a connection.
     pub(super) fn disconnect_client(&mut self, client: &str, reason: ReasonCode, operator: &str) -> bool {
         let session = self.delivery.clients.sessions().find(client);
         let connection = session.and_then(|session| self.delivery.clients.link(session));
         let Some(connection) = connection else {
             return false;
         };
-        // Who it was is for operators, and not for the client.
+        // The operator's name is for operators, and not for the client.
         let detail = format!("{operator}, with reason code {} ({reason})", reason as u8);
         let why = "an operator disconnected it";
         self.disconnect_with(connection, reason, why, DisconnectCause::Operator, &detail);
         true
     }
 
-    /// Whether there was a session to be ended.
+    /// Ends a session; returns whether there was one.
     pub(super) fn end_session_of(&mut self, client: &str, operator: &str) -> bool {
         let Some(session) = self.delivery.clients.sessions().find(client) else {
             return false;
@@ -47,7 +47,7 @@ impl Shard {
         true
     }
 
-    /// Whether there was a retained message to be deleted.
+    /// Deletes a retained message; returns whether there was one.
     pub(super) fn delete_retained(&mut self, topic: &str) -> bool {
         self.retained.get(topic).is_some()
             && self
@@ -55,7 +55,7 @@ impl Shard {
                 .is_ok()
     }
 
-    /// Publishes a message of the operator, which passes the checks that one of a client passes.
+    /// Publishes a message of the operator, after the checks of a client's message.
     pub(super) fn publish_for_operator(
         &mut self,
         topic: &str,

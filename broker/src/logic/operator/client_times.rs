@@ -1,9 +1,9 @@
-//! How long the shard has worked for each client, second by second, while that is measured.
+//! The CPU time that the shard has used for each client, second by second, while that is measured.
 //!
-//! Invariants: the shell measures, and reports nothing while it is not asked to. The seconds of all shards begin at the
-//! same moments. In each so many connections as [`limits::CLIENTS_MEASURED_MAX`] are measured one by one and the others
-//! together; of seconds as many are kept as may be asked for, and some more. Whose a connection was that has ended is
-//! known as long, of so many: a client that comes, costs much and leaves is named too.
+//! Invariants: the shell measures, and reports nothing unless asked. The seconds of all shards begin at the same
+//! moments. In each second [`limits::CLIENTS_MEASURED_MAX`] connections are measured individually and the others
+//! together. As many seconds are kept as may be asked for, and some more. The client of a connection that has ended is
+//! remembered as long, up to the same number: a client that connects, uses much CPU time and leaves is named too.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,24 +15,24 @@ use crate::logic::session::Session;
 use crate::time::Timestamp;
 use crate::turn::WorkBudget;
 
-/// What was measured of the connections of a shard, while that is asked for.
+/// The measurements of a shard's connections, while there are any.
 #[derive(Debug, Default)]
 pub struct ClientTimes(Option<Box<Measured>>);
 
-/// What was measured since it was asked for.
+/// The measurements since the first request.
 #[derive(Debug)]
 struct Measured {
-    /// When the measuring began, in all shards.
+    /// When the measurement began, in all shards.
     since: Timestamp,
-    /// The second that it is.
+    /// The number of the current second.
     number: u64,
-    /// The last ones in which there was work.
+    /// The last seconds in which there was work.
     seconds: VecDeque<OneSecond>,
-    /// Whose the connections were that have ended in these seconds.
+    /// The clients of connections that have ended in these seconds.
     ended: HashMap<ConnectionId, EndedClient>,
 }
 
-/// Whose a connection was.
+/// The client of an ended connection.
 #[derive(Debug)]
 struct EndedClient {
     client_identifier: Box<str>,
@@ -41,12 +41,12 @@ struct EndedClient {
     number: u64,
 }
 
-/// What was measured in one second.
+/// The measurements of one second.
 #[derive(Debug, Default)]
 struct OneSecond {
     number: u64,
     ns: HashMap<ConnectionId, u64>,
-    /// Of those beyond the bound, and of those that nobody had.
+    /// The time of connections beyond the bound, and of those without a client.
     others_ns: u64,
 }
 
@@ -60,7 +60,7 @@ impl Measured {
         }
     }
 
-    /// A turn begins, perhaps in another second.
+    /// A turn begins, possibly in another second.
     fn begin_turn(&mut self, now: Timestamp) {
         let number = now.since_s(self.since);
         if number == self.number {
@@ -76,7 +76,7 @@ impl Measured {
         self.ended.retain(|_, ended| ended.number >= first);
     }
 
-    /// Whose a connection is or was, with the user.
+    /// The client of a current or ended connection, with the user.
     fn client<'a>(&'a self, clients: &'a Clients, id: ConnectionId) -> Option<(&'a str, Option<&'a str>)> {
         if let Some(ended) = self.ended.get(&id) {
             return Some((&ended.client_identifier, ended.user.as_deref()));
@@ -85,7 +85,7 @@ impl Measured {
         Some((session.client_identifier(), session.user()))
     }
 
-    /// Adds to the second that it is; no single client had the time if there is no `id`.
+    /// Adds to the current second; without `id` the time belongs to no single client.
     fn add(&mut self, id: Option<ConnectionId>, took_ns: u64) {
         let number = self.number;
         if self.seconds.back().is_none_or(|second| second.number != number) {
@@ -118,7 +118,7 @@ impl Measured {
 impl OneSecond {
     fn add(&mut self, id: Option<ConnectionId>, took_ns: u64) {
         let Some(id) = id else {
-            // Its connection has ended, and nobody had it.
+            // Its connection has ended, and had no client.
             self.others_ns += took_ns;
             return;
         };
@@ -132,7 +132,7 @@ impl OneSecond {
 }
 
 impl ClientTimes {
-    /// It is measured how long the shard works for each client, since then; or it is not.
+    /// Starts the measurement for each client, since that time; or stops it.
     #[inline]
     pub fn measure(&mut self, now: Timestamp, since: Option<Timestamp>) {
         if since.is_some() || self.is_measured() {
@@ -157,7 +157,7 @@ impl ClientTimes {
         self.0.is_some()
     }
 
-    /// The shell worked so long for a connection, which may have ended by that.
+    /// Adds the time of the shell's work for a connection, which may have ended by it.
     #[cold]
     pub(in crate::logic) fn add(&mut self, clients: &Clients, id: ConnectionId, took_ns: u64) {
         if let Some(times) = &mut self.0 {
@@ -166,7 +166,7 @@ impl ClientTimes {
         }
     }
 
-    /// The connection of a session ends; what it cost stays that of its client.
+    /// The connection of a session ends; its time still belongs to its client.
     #[inline]
     pub(in crate::logic) fn ended(&mut self, id: ConnectionId, session: &Session) {
         let times = self.0.as_mut();
@@ -182,7 +182,7 @@ impl ClientTimes {
         }
     }
 
-    /// A connection is gone: if it is not known whose it was, what it cost is among that of the others.
+    /// A connection is gone: if its client is not known, its time is added to that of the others.
     pub(in crate::logic) fn forget(&mut self, id: ConnectionId) {
         let times = self.0.as_mut().filter(|times| !times.ended.contains_key(&id));
         for second in times.into_iter().flat_map(|times| &mut times.seconds) {
@@ -190,7 +190,7 @@ impl ClientTimes {
         }
     }
 
-    /// The clients that cost the most in these seconds, the most first.
+    /// The clients that used the most CPU time in these seconds, in descending order.
     pub(super) fn busiest(
         &self,
         clients: &Clients,
@@ -237,9 +237,9 @@ impl ClientTimes {
     }
 }
 
-/// How much later than the end of its seconds a question may come.
+/// How many seconds after its period a question may come.
 const SECONDS_LATE_MAX: u64 = 8;
-/// How many connections of one second are looked at for about one unit of work.
+/// Number of connections of one second that are visited for about one unit of work.
 const CONNECTIONS_PER_UNIT: u64 = 4;
 
 #[cfg(test)]
@@ -254,7 +254,7 @@ mod tests {
         }
     }
 
-    /// What is measured now is in no answer, and what was measured does not change.
+    /// The current second is in no answer, and past seconds do not change.
     #[test]
     fn seconds_are_summed_up_when_they_are_over() {
         let since = Timestamp(500);

@@ -1,6 +1,6 @@
 //! Lists of sessions, subscriptions and retained messages, part by part.
 //!
-//! Invariants: a part looks at [`limits::LIST_PLACES_MAX`] places at most, whatever it finds.
+//! Invariants: a part visits at most [`limits::LIST_PLACES_MAX`] places, whatever it finds.
 
 use mqtt::ProtocolVersion;
 
@@ -39,7 +39,7 @@ impl Clients {
         listed
     }
 
-    /// The session of that client alone.
+    /// The session of that client only.
     pub(super) fn list_session(&self, now: Timestamp, client_identifier: &str) -> Listed<SessionEntry> {
         let slot = self.sessions().find(client_identifier);
         let entry = slot.and_then(|slot| Some(self.session_entry(slot, self.session(slot)?, now)));
@@ -84,7 +84,7 @@ impl Clients {
 }
 
 impl Routing {
-    /// The subscriptions of a part, or of that client alone.
+    /// The subscriptions of a part, or of that client only.
     pub(super) fn list_subscriptions(
         &self,
         clients: &Clients,
@@ -131,7 +131,7 @@ impl Routing {
         listed
     }
 
-    /// A subscription of a session; those that are shared come last.
+    /// A subscription of a session; Shared Subscriptions come last.
     fn subscription_entry(&self, session: &Session, at: usize) -> Option<SubscriptionEntry> {
         let (filter, own, identifier) = match session.subscriptions().get(at) {
             Some(listed) => {
@@ -164,7 +164,7 @@ impl Routing {
 }
 
 impl RetainedMessages {
-    /// The messages of a part, with their payloads if these are wanted.
+    /// The messages of a part, with their payloads if these are requested.
     pub(super) fn list(
         &self,
         work: &mut WorkBudget,

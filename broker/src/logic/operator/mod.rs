@@ -1,11 +1,11 @@
-//! What an operator asks of a shard while it serves clients: lists, and a few actions.
+//! Operators' questions to a shard while it serves clients: lists, and a few actions.
 //!
-//! `lists.rs` makes the lists, `client_times.rs` knows who costs the most, `actions.rs` does the rest.
+//! `lists.rs` makes the lists, `client_times.rs` measures CPU time by client, `actions.rs` does the rest.
 //!
-//! Invariants: one question costs a bounded amount of work. A list is given in parts: each looks at a bounded number of
-//! places and says where the next part begins, so a shard is never held up by a long list. What is there from the
-//! first part to the last one is in the list once; what comes or goes meanwhile may be missing. No password or property
-//! is in an answer, and no payload that was not asked for.
+//! Invariants: one question costs a bounded amount of work. A list is returned in parts: each visits a bounded number
+//! of places and says where the next part begins, so a long list never delays a shard. An entry that exists from the
+//! first part to the last one is in the list once; one that is added or removed in the meantime may be missing. No
+//! password or property is in an answer, and no payload that was not requested.
 
 mod actions;
 mod client_times;
@@ -23,7 +23,7 @@ use crate::logic::unpublishable::Unpublishable;
 use crate::logic::{Shard, SysFigures};
 use crate::time::Timestamp;
 
-/// A question, or something to be done.
+/// A question, or an action.
 #[derive(Clone, Debug)]
 pub enum Question {
     /// Sessions with their connections.
@@ -41,27 +41,27 @@ pub enum Question {
     Retained {
         /// Which part of the list.
         part: ListPart,
-        /// Whether the payloads are wanted too.
+        /// Whether the payloads are requested too.
         payloads: bool,
     },
-    /// So many clients that cost the most CPU time in these seconds.
+    /// This many clients that used the most CPU time in these seconds.
     Busiest(usize, MeasuredSeconds),
     /// The figures of `$SYS`, which shard 0 has.
     System,
     /// End the connection of a client.
     Disconnect {
-        /// What the client calls itself.
+        /// The identifier of the client.
         client: Box<str>,
-        /// What a client of 5.0 is notified of.
+        /// The reason for a 5.0 client.
         reason: ReasonCode,
-        /// Who asks for it.
+        /// The operator who asks.
         operator: Box<str>,
     },
     /// End the session of a client, and its connection.
     EndSession {
-        /// What the client calls itself.
+        /// The identifier of the client.
         client: Box<str>,
-        /// Who asks for it.
+        /// The operator who asks.
         operator: Box<str>,
     },
     /// Publish a message of the operator.
@@ -79,12 +79,12 @@ pub enum Question {
     DeleteRetained(Box<str>),
 }
 
-/// A part of a list: where it begins, and how many entries it has at most.
+/// A part of a list: where it begins, and its largest number of entries.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ListPart {
-    /// The first place that is looked at, as [`Listed::next`] of the part before.
+    /// The first place to visit: [`Listed::next`] of the previous part.
     pub from: ListPlace,
-    /// So many entries at most.
+    /// The largest number of entries.
     pub entries_max: usize,
 }
 
@@ -93,7 +93,7 @@ pub struct ListPart {
 pub struct ListPlace {
     /// The number of the slot.
     pub slot: u32,
-    /// The entry of what is in the slot.
+    /// The entry within the slot.
     pub entry: u32,
 }
 
@@ -112,31 +112,29 @@ pub enum Answer {
     System(SysFigures),
     /// The answer to [`Question::Publish`].
     Published(Result<(), NotPublished>),
-    /// Whether there was what something was to be done with.
+    /// Whether the object of the action existed.
     Done(bool),
 }
 
 /// Why a message of an operator was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPublished {
-    /// Nobody else may publish there.
-    #[error(
-        "topic: it is the broker's own, which nobody else may change: choose one that does not begin with $SYS/"
-    )]
+    /// Only the broker may publish there.
+    #[error("topic: it is reserved for the broker: choose one that does not begin with $SYS/")]
     OwnToBroker,
     /// The topic has more slashes than `topic_levels_max`.
     #[error("topic: it has too many topic levels: choose a shorter one, or raise max_topic_levels")]
     TooDeep,
-    /// It is to be retained, and `retain_available` is false.
-    #[error("retain: retained messages are not available: leave it out, or set retain_available to true")]
+    /// It is to be retained, but `retain_available` is false.
+    #[error("retain: retained messages are not available: remove it, or set retain_available to true")]
     NoRetained,
-    /// It is one that nobody may publish, or there is no room to retain it.
+    /// Nobody may publish it, or there is no room to retain it.
     #[error("the message is not published: {0}: {fix}", fix = .0.fix())]
     Unpublishable(#[from] Unpublishable),
-    /// A store that is full cannot keep it.
+    /// The store is full and cannot keep it.
     #[error(
-        "the message is not published: the store has no space to keep it: make room on its disk, or raise \
-         store_size_max"
+        "the message is not published: the store has no space for it: free space on its disk, or raise \
+        store_size_max"
     )]
     NoSpace,
 }
@@ -146,24 +144,24 @@ pub enum NotPublished {
 pub struct Listed<T> {
     /// The entries that were found.
     pub entries: Vec<T>,
-    /// Where the next part begins; `None` behind the last one.
+    /// Where the next part begins; `None` after the last one.
     pub next: Option<ListPlace>,
 }
 
 /// A session, with its connection if it has one.
 #[derive(Clone, Debug)]
 pub struct SessionEntry {
-    /// Whose session it is.
+    /// The client identifier of the session.
     pub client_identifier: Box<str>,
-    /// The user, where it was proved.
+    /// The user, if it was authenticated.
     pub user: Option<Box<str>>,
     /// The connection of the client.
     pub connection: Option<ConnectionEntry>,
     /// The Session Expiry Interval in seconds; `u32::MAX` never ends.
     pub expiry_s: u32,
-    /// Seconds since the client left, if it is away.
+    /// Seconds since the client disconnected, if it is not connected.
     pub away_s: Option<u64>,
-    /// Subscriptions, those that are shared included.
+    /// Subscriptions, including Shared Subscriptions.
     pub subscriptions: usize,
     /// Messages that wait in the queue.
     pub queued_messages: u64,
@@ -176,9 +174,9 @@ pub struct SessionEntry {
 /// The connection of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionEntry {
-    /// By which the shell knows it.
+    /// Its name for the shell.
     pub id: ConnectionId,
-    /// Where its client is, which the shell knows.
+    /// The address of its client, which the shell adds.
     pub address: Option<SocketAddr>,
     /// When its CONNECT was accepted.
     pub since: Timestamp,
@@ -192,20 +190,20 @@ pub struct ConnectionEntry {
     pub output_bytes: usize,
     /// It does not keep up, so that no publisher waits for it.
     pub is_slow: bool,
-    /// It is not read from, for the sake of slower ones.
+    /// It is paused because of slower consumers.
     pub is_paused: bool,
 }
 
 /// A subscription of a session.
 #[derive(Clone, Debug)]
 pub struct SubscriptionEntry {
-    /// Whose session it is.
+    /// The client identifier of the session.
     pub client_identifier: Box<str>,
-    /// The Topic Filter, whole if it is shared.
+    /// The Topic Filter; the whole text if it is shared.
     pub filter: Box<str>,
     /// The QoS that was granted to the client.
     pub qos: QoS,
-    /// What the client publishes itself does not come to it.
+    /// The client does not get its own messages.
     pub no_local: bool,
     /// Messages keep the RETAIN flag with which they were published.
     pub retain_as_published: bool,
@@ -213,32 +211,32 @@ pub struct SubscriptionEntry {
     pub identifier: Option<u32>,
 }
 
-/// A retained message, with its payload if that is wanted.
+/// A retained message, with its payload if that is requested.
 #[derive(Clone, Debug)]
 pub struct RetainedEntry {
     /// The topic that it is retained for.
     pub topic: Box<str>,
-    /// The QoS that it was published at.
+    /// The QoS at which it was published.
     pub qos: QoS,
-    /// How long its payload is.
+    /// The length of its payload.
     pub payload_bytes: usize,
-    /// The payload, if it is wanted.
+    /// The payload, if it is requested.
     pub payload: Option<Box<[u8]>>,
 }
 
-/// Seconds of a measurement that are over.
+/// Complete seconds of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MeasuredSeconds {
     /// When the measurement began.
     pub since: Timestamp,
-    /// The number of the first one.
+    /// The number of the first second.
     pub first: u64,
-    /// How many there are.
+    /// The number of seconds.
     pub count: u64,
 }
 
 impl MeasuredSeconds {
-    /// The last `most` of those that are over.
+    /// The last `most` complete seconds.
     #[must_use]
     pub fn last(since: Timestamp, now: Timestamp, most: u64) -> Self {
         let over = now.since_s(since);
@@ -247,13 +245,13 @@ impl MeasuredSeconds {
         Self { since, first, count }
     }
 
-    /// When the first one began.
+    /// The beginning of the first second.
     #[must_use]
     pub fn begin(self) -> Timestamp {
         self.since.plus_s(self.first)
     }
 
-    /// When the last one ended.
+    /// The end of the last second.
     #[must_use]
     pub fn end(self) -> Timestamp {
         self.since.plus_s(self.first + self.count)
@@ -264,21 +262,21 @@ impl MeasuredSeconds {
     }
 }
 
-/// Clients that cost the most, the most first; nothing if it is not measured.
+/// Clients that used the most CPU time, in descending order; empty if it is not measured.
 #[derive(Clone, Debug, Default)]
 pub struct BusyClients {
-    /// The clients, also those that have left since.
+    /// The clients, including those that have disconnected since.
     pub clients: Vec<BusyClient>,
-    /// CPU time that all clients of the shard cost together.
+    /// CPU time of all clients of the shard together.
     pub cpu_ns: u64,
 }
 
-/// A client, and what it costs.
+/// A client, and its CPU time.
 #[derive(Clone, Debug)]
 pub struct BusyClient {
-    /// What the client calls itself.
+    /// The name under which it connected.
     pub client_identifier: Box<str>,
-    /// The user, where it was proved.
+    /// The user, if it was authenticated.
     pub user: Option<Box<str>>,
     /// Whether it is connected now.
     pub is_connected: bool,

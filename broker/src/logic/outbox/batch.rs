@@ -1,14 +1,14 @@
-//! What goes from one shard to another: one batch a turn and destination, so that a message costs no queue operation.
+//! The data from one shard to another: one batch per turn and destination, so that a message costs no queue operation.
 //!
 //! Layout of a record in `publishes`: its kind (1 byte), the bytes of what follows (4), and then
 //! - a run: packets (4), bytes of the largest packet (4), payload bytes of all (8), whole PUBLISH packets;
 //! - a message: one whole PUBLISH packet; of a message that the store keeps its number (8) before that;
-//! - a matter of retained messages: the index of its [`Control::Retain`] or [`Control::Retained`] (4). It stands in
-//!   the log too so that it keeps its place among the publishes;
-//! - a message for a group: shards that it came through (4), its number with the store or 0 (8), bytes of the group's
-//!   text (4), that text, one PUBLISH packet.
+//! - a part of the exchange about retained messages: the index of its [`Control::Retain`] or [`Control::Retained`]
+//!   (4). It is in the log too so that it keeps its place among the publishes;
+//! - a message for a group: shards through which it was passed (4), its number in the store or 0 (8), bytes of the
+//!   group's text (4), that text, one PUBLISH packet.
 //!
-//! Invariant: only [`Batch::push`] writes records; [`Batch::records`] ends at the first that makes no sense.
+//! Invariant: only [`Batch::push`] writes records; [`Batch::records`] ends at the first invalid one.
 
 use std::sync::Arc;
 
@@ -23,22 +23,22 @@ use crate::logic::routing::subscription::group::MemberCounts;
 use crate::logic::store::PublicationId;
 use crate::time::Timestamp;
 
-/// What one shard sends to another, in order.
+/// The data that one shard sends to another, in order.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Changes of what the shards know of one another.
+    /// Changes of what shards know about each other.
     pub control: Vec<Control>,
     /// A flat log of encoded publish records.
     pub publishes: Vec<u8>,
-    /// When the first message in it was received, as the shell knows it; for figures alone.
+    /// When the first message in it was received, by the shell's clock; for figures only.
     pub since: Timestamp,
-    /// Retained messages that were found for requests, in the control records.
+    /// Retained messages in the control records that answer requests.
     found: usize,
-    /// About what it costs the shard that takes it, in units of work.
+    /// Approximate cost for the shard that takes it, in units of work.
     work: u64,
 }
 
-/// A change of what the shards know of one another.
+/// A change of what shards know about each other.
 #[derive(Debug)]
 pub enum Control {
     /// The sender has a subscription to this filter.
@@ -49,22 +49,22 @@ pub enum Control {
     Members {
         /// The whole text of the Shared Subscription.
         group: Arc<str>,
-        /// Those of the sender, by their standing.
+        /// The sender's members, by their standing.
         counts: MemberCounts,
     },
     /// A client of the sender is backlogged: publishers to the sender are to be paused, or resumed.
     Pause(bool),
-    /// A part in finding retained messages; it is handled in its place among the records.
+    /// A message about finding retained messages; it is handled at its place among the records.
     Retained(RetainedNote),
     /// A retained message was set, or deleted by one without payload. It is also a publish, see its record.
     Retain {
-        /// The message with the QoS it was published at.
+        /// The message with the QoS at which it was published.
         message: StoredMessage,
         /// Orders it among the changes of its topic.
         ticket: Ticket,
         /// Its number, if the store keeps it for subscribers.
         publication: Option<PublicationId>,
-        /// What its publisher may do, for the owner of the topic.
+        /// The rights of its publisher, for the owner of the topic.
         source: acl::Access,
     },
 }
@@ -72,7 +72,7 @@ pub enum Control {
 /// One entry of the log of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum BatchRecord<'a> {
-    /// QoS 0 PUBLISH packets of one topic, to be passed on as they are.
+    /// QoS 0 PUBLISH packets of one topic, to be forwarded unchanged.
     Run(Run<'a>),
     /// One PUBLISH packet for all subscribers of its topic.
     Message {
@@ -89,7 +89,7 @@ pub(in crate::logic) enum BatchRecord<'a> {
     },
     /// One PUBLISH packet for one member of a group.
     Shared {
-        /// That the packet is encoded in.
+        /// The protocol version in which the packet is encoded.
         version: ProtocolVersion,
         /// The number of shards that have passed the message on.
         hops: u32,
@@ -110,7 +110,7 @@ impl Batch {
         self.control.is_empty() && self.publishes.is_empty()
     }
 
-    /// Removes all records and keeps the memory, so the batch can be used again.
+    /// Removes all records and keeps the memory for reuse.
     pub fn clear(&mut self) {
         self.control.clear();
         self.publishes.clear();
@@ -118,19 +118,19 @@ impl Batch {
         self.work = 0;
     }
 
-    /// About what it costs the shard that takes it, in units of work.
+    /// Approximate cost for the shard that takes it, in units of work.
     #[must_use]
     pub fn work(&self) -> u64 {
         self.work
     }
 
-    /// It costs that much more to take.
+    /// Adds to the cost for the shard that takes it.
     #[inline]
     pub(super) fn add_work(&mut self, units: u64) {
         self.work += units;
     }
 
-    /// Appends a change of what the shards know of one another.
+    /// Appends a change of what shards know about each other.
     pub(super) fn push_control(&mut self, control: Control) {
         self.work += control.work();
         self.control.push(control);
@@ -191,7 +191,7 @@ impl Batch {
         })
     }
 
-    /// Appends a change of a retained message, or a part in finding some: a control record in its place of the log.
+    /// Appends a change of a retained message, or a part of finding some: a control record with a place in the log.
     pub(super) fn push_in_place(&mut self, control: Control) {
         if let Control::Retained(note) = &control {
             self.found += note.found();
@@ -221,7 +221,7 @@ impl Batch {
 }
 
 impl BatchRecord<'_> {
-    /// About what it costs a shard with one subscriber, in units of work.
+    /// Approximate cost for a shard with one subscriber, in units of work.
     #[inline]
     fn work(&self) -> u64 {
         match self {
@@ -235,7 +235,7 @@ impl BatchRecord<'_> {
 }
 
 impl Control {
-    /// About what it costs the shard that takes it, in units of work.
+    /// Approximate cost for the shard that takes it, in units of work.
     pub(in crate::logic) fn work(&self) -> u64 {
         let text = match self {
             Self::InterestAdd(filter) | Self::InterestRemove(filter) => filter.len(),
@@ -248,11 +248,11 @@ impl Control {
     }
 }
 
-/// Units of work that a control record costs, and bytes of its text that cost one more.
+/// Units of work of a control record, and bytes of its text that cost one more unit.
 const CONTROL_WORK: u64 = 10;
 const CONTROL_BYTES: usize = 4;
 
-/// The bytes that a retained message of an answer counts as.
+/// The bytes as which a retained message of an answer is counted.
 const FOUND_BYTES: usize = 8;
 
 /// Packets of 3.1 and 3.1.1 are the same.

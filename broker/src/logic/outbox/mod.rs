@@ -1,9 +1,9 @@
 //! The outboxes of this shard: for each other shard the batches that the shell has not fetched yet. `batch.rs` is the
 //! format of a batch, `pending.rs` one outbox.
 //!
-//! Invariants: records leave an outbox in the order in which they were added. Everything is added by [`Outboxes::put`],
-//! which also notes what the publisher that is handled now has to wait for: outboxes that are full, and shards that
-//! asked to pause their publishers. Emptied batches are used again, up to [`limits::BATCHES_SPARE_MAX`].
+//! Invariants: records leave an outbox in the order in which they were added. All records are added by
+//! [`Outboxes::put`], which also notes what the current publisher has to wait for: outboxes that are full, and shards
+//! that asked to pause their publishers. Emptied batches are reused, up to [`limits::BATCHES_SPARE_MAX`].
 
 pub(super) mod batch;
 mod pending;
@@ -41,19 +41,19 @@ pub struct Outboxes {
     encoding: Encoding,
 }
 
-/// Memory for the packet of a message that comes as none.
+/// Memory for the packet of a message that has none.
 #[derive(Debug, Default)]
 struct Encoding {
     template: PublishTemplate,
     packet: Vec<u8>,
 }
 
-/// What the publisher that is handled now has to wait for.
+/// What the current publisher has to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocked {
     /// It filled the outbox for that shard.
     Full(u16),
-    /// Its messages went to that shard, which asked for its publishers to be paused.
+    /// Its messages went to that shard, which asked to pause its publishers.
     Paused(u16),
 }
 
@@ -71,34 +71,34 @@ impl Outboxes {
         }
     }
 
-    /// The next publisher is handled: what others have met is not its doing.
+    /// The next publisher is handled: what others have met does not concern it.
     #[inline]
     pub(super) fn begin(&mut self) {
         self.blocked.clear();
     }
 
-    /// What the publisher has to wait for that was handled since [`Self::begin`].
+    /// What the publisher that was handled since [`Self::begin`] has to wait for.
     pub(super) fn take_blocked(&mut self) -> Vec<Blocked> {
         std::mem::take(&mut self.blocked)
     }
 
-    /// Another shard asks for its publishers to be paused, or to go on.
+    /// Another shard asks to pause its publishers, or to resume them.
     pub(super) fn set_paused(&mut self, shard: u16, paused: bool) {
         if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
             outbox.paused = paused;
         }
     }
 
-    /// From now on a batch for that shard counts as `cost` for each [`COST_BASE`] units of what it is known to cost:
-    /// how many subscribers a message has there is known there alone. The more it costs, the less is in a batch.
+    /// Sets the cost of a batch for that shard, for each [`COST_BASE`] units that are counted here: only that shard
+    /// knows how many subscribers a message has there. The higher the cost, the less is put into a batch.
     pub fn set_cost(&mut self, shard: u16, cost: u64) {
         if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
             outbox.cost = cost.clamp(COST_BASE, COST_MAX);
         }
     }
 
-    /// Adds a record to the outboxes of `shards`, which costs each of them a visit of `nodes` nodes; returns the number
-    /// of shards.
+    /// Adds a record to the outboxes of `shards`, which costs each of them a visit of `nodes` nodes; returns the
+    /// number of shards.
     #[inline]
     pub(super) fn send(&mut self, shards: &[u16], record: &BatchRecord<'_>, nodes: u64) -> u64 {
         for &shard in shards {
@@ -113,7 +113,7 @@ impl Outboxes {
         shards.len() as u64
     }
 
-    /// Puts a message into the outboxes of some shards; returns how many.
+    /// Puts a message into the outboxes of some shards; returns their number.
     pub(super) fn send_message(
         &mut self,
         shards: &[u16],
@@ -132,8 +132,8 @@ impl Outboxes {
         })
     }
 
-    /// Puts a message for one member of a group into the outbox of a shard, after it came through `hops` shards;
-    /// returns how many records that were.
+    /// Puts a message for one member of a group into the outbox of a shard, after it was passed through `hops` shards;
+    /// returns the number of records.
     pub(super) fn send_shared(
         &mut self,
         shard: u16,
@@ -155,7 +155,7 @@ impl Outboxes {
         })
     }
 
-    /// Notifies all other shards that this one has its first subscription to a filter, or its last one no more.
+    /// Notifies all other shards that this one has its first subscription to a filter, or no longer has any.
     pub(super) fn announce_interest(&mut self, filter: &str, added: bool) {
         self.put_all(|batch| {
             let filter = filter.into();
@@ -167,7 +167,7 @@ impl Outboxes {
         });
     }
 
-    /// Notifies all other shards how many members of a group are here.
+    /// Notifies all other shards of the number of members of a group here.
     pub(super) fn announce_members(&mut self, group: &Arc<str>, counts: MemberCounts) {
         self.put_all(|batch| {
             let group = Arc::clone(group);
@@ -176,7 +176,7 @@ impl Outboxes {
     }
 
     /// Sends a change of a retained message to the shards with interest, to be delivered, and to the owner of its
-    /// topic, to be applied; returns how many that were.
+    /// topic, to be applied; returns the number of records.
     pub(super) fn send_retained(
         &mut self,
         interested: &[u16],
@@ -196,12 +196,12 @@ impl Outboxes {
         interested.len() as u64 + u64::from(is_apart)
     }
 
-    /// Sends a part in finding retained messages to a shard.
+    /// Sends a message about finding retained messages to a shard.
     pub(super) fn send_note(&mut self, shard: u16, note: RetainedNote) {
         self.put(shard, |batch| batch.push_in_place(Control::Retained(note)));
     }
 
-    /// Notifies one shard of what is no matter of a publisher.
+    /// Notifies one shard of something that no publisher causes.
     pub(super) fn notify(&mut self, shard: u16, control: Control) {
         if let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) {
             outbox
@@ -210,7 +210,7 @@ impl Outboxes {
         }
     }
 
-    /// The next batch for a shard, and whether its outbox was full and is empty by that.
+    /// The next batch for a shard, and whether its outbox was full and is now empty.
     pub(super) fn take(&mut self, shard: u16) -> (Option<Batch>, bool) {
         let Some(outbox) = self.outboxes.get_mut(usize::from(shard)) else {
             unreachable_state("an outbox for no shard");
@@ -233,12 +233,12 @@ impl Outboxes {
         self.index
     }
 
-    /// The number of shards, this one included.
+    /// The number of shards, including this one.
     pub(super) fn shards(&self) -> u16 {
         u16::try_from(self.outboxes.len()).unwrap_or(u16::MAX)
     }
 
-    /// Gives back a batch, whoever filled it: its memory is used again.
+    /// Returns a batch, whoever filled it: its memory is reused.
     pub fn recycle(&mut self, mut batch: Batch) {
         if self.spare.len() < limits::BATCHES_SPARE_MAX {
             batch.clear();
@@ -254,24 +254,24 @@ impl Outboxes {
         }
     }
 
-    /// Gives the memory of batches that are not in use back.
+    /// Frees the memory of unused batches.
     pub(super) fn drop_spare(&mut self) {
         self.spare = Vec::new();
         self.encoding = Encoding::default();
         self.outboxes.iter_mut().for_each(Outbox::drop_spare);
     }
 
-    /// How many batches wait for one shard.
+    /// Number of batches that wait for one shard.
     pub(super) fn waiting(&self, shard: u16) -> usize {
         self.outboxes.get(usize::from(shard)).map_or(0, Outbox::len)
     }
 
-    /// How many batches wait in all outboxes.
+    /// Number of batches in all outboxes.
     pub(super) fn len(&self) -> usize {
         self.outboxes.iter().map(Outbox::len).sum()
     }
 
-    /// The packet of a message: as it came, or encoded in 5.0, so that the properties are with it.
+    /// The packet of a message: as it arrived, or encoded in 5.0, so that it includes the properties.
     fn with_packet(
         &mut self,
         message: &Message<'_>,
@@ -284,7 +284,7 @@ impl Outboxes {
         let mut encoding = std::mem::take(&mut self.encoding);
         let sent = match encoding.encode(message) {
             Some(packet) => send(self, ProtocolVersion::V5, packet),
-            // It would be larger than any packet: no client can have sent it.
+            // It would be larger than the largest packet: no client can have sent it.
             None => 0,
         };
         self.encoding = encoding;
@@ -363,7 +363,7 @@ impl Encoding {
     }
 }
 
-/// Nodes that a message's topic meets in the tree of filters without costing more than the message itself.
+/// Nodes that a topic may meet in the tree of filters without costing more than the message itself.
 const USUAL_NODES: u64 = 32;
 
 #[cfg(test)]

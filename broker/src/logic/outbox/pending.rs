@@ -1,7 +1,7 @@
-//! The batches that wait for one other shard, and what they are going to cost it.
+//! The batches that wait for one other shard, and their expected cost.
 //!
-//! Invariant: `work` is that of the batches in `full`, in the units that are counted here; `cost` makes of it what the
-//! other shard is going to spend.
+//! Invariant: `work` is the work of the batches in `full`, in the units that are counted here; `cost` converts it to
+//! what the other shard is going to spend.
 
 use std::collections::VecDeque;
 
@@ -12,20 +12,20 @@ use super::batch::Batch;
 pub(super) struct Outbox {
     pub(super) full: VecDeque<Batch>,
     pub(super) current: Batch,
-    /// The shard asked for its publishers to be paused.
+    /// The shard asked to pause its publishers.
     pub(super) paused: bool,
     /// The work of the batches in `full`, in units.
     pub(super) work: u64,
     /// Publishers wait until it is empty.
     pub(super) was_full: bool,
-    /// What a batch costs the shard for each [`COST_BASE`] units of the work that is counted here.
+    /// The cost of a batch for that shard, for each [`COST_BASE`] units of the work that is counted here.
     pub(super) cost: u64,
 }
 
-/// A batch with this cost takes the shard as much work as is counted here, see `Outboxes::set_cost`.
+/// With this cost a batch takes the other shard as much work as is counted here, see `Outboxes::set_cost`.
 pub const COST_BASE: u64 = 16;
 
-/// The highest cost that is gone by: a batch then has few messages.
+/// The highest cost that is used: a batch then has few messages.
 pub const COST_MAX: u64 = COST_BASE * 256;
 
 impl Outbox {
@@ -40,7 +40,7 @@ impl Outbox {
         }
     }
 
-    /// What so many units cost the shard that takes them.
+    /// The cost of this many units for the shard that takes them.
     #[inline]
     pub(super) fn costs(&self, units: u64) -> u64 {
         units.saturating_mul(self.cost) / COST_BASE
@@ -50,7 +50,7 @@ impl Outbox {
         self.full.len() + usize::from(!self.current.is_empty())
     }
 
-    /// Frees the memory of a batch that nothing is in.
+    /// Frees the memory of an empty batch.
     pub(super) fn drop_spare(&mut self) {
         if self.current.is_empty() {
             self.current = Batch::default();

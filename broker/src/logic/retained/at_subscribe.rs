@@ -24,7 +24,7 @@ use crate::logic::session::SessionSlot;
 use crate::logic::session::queue::Queued;
 
 impl RetainedMessages {
-    /// Begins to send the retained messages that a new subscription matches [MQTT-3.3.1-9]; the caller goes on with
+    /// Begins to send the retained messages that match a new subscription [MQTT-3.3.1-9]; the caller continues with
     /// [`Self::walk`].
     pub(in crate::logic) fn request_retained(
         &mut self,
@@ -51,14 +51,14 @@ impl RetainedMessages {
         self.send_request(id, owners, outboxes);
     }
 
-    /// The session has ended: nobody waits for its answers.
+    /// The session has ended: its answers are no longer awaited.
     pub(in crate::logic) fn forget_requests(&mut self, outboxes: &mut Outboxes, session: SessionSlot) {
         for id in self.requests.of_session(session) {
             self.cancel_request(id, outboxes);
         }
     }
 
-    /// A turn of the shard: goes on where the last one ended, and takes the other shards' part in it further.
+    /// A turn of the shard: continues where the last one ended, including the walks for other shards.
     pub(in crate::logic) fn continue_walks(
         &mut self,
         delivery: &mut Delivery,
@@ -72,7 +72,7 @@ impl RetainedMessages {
         self.walk(delivery, routing, outboxes);
     }
 
-    /// Goes on as far as this turn may.
+    /// Continues within the bound of this turn.
     pub(in crate::logic) fn walk(
         &mut self,
         delivery: &mut Delivery,
@@ -112,7 +112,7 @@ impl RetainedMessages {
         self.owned.watch_removals(goes_on);
     }
 
-    /// What an owner has found for a request, to its session.
+    /// Passes the answer of an owner to its session.
     pub(super) fn receive_matches(
         &mut self,
         delivery: &mut Delivery,
@@ -123,7 +123,7 @@ impl RetainedMessages {
         done: bool,
     ) {
         let Some(request) = self.requests.get(id).cloned() else {
-            // It was cancelled when the answer was on its way.
+            // It was cancelled while the answer was on its way.
             return;
         };
         if !is_wanted(delivery, routing, id.session, &request) {
@@ -141,7 +141,7 @@ impl RetainedMessages {
         delivery.send_waiting(id.session);
     }
 
-    /// A filter without wildcards, of a topic that this shard owns: one look-up.
+    /// A filter without wildcards, for a topic that this shard owns: one look-up.
     fn send_exact(&mut self, delivery: &mut Delivery, session: SessionSlot, request: &RetainedRequest) {
         let policy = retain_policy(delivery);
         let now = delivery.now();
@@ -199,7 +199,7 @@ impl RetainedMessages {
         done
     }
 
-    /// Walks over so many nodes at most.
+    /// Visits at most this many nodes.
     fn find(
         &mut self,
         delivery: &Delivery,
@@ -220,7 +220,7 @@ impl RetainedMessages {
         done
     }
 
-    /// Counts what was found and nobody gets.
+    /// Counts messages that were found but are denied.
     fn drop_denied(&mut self, delivery: &mut Delivery) {
         for message in self.walks.denied.drain(..) {
             delivery.drop_of_source(message.topic());
@@ -228,7 +228,7 @@ impl RetainedMessages {
     }
 }
 
-/// Queues one message for a session, if it is not from that one and its client may read it.
+/// Queues one message for a session, unless the session published it or its client may not read it.
 fn send_found(
     delivery: &mut Delivery,
     session: SessionSlot,
@@ -269,7 +269,7 @@ fn send_found(
     delivery.send_retained(session, queued);
 }
 
-/// Whether the subscription is there still, and its session has room.
+/// Whether the subscription still exists, and its session has room.
 fn is_wanted(
     delivery: &mut Delivery,
     routing: &Routing,
@@ -293,13 +293,13 @@ fn is_wanted(
     !is_full
 }
 
-/// Whose messages a request does not ask for [MQTT-3.8.3-3].
+/// The publisher whose messages a request excludes [MQTT-3.8.3-3].
 fn no_local_publisher(clients: &Clients, session: SessionSlot, request: &RetainedRequest) -> Option<u64> {
     let session = clients.session(session).filter(|_| request.no_local)?;
     Some(identity(session.client_identifier()))
 }
 
-/// By which what a retained message's publisher may do is checked again, if it is.
+/// The policy for checking the rights of a retained message's publisher again, if that is configured.
 fn retain_policy(delivery: &Delivery) -> Option<&Policy> {
     let checks = delivery.settings().check_retain_source;
     checks.then(|| delivery.policy())

@@ -1,9 +1,9 @@
 //! Barriers: how a shard learns that all others have handled what it sent them.
 //!
-//! A shard that sets a barrier sends its number to all other shards, behind everything that it has sent to them. Each
-//! of them sends the number on to the shards concerned, behind everything that it has sent to these. So a shard that
-//! has got the number from every other shard has also got what each of them did before that one handled the records in
-//! front of the barrier. This needs no clock, only queues between shards that keep their order.
+//! A shard that sets a barrier sends its number to all other shards, after everything that it has sent to them. Each
+//! of them sends the number on to the shards concerned, after everything that it has sent to these. So a shard that
+//! has received the number from every other shard has also received what each of them did before it handled the
+//! records in front of the barrier. This needs no clock, only queues between shards that keep their order.
 //!
 //! Invariant: the numbers of a shard only grow, and every queue keeps their order, so a shard that has reached one
 //! number has reached all lower ones.
@@ -12,9 +12,9 @@
 pub(super) struct Barriers {
     me: u16,
     shards: u16,
-    /// The last one that this shard set.
+    /// The last barrier that this shard set.
     last: u64,
-    /// The last one of each shard that each shard has reached, as this one knows it.
+    /// The last barrier of each shard that each shard has reached, as far as this one knows.
     reached: Vec<u64>,
 }
 
@@ -51,7 +51,7 @@ impl Barriers {
         }
     }
 
-    /// Whether every shard has, but for the one whose barrier it is and this one.
+    /// Whether every shard has reached it, except the one that set it and this one.
     pub(super) fn all_reached(&self, of: u16, number: u64) -> bool {
         let others = (0..self.shards).filter(|&by| by != of && by != self.me);
         others.into_iter().all(|by| {

@@ -1,7 +1,7 @@
 //! Changes, requests and barriers of retained messages on their way between shards.
 //!
-//! Invariants: a request is added to an outbox before the barrier that its answer waits for, and a barrier is passed on
-//! behind everything that was sent before it arrived. Otherwise the answer could miss a change.
+//! Invariants: a request is added to an outbox before the barrier that its answer waits for, and a barrier is passed
+//! on after everything that was sent before it arrived. Otherwise the answer could miss a change.
 
 use super::{Owners, RequestId, RetainedChange, RetainedMessages, RetainedNote, is_own_to_broker};
 use crate::auth::acl;
@@ -16,8 +16,8 @@ use crate::logic::timer::Timers;
 use crate::turn::WorkBudget;
 
 impl RetainedMessages {
-    /// A message with RETAIN: to the owner of its topic, and to the other shards with interest. Returns it, to be
-    /// given to the subscribers here, with its number.
+    /// Sends a message with RETAIN to the owner of its topic and to the other shards with interest. Returns it, with
+    /// its number, to be delivered to the subscribers here.
     pub(in crate::logic) fn retain(
         &mut self,
         delivery: &mut Delivery,
@@ -62,7 +62,7 @@ impl RetainedMessages {
     ) {
         let stored = change.message;
         self.take_change(delivery.counters(), timers, self.owner(stored.topic()), change);
-        // What most shards only own is not worth a route.
+        // For a topic that this shard only owns, a route is usually not worthwhile.
         let has_subscriptions = delivery.counters().subscriptions.get() > 0;
         let mut properties = std::mem::take(&mut self.properties);
         let now = delivery.now();
@@ -89,7 +89,7 @@ impl RetainedMessages {
         self.properties = properties;
     }
 
-    /// Another shard's part in a request or a barrier.
+    /// Handles another shard's part of a request or a barrier.
     pub(in crate::logic) fn receive_note(
         &mut self,
         delivery: &mut Delivery,
@@ -112,7 +112,7 @@ impl RetainedMessages {
         }
     }
 
-    /// Applies a change if this shard is the owner, and else remembers how new it is.
+    /// Applies a change if this shard is the owner; otherwise remembers its ticket.
     fn take_change(
         &mut self,
         counters: &ShardCounters,
@@ -128,7 +128,7 @@ impl RetainedMessages {
 }
 
 impl RetainedMessages {
-    /// A turn of the shard: looks at what was reached, and sets the barriers that are wanted.
+    /// A turn of the shard: checks which barriers were reached, and sets those that are needed.
     pub(super) fn exchange_barriers(&mut self, outboxes: &mut Outboxes) {
         if let Some(number) = self.owned.removed.barrier()
             && self.barriers.all_reached(self.me, number)
@@ -151,7 +151,7 @@ impl RetainedMessages {
         }
     }
 
-    /// Sends a request to the other shards that own something of it.
+    /// Sends a request to the other shards that own matching topics.
     pub(super) fn send_request(&mut self, id: RequestId, owners: Owners, outboxes: &mut Outboxes) {
         if owners == Owners::One(self.me) {
             return;
@@ -165,7 +165,7 @@ impl RetainedMessages {
             outboxes.send_note(to, RetainedNote::Request { id, barrier, filter });
         }
         if self.shards > 2 {
-            // With two there is nobody else to be waited for.
+            // With two shards there is no other one to wait for.
             self.asked = match self.asked {
                 None => Some(owners),
                 Some(before) if before == owners => Some(owners),
@@ -174,7 +174,7 @@ impl RetainedMessages {
         }
     }
 
-    /// Nobody waits for the answer any more.
+    /// The answer is no longer awaited.
     pub(in crate::logic) fn cancel_request(&mut self, id: RequestId, outboxes: &mut Outboxes) {
         let Some(owners) = self.requests.drop_one(id) else {
             // All owners have answered, or it was cancelled before.
@@ -196,7 +196,7 @@ impl RetainedMessages {
         }
     }
 
-    /// Asks all other shards to notify that one when they have got this far, or all.
+    /// Asks all other shards to report to that shard, or to all, when they have reached this point.
     fn set_barrier(&mut self, to: Option<u16>, outboxes: &mut Outboxes) -> u64 {
         let number = self.barriers.set();
         for shard in self.others_of(Owners::All).filter(|&shard| Some(shard) != to) {

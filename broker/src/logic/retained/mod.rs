@@ -1,43 +1,43 @@
-//! Retained messages: the shard that owns a topic (by a hash of it; shard 0 those of `$SYS`) has its message, alone.
+//! Retained messages: only the shard that owns a topic (by a hash; shard 0 owns `$SYS`) has its message.
 //!
-//! **A PUBLISH with RETAIN** is a message to the subscribers as any other, and a change to the topic's owner: one
-//! record to each shard with interest and to the owner, which share its one allocation. The owner alone applies it.
+//! **A PUBLISH with RETAIN** is a message to the subscribers like any other, and a change for the topic's owner: one
+//! record to each shard with interest and to the owner, which share one allocation. Only the owner applies it.
 //!
-//! *Which of two changes wins.* The owner takes its queues one after the other, so it may see a change before
-//! another one that it follows: by a client that had the PUBACK, or the message itself from a shard whose queue was
-//! faster. So the publisher's shard draws a ticket for each change from the owner's counter, which all shards share
-//! ([`RetainedQuota`]), and the latest ticket wins (`owned.rs`). Of a topic without a message the ticket is kept until
-//! nothing older can come (`removed.rs`). No clock is asked, nobody else learns of a change, and nothing of it lives
-//! longer than a round between shards.
+//! *Which of two changes wins.* The owner takes its queues one after the other, so it may see a change before an
+//! earlier one: from a client that had the PUBACK, or the message itself from a shard whose queue was faster. So the
+//! publisher's shard draws a ticket for each change from the owner's counter, which all shards share
+//! ([`RetainedQuota`]), and the latest ticket wins (`owned.rs`). For a topic without a message the ticket is kept
+//! until nothing older can arrive (`removed.rs`). No clock is used, no other shard learns of a change, and nothing of
+//! this lives longer than a round between shards.
 //!
-//! **A SUBSCRIBE** asks the owners: one, if the filter has no wildcard, else all (`requests.rs`). Each walks over
-//! what it has (`walks.rs`), a bounded piece each turn, and sends what it finds; while the outbox to the asking shard
-//! is filled the walk stands still. What this shard owns is found without a message, by the same walks; a filter
-//! without wildcards by one look-up. With one shard that is all that happens.
+//! **A SUBSCRIBE** asks the owners: one, if the filter has no wildcard, otherwise all (`requests.rs`). Each walks over
+//! its messages (`walks.rs`), a bounded piece in each turn, and sends what it finds; while the outbox to the asking
+//! shard is filled, the walk pauses. Messages that this shard owns are found without a request, by the same walks; for
+//! a filter without wildcards by one look-up. With one shard nothing else happens.
 //!
 //! *What the answer contains.* The asking shard announces its interest, asks the owners, and sets a barrier
-//! (`barriers.rs`); an owner answers when all other shards have reached it. A change was either made before its shard
-//! had the barrier: then the owner has it when it answers. Or after: then its shard knew of the interest, and it came
-//! to the subscriber as a message. So a subscriber gets each change, or a later one of the topic, in one of the two
-//! ways, whichever shards they are in. In particular who has the PUBACK of a retained message and then subscribes
-//! gets it: the publisher's shard put it into its outbox before the PUBACK was written, and passes the barrier on
-//! behind it. What comes in both ways comes twice.
+//! (`barriers.rs`); an owner answers when all other shards have reached it. Either a change was made before its shard
+//! had the barrier: then the owner has it when it answers. Or it was made after: then its shard knew of the interest,
+//! and the change came to the subscriber as a message. So a subscriber gets each change, or a later one of the topic,
+//! in one of the two ways, whatever shards are involved. In particular, a client that has the PUBACK of a retained
+//! message and then subscribes gets the message: the publisher's shard put it into its outbox before the PUBACK was
+//! written, and passes the barrier on after it. A message that arrives in both ways arrives twice.
 //!
 //! *What it does not contain.* A message may overtake the answer of a third shard. The asking shard remembers the
-//! tickets of what is published while its requests are open, and of the answer it drops what is older: no subscriber
-//! gets an older retained message after a newer one of the topic.
+//! tickets of messages that are published while its requests are open, and drops older messages of the answer: no
+//! subscriber gets an older retained message after a newer one of the topic.
 //!
-//! **On the way** a session or a subscription may go: the answer then finds no request, or is not wanted, and the
-//! owners are asked to stop. Retain Handling and the subscription's QoS, No Local and identifier stay with the asking
-//! shard [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; what a publisher may do (`check_retain_source`) and when a message
-//! expires, with the owner. The store gets a change from the publisher's shard, with its ticket: so a PUBACK waits for
-//! no other shard.
+//! **In the meantime** a session or a subscription may end: then the answer finds no request, or is no longer needed,
+//! and the owners are asked to stop. Retain Handling and the subscription's QoS, No Local and identifier stay with the
+//! asking shard [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; the publisher's rights (`check_retain_source`) and the expiry of a
+//! message stay with the owner. The store gets a change from the publisher's shard, with its ticket, so a PUBACK waits
+//! for no other shard.
 //!
-//! `exchange.rs` is what shards send one another for all this, `at_subscribe.rs` what a session is sent.
+//! `exchange.rs` has the messages between shards for this, `at_subscribe.rs` the messages to a session.
 //!
-//! Invariants: a shard holds messages of topics that it owns and of no other. Requests are bounded by
-//! [`crate::limits::RETAINED_FILTER_BYTES_MAX`] a session where they are made, and share their filters with the
-//! owners; what a session has not taken by [`crate::limits::RETAINED_WAITING_MAX`].
+//! Invariants: a shard has messages of topics that it owns and of no others. Requests are bounded by
+//! [`crate::limits::RETAINED_FILTER_BYTES_MAX`] per session where they are made, and share their filters with the
+//! owners; messages that a session has not taken are bounded by [`crate::limits::RETAINED_WAITING_MAX`].
 
 mod at_subscribe;
 mod barriers;
@@ -73,18 +73,18 @@ enum Owners {
     All,
 }
 
-/// What a shard has of retained messages, for tests.
+/// The retained messages of a shard, for tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RetainedCounts {
     pub(super) nodes: usize,
     pub(super) messages: u64,
     /// Bytes of the messages and of the nodes.
     pub(super) bytes: u64,
-    /// Requests, walks, and topics whose message went a short while ago.
+    /// Requests, walks, and topics whose message was removed recently.
     pub(super) passing: usize,
 }
 
-/// What a shard has to do with retained messages: those that it owns, and its part in finding others'.
+/// The retained messages that a shard owns, and its part in finding those of others.
 #[derive(Debug)]
 pub(super) struct RetainedMessages {
     me: u16,
@@ -94,9 +94,9 @@ pub(super) struct RetainedMessages {
     requests: Requests,
     walks: Walks,
     barriers: Barriers,
-    /// Whom the requests of this turn ask: a barrier is to be set behind them.
+    /// The shards that the requests of this turn ask: a barrier is set after them.
     asked: Option<Owners>,
-    /// Memory for the properties of a message that came.
+    /// Memory for the properties of a message that arrived.
     properties: PropertiesBuf,
 }
 
@@ -115,7 +115,7 @@ impl RetainedMessages {
         }
     }
 
-    /// The shard that holds the message of a topic.
+    /// The shard that owns a topic.
     #[inline]
     pub(super) fn owner(&self, topic: &str) -> u16 {
         if self.shards == 1 || is_own_to_broker(topic) {
@@ -156,7 +156,7 @@ impl RetainedMessages {
         }
     }
 
-    /// Whether a message of so many payload bytes is one too many.
+    /// Whether a message with this many payload bytes would exceed the bounds.
     fn check_bounds(
         &self,
         topic: &str,
@@ -182,7 +182,7 @@ impl RetainedMessages {
         self.bounds.check(messages, bytes, before, new)
     }
 
-    /// Applies a change of a topic that this shard owns; false if a later one stands.
+    /// Applies a change of a topic that this shard owns; false if there is a later one.
     pub(super) fn apply(
         &mut self,
         change: RetainedChange<'_>,
@@ -195,7 +195,7 @@ impl RetainedMessages {
         applied
     }
 
-    /// Takes what this shard owns of the messages that a store kept.
+    /// Takes this shard's part of the stored messages.
     pub(super) fn restore(
         &mut self,
         messages: &[StoredMessage],
@@ -216,7 +216,7 @@ impl RetainedMessages {
         }
     }
 
-    /// The timer of a node came up.
+    /// The timer of a node is due.
     pub(super) fn expire(&mut self, now: Timestamp, node: NodeSlot, counters: &ShardCounters) {
         let quota = self.quota(counters);
         self.owned.expire(now, node, quota);
@@ -228,12 +228,12 @@ impl RetainedMessages {
         self.owned.get(topic)
     }
 
-    /// Places from that number on, with the messages that this shard owns in them.
+    /// Slots from that number on, with the messages of this shard in them.
     pub(super) fn messages_from(&self, number: u32) -> impl Iterator<Item = (u32, Option<&StoredMessage>)> {
         self.owned.messages_from(number)
     }
 
-    /// What all retained messages may take from now on.
+    /// Sets the bounds for all retained messages.
     pub(super) fn set_bounds(&mut self, bounds: RetainedBounds, counters: &ShardCounters) {
         self.bounds = bounds;
         if self.shards > 1 {
@@ -241,12 +241,12 @@ impl RetainedMessages {
         }
     }
 
-    /// A request of a session that is not answered.
+    /// A request of a session that is not answered yet.
     pub(super) fn request_of(&self, session: SessionSlot) -> Option<RequestId> {
         self.requests.first_of_session(session)
     }
 
-    /// Whether the next turn has something to do.
+    /// Whether the next turn has work to do.
     pub(super) fn has_work(&self) -> bool {
         !self.walks.is_empty()
             || self.walks.more_ready
@@ -254,7 +254,7 @@ impl RetainedMessages {
             || self.owned.removed.wants_barrier()
     }
 
-    /// What is left: nodes, messages, and all that is remembered or waited for.
+    /// The remaining resources: nodes, messages, and everything that is remembered or waited for.
     pub(super) fn resource_counts(&self) -> RetainedCounts {
         let (messages, bytes) = self.owned.totals();
         RetainedCounts {
@@ -286,7 +286,7 @@ impl RetainedMessages {
     }
 }
 
-/// Whether a topic is one of the broker's own, or a filter matches such ones alone.
+/// Whether a topic belongs to the broker, or a filter matches only such topics.
 #[must_use]
 pub fn is_own_to_broker(topic: &str) -> bool {
     let rest = topic.strip_prefix("$SYS");

@@ -1,9 +1,9 @@
 //! The retained messages that this shard owns, by topic.
 //!
 //! Invariants: of the changes of a topic, the one with the latest ticket wins, in whatever order they arrive
-//! ([MQTT-3.3.1-5], `removed.rs`). A message that expires has one timer, at its `expires_at`. Memory: about 110 bytes a
-//! message besides topic and payload. A topic level that several messages share is stored once in each shard that owns
-//! one of them.
+//! ([MQTT-3.3.1-5], `removed.rs`). A message that expires has one timer, at its `expires_at`. Memory: about 110 bytes
+//! per message beside topic and payload. A topic level that several messages share is stored once in each shard that
+//! owns one of them.
 
 use std::hash::BuildHasher;
 
@@ -24,14 +24,14 @@ use crate::time::Timestamp;
 struct OwnedMessage {
     message: StoredMessage,
     ticket: Ticket,
-    /// What its publisher may do, for `check_retain_source`.
+    /// The rights of its publisher, for `check_retain_source`.
     source: Access,
 }
 
-/// What a walk has found.
+/// The result of a walk.
 pub(super) struct FoundInWalk<'a> {
     pub(super) messages: &'a mut Vec<FoundMessage>,
-    /// Those whose publishers may not publish there any more.
+    /// Messages whose publishers may no longer publish there.
     pub(super) denied: &'a mut Vec<StoredMessage>,
 }
 
@@ -59,8 +59,8 @@ impl OwnedMessages {
         }
     }
 
-    /// Puts a message in place of the topic's last one [MQTT-3.3.1-5]; one without payload deletes it [MQTT-3.3.1-6].
-    /// False if a newer one is known.
+    /// Replaces the topic's last message [MQTT-3.3.1-5]; a message without payload deletes it [MQTT-3.3.1-6]. False if
+    /// a newer one is known.
     ///
     /// [MQTT3-3.1.2-7], [MQTT3-3.3.1-5], [MQTT3-3.3.1-7], [MQTT3-3.3.1-10], [MQTT3-3.3.1-11], [MQTT-3.3.1-7]
     pub(super) fn apply(
@@ -116,7 +116,7 @@ impl OwnedMessages {
         true
     }
 
-    /// The node's timer came up: the message goes.
+    /// The node's timer is due: the message is removed.
     pub(super) fn expire(&mut self, now: Timestamp, node: NodeSlot, quota: Option<&RetainedQuota>) {
         let is_over = |owned: &&OwnedMessage| owned.message.expires_at() <= now;
         if self.topics.value(node).filter(is_over).is_none() {
@@ -132,13 +132,13 @@ impl OwnedMessages {
             quota.expired(self.hasher.hash_one(topic), owned.ticket);
         }
         if self.is_shared {
-            // Or a change that is older, and on its way, would stand from now on.
+            // Otherwise an older change that is on its way would be applied.
             self.removed.insert(topic, owned.ticket);
         }
     }
 
-    /// The messages that match a filter and have not expired, into `found`; with `policy` those whose publishers may
-    /// not publish there any more are apart. A piece of the walk, see [`TopicTree::match_filter`].
+    /// Writes the messages that match a filter and have not expired into `found`; with `policy`, those whose
+    /// publishers may no longer publish there are separate. A piece of the walk, see [`TopicTree::match_filter`].
     pub(super) fn find(
         &self,
         now: Timestamp,
@@ -154,7 +154,7 @@ impl OwnedMessages {
         })
     }
 
-    /// The message of exactly this topic, as [`Self::find`] finds it.
+    /// The message of exactly this topic, with the checks of [`Self::find`].
     pub(super) fn find_exact(
         &self,
         now: Timestamp,
@@ -170,7 +170,7 @@ impl OwnedMessages {
         Some(&self.owned(topic)?.message)
     }
 
-    /// The nodes in places from that number on, with their messages.
+    /// The nodes in slots from that number on, with their messages.
     pub(super) fn messages_from(&self, number: u32) -> impl Iterator<Item = (u32, Option<&StoredMessage>)> {
         let nodes = self.topics.nodes_from(number);
         nodes.map(|(number, owned)| (number, owned.map(|owned| &owned.message)))
@@ -189,12 +189,12 @@ impl OwnedMessages {
         })
     }
 
-    /// Whether [`Self::take_removed_nodes`] is to know of topics that go from now on.
+    /// Sets whether [`Self::take_removed_nodes`] must know of topics that are removed from now on.
     pub(super) fn watch_removals(&mut self, watch: bool) {
         self.topics.watch_removals(watch);
     }
 
-    /// The nodes of the topics that went since the last call, for [`Walk::skip`].
+    /// The nodes of the topics that were removed since the last call, for [`Walk::skip`].
     pub(super) fn take_removed_nodes(&mut self) -> Vec<RemovedNode> {
         self.topics.take_removed()
     }
@@ -204,12 +204,12 @@ impl OwnedMessages {
         self.topics.nodes()
     }
 
-    /// Bytes of those nodes, each with the place of its message.
+    /// Bytes of those nodes, each with the slot of its message.
     pub(super) fn node_bytes(&self) -> u64 {
         self.topics.nodes() as u64 * TopicTree::<OwnedMessage>::NODE_BYTES as u64
     }
 
-    /// How many there are, and their bytes.
+    /// The number of messages, and their bytes.
     pub(super) fn totals(&self) -> (u64, u64) {
         (self.messages, self.bytes)
     }
@@ -220,7 +220,7 @@ impl OwnedMessages {
 }
 
 impl OwnedMessage {
-    /// What a subscriber gets of it, if anything; if its publisher may not publish there any more, it is `denied`.
+    /// The form for a subscriber, if there is one; if its publisher may no longer publish there, it is `denied`.
     fn found(
         &self,
         now: Timestamp,

@@ -1,5 +1,5 @@
-//! Topics whose retained message was removed a short while ago. Their tickets are kept so that an older change that
-//! arrives later does not restore a message.
+//! Topics whose retained message was removed recently. Their tickets are kept so that an older change that arrives
+//! later does not restore a message.
 //!
 //! Changes of one topic reach its owner through several queues, and therefore not always in the order of their tickets.
 //! A message has its own ticket. The ticket of a topic without a message is kept here until every other shard has
@@ -36,7 +36,7 @@ impl RemovedTopics {
         }
     }
 
-    /// The message of a topic went by the change of that ticket.
+    /// The message of a topic was removed by the change with that ticket.
     pub(super) fn insert(&mut self, topic: &str, ticket: Ticket) {
         if self.recent.len() >= limits::RETAINED_REMOVED_MAX {
             return;
@@ -45,7 +45,7 @@ impl RemovedTopics {
         *latest = ticket.max(*latest);
     }
 
-    /// Whether a change of that ticket is older than the removal of the topic's message.
+    /// Whether a change with that ticket is older than the removal of the topic's message.
     #[inline]
     pub(super) fn is_older(&self, topic: &str, ticket: Ticket) -> bool {
         if self.recent.is_empty() && self.awaiting.is_empty() {
@@ -59,18 +59,18 @@ impl RemovedTopics {
         is_later(&self.recent) || is_later(&self.awaiting)
     }
 
-    /// Whether a barrier is to be set.
+    /// Whether a barrier is needed.
     pub(super) fn wants_barrier(&self) -> bool {
         self.barrier.is_none() && !self.recent.is_empty()
     }
 
-    /// The barrier of that number was set.
+    /// The barrier with that number was set.
     pub(super) fn set_barrier(&mut self, number: u64) {
         std::mem::swap(&mut self.recent, &mut self.awaiting);
         self.barrier = Some(number);
     }
 
-    /// The barrier that is waited for.
+    /// The barrier that is awaited.
     pub(super) fn barrier(&self) -> Option<u64> {
         self.barrier
     }

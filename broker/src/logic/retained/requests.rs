@@ -29,18 +29,18 @@ impl RetainedRequest {
 struct OpenRequest {
     request: RetainedRequest,
     owners: Owners,
-    /// Owners that have not answered to the end.
+    /// Number of owners that have not answered completely.
     left: u16,
 }
 
 #[derive(Debug)]
 pub(super) struct Requests {
     open: BTreeMap<RequestId, OpenRequest>,
-    /// Bytes of the filters of each session that has some.
+    /// Bytes of the filters of each session that has requests.
     filter_bytes: HashMap<SessionSlot, usize>,
     numbers: u64,
     hasher: FixedState,
-    /// The latest ticket of what was published to a topic since a request was open.
+    /// The latest ticket of messages published to a topic since a request was open.
     newer: HashMap<u64, Ticket, FixedState>,
 }
 
@@ -56,7 +56,7 @@ impl Requests {
         }
     }
 
-    /// Takes one in; `None` if the session has too many.
+    /// Adds a request; `None` if the session has too many.
     pub(super) fn open(
         &mut self,
         session: SessionSlot,
@@ -89,10 +89,10 @@ impl Requests {
         Some(&self.open.get(&id)?.request)
     }
 
-    /// An owner has answered to the end.
+    /// An owner has answered completely.
     pub(super) fn answered(&mut self, id: RequestId) {
         let Some(open) = self.open.get_mut(&id) else {
-            // It was cancelled meanwhile.
+            // It was cancelled in the meantime.
             return;
         };
         open.left = open.left.saturating_sub(1);
@@ -101,7 +101,7 @@ impl Requests {
         }
     }
 
-    /// Nobody waits for the answer any more. Returns those who were asked.
+    /// The answer is no longer awaited. Returns the shards that were asked.
     pub(super) fn drop_one(&mut self, id: RequestId) -> Option<Owners> {
         let open = self.open.remove(&id)?;
         if let Some(bytes) = self.filter_bytes.get_mut(&id.session) {
@@ -116,7 +116,7 @@ impl Requests {
         Some(open.owners)
     }
 
-    /// The open ones of a session.
+    /// The open requests of a session.
     pub(super) fn of_session(&self, session: SessionSlot) -> Vec<RequestId> {
         if !self.filter_bytes.contains_key(&session) {
             return Vec::new();
@@ -129,7 +129,7 @@ impl Requests {
         self.open.range(first..=last).map(|(&id, _)| id).collect()
     }
 
-    /// One of the open ones of a session.
+    /// One of the open requests of a session.
     pub(super) fn first_of_session(&self, session: SessionSlot) -> Option<RequestId> {
         if !self.filter_bytes.contains_key(&session) {
             return None;
@@ -149,7 +149,7 @@ impl Requests {
         *latest = ticket.max(*latest);
     }
 
-    /// Whether something newer was published to the topic since.
+    /// Whether a newer message was published to the topic since.
     pub(super) fn is_outdated(&self, found: &FoundMessage) -> bool {
         if self.newer.is_empty() {
             return false;

@@ -1,13 +1,13 @@
 //! The walks over the messages that this shard owns, for requests of its own sessions and of other shards.
 //!
-//! A filter may lead through every retained message and match none of them, and a SUBSCRIBE may have thousands of such
-//! filters. So all walks together visit at most [`limits::RETAINED_NODES_MAX`] topic levels a turn; the rest follows in
-//! later turns, and the askers (sessions and shards) take turns. A walk finds the message that is retained when it
+//! A filter may lead through every retained message without matching any, and a SUBSCRIBE may have thousands of such
+//! filters. So all walks together visit at most [`limits::RETAINED_NODES_MAX`] topic levels per turn; the rest follows
+//! in later turns, and the askers (sessions and shards) take turns. A walk finds the message that is retained when it
 //! visits the topic, never an older one.
 //!
 //! Invariants: `turns` has each asker with walks once. A request of another shard waits until all shards have reached
-//! the barrier that was set behind it ([`super::barriers`]). Only the first of an asker's walks may have begun. A
-//! request is found by its number, so cancelling one costs the same however many wait.
+//! the barrier that was set after it ([`super::barriers`]). Only the first walk of an asker may have begun. A request
+//! is found by its number, so cancelling one costs the same however many wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::logic::ids::SessionSlot;
 use crate::logic::message::StoredMessage;
 use crate::logic::topic_tree::{RemovedNode, Walk};
 
-/// A session that has asked, of this shard or of another one.
+/// A session with a request, of this shard or of another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Asker {
     pub(super) shard: u16,
@@ -44,7 +44,7 @@ impl RetainedWalk {
     }
 }
 
-/// A request of another shard that may be answered when all have reached that barrier.
+/// A request of another shard that may be answered when all have reached its barrier.
 #[derive(Debug)]
 struct WaitingRequest {
     barrier: u64,
@@ -52,7 +52,7 @@ struct WaitingRequest {
     filter: Arc<str>,
 }
 
-/// The walks of one asker, by the numbers of their requests, which is their order.
+/// The walks of one asker, ordered by the numbers of their requests.
 #[derive(Debug)]
 struct AskerWalks {
     /// The asker's place in the order of turns.
@@ -65,15 +65,15 @@ pub(super) struct Walks {
     by_asker: HashMap<Asker, AskerWalks>,
     turns: BTreeMap<u64, Asker>,
     turn: u64,
-    /// Requests of each other shard, by their numbers, which is their order.
+    /// Requests of each other shard, ordered by their numbers.
     waiting: Vec<BTreeMap<u64, WaitingRequest>>,
-    /// More of them may begin than did in the last turn.
+    /// More of them may begin than began in the last turn.
     pub(super) more_ready: bool,
-    /// Nodes that may still be walked over in this turn.
+    /// Nodes that may still be visited in this turn.
     pub(super) nodes_left: usize,
-    /// What a piece of a walk found, reused.
+    /// The result of a piece of a walk, reused.
     pub(super) found: Vec<FoundMessage>,
-    /// What it found and nobody gets, because the publisher may not publish there any more.
+    /// Messages that it found but that are not delivered, because the publisher may no longer publish there.
     pub(super) denied: Vec<StoredMessage>,
 }
 
@@ -91,24 +91,24 @@ impl Walks {
         }
     }
 
-    /// Whether nothing is to be walked now.
+    /// Whether there is no walk now.
     pub(super) fn is_empty(&self) -> bool {
         self.turns.is_empty()
     }
 
-    /// The number of askers that have walks.
+    /// The number of askers with walks.
     pub(super) fn askers(&self) -> usize {
         self.turns.len()
     }
 
-    /// Requests that are not answered to the end.
+    /// Requests that are not answered completely.
     pub(super) fn len(&self) -> usize {
         let walks = self.by_asker.values().map(|asker| asker.walks.len());
         let waiting = self.waiting.iter().map(BTreeMap::len);
         walks.chain(waiting).sum()
     }
 
-    /// Begins a walk, behind those of the same asker; or puts one back that is not finished.
+    /// Begins a walk, behind those of the same asker; or puts back one that is not finished.
     pub(super) fn push(&mut self, asker: Asker, walk: RetainedWalk) {
         let of_asker = self.by_asker.entry(asker).or_insert_with(|| {
             self.turn += 1;
@@ -121,14 +121,14 @@ impl Walks {
         of_asker.walks.insert(walk.id.number, walk);
     }
 
-    /// Another shard asks; it set that barrier behind its request.
+    /// Another shard asks; it set that barrier after its request.
     pub(super) fn await_barrier(&mut self, shard: u16, barrier: u64, id: RequestId, filter: Arc<str>) {
         if let Some(waiting) = self.waiting.get_mut(usize::from(shard)) {
             waiting.insert(id.number, WaitingRequest { barrier, id, filter });
         }
     }
 
-    /// Begins the walks whose barriers were reached, [`limits::RETAINED_BEGUN_MAX`] of each shard at most.
+    /// Begins the walks whose barriers were reached, at most [`limits::RETAINED_BEGUN_MAX`] per shard.
     pub(super) fn begin_ready(&mut self, barriers: &Barriers) {
         self.more_ready = false;
         for shard in (0_u16..).take(self.waiting.len()) {
@@ -167,7 +167,7 @@ impl Walks {
         Some((asker, walk))
     }
 
-    /// Nobody waits for the answer any more.
+    /// The answer is no longer awaited.
     pub(super) fn cancel(&mut self, shard: u16, id: RequestId) {
         let session = id.session;
         let asker = Asker { shard, session };
@@ -183,7 +183,7 @@ impl Walks {
         }
     }
 
-    /// Nodes that were taken out of the tree: walks go on behind them.
+    /// Nodes were removed from the tree: walks continue behind them.
     pub(super) fn skip(&mut self, removed: &[RemovedNode]) {
         for of_asker in self.by_asker.values_mut() {
             if let Some(mut first) = of_asker.walks.first_entry() {

@@ -1,4 +1,4 @@
-//! What a message on a route costs, in units of work (see [`crate::turn::WorkBudget`]).
+//! The cost of a message on a route, in units of work (see [`crate::turn::WorkBudget`]).
 //!
 //! Invariants: none.
 
@@ -7,33 +7,34 @@ use crate::logic::routing::Routing;
 use crate::logic::routing::route::{Route, RouteSlot};
 
 impl Route {
-    /// About what a message of so many bytes on it costs this shard, in units of work.
+    /// Approximate cost for this shard of a message with this many bytes on the route, in units of work.
     #[inline]
     pub(in crate::logic) fn work(&self, bytes: usize) -> u64 {
         let sessions = self.sessions;
         sessions + sessions.saturating_mul(bytes as u64) / limits::COPIED_BYTES
     }
 
-    /// About what messages with so many bytes together cost that this shard gives to its sessions and to groups.
+    /// Approximate cost of messages with this many bytes together that this shard delivers to its sessions and to
+    /// groups.
     #[inline]
     pub(in crate::logic) fn work_with_groups(&self, messages: u32, bytes: usize) -> u64 {
         let shared = self.groups.len() as u64 * u64::from(messages);
         self.work(bytes) + shared * limits::GROUP_WORK
     }
 
-    /// About what finding it costs another shard.
+    /// Approximate cost for another shard to find it, in nodes.
     #[inline]
     pub(in crate::logic) fn nodes(&self) -> u64 {
         u64::from(self.nodes)
     }
 
-    /// Sessions of this shard that got the last run packet by packet, as it takes for their form of it.
+    /// Sessions of this shard that got the last run packet by packet, because they need another form of it.
     #[inline]
     pub(in crate::logic) fn one_by_one(&self) -> u32 {
         self.one_by_one
     }
 
-    /// Bytes of messages that may be passed on together for so many units of work; `None` if it is of another topic.
+    /// Bytes of messages that may be passed on together for this many units of work; `None` if it is of another topic.
     #[inline]
     pub(in crate::logic) fn run_bytes(&self, topic: &str, units: u64) -> Option<usize> {
         if *self.topic != *topic {
@@ -41,7 +42,7 @@ impl Route {
         }
         let copies = self.sessions.max(1);
         let mut bytes = units.saturating_mul(limits::COPIED_BYTES) / copies;
-        // Those that take each message by itself: these sessions, and groups.
+        // Receivers that take each message separately: these sessions, and groups.
         let singly = u64::from(self.one_by_one) + self.groups.len() as u64;
         let one_by_one = units
             .saturating_mul(limits::PUBLISH_BYTES_MIN)
@@ -52,7 +53,7 @@ impl Route {
 }
 
 impl Routing {
-    /// Notes how many sessions got a run packet by packet.
+    /// Records how many sessions got a run packet by packet.
     #[cold]
     pub(in crate::logic) fn set_one_by_one(&mut self, route: RouteSlot, sessions: u32) {
         if let Some(route) = self.routes.slots.get_mut(route) {

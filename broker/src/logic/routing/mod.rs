@@ -1,11 +1,11 @@
-//! From a topic to those who receive its messages: the subscriptions of this shard's sessions, the groups of Shared
+//! From a topic to the receivers of its messages: the subscriptions of this shard's sessions, the groups of Shared
 //! Subscriptions, the interest of the other shards, and a cache of the result for each topic.
 //!
 //! `subscription/` has the Topic Filters of sessions, groups and other shards; `route.rs` is the cache, `target.rs` a
-//! session in it, and `cost.rs` what a message on a route costs.
+//! session in it, and `cost.rs` the cost of a message on a route.
 //!
-//! Invariant: every change of who receives a topic's messages is made through [`Routing`], which invalidates the routes
-//! that the change affects. So the sessions in a route exist, and its targets may read the topic.
+//! Invariant: every change of the receivers of a topic is made through [`Routing`], which invalidates the routes that
+//! the change affects. So the sessions in a route exist, and its targets may read the topic.
 
 mod cost;
 pub(super) mod route;
@@ -18,12 +18,12 @@ use self::subscription::{Added, FilterSlot, Position, Removed, SessionPosition, 
 use crate::logic::session::Sessions;
 use crate::turn::WorkBudget;
 
-/// The subscriptions of a shard and what is known of those of the others, with the routes that they make.
+/// The subscriptions of a shard and the known ones of other shards, with the resulting routes.
 #[derive(Debug)]
 pub(super) struct Routing {
     subscriptions: Subscriptions,
     routes: Routes,
-    /// Where the topic of the last record of another shard was: the next one is likely to have the same.
+    /// The route of the last record from another shard: the next one is likely to have the same topic.
     remote_hint: Option<RouteSlot>,
 }
 
@@ -41,7 +41,7 @@ impl Routing {
         self.subscriptions.begin_turn();
     }
 
-    /// The route of a topic; `hint` is where it may be. `None` if it takes more than the work that is left.
+    /// The route of a topic; `hint` is where it may be. `None` if it takes more than the remaining work.
     #[inline]
     pub(super) fn resolve(
         &mut self,
@@ -92,7 +92,7 @@ impl Routing {
         self.routes.drop_all();
     }
 
-    /// Invalidates all routes, because the rules for what sessions may read have changed.
+    /// Invalidates all routes, because the rights of sessions have changed.
     pub(super) fn rights_changed(&mut self) {
         self.routes.rights_changed();
     }
@@ -101,7 +101,7 @@ impl Routing {
         self.subscriptions.find(filter)
     }
 
-    /// The filter of that text, made if there is none. It is to get a subscriber, or [`Self::drop_unused`].
+    /// The filter with that text, created if there is none. It must then get a subscriber, or [`Self::drop_unused`].
     pub(super) fn find_or_insert(&mut self, filter: &str) -> FilterSlot {
         self.subscriptions.find_or_insert(filter)
     }
@@ -117,14 +117,14 @@ impl Routing {
         filter.map_or(&[], |filter| filter.subscribers())
     }
 
-    /// Adds a session that is not in the list of this filter. It keeps the filter at the place that it names.
+    /// Adds a session that is not in the list of this filter, with the position of the filter in the session's list.
     pub(super) fn add(&mut self, filter: FilterSlot, subscriber: Subscriber) -> Option<Added> {
         let added = self.subscriptions.add(filter, subscriber);
         self.filter_changed(filter);
         added
     }
 
-    /// Replaces what a session wants of a filter [MQTT-3.8.4-3].
+    /// Replaces the options of a session's subscription [MQTT-3.8.4-3].
     ///
     /// [MQTT3-3.8.4-3], [MQTT-3.8.4-4]
     pub(super) fn replace(&mut self, filter: FilterSlot, position: Position, subscriber: Subscriber) {
@@ -132,7 +132,7 @@ impl Routing {
         self.filter_changed(filter);
     }
 
-    /// Takes the session at `position` out, and the filter if nobody wants it any more.
+    /// Removes the session at `position`, and the filter if it has no receivers any more.
     pub(super) fn remove(&mut self, filter: FilterSlot, position: Position) -> Option<Removed> {
         let removed = self.subscriptions.remove(filter, position)?;
         self.filter_changed(filter);
@@ -140,7 +140,7 @@ impl Routing {
         Some(removed)
     }
 
-    /// The session at `position` keeps the filter at another place of its list now.
+    /// The filter has another position in the list of the session at `position`.
     pub(super) fn set_listed_at(
         &mut self,
         filter: FilterSlot,
@@ -150,7 +150,7 @@ impl Routing {
         self.subscriptions.set_listed_at(filter, position, listed_at);
     }
 
-    /// Forgets a filter that nobody wants.
+    /// Removes a filter without receivers.
     pub(super) fn drop_unused(&mut self, filter: FilterSlot) {
         self.subscriptions.drop_unused(filter);
     }
@@ -177,12 +177,12 @@ impl Routing {
         self.subscriptions.groups_mut().get_mut(group)
     }
 
-    /// The group of that whole text.
+    /// The group with that whole text.
     pub(super) fn find_group(&self, name: &str) -> Option<GroupSlot> {
         self.subscriptions.groups().find(name)
     }
 
-    /// The group of that whole text, made if there is none. It is to get a member, or [`Self::drop_unused_group`].
+    /// The group with that whole text, created if there is none. It must get a member, or [`Self::drop_unused_group`].
     pub(super) fn find_or_insert_group(&mut self, name: &str) -> GroupSlot {
         let (group, changed) = self.subscriptions.find_or_insert_group(name);
         if let Some(filter) = changed {
@@ -191,7 +191,7 @@ impl Routing {
         group
     }
 
-    /// Forgets a group without members in any shard.
+    /// Removes a group without members in any shard.
     pub(super) fn drop_unused_group(&mut self, group: GroupSlot) {
         if let Some(filter) = self.subscriptions.drop_unused_group(group) {
             self.filter_changed(filter);
@@ -199,17 +199,17 @@ impl Routing {
         }
     }
 
-    /// How many filters match a Topic Name, found anew.
+    /// Number of filters that match a Topic Name, computed anew.
     pub(super) fn count_matching(&mut self, topic: &str) -> usize {
         self.routes.count_matching(topic, &mut self.subscriptions)
     }
 
-    /// Filters with those of other shards, and nodes of the tree of those with wildcards.
+    /// Number of filters including those of other shards, and of nodes in the tree of those with wildcards.
     pub(super) fn filters(&self) -> (usize, usize) {
         self.subscriptions.subscription_counts()
     }
 
-    /// How many texts of Topic Filters there are.
+    /// Number of texts of Topic Filters.
     pub(super) fn filter_names(&self) -> usize {
         self.subscriptions.filter_names()
     }

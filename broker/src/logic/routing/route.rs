@@ -1,10 +1,9 @@
-//! From a topic to those who receive its messages: resolved once, then taken from a cache.
+//! From a topic to the receivers of its messages: resolved once, then taken from a cache.
 //!
 //! Invariants: a route is used only in the epoch in which it was made. A change of a subscription or interest ends the
-//! epoch of the routes that it may affect: the route of one topic for a filter without wildcards, all routes for a
-//! filter with wildcards or a change of what sessions may read. So the sessions in a route exist, and its targets may
-//! read the topic. A slot may be used again for another topic: a caller that keeps a slot as a hint has the topic
-//! compared.
+//! epoch of the routes that it may affect: for a filter without wildcards the route of one topic; for a filter with
+//! wildcards, or a change of what sessions may read, all routes. So the sessions in a route exist, and its targets may
+//! read the topic. A slot may be reused for another topic: if a caller keeps a slot as a hint, the topic is compared.
 
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
@@ -31,7 +30,7 @@ use crate::turn::WorkBudget;
 pub(in crate::logic) enum TopicAccess {
     #[default]
     Allowed,
-    /// `$SYS` is the broker's, but for the states of bridges, which any client may publish.
+    /// `$SYS` is reserved for the broker, except for the states of bridges, which any client may publish.
     Denied,
     /// The topic has more slashes than `topic_levels_max`.
     TooDeep,
@@ -45,22 +44,22 @@ pub(in crate::logic) struct Route {
     epoch: u64,
     pub(in crate::logic) access: TopicAccess,
     pub(in crate::logic) targets: Vec<Target>,
-    /// Sessions whose subscriptions match and that may not read the topic, if there are such.
+    /// Sessions with matching subscriptions that may not read the topic, if there are any.
     pub(in crate::logic) withheld: Option<Box<[Target]>>,
-    /// How many sessions there are in both.
+    /// The number of sessions in both lists.
     pub(super) sessions: u64,
     pub(in crate::logic) shards: Vec<u16>,
-    /// Groups of which one member in the whole broker gets it.
+    /// Groups of which one member in the whole broker gets the message.
     pub(in crate::logic) groups: Vec<GroupSlot>,
     via: Vec<Rc<Via>>,
-    /// Nodes that were visited to find it: about what it costs each shard that gets its messages.
+    /// Nodes that were visited to find it: the approximate cost for each shard that gets its messages.
     pub(super) nodes: u32,
     /// Sessions that got the last run packet by packet.
     pub(super) one_by_one: u32,
 }
 
 impl Route {
-    /// The Subscription Identifiers that go with the messages to a target.
+    /// The Subscription Identifiers for the messages to a target.
     #[inline]
     pub(in crate::logic) fn via(&self, target: &Target) -> Option<&Rc<Via>> {
         let via = target.via?;
@@ -80,7 +79,7 @@ pub(in crate::logic) struct Routes {
     hasher: FixedState,
     epoch: u64,
     levels_max: usize,
-    /// For topics that were not seen before: most of them never come again, and are not worth a place.
+    /// Marks of topics that were seen once: most of them never occur again, and do not deserve a route.
     seen: Vec<[u32; 4]>,
     found: Vec<FilterSlot>,
     found_shards: Vec<u16>,
@@ -90,14 +89,14 @@ pub(in crate::logic) struct Routes {
 /// The epoch of a route that is not valid.
 const STALE: u64 = 0;
 
-/// Nodes that a walk may visit however little work is left, so that most are over at once.
+/// Nodes that a walk may visit however little work is left, so that most walks complete at once.
 const NODES_MIN: u64 = 64;
 
-/// The route that is resolved for one use, and is never of the present epoch.
+/// The route that is resolved for one use, and is never of the current epoch.
 const FOR_ONCE: RouteSlot = RouteSlot::FIRST;
 
-/// Sets of marks of topics that were seen once. Four marks a set, and a set for each four topics that the cache
-/// takes: so topics that come in turn do not keep one another out.
+/// Sets of marks of topics that were seen once. There are four marks per set, and a set for every four topics that fit
+/// into the cache: so topics that alternate do not displace one another.
 const SEEN: usize = limits::ROUTES_MAX / 4;
 
 impl Routes {
@@ -122,8 +121,8 @@ impl Routes {
         self.slots.get(route)
     }
 
-    /// The route of `topic`; `hint` is the slot where it may be. `None` if it is not to be found `whole` and that takes
-    /// more than the work that is left: what was done of it is not lost, unless too many wait.
+    /// The route of `topic`; `hint` is the slot where it may be. `None` if it need not be found `whole` and that takes
+    /// more than the remaining work: the walk so far is kept, unless too many are suspended.
     #[inline]
     pub(in crate::logic) fn resolve(
         &mut self,
@@ -140,7 +139,7 @@ impl Routes {
         }
     }
 
-    /// The same, found to the end.
+    /// The same, always found completely.
     #[inline]
     pub(in crate::logic) fn resolve_whole(
         &mut self,
@@ -154,12 +153,12 @@ impl Routes {
             .unwrap_or(FOR_ONCE)
     }
 
-    /// Invalidates all routes, because the rules for what sessions may read have changed.
+    /// Invalidates all routes, because the rights of sessions have changed.
     pub(in crate::logic) fn rights_changed(&mut self) {
         self.epoch += 1;
     }
 
-    /// The subscriptions to this filter, or the interest in it, changed.
+    /// The subscriptions to this filter, or the interest in it, have changed.
     pub(in crate::logic) fn filter_changed(&mut self, filter: &str) {
         if is_wildcard(filter) {
             self.epoch += 1;
@@ -168,7 +167,7 @@ impl Routes {
         }
     }
 
-    /// How many subscriptions a message of that topic would reach, see [`crate::logic::Shard::count_matching`].
+    /// Number of subscriptions that a message of that topic would reach, see [`crate::logic::Shard::count_matching`].
     pub(in crate::logic) fn count_matching(
         &mut self,
         topic: &str,
@@ -226,7 +225,7 @@ impl Routes {
         Some(slot)
     }
 
-    /// Whether the topic was looked up before, unless four others took its mark since.
+    /// Whether the topic was looked up before, unless four others have replaced its mark since.
     fn was_seen(&mut self, topic: &str) -> bool {
         let hash = self.hasher.hash_one(topic);
         let mark = (hash >> 32) as u32 | 1;
@@ -242,7 +241,7 @@ impl Routes {
         false
     }
 
-    /// Drops what is cached, with its memory.
+    /// Drops the cached routes and their memory.
     pub(in crate::logic) fn drop_all(&mut self) {
         self.slots.clear();
         self.by_topic = HashTable::new();
@@ -265,9 +264,9 @@ impl Routes {
         slot
     }
 
-    /// `epoch` is that in which its walk began: one that is over may have missed what was added since, so the route is
-    /// for this message alone.
-    #[allow(clippy::too_many_arguments, reason = "what a route is made of")]
+    /// `epoch` is the one in which its walk began: if that is over, the walk may have missed later additions, so the
+    /// route is for this message only.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a route")]
     fn build(
         &mut self,
         slot: RouteSlot,
@@ -328,8 +327,8 @@ impl Routes {
 }
 
 impl Route {
-    /// Adds a session with all of its subscriptions that match: it gets one copy, at the highest QoS [MQTT-3.3.4-2],
-    /// with the Subscription Identifiers of all [MQTT-3.3.4-4].
+    /// Adds a session with all of its matching subscriptions: it gets one copy, at the highest QoS [MQTT-3.3.4-2],
+    /// with all their Subscription Identifiers [MQTT-3.3.4-4].
     ///
     /// [MQTT3-3.3.5-1], [MQTT-3.3.4-3]
     fn add_target(&mut self, session: SessionSlot, subscriptions: &[Subscriber]) {
@@ -338,7 +337,7 @@ impl Route {
             .iter()
             .filter_map(|subscriber| subscriber.identifier())
         {
-            // Five bytes each, for at most as many as the session has subscriptions.
+            // Five bytes each, and at most as many as the session has subscriptions.
             let _ = via.identifiers.push(Property::SubscriptionIdentifier(identifier));
         }
         let via_slot = if via.identifiers.is_empty() {
@@ -352,7 +351,7 @@ impl Route {
     }
 }
 
-/// What a bridge publishes itself, as in mosquitto; an ACL file may deny it.
+/// Topics that bridges publish, as in mosquitto; an ACL file may deny them.
 const STATES_OF_BRIDGES: &str = "$SYS/broker/connection/+/state";
 
 fn access(topic: &str, levels_max: usize) -> TopicAccess {

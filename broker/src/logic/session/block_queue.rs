@@ -1,8 +1,8 @@
-//! A queue that grows by blocks. The queues of all sessions that are away may have one length, because they get the
-//! same messages: if each doubled its memory when it is full, all of them would copy everything in the same turn.
+//! A queue that grows by blocks. The queues of all disconnected sessions may have the same length, because they get
+//! the same messages: if each doubled its memory when it is full, all of them would copy everything in the same turn.
 //!
-//! Invariants: no block but the first is empty; a message costs no more than a new block, whatever waits already, and
-//! what has left the queue takes no memory for long.
+//! Invariants: no block except the first is empty; a message costs no more than a new block, however many wait
+//! already, and entries that have left the queue take no memory for long.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ const BLOCK: usize = 64;
 #[derive(Debug)]
 pub(in crate::logic) struct BlockQueue<T> {
     first: VecDeque<T>,
-    /// The blocks behind the first one.
+    /// The blocks after the first one.
     more: VecDeque<VecDeque<T>>,
     len: usize,
     /// The block that [`Self::take_where`] looks at next, the first one included.
@@ -133,7 +133,7 @@ impl<T> BlockQueue<T> {
         self.push_back(entry);
     }
 
-    /// How many entries are at the front for which `is_before` holds; it holds for none behind them.
+    /// Number of entries at the front for which `is_before` is true; it must be false for all after them.
     pub(super) fn partition_point(&self, mut is_before: impl FnMut(&T) -> bool) -> usize {
         let mut before = 0;
         for block in std::iter::once(&self.first).chain(&self.more) {

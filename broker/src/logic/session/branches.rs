@@ -1,10 +1,10 @@
 //! How much the filters of one session make a walk over the tree of wildcard filters branch.
 //!
-//! A Topic Name determines each level that is not a wildcard. So of the prefixes of a session's filters, a topic meets
-//! one at most for each sequence of `+` and other levels. The number of such sequences bounds the nodes that a walk
-//! visits because of this session, whatever the topic is. A session with usual filters has a handful of sequences,
-//! however many filters it has. Filters such as `{+,x}/{+,x}/...` have one sequence for each filter, and a walk for
-//! `x/x/...` visits them all.
+//! A Topic Name determines each level that is not a wildcard. So of the prefixes of a session's filters, a topic
+//! matches at most one for each sequence of `+` and other levels. The number of such sequences bounds the nodes that a
+//! walk visits because of this session, whatever the topic is. A session with usual filters has a handful of
+//! sequences, however many filters it has. Filters such as `{+,x}/{+,x}/...` have one sequence for each filter, and a
+//! walk for `x/x/...` visits them all.
 //!
 //! Invariants: each filter with wildcards is counted once, with all of its prefixes. A session with few such filters
 //! has no table, only their number.
@@ -18,7 +18,7 @@ use crate::limits;
 use crate::logic::inconsistency::unreachable_state;
 use crate::logic::session::Session;
 
-/// How many filters of a session begin with each sequence.
+/// Number of filters of a session that begin with each sequence.
 #[derive(Debug)]
 pub(in crate::logic) struct Branches {
     counts: HashMap<u64, u32, FixedState>,
@@ -48,7 +48,7 @@ impl Branches {
         }
     }
 
-    /// Removes a filter that was added.
+    /// Removes a filter that was added before.
     pub(in crate::logic) fn remove(&mut self, filter: &str) {
         for beginning in PrefixHashes::new(self.seed, filter) {
             match self.counts.get_mut(&beginning) {
@@ -61,13 +61,13 @@ impl Branches {
 }
 
 impl Session {
-    /// What its filters add to the branching of a walk, where that is counted.
+    /// The contribution of its filters to the branching of a walk, if it is counted.
     pub(in crate::logic) fn branches(&mut self) -> Option<&mut Branches> {
         self.rare.as_mut()?.branches.as_deref_mut()
     }
 }
 
-/// A number for each of the sequences that a filter begins with.
+/// A number for each of the sequences with which a filter begins.
 struct PrefixHashes<'a> {
     hasher: FixedState,
     levels: std::str::Split<'a, char>,
@@ -88,7 +88,7 @@ impl Iterator for PrefixHashes<'_> {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        // A `#` has no place of its own.
+        // A `#` is not a node.
         let level = self.levels.next().filter(|&level| level != "#")?;
         self.sequence = self.hasher.hash_one((self.sequence, level == "+"));
         Some(self.sequence)

@@ -1,6 +1,6 @@
-//! Why sessions end, and those that end over several turns.
+//! Why sessions end, and sessions that end over several turns.
 //!
-//! Invariant: such a session has no connection and no client identifier, and its slot is not used again before
+//! Invariant: such a session has no connection and no client identifier, and its slot is not reused before
 //! [`Sessions::finish_ending`].
 
 use crate::logic::inconsistency::unreachable_state;
@@ -14,14 +14,14 @@ pub(in crate::logic) enum SessionEnd {
     Expired,
     /// A CONNECT of its client has Clean Start.
     CleanStart,
-    /// It was to end with its connection.
+    /// Its connection ended, and the session with it.
     Disconnected,
     /// An operator ended it.
     Operator,
 }
 
 impl SessionEnd {
-    /// The reason, in words.
+    /// The reason as a sentence.
     pub(in crate::logic) fn words(self) -> &'static str {
         match self {
             Self::Expired => "its session expired",
@@ -33,13 +33,13 @@ impl SessionEnd {
 }
 
 impl Sessions {
-    /// Whether the session has ended, and is only to be taken out of what names it.
+    /// Whether the session has ended, and only has to be removed from the places that refer to it.
     #[inline]
     pub(in crate::logic) fn ends(&self, slot: SessionSlot) -> bool {
         self.ending > 0 && self.get(slot).is_some_and(|session| session.ends)
     }
 
-    /// Its client identifier names it no more.
+    /// Its client identifier no longer refers to it.
     pub(super) fn forget_client_identifier(&mut self, slot: SessionSlot) {
         let Some(session) = self.get(slot) else {
             return unreachable_state("a session that is gone");
@@ -50,13 +50,13 @@ impl Sessions {
         }
     }
 
-    /// From now on it is nobody's session.
+    /// The session no longer belongs to a client.
     pub(in crate::logic) fn begin_ending(&mut self, slot: SessionSlot) {
         self.forget_client_identifier(slot);
         self.set_link(slot, None);
         if let Some(session) = self.get_mut(slot) {
             session.ends = true;
-            // The branches of a session that ends are not needed any more.
+            // The branches of a session that ends are no longer needed.
             session.wildcards = u8::MAX;
             let branches: Option<Box<Branches>> = session.rare.as_mut().and_then(|rare| rare.branches.take());
             drop(branches);
@@ -67,7 +67,7 @@ impl Sessions {
         }
     }
 
-    /// Frees the slot of a session that nothing refers to any more; returns what it was.
+    /// Frees the slot of a session to which nothing refers any more; returns its contents.
     pub(in crate::logic) fn finish_ending(&mut self, slot: SessionSlot) -> Option<Session> {
         let session = self.slots.remove(slot)?;
         self.ending -= 1;

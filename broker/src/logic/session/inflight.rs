@@ -14,10 +14,10 @@ use crate::limits;
 use crate::logic::message::StoredMessage;
 use crate::logic::via::Via;
 
-/// What is awaited from the client.
+/// The packet that is awaited from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum Awaits {
-    /// Nothing: the message is done, and its place is kept for the order.
+    /// None: the message is complete, and its place is kept for the order.
     Free,
     /// PUBACK, at QoS 1.
     PubAck,
@@ -27,14 +27,14 @@ pub(in crate::logic) enum Awaits {
     PubComp,
 }
 
-/// What an acknowledgement of the client did to its window.
+/// The effect of an acknowledgement on the client's window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum Acknowledged {
     /// It is the one that was awaited.
     Awaited,
     /// Nothing is awaited for its identifier.
     Unknown,
-    /// Its identifier awaits another packet: the client breaks the protocol [MQTT-4.3.2-3], [MQTT-4.3.3-6].
+    /// Its identifier awaits another packet: the client violates the protocol [MQTT-4.3.2-3], [MQTT-4.3.3-6].
     Mismatched,
 }
 
@@ -46,9 +46,9 @@ pub(in crate::logic) struct InflightEntry {
     pub(in crate::logic) retain: bool,
     /// Payload bytes, for `max_inflight_bytes`.
     bytes: u32,
-    /// Its place in the order of what the session gets, where the session outlives its connection.
+    /// Its position in the order of the session's messages, if the session outlives its connection.
     pub(in crate::logic) order: u64,
-    /// Kept only where the session outlives its connection, or the message belongs to a group.
+    /// Kept only if the session outlives its connection, or the message belongs to a group.
     pub(in crate::logic) message: Option<StoredMessage>,
     pub(in crate::logic) via: Option<Rc<Via>>,
 }
@@ -57,19 +57,19 @@ pub(in crate::logic) struct InflightEntry {
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Inflight {
     entries: VecDeque<InflightEntry>,
-    /// Identifier of the first entry, less one.
+    /// Identifier of the first entry, minus one.
     first: u16,
-    /// Sent on this connection and not done.
+    /// Number of messages sent on this connection that are not complete.
     outstanding: u16,
-    /// Payload bytes of the outstanding ones.
+    /// Payload bytes of these messages.
     outstanding_bytes: u64,
-    /// Entries from here to `resend_end` are yet to be sent again on this connection.
+    /// Entries from here to `resend_end` still have to be resent on this connection.
     resend: u16,
     resend_end: u16,
 }
 
 impl Inflight {
-    /// Sent on this connection and not done: what the client's Receive Maximum counts.
+    /// Messages sent on this connection that are not complete: what the client's Receive Maximum counts.
     #[inline]
     pub(in crate::logic) fn outstanding(&self) -> u16 {
         self.outstanding
@@ -81,13 +81,13 @@ impl Inflight {
         self.outstanding_bytes
     }
 
-    /// Whether a new message may be given an identifier.
+    /// Whether an identifier is free for a new message.
     #[inline]
     pub(in crate::logic) fn has_identifier(&self) -> bool {
         self.entries.len() < usize::from(limits::PACKET_IDENTIFIERS)
     }
 
-    /// Gives out the next identifier. Only if [`Self::has_identifier`].
+    /// Assigns the next identifier. Only if [`Self::has_identifier`].
     ///
     /// [MQTT3-2.3.1-4], [MQTT-2.2.1-4]
     #[inline]
@@ -99,8 +99,8 @@ impl Inflight {
         identifier
     }
 
-    /// Takes what was in flight when the process ended, in the order of identifiers; false if it stands before another
-    /// one.
+    /// Restores a message that was in flight when the process ended, in the order of identifiers; false if its
+    /// identifier precedes an earlier one.
     pub(in crate::logic) fn restore(&mut self, identifier: PacketIdentifier, entry: InflightEntry) -> bool {
         if self.entries.is_empty() {
             self.first = identifier.get() - 1;
@@ -118,14 +118,14 @@ impl Inflight {
         true
     }
 
-    /// The place of a message in flight in the order of what the session gets.
+    /// The position of a message in flight in the order of the session's messages.
     pub(in crate::logic) fn order_of(&self, identifier: PacketIdentifier) -> u64 {
         self.entries
             .get(self.offset(identifier))
             .map_or(0, |entry| entry.order)
     }
 
-    /// PUBACK or PUBCOMP came, or a PUBREC with an error: takes the message out if one awaits it.
+    /// PUBACK or PUBCOMP arrived, or a PUBREC with an error: removes the message if it is awaited.
     #[inline]
     pub(in crate::logic) fn finish(&mut self, identifier: PacketIdentifier, awaited: Awaits) -> Acknowledged {
         let offset = self.offset(identifier);
@@ -134,7 +134,7 @@ impl Inflight {
                 entry.awaits = Awaits::Free;
                 entry.message = None;
                 entry.via = None;
-                // One that has not been sent again on this connection is not outstanding.
+                // A message that has not been resent on this connection is not outstanding.
                 if !(usize::from(self.resend)..usize::from(self.resend_end)).contains(&offset) {
                     self.outstanding = self.outstanding.saturating_sub(1);
                     self.outstanding_bytes = self.outstanding_bytes.saturating_sub(u64::from(entry.bytes));
@@ -146,7 +146,7 @@ impl Inflight {
         }
     }
 
-    /// PUBREC came: PUBREL is to go out. A repeated one is answered again.
+    /// PUBREC arrived: PUBREL has to be sent. A repeated one is answered again.
     ///
     /// [MQTT-4.3.3-3]
     pub(in crate::logic) fn release(&mut self, identifier: PacketIdentifier) -> Acknowledged {
@@ -162,7 +162,7 @@ impl Inflight {
         }
     }
 
-    /// A new connection: all are to be sent again, none of them is outstanding yet.
+    /// A new connection: all messages have to be resent, none of them is outstanding yet.
     pub(in crate::logic) fn reconnected(&mut self) {
         self.outstanding = 0;
         self.outstanding_bytes = 0;
@@ -170,7 +170,7 @@ impl Inflight {
         self.resend_end = u16::try_from(self.entries.len()).unwrap_or(u16::MAX);
     }
 
-    /// The next to be sent again on this connection; it then counts as outstanding.
+    /// The next message to be resent on this connection; it then counts as outstanding.
     pub(in crate::logic) fn next_resend(&mut self) -> Option<(PacketIdentifier, InflightEntry)> {
         while self.resend < self.resend_end {
             let offset = usize::from(self.resend);
@@ -187,19 +187,19 @@ impl Inflight {
         None
     }
 
-    /// The QoS 1 messages in flight that belong to a group, in their order.
+    /// The QoS 1 messages in flight that belong to a group, in order.
     pub(in crate::logic) fn into_shared(self) -> impl Iterator<Item = (StoredMessage, Rc<Via>)> {
         let of_group = self.entries.into_iter().filter(InflightEntry::goes_to_group);
         of_group.filter_map(|entry| entry.message.zip(entry.via))
     }
 
-    /// The messages that would be sent again, and that nobody gets if the session ends.
+    /// The messages that would be resent, and that are lost if the session ends.
     pub(super) fn lost_at_end(&self) -> impl Iterator<Item = &StoredMessage> {
         let lost = self.entries.iter().filter(|entry| !entry.goes_to_group());
         lost.filter_map(|entry| entry.message.as_ref())
     }
 
-    /// Whether some are yet to be sent again: new ones must wait behind them.
+    /// Whether messages still have to be resent: new ones must wait behind them.
     #[inline]
     pub(in crate::logic) fn resends(&self) -> bool {
         self.resend < self.resend_end
@@ -260,7 +260,7 @@ impl InflightEntry {
         }
     }
 
-    /// The same with its place in the order of what the session gets.
+    /// The same with its position in the order of the session's messages.
     #[inline]
     pub(in crate::logic) fn of_order(mut self, order: u64) -> Self {
         self.order = order;
@@ -275,7 +275,7 @@ impl InflightEntry {
     }
 }
 
-/// What an acknowledgement is that the entry of its identifier, if there is one, does not await.
+/// The result for an acknowledgement that the entry of its identifier, if there is one, does not await.
 fn mismatched(entry: Option<&mut InflightEntry>) -> Acknowledged {
     match entry {
         Some(entry) if entry.awaits != Awaits::Free => Acknowledged::Mismatched,

@@ -1,7 +1,7 @@
 //! The subscriptions of a session, and the groups that it is in.
 //!
-//! Invariants: an entry keeps its place until another one is moved there, and whoever takes an entry out is given the
-//! one that was moved. `busy_in` has places of groups.
+//! Invariants: an entry keeps its position until another one is moved there, and the caller that removes an entry gets
+//! the one that was moved. `busy_in` has positions of groups.
 
 use crate::logic::ids::{Position, SessionPosition};
 use crate::logic::session::{Branches, ListedShare, Session, SessionSubscription};
@@ -13,22 +13,22 @@ impl Session {
         &self.subscriptions
     }
 
-    /// How many subscriptions it has, Shared Subscriptions among them.
+    /// Number of subscriptions, including Shared Subscriptions.
     pub(in crate::logic) fn subscription_count(&self) -> usize {
         self.subscriptions.len() + self.shares().len()
     }
 
-    /// The place that its next subscription will have.
+    /// The position of its next subscription.
     pub(in crate::logic) fn next_listed_at(&self) -> SessionPosition {
         SessionPosition::from_index(self.subscriptions.len())
     }
 
-    /// The place of its last subscription, if it has one.
+    /// The position of its last subscription, if it has one.
     pub(in crate::logic) fn last_subscription(&self) -> Option<SessionPosition> {
         last(self.subscriptions.len())
     }
 
-    /// It has one subscription more.
+    /// Adds a subscription at the end.
     pub(in crate::logic) fn list_subscription(&mut self, subscription: SessionSubscription) {
         if self.subscriptions.is_empty() {
             self.subscriptions.reserve_exact(1);
@@ -36,7 +36,7 @@ impl Session {
         self.subscriptions.push(subscription);
     }
 
-    /// Takes a subscription out, and the one that has its place now.
+    /// Removes a subscription; also returns the one that now has its position.
     pub(in crate::logic) fn take_subscription(
         &mut self,
         at: SessionPosition,
@@ -61,22 +61,22 @@ impl Session {
         self.rare.as_ref().map_or(&[], |rare| &rare.shares)
     }
 
-    /// The place that its next group will have.
+    /// The position of its next group.
     pub(in crate::logic) fn next_share_at(&self) -> SessionPosition {
         SessionPosition::from_index(self.shares().len())
     }
 
-    /// The place of its last group, if it is in one.
+    /// The position of its last group, if it is in one.
     pub(in crate::logic) fn last_share(&self) -> Option<SessionPosition> {
         last(self.shares().len())
     }
 
-    /// It is in one group more.
+    /// Adds a group at the end.
     pub(in crate::logic) fn list_share(&mut self, share: ListedShare) {
         self.rare().shares.push(share);
     }
 
-    /// Takes a group out, and the one that has its place now.
+    /// Removes a group; also returns the one that now has its position.
     pub(in crate::logic) fn take_share(
         &mut self,
         at: SessionPosition,
@@ -89,7 +89,7 @@ impl Session {
         Some((taken, shares.get(at.index()).copied()))
     }
 
-    /// It has another place in a group.
+    /// It has another position in a group.
     pub(in crate::logic) fn set_share_position(&mut self, listed_at: SessionPosition, position: Position) {
         let shares = self.rare.as_mut().map(|rare| &mut rare.shares);
         if let Some(listed) = shares.and_then(|shares| shares.get_mut(listed_at.index())) {
@@ -102,25 +102,25 @@ impl Session {
         self.rare().busy_in.push(listed_at);
     }
 
-    /// The groups that counted it as busy, by their places: none do from now on.
+    /// The groups that counted it as busy, by their positions: none do from now on.
     pub(in crate::logic) fn take_busy(&mut self) -> Vec<SessionPosition> {
         let rare = self.rare.as_mut();
         rare.map(|rare| std::mem::take(&mut rare.busy_in))
             .unwrap_or_default()
     }
 
-    /// It has one more filter with wildcards, whose branches nobody counts; how many it has now.
+    /// Adds a filter with wildcards whose branches are not counted; returns the number of such filters.
     pub(in crate::logic) fn count_wildcard(&mut self) -> u8 {
         self.wildcards += 1;
         self.wildcards
     }
 
-    /// It has one filter with wildcards less, whose branches nobody counts.
+    /// Removes a filter with wildcards whose branches are not counted.
     pub(in crate::logic) fn uncount_wildcard(&mut self) {
         self.wildcards = self.wildcards.saturating_sub(1);
     }
 
-    /// From now on the branches of its filters with wildcards are counted.
+    /// Begins to count the branches of its filters with wildcards.
     pub(in crate::logic) fn set_branches(&mut self, branches: Box<Branches>) {
         self.rare().branches = Some(branches);
     }

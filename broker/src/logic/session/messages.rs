@@ -1,6 +1,6 @@
 //! The messages of a session: those in flight, and those in its queue.
 //!
-//! Invariants: what is to be sent again comes before what waits. An empty queue takes no memory, but in a session that
+//! Invariants: messages to be resent come before the queue. An empty queue takes no memory, except in a session that
 //! ends.
 
 use mqtt::PacketIdentifier;
@@ -11,12 +11,12 @@ use crate::logic::session::Session;
 use crate::logic::session::inflight::{Acknowledged, Awaits, Inflight, InflightEntry};
 use crate::logic::session::queue::{Queue, Queued};
 
-/// The messages of a session that ends which nobody gets any more.
+/// The lost messages of a session that ends.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Undeliverable {
-    /// The first topics, and how many messages each has.
+    /// The first topics, and the number of messages of each.
     pub(in crate::logic) topics: Vec<(Box<str>, u64)>,
-    /// Messages of other topics, or of those that are in the store alone.
+    /// Messages of other topics, or messages that are only in the store.
     pub(in crate::logic) others: u64,
 }
 
@@ -33,13 +33,13 @@ impl Undeliverable {
         }
     }
 
-    /// How many there are.
+    /// The number of messages.
     pub(in crate::logic) fn messages(&self) -> u64 {
         let of_topics: u64 = self.topics.iter().map(|(_, messages)| messages).sum();
         of_topics + self.others
     }
 
-    /// These of what is in flight; the rest is with the client, or goes to another member of a group.
+    /// Adds these messages in flight; the others are with the client, or go to another member of a group.
     pub(in crate::logic) fn in_flight(inflight: &Inflight) -> Self {
         let mut all = Self::default();
         inflight.lost_at_end().for_each(|message| all.add(message));
@@ -48,19 +48,19 @@ impl Undeliverable {
 }
 
 impl Session {
-    /// What waits for its connection.
+    /// The queue of messages for its connection.
     #[inline]
     pub(in crate::logic) fn queue(&self) -> Option<&Queue> {
         self.queue.as_deref()
     }
 
-    /// As [`Self::queue`], to be changed; not so that nothing is left.
+    /// As [`Self::queue`], mutable; the caller must not empty it.
     #[inline]
     pub(in crate::logic) fn queue_mut(&mut self) -> Option<&mut Queue> {
         self.queue.as_deref_mut()
     }
 
-    /// Its queue, for another message.
+    /// Its queue, for adding a message.
     #[inline]
     pub(in crate::logic) fn queue_to_fill(&mut self) -> &mut Queue {
         self.queue.get_or_insert_default()
@@ -74,18 +74,18 @@ impl Session {
         queued
     }
 
-    /// Frees the queue if nothing is in it.
+    /// Frees the queue if it is empty.
     #[inline]
     pub(in crate::logic) fn drop_empty_queue(&mut self) {
         self.queue.take_if(|queue| queue.is_empty());
     }
 
-    /// Takes the whole queue: the session ends.
+    /// Takes the whole queue, because the session ends.
     pub(in crate::logic) fn take_queue(&mut self) -> Option<Box<Queue>> {
         self.queue.take()
     }
 
-    /// What its next connection would have got, and nobody else gets.
+    /// Messages that its next connection would have got, and that are lost otherwise.
     pub(in crate::logic) fn undeliverable(&self) -> Undeliverable {
         let mut all = Undeliverable::in_flight(&self.inflight);
         if let Some(queue) = self.queue() {
@@ -95,13 +95,13 @@ impl Session {
         all
     }
 
-    /// Messages and bytes of the queue, of which the store may have a part.
+    /// Messages and bytes of the queue, including the part in the store.
     pub(in crate::logic) fn queued_totals(&self) -> (u64, u64) {
         self.queue()
             .map_or((0, 0), |queue| (queue.len() as u64, queue.bytes_all()))
     }
 
-    /// Whether a part of the queue is in the store alone.
+    /// Whether a part of the queue is only in the store.
     pub(in crate::logic) fn has_stored_queue(&self) -> bool {
         self.queue().is_some_and(Queue::has_stored)
     }
@@ -116,7 +116,7 @@ impl Session {
         self.queue.as_ref().is_none_or(|queue| queue.is_empty())
     }
 
-    /// Whether messages wait for its connection, or were in flight on the one before.
+    /// Whether messages wait for its connection, or were in flight on the previous one.
     pub(in crate::logic) fn has_waiting(&self) -> bool {
         !self.queue_is_empty() || self.inflight.resends()
     }
@@ -126,7 +126,7 @@ impl Session {
         self.queue.as_ref().is_some_and(|queue| queue.has_qos0())
     }
 
-    /// Whether a QoS 1 or 2 message may go out now, where payload bytes in flight have this bound.
+    /// Whether a QoS 1 or 2 message may be sent now, with this bound for payload bytes in flight.
     ///
     /// [MQTT-3.3.4-9]
     #[inline]
@@ -137,7 +137,7 @@ impl Session {
             && !self.inflight.resends()
     }
 
-    /// Messages in flight that its window counts.
+    /// Messages in flight that count in its window.
     pub(in crate::logic) fn outstanding(&self) -> u16 {
         self.inflight.outstanding()
     }
@@ -147,13 +147,13 @@ impl Session {
         self.inflight.outstanding() <= self.window / 2
     }
 
-    /// Whether something of an earlier connection is to be sent again.
+    /// Whether messages of an earlier connection have to be resent.
     #[inline]
     pub(in crate::logic) fn resends(&self) -> bool {
         self.inflight.resends()
     }
 
-    /// What is to be sent again next, if the window has room for it.
+    /// The next message to be resent, if the window has room for it.
     #[inline]
     pub(in crate::logic) fn next_resend(&mut self) -> Option<(PacketIdentifier, InflightEntry)> {
         if self.inflight.outstanding() >= self.window {
@@ -162,24 +162,24 @@ impl Session {
         self.inflight.next_resend()
     }
 
-    /// A message goes out; returns its Packet Identifier.
+    /// A message is sent; returns its Packet Identifier.
     #[inline]
     pub(in crate::logic) fn push_in_flight(&mut self, entry: InflightEntry) -> PacketIdentifier {
         self.inflight.push(entry)
     }
 
-    /// The place of a message in flight in the order of what the session gets.
+    /// The position of a message in flight in the order of the session's messages.
     #[inline]
     pub(in crate::logic) fn order_of(&self, identifier: PacketIdentifier) -> u64 {
         self.inflight.order_of(identifier)
     }
 
-    /// PUBREC came for a message in flight.
+    /// PUBREC arrived for a message in flight.
     pub(in crate::logic) fn release_in_flight(&mut self, identifier: PacketIdentifier) -> Acknowledged {
         self.inflight.release(identifier)
     }
 
-    /// Ends the flight of a message, if that is awaited.
+    /// Ends the flight of a message, if its acknowledgement is awaited.
     #[inline]
     pub(in crate::logic) fn finish_in_flight(
         &mut self,
@@ -198,7 +198,7 @@ impl Session {
         self.inflight.restore(identifier, entry)
     }
 
-    /// Takes all that is in flight: the session ends.
+    /// Takes all messages in flight, because the session ends.
     pub(in crate::logic) fn take_in_flight(&mut self) -> Inflight {
         std::mem::take(&mut self.inflight)
     }

@@ -1,4 +1,4 @@
-//! Sessions: what is kept of a client beyond its connection.
+//! Sessions: the state of a client beyond its connection.
 //!
 //! `inflight.rs` has the messages in flight, `queue.rs` those that wait (in a `block_queue.rs`), `messages.rs` what is
 //! asked of both, `stored.rs` what a store knows of a session, `stored_queue.rs` what waits in the store alone,
@@ -6,7 +6,7 @@
 //! client may do, `will.rs` its Will, `lists.rs` its subscriptions and groups, `branches.rs` what its filters cost a
 //! walk, `ends.rs` why sessions end, and those that end over several turns.
 //!
-//! Invariants: a client identifier has one session at most, always in the same shard, so a takeover is local. The link
+//! Invariants: a client identifier has at most one session, always in the same shard, so a takeover is local. The link
 //! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for each
 //! filter the session's position in the filter's list, and `shares` the same for groups; the code that moves an entry
 //! there updates the session.
@@ -44,7 +44,7 @@ use crate::logic::routing::route::TopicAccess;
 use crate::logic::slots::{Slot, Slots};
 use crate::time::Timestamp;
 
-/// A Session Expiry Interval that never ends [MQTT 5.0, 3.1.2.11.2].
+/// The Session Expiry Interval of a session that never expires [MQTT 5.0, 3.1.2.11.2].
 pub(super) const NEVER_EXPIRES: u32 = u32::MAX;
 
 /// One subscription of a session: the filter, and the session's position in its list.
@@ -69,43 +69,44 @@ pub(super) struct Session {
     window: u16,
     /// Its filters with wildcards, until [`RareSession::branches`] counts them.
     wildcards: u8,
-    /// It has ended, and its place is kept until nothing names it, see `sliced_teardown.rs` of the logic.
+    /// It has ended, and its slot is kept until nothing refers to it, see `sliced_teardown.rs` of the logic.
     ends: bool,
     /// Session Expiry Interval in seconds; 0 ends it with its connection.
     expiry_s: u32,
     subscriptions: Vec<SessionSubscription>,
     client_identifier: Box<str>,
     rare: Option<Box<RareSession>>,
-    /// When its present connection began, or the last one ended.
+    /// When its current connection began, or the last one ended.
     since: Timestamp,
-    /// Its number with the store; 0 if that does not know it.
+    /// Its number in the store; 0 if it is not stored.
     number: u64,
-    /// How many messages it got since it has a number.
+    /// The number of messages that it got since it has a number.
     orders: u64,
 }
 
-/// Fields that most sessions do not need, in an allocation of their own.
+/// Fields that most sessions do not need, in a separate allocation.
 #[derive(Debug, Default)]
 struct RareSession {
     /// Identifiers of inbound QoS 2 messages that await PUBREL [MQTT-4.3.3-10].
     unreleased: Vec<u16>,
-    /// So many in front are of earlier connections: this one's Receive Maximum does not count them.
+    /// The number of entries in front that belong to earlier connections: this one's Receive Maximum does not count
+    /// them.
     unreleased_before: usize,
     will: Option<Box<Will>>,
-    /// The user whose session it is, where the user was proved.
+    /// The user that owns the session, if it was authenticated.
     user: Option<Box<str>>,
-    /// What its client may do, if there are rules.
+    /// The rights of its client, if there are rules.
     rights: Option<Rights>,
     /// The groups that it is in, with its positions there.
     shares: Vec<ListedShare>,
-    /// Those of them, by their places, whose groups count the session as busy.
+    /// The positions of groups that count the session as busy.
     busy_in: Vec<SessionPosition>,
-    /// What its filters with wildcards add to the branching of a walk, if they are not few.
+    /// The contribution of its filters with wildcards to the branching of a walk, if they are not few.
     branches: Option<Box<Branches>>,
 }
 
 impl Session {
-    /// The rare state, made if there is none.
+    /// The rare state, created if there is none.
     fn rare(&mut self) -> &mut RareSession {
         self.rare.get_or_insert_default()
     }
@@ -114,12 +115,12 @@ impl Session {
         self.rare.as_ref().map_or(&[], |rare| &rare.unreleased)
     }
 
-    /// A QoS 2 message came; its identifier is not to be in [`Self::unreleased`].
+    /// A QoS 2 message arrived; its identifier must not be in [`Self::unreleased`].
     pub(super) fn begin_release(&mut self, packet_identifier: u16) {
         self.rare().unreleased.push(packet_identifier);
     }
 
-    /// PUBREL came: whether the identifier was awaited.
+    /// PUBREL arrived: returns whether the identifier was awaited.
     pub(super) fn release(&mut self, packet_identifier: u16) -> bool {
         let Some(rare) = self.rare.as_mut() else {
             return false;
@@ -142,7 +143,7 @@ impl Session {
         self.rare.as_deref().map_or(0, count)
     }
 
-    /// A new connection, with that outbound window: in both directions the quota is whole again [MQTT 5.0, 4.9].
+    /// A new connection, with that outbound window: in both directions the quota starts again [MQTT 5.0, 4.9].
     pub(super) fn reconnected(&mut self, window: u16) {
         self.window = window;
         self.inflight.reconnected();
@@ -151,7 +152,7 @@ impl Session {
         }
     }
 
-    /// The identifier of the client whose session it is.
+    /// The client identifier of the session.
     #[inline]
     pub(super) fn client_identifier(&self) -> &str {
         &self.client_identifier
@@ -162,12 +163,12 @@ impl Session {
         self.expiry_s
     }
 
-    /// It ends so many seconds after its connection from now on.
+    /// Sets the seconds after which it ends without a connection.
     pub(super) fn set_expiry(&mut self, seconds: u32) {
         self.expiry_s = seconds;
     }
 
-    /// When its present connection began, or the last one ended.
+    /// When its current connection began, or the last one ended.
     pub(super) fn since(&self) -> Timestamp {
         self.since
     }
@@ -177,17 +178,17 @@ impl Session {
         self.since = at;
     }
 
-    /// The proved user whose session it is.
+    /// The authenticated user that owns the session.
     pub(super) fn user(&self) -> Option<&str> {
         self.rare.as_ref()?.user.as_deref()
     }
 
-    /// What its client may do, if there are rules.
+    /// The rights of its client, if there are rules.
     pub(super) fn rights(&self) -> Option<&Rights> {
         self.rare.as_ref()?.rights.as_ref()
     }
 
-    /// Sets the rules; whether deliveries may change by it.
+    /// Sets the rules; returns whether this may change deliveries.
     fn set_access(&mut self, access: &Access) -> bool {
         let rights = Rights::new(access.clone());
         // A session without rules before and after is the usual case.
@@ -195,7 +196,7 @@ impl Session {
             return false;
         }
         self.rare().rights = rights;
-        // Who of a group may read is asked at each message.
+        // The right of a group's member to read is checked at each message.
         !self.subscriptions.is_empty()
     }
 
@@ -205,7 +206,7 @@ impl Session {
         self.expiry_s > 0
     }
 
-    /// When it expires if no connection comes.
+    /// When it expires if no connection follows.
     pub(super) fn expires_at(&self) -> Timestamp {
         match self.expiry_s {
             NEVER_EXPIRES => Timestamp::NEVER,
@@ -218,7 +219,7 @@ impl Session {
 #[derive(Debug)]
 pub(super) struct Sessions {
     slots: Slots<SessionSlot, Session>,
-    /// The connection of each session: apart from the rest, as each delivery needs it and nothing else at QoS 0.
+    /// The connection of each session, kept separately because a delivery at QoS 0 needs nothing else.
     connection_slots: Vec<Option<ConnectionSlot>>,
     by_client_identifier: HashTable<SessionSlot>,
     hasher: FixedState,
@@ -280,7 +281,7 @@ impl Sessions {
         rights.map_or(TopicAccess::Allowed, |rights| rights.access_to(topic))
     }
 
-    /// What the client of a session may do from now on. Whether deliveries may change by it.
+    /// Sets the rights of the client of a session; returns whether this may change deliveries.
     pub(super) fn set_access(&mut self, slot: SessionSlot, access: &Access) -> bool {
         self.has_rules |= !access.is_unrestricted();
         self.get_mut(slot)
@@ -308,12 +309,12 @@ impl Sessions {
         self.slots.len()
     }
 
-    /// The sessions in places from that number on, without those that end.
+    /// The sessions in slots from that number on, except those that end.
     pub(super) fn iter_from(&self, number: u32) -> impl Iterator<Item = (SessionSlot, &Session)> {
         self.slots.iter_from(number).filter(|(_, session)| !session.ends)
     }
 
-    /// How many client identifiers name a session.
+    /// Number of client identifiers with a session.
     pub(super) fn client_identifiers(&self) -> usize {
         self.by_client_identifier.len()
     }
@@ -324,7 +325,7 @@ impl Sessions {
         queue.is_some_and(|queue| queue.is_above_low(bounds))
     }
 
-    /// Published messages in the longest queue.
+    /// Number of published messages in the longest queue.
     pub(super) fn longest_queue(&self) -> u64 {
         let queues = self
             .slots
@@ -347,7 +348,7 @@ impl Sessions {
         self.hasher.hash_one(client_identifier)
     }
 
-    /// A new session; there must be none of that client identifier.
+    /// A new session; there must be none with that client identifier.
     pub(super) fn insert(&mut self, client_identifier: &str, user: Option<Box<str>>) -> SessionSlot {
         let mut session = Session {
             inflight: Inflight::default(),

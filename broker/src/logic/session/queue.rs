@@ -1,4 +1,5 @@
-//! The messages that wait for one client because it is away, its window is full, or its socket has too much output.
+//! The messages that wait for one client because it is disconnected, its window is full, or its socket has too much
+//! output.
 //!
 //! Invariants: published messages are bounded in number and bytes (`max_queued_messages`, `max_queued_bytes`). When the
 //! queue is full, the newest message is dropped and counted, as in mosquitto. Before that, the publishers of a
@@ -21,7 +22,7 @@ use crate::logic::session::stored_queue::{Loaded, StoredQueue};
 use crate::logic::via::Via;
 use crate::settings::Settings;
 
-/// A message that waits, as it is to be delivered.
+/// A message in the queue, with the properties of its delivery.
 #[derive(Clone, Debug)]
 pub(in crate::logic) struct Queued {
     pub(in crate::logic) message: StoredMessage,
@@ -29,11 +30,11 @@ pub(in crate::logic) struct Queued {
     pub(in crate::logic) qos: QoS,
     /// The RETAIN flag of this delivery.
     pub(in crate::logic) retain: bool,
-    /// Its place in the order of what the session gets, where the session outlives its connection; else 0.
+    /// Its position in the order of the session's messages, if the session outlives its connection; otherwise 0.
     pub(in crate::logic) order: u64,
-    /// A retained message after SUBSCRIBE, not one published since.
+    /// A retained message after SUBSCRIBE, and not one published since.
     pub(in crate::logic) retained: bool,
-    /// It was taken in beyond the bounds; [`Queue::push`] says so.
+    /// It was queued beyond the bounds; [`Queue::push`] sets this.
     pub(in crate::logic) is_overrun: bool,
 }
 
@@ -41,12 +42,12 @@ pub(in crate::logic) struct Queued {
 #[derive(Debug, Default)]
 pub(in crate::logic) struct Queue {
     pub(super) entries: BlockQueue<Queued>,
-    /// What is in the store alone, before, between and behind the entries.
+    /// The parts that are only in the store, before, between and after the entries.
     pub(super) stored: StoredQueue,
     /// Published messages and their bytes: what the settings bound.
     pub(super) messages: u64,
     pub(super) bytes: u64,
-    /// What the messages cost that were taken in beyond the bounds.
+    /// The cost of the messages that were queued beyond the bounds.
     pub(super) overrun_bytes: u64,
     retained: usize,
     /// Entries at QoS 0.
@@ -62,7 +63,7 @@ pub(in crate::logic) struct Bounds {
 }
 
 impl Bounds {
-    /// The bounds of these settings.
+    /// The bounds in these settings.
     pub(in crate::logic) fn of(settings: &Settings) -> Self {
         Self {
             messages_max: settings.queued_messages_max,
@@ -72,8 +73,9 @@ impl Bounds {
 }
 
 impl Queue {
-    /// Takes the message in, beyond the bounds as long as that costs no more than `overrun_bytes_max`; false if it
-    /// does not fit and is dropped. If a store has it and so much is in memory already, it stays in the store alone.
+    /// Queues the message, beyond the bounds as long as that costs no more than `overrun_bytes_max`; false if it does
+    /// not fit and is dropped. If it is stored and enough messages are in memory already, it is kept only in the
+    /// store.
     #[inline(always)]
     pub(in crate::logic) fn push(
         &mut self,
@@ -111,7 +113,7 @@ impl Queue {
         true
     }
 
-    /// Whether it is above its high-water mark that many times over: half of the bounds, or
+    /// Whether it is above its high-water mark multiplied by that factor: half of the bounds, or
     /// [`limits::QUEUE_HIGH_BYTES`].
     pub(in crate::logic) fn is_above_high(&self, bounds: Bounds, times: u64) -> bool {
         let bytes = (bounds.bytes_max / 2).min(limits::QUEUE_HIGH_BYTES);
@@ -125,18 +127,18 @@ impl Queue {
             || self.bytes > (bounds.bytes_max / 4).min(limits::QUEUE_HIGH_BYTES / 2)
     }
 
-    /// Whether no more retained messages are taken in.
+    /// Whether no more retained messages are accepted.
     pub(in crate::logic) fn is_full_of_retained(&self) -> bool {
         self.retained >= limits::RETAINED_WAITING_MAX
     }
 
-    /// The next one, if it is in memory.
+    /// The next message, if it is in memory.
     pub(in crate::logic) fn front(&self) -> Option<&Queued> {
         let is_next = |queued: &&Queued| self.stored.first().is_none_or(|stored| queued.order < stored);
         self.entries.front().filter(is_next)
     }
 
-    /// The first one that is in memory; others may be in the store before it.
+    /// Removes the first one in memory; others may be in the store before it.
     #[inline(always)]
     pub(in crate::logic) fn pop(&mut self) -> Option<Queued> {
         let queued = self.entries.pop_front()?;
@@ -167,12 +169,12 @@ impl Queue {
         of_group.filter_map(|queued| Some((queued.message, queued.via?)))
     }
 
-    /// The messages in memory that belong to no group: when the session ends, nobody gets them.
+    /// The messages in memory that belong to no group: they are lost when the session ends.
     pub(in crate::logic) fn lost_at_end(&self) -> impl Iterator<Item = &Queued> {
         self.entries.iter().filter(|queued| !queued.is_of_group())
     }
 
-    /// How many messages are in the store alone.
+    /// Number of messages that are only in the store.
     pub(in crate::logic) fn stored_messages(&self) -> u64 {
         self.stored.messages()
     }
@@ -181,7 +183,7 @@ impl Queue {
         self.entries.is_empty() && self.stored.is_empty()
     }
 
-    /// Published messages: what `max_queued_messages` bounds.
+    /// Published messages: those that `max_queued_messages` bounds.
     pub(in crate::logic) fn messages(&self) -> u64 {
         self.messages
     }
@@ -191,7 +193,7 @@ impl Queue {
         self.entries.len().saturating_add(stored)
     }
 
-    /// Topic and payload bytes of all.
+    /// Topic and payload bytes of all messages.
     pub(in crate::logic) fn bytes_all(&self) -> u64 {
         self.entries
             .iter()
@@ -200,14 +202,14 @@ impl Queue {
             .saturating_add(self.stored.bytes())
     }
 
-    /// Whether QoS 0 messages wait: those published now go behind them.
+    /// Whether QoS 0 messages wait: newer ones are queued behind them.
     pub(in crate::logic) fn has_qos0(&self) -> bool {
         self.qos0 > 0 || self.stored.has_qos0()
     }
 }
 
 impl Queued {
-    /// The Subscription Identifiers by which it came.
+    /// The Subscription Identifiers of the message.
     pub(in crate::logic) fn identifiers(&self) -> Properties<'_> {
         let via = self.via.as_ref();
         via.map(|via| via.identifiers.as_properties()).unwrap_or_default()
@@ -218,7 +220,7 @@ impl Queued {
         self.via.as_ref().is_some_and(|via| via.group.is_some())
     }
 
-    /// What it costs in the overrun: its bytes, and its own place.
+    /// Its cost in the overrun: its bytes, and its entry.
     pub(super) fn overrun_bytes(&self) -> u64 {
         self.message
             .queue_bytes()

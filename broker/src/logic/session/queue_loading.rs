@@ -1,7 +1,7 @@
-//! The part of a queue that is in the store alone, as it leaves the memory and comes back.
+//! How the part of a queue that is only in the store leaves memory and comes back.
 //!
-//! Invariants: those of `stored_queue.rs`. What waits in memory and what is in the store alone are together what the
-//! queue counts.
+//! Invariants: those of `stored_queue.rs`. The queue counts the messages in memory and those that are only in the
+//! store.
 
 use mqtt::QoS;
 use store::{ReadRequest, WaitingRange, Wanted};
@@ -12,12 +12,12 @@ use crate::logic::session::stored_queue::{Answered, Loaded, StoredQueue};
 use crate::time::Timestamp;
 
 impl Queue {
-    /// Whether a message that the store has is to be there alone.
+    /// Whether a message that is in the store is kept in memory too.
     pub(super) fn is_loaded(&self, loaded: Loaded) -> bool {
         !self.stored.is_empty() || loaded.is_reached(self.entries.len(), self.bytes)
     }
 
-    /// The message is in the store alone from now on.
+    /// From now on the message is only in the store.
     pub(super) fn leave_in_store(&mut self, queued: &Queued) {
         let overrun_bytes = if queued.is_overrun {
             queued.overrun_bytes()
@@ -30,7 +30,7 @@ impl Queue {
             .push(queued.order, bytes, overrun_bytes, queued.qos, is_shared);
     }
 
-    /// Whether messages wait that are in the store alone.
+    /// Whether messages wait that are only in the store.
     pub(in crate::logic) fn has_stored(&self) -> bool {
         !self.stored.is_empty()
     }
@@ -70,7 +70,7 @@ impl Queue {
         self.expiry.add(Timestamp(0));
     }
 
-    /// The request for more, if it is time for one.
+    /// The request for more, if it is needed.
     pub(in crate::logic) fn ask(
         &mut self,
         session: u64,
@@ -93,17 +93,17 @@ impl Queue {
         })
     }
 
-    /// Whether what comes next is being read.
+    /// Whether the next messages are being read.
     pub(in crate::logic) fn is_being_read(&self) -> bool {
         self.stored.is_asked() && self.front().is_none()
     }
 
-    /// The answer is not used: it may be asked for again.
+    /// The answer is not used: the messages may be requested again.
     pub(in crate::logic) fn ignore_answer(&mut self) {
         self.stored.set_asked(false);
     }
 
-    /// A message came back from the store.
+    /// A message was read back from the store.
     pub(in crate::logic) fn load(&mut self, queued: Queued) {
         self.stored.take(queued.order, queued.message.queue_bytes());
         self.qos0 += usize::from(queued.qos == QoS::AtMostOnce);
@@ -111,18 +111,18 @@ impl Queue {
         self.entries.insert(self.entries_before(queued.order), queued);
     }
 
-    /// Messages in memory that stand before a place in the session's order.
+    /// Number of messages in memory before a position in the session's order.
     fn entries_before(&self, order: u64) -> usize {
         self.entries.partition_point(|queued| queued.order < order)
     }
 
-    /// A message cannot be read from the store any more.
+    /// A message can no longer be read from the store.
     pub(in crate::logic) fn lose(&mut self, order: u64) {
         self.stored.take(order, 0);
         self.messages = self.messages.saturating_sub(1);
     }
 
-    /// All of an answer was used: what it left.
+    /// All messages of an answer were used.
     pub(in crate::logic) fn answered(&mut self) -> Answered {
         let answered = self.stored.answered();
         self.messages = self.messages.saturating_sub(answered.lost);
@@ -139,7 +139,7 @@ impl Queue {
         }
     }
 
-    /// Nobody wants what is in the store alone; returns how many messages and bytes it was.
+    /// Drops the part that is only in the store; returns its messages and bytes.
     pub(in crate::logic) fn drop_stored(&mut self) -> (u64, u64) {
         let dropped = (self.stored.messages(), self.stored.bytes());
         self.messages = self.messages.saturating_sub(dropped.0);

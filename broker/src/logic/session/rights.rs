@@ -1,4 +1,4 @@
-//! What the client of a session may publish and read, where the listener has an ACL file.
+//! The topics that the client of a session may publish and read, if the listener has an ACL file.
 //!
 //! Invariant: a session without rules has no [`Rights`], and its messages cost one branch. The decision for the last
 //! topic is kept together with the rules that made it, so it ends with them.
@@ -11,12 +11,12 @@ use crate::logic::routing::route::TopicAccess;
 #[derive(Debug)]
 pub(in crate::logic) struct Rights {
     access: Access,
-    /// The last topic that the client published to and may; empty before.
+    /// The last topic that the client was allowed to publish to; empty before.
     written: Box<str>,
 }
 
 impl Rights {
-    /// The rights that the rules give; `None` if everything is allowed.
+    /// The rights under the rules; `None` if everything is allowed.
     pub(in crate::logic) fn new(access: Access) -> Option<Rights> {
         (!access.is_unrestricted()).then(|| Rights {
             access,

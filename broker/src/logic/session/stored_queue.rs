@@ -1,4 +1,4 @@
-//! The part of a queue that is in the store alone: ranges of the session's order.
+//! The part of a queue that is only in the store: ranges of the session's order.
 //!
 //! Invariants: each message of a range waits in the store, and nothing else that waits for the session lies in one.
 //! Each has as many messages, one at least, as it counts: only answers take some out. Retained messages are never here,
@@ -17,34 +17,34 @@ pub(super) struct StoredQueue {
     ranges: VecDeque<WaitingRange>,
     /// Whether the next message may be added to the last range.
     is_open: bool,
-    /// What it has of the queue's overrun.
+    /// Its part of the queue's overrun.
     overrun_bytes: u64,
     has_qos0: bool,
     /// Whether others get something of it when the session ends.
     has_shared: bool,
     is_asked: bool,
-    /// Answers in a row that had nothing of what must be there.
+    /// Consecutive answers without any of the expected messages.
     empty_answers: u8,
 }
 
-/// How much of a queue is to be in memory.
+/// How much of a queue is in memory.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::logic) struct Loaded {
     messages_max: usize,
     bytes_max: u64,
 }
 
-/// What an answer left.
+/// The result of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::logic) struct Answered {
-    /// Bytes that were counted too much, as those of messages that were not read are about right only.
+    /// Bytes that were counted too much: those of messages that were not read are approximate.
     pub(in crate::logic) bytes: u64,
     /// Messages that are given up.
     pub(in crate::logic) lost: u64,
 }
 
 impl Loaded {
-    /// Of a client that is connected, or is not.
+    /// For a client that is connected, or is not.
     pub(in crate::logic) fn new(limits: LoadedQueue, is_connected: bool) -> Self {
         let LoadedQueue {
             messages,
@@ -64,7 +64,7 @@ impl Loaded {
         }
     }
 
-    /// Whether so much in memory is as much as is to be there.
+    /// Whether as much is in memory as intended.
     pub(super) fn is_reached(&self, messages: usize, bytes: u64) -> bool {
         messages >= self.messages_max || bytes >= self.bytes_max
     }
@@ -75,7 +75,7 @@ impl StoredQueue {
         self.ranges.is_empty()
     }
 
-    /// The range in front: what is asked for next.
+    /// The range in front, which is requested next.
     pub(super) fn front(&self) -> Option<&WaitingRange> {
         self.ranges.front()
     }
@@ -102,13 +102,13 @@ impl StoredQueue {
         self.is_asked = is_asked;
     }
 
-    /// What it has of the queue's overrun.
+    /// Its part of the queue's overrun.
     pub(super) fn overrun_bytes(&self) -> u64 {
         self.overrun_bytes
     }
 
-    /// All of an answer was used. What is missing of the range in front is asked for again, a few times; then it is
-    /// given up.
+    /// All messages of an answer were used. If some of the range in front are missing, they are requested again, a few
+    /// times, and then given up.
     pub(super) fn answered(&mut self) -> Answered {
         self.is_asked = false;
         let mut answered = Answered::default();
@@ -134,7 +134,7 @@ impl StoredQueue {
         self.ranges.iter().map(|range| range.bytes).sum()
     }
 
-    /// The place in the session's order of the first message that is in the store alone.
+    /// The position in the session's order of the first message that is only in the store.
     pub(super) fn first(&self) -> Option<u64> {
         self.ranges.front().map(|range| range.from)
     }

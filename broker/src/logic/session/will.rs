@@ -13,13 +13,13 @@ use crate::logic::slots::Slot as _;
 /// A Will that may be published.
 #[derive(Debug)]
 pub(in crate::logic) struct Will {
-    /// With the QoS and RETAIN of the Will. Its expiry counts from its publication, so it is kept apart.
+    /// With the QoS and RETAIN of the Will. Its expiry counts from its publication, so it is a separate field.
     pub(in crate::logic) message: StoredMessage,
     /// Will Delay Interval in seconds.
     pub(in crate::logic) delay_s: u32,
     /// Message Expiry Interval in seconds.
     pub(in crate::logic) expiry_s: Option<u32>,
-    /// What the client may do, checked when the Will is published.
+    /// The rights of the client, checked again when the Will is published.
     pub(in crate::logic) access: Access,
 }
 
@@ -40,8 +40,8 @@ impl Session {
 }
 
 impl Sessions {
-    /// The next Will, from that slot on, that is due when the broker ends: all are, but for those with a delay that the
-    /// store keeps. Looks at a bounded number of sessions; also returns the last one, or none if there are no more.
+    /// The next Will, from that slot on, that is due when the broker ends: all are, except those with a delay that the
+    /// store keeps. Visits a bounded number of sessions; also returns the last one, or `None` if there are no more.
     pub(in crate::logic) fn take_due_will(&mut self, from: u32) -> (Option<Box<Will>>, Option<u32>) {
         let is_due = |session: &Session| {
             let will = session.will();

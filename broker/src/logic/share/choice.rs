@@ -1,13 +1,12 @@
-//! Chooses the shard that a message of a group goes to, by the counts of members that the shards announce to one
-//! another.
+//! Chooses the shard for a message of a group by the member counts that the shards announce.
 //!
-//! Invariant: ready members are chosen before busy ones, and busy ones before those that are away. Within each of these
-//! parts, every member gets the same share of the messages that this shard's clients publish.
+//! Invariant: ready members are chosen before busy ones, and busy ones before those that are away. Within each of
+//! these parts, every member gets the same share of the messages that this shard's clients publish.
 
 use crate::logic::routing::subscription::group::{Group, Part};
 use crate::settings::SharedSubscriptionStrategy;
 
-/// Where a message goes that is here first.
+/// Where a message goes that was published here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     Here,
@@ -15,7 +14,7 @@ pub(super) enum Choice {
     Nobody,
 }
 
-/// To whom in the broker a message goes that is here first; `waits_away` if it would wait for one without a connection.
+/// Chooses for a message that was published here; `waits_away` if it would wait for a member without a connection.
 pub(super) fn choose(
     group: &mut Group,
     here: u16,
@@ -48,7 +47,8 @@ impl Choice {
     }
 }
 
-/// The shard of the member whose turn it is in that part of the group; among the other shards alone, or this one too.
+/// The shard of the next member in that part of the group, in rotation; among the other shards only, or including this
+/// one.
 pub(super) fn shard_in_turn(group: &mut Group, here: u16, part: Part, or_here: bool) -> Option<u16> {
     let own = if or_here { group.here().of(part) } else { 0 };
     let others = group.remote().iter().map(|(_, counts)| counts.of(part));

@@ -20,7 +20,7 @@ use crate::logic::session_subscriptions::forget_branches;
 use crate::logic::via::Via;
 
 impl Routing {
-    /// The place of a group in the list of a session: looked for in the shorter of their two lists.
+    /// The position of a group in the list of a session; searches the shorter of their two lists.
     pub(in crate::logic) fn share_of(
         &self,
         clients: &Clients,
@@ -39,7 +39,7 @@ impl Routing {
         Some(member.subscriber.listed_at)
     }
 
-    /// A session that is connected joins a group that it is not in.
+    /// A connected session joins a group that it is not in.
     pub(in crate::logic) fn join_group(
         &mut self,
         delivery: &mut Delivery,
@@ -63,7 +63,7 @@ impl Routing {
         self.set_standing(delivery, outboxes, group, position, Standing::Ready);
     }
 
-    /// A member subscribed again: with other options from now on.
+    /// A member subscribed again, with other options.
     pub(in crate::logic) fn replace_member(
         &mut self,
         clients: &Clients,
@@ -83,7 +83,7 @@ impl Routing {
         }
     }
 
-    /// Takes the Shared Subscription at a place of the session's list away.
+    /// Removes the Shared Subscription at a position of the session's list.
     pub(in crate::logic) fn leave_group(
         &mut self,
         delivery: &mut Delivery,
@@ -110,7 +110,7 @@ impl Routing {
         }
         if let Some(group) = self.group_mut(group) {
             let sessions = delivery.clients.sessions_mut();
-            // The one that leaves is in the list no more.
+            // The leaving session is no longer in the list.
             group.remove(position, &mut |member: &Member, position| {
                 if member.subscriber.session != session {
                     notify_position(sessions, member, position);
@@ -157,11 +157,11 @@ impl Routing {
             .connection(slot)
             .filter(|it| it.is_busy_in_group())
         else {
-            // It may be gone by now, and no group counts it as busy then.
+            // It may be gone by now; then no group counts it as busy.
             return;
         };
         let Some(session) = connection.session() else {
-            // It closes: its session has been away since then.
+            // It is closing: its session has been away since then.
             return;
         };
         let Some(member) = delivery.clients.session(session) else {
@@ -173,7 +173,7 @@ impl Routing {
         }
     }
 
-    /// In no group does the session count as busy.
+    /// The session counts as busy in no group.
     fn offer_all(&mut self, delivery: &mut Delivery, outboxes: &mut Outboxes, session: SessionSlot) {
         let Some(offered) = delivery.clients.session_mut(session) else {
             return unreachable_state("a member that is gone");
@@ -196,7 +196,7 @@ impl Routing {
         }
     }
 
-    /// A member was to be ready and is not.
+    /// A member that should be ready is not.
     pub(super) fn mark_busy(
         &mut self,
         delivery: &mut Delivery,
@@ -255,13 +255,13 @@ impl Routing {
         self.announce_members(outboxes, group);
     }
 
-    /// Notifies the other shards, if there is something new.
+    /// Notifies the other shards, if the counts have changed.
     fn announce_members(&mut self, outboxes: &mut Outboxes, group: GroupSlot) {
         let Some(group) = self.group_mut(group) else {
             return unreachable_state("a group that is gone");
         };
         let Some(counts) = group.take_changed_counts() else {
-            // The others know.
+            // The others know the counts.
             return;
         };
         outboxes.announce_members(&group.name, counts);
@@ -269,7 +269,7 @@ impl Routing {
 }
 
 impl Routing {
-    /// Another shard said how many members it has.
+    /// Another shard announced its member counts.
     pub(in crate::logic) fn set_members(&mut self, from: u16, name: &str, counts: MemberCounts) {
         let group = self.find_or_insert_group(name);
         if let Some(group) = self.group_mut(group) {

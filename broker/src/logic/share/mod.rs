@@ -1,17 +1,17 @@
-//! Shared Subscriptions: gives a message to one member of a group, and to another one if the member ends.
+//! Shared Subscriptions: gives a message to one member of a group, and to another one if the member's session ends.
 //!
 //! The shard on which a message is published chooses among all members of the broker, by the counts that the shards
-//! announce to one another: ready members before busy ones, and those before the ones that are away. If one of its own
-//! members is chosen, it gets the message (placing.rs). Otherwise the message goes to the chosen shard, which picks one
-//! of its own members. If that shard has none any more, it passes the message on by the counts that it knows.
+//! announce: ready members before busy ones, and those before members that are away. If it chooses itself, one of its
+//! own members gets the message (placing.rs). Otherwise the message goes to the chosen shard, which picks one of its
+//! own members. If that shard has none any more, it passes the message on by the counts that it knows.
 //!
 //! `members.rs` has the members of groups and when they are busy, `choice.rs` chooses a shard, `placing.rs` gives a
 //! message to a member. `unclaimed.rs` keeps the messages that found no member.
 //!
-//! Invariants: a message that is published once is held once: by one session, as unclaimed, or by one record on its
+//! Invariants: a message that is published once exists once: in one session, as unclaimed, or in one record on its
 //! way, until a member has it or a bound drops it. A shard that knows of no member keeps the message for one more turn
 //! before it drops it: by then it knows every member that had its SUBACK before the message was published. When a
-//! session ends, what it held for a group (queued, or at QoS 1 not acknowledged) goes to another member; at QoS 2 a
+//! session ends, its messages for a group (queued, or at QoS 1 not acknowledged) go to another member; at QoS 2 a
 //! message that was sent stays with the session [MQTT-4.8.2-4], [MQTT-4.8.2-5].
 
 mod choice;
@@ -41,7 +41,7 @@ use crate::logic::store::PublicationId;
 use crate::logic::timer::Timers;
 use crate::turn::WorkBudget;
 
-/// A message for one member of a group, as it comes from another shard.
+/// A message for one member of a group, from another shard.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReceivedShare<'a> {
     pub(super) version: ProtocolVersion,
@@ -52,7 +52,7 @@ pub(super) struct ReceivedShare<'a> {
     pub(super) packet: &'a [u8],
 }
 
-/// A message on its way to a group, and the packet that it came in.
+/// A message on its way to a group, and the packet in which it arrived.
 #[derive(Clone, Copy, Debug)]
 struct SharedMessage<'a> {
     message: &'a Message<'a>,
@@ -61,7 +61,7 @@ struct SharedMessage<'a> {
     hops: u32,
 }
 
-/// Messages on their way to members of groups: what each of their steps needs.
+/// The state for giving messages to members of groups.
 #[derive(Debug)]
 pub(super) struct Sharing<'s> {
     pub(super) delivery: &'s mut Delivery,
@@ -73,7 +73,7 @@ pub(super) struct Sharing<'s> {
 }
 
 impl<'s> Sharing<'s> {
-    /// Gives a message that was published here to the groups of its route; the fan-out of the message is begun.
+    /// Gives a message that was published here to the groups of its route; its fan-out has begun.
     pub(super) fn share_message(
         &mut self,
         route: RouteSlot,
@@ -84,7 +84,7 @@ impl<'s> Sharing<'s> {
         self.share_among(route, &SharedMessage { message, raw, hops });
     }
 
-    /// The same of a run, packet by packet.
+    /// The same for a run, packet by packet.
     pub(super) fn share_run(&mut self, route: RouteSlot, run: &Run<'_>) {
         for (publish, bytes) in packets_of(run) {
             let message = message_of(&publish, None);
@@ -101,7 +101,7 @@ impl<'s> Sharing<'s> {
         }
     }
 
-    /// Takes in a message that another shard chose this one for.
+    /// Handles a message for which another shard chose this one.
     pub(super) fn receive(&mut self, name: &str, received: ReceivedShare<'_>) {
         let ReceivedShare {
             version,
@@ -131,7 +131,7 @@ impl<'s> Sharing<'s> {
         });
     }
 
-    /// What a session that has ended held for groups goes to other members. Returns what is left of it.
+    /// The messages for groups of a session that has ended go to other members. Returns the rest.
     pub(super) fn redistribute_messages(&mut self, mut session: Session) -> Session {
         let inflight = session.take_in_flight();
         let queued = session
@@ -166,7 +166,7 @@ impl<'s> Sharing<'s> {
         });
     }
 
-    /// Gives a message that is kept already to a member of a group.
+    /// Gives a message that is stored already to a member of a group.
     pub(super) fn place_stored(
         &mut self,
         name: &Arc<str>,

@@ -17,20 +17,20 @@ use crate::logic::share::choice::{Choice, choose, shard_in_turn};
 use crate::logic::share::{SharedMessage, Sharing};
 use crate::settings::SharedSubscriptionStrategy;
 
-/// A message that is to be given to a member of a group.
+/// A message for a member of a group.
 #[derive(Debug)]
 pub(super) struct GroupMessage<'a, 's> {
     pub(super) sharing: &'a mut Sharing<'s>,
     pub(super) group: GroupSlot,
     pub(super) shared: &'a SharedMessage<'a>,
-    /// The text of the group, once its last member was found to have ended.
+    /// The text of the group, after its last member was found to have ended.
     pub(super) emptied: Option<Arc<str>>,
     /// A member that may not read it.
     pub(super) withheld_from: Option<SessionSlot>,
 }
 
 impl GroupMessage<'_, '_> {
-    /// To a member of any shard.
+    /// Gives it to a member on any shard.
     pub(super) fn on_any_shard(&mut self) {
         let index = self.sharing.outboxes.index();
         let strategy = self.strategy();
@@ -45,12 +45,12 @@ impl GroupMessage<'_, '_> {
         }
     }
 
-    /// To a member here, or passed on.
+    /// Gives it to a member here, or passes it on.
     pub(super) fn here(&mut self) {
         if self.give_to_connected() {
             return;
         }
-        // Whoever is connected here is full: only one that is ready is better.
+        // All members connected here are full: only a ready one is better.
         let here = self.group().map_or(MemberCounts::NONE, Group::here);
         let part = if here.connected > 0 {
             Part::Ready
@@ -64,7 +64,7 @@ impl GroupMessage<'_, '_> {
             return;
         }
         if here.all > 0 {
-            // A member that is away gets no QoS 0 messages, so a drop is not counted.
+            // A disconnected member gets no QoS 0 messages, so a drop is not counted.
             if here.connected > 0 || self.shared.message.qos != QoS::AtMostOnce {
                 self.give_up();
             }
@@ -79,7 +79,7 @@ impl GroupMessage<'_, '_> {
         }
     }
 
-    /// No member can take it, perhaps as none may read it.
+    /// No member can take it, possibly because none may read it.
     #[cold]
     fn give_up(&mut self) {
         let name = self.group().map(|group| Arc::clone(&group.name));
@@ -90,7 +90,7 @@ impl GroupMessage<'_, '_> {
         delivery.drop_for_group(name.as_deref().unwrap_or_default(), message.topic);
     }
 
-    /// Whether a member that is connected took it: one that is ready, or else one for which it waits.
+    /// Gives it to a connected member; returns whether one took it: a ready one, or one for which it is queued.
     fn give_to_connected(&mut self) -> bool {
         if self.strategy() == SharedSubscriptionStrategy::Sticky
             && let Some(position) = self.position_of_oldest()
@@ -115,7 +115,7 @@ impl GroupMessage<'_, '_> {
         self.give_to_one(Standing::Busy)
     }
 
-    /// Whether one of the members of a standing took it.
+    /// Gives it to one of the members with a standing; returns whether one took it.
     fn give_to_one(&mut self, standing: Standing) -> bool {
         let among = self.group().map_or(0, |group| group.count(standing));
         (0..among.min(limits::GROUP_TRIES_MAX)).any(|_| {
@@ -124,7 +124,7 @@ impl GroupMessage<'_, '_> {
         })
     }
 
-    /// Whether that member took it, at the QoS that was granted to it [MQTT-4.8.2-3].
+    /// Gives it to that member, at the QoS that was granted to it [MQTT-4.8.2-3]; returns whether it took it.
     fn give(&mut self, position: Position) -> bool {
         let message = self.shared.message;
         let group = self.sharing.routing.group(self.group);
@@ -162,7 +162,7 @@ impl GroupMessage<'_, '_> {
         self.sharing.delivery.counters().batch_records_sent.add(sent);
     }
 
-    /// Another shard that has members in that part of the group, if the message may be passed on once more.
+    /// Another shard with members in that part of the group, if the message may be passed on once more.
     fn other_shard(&mut self, part: Part) -> Option<u16> {
         if self.shared.hops >= limits::GROUP_HOPS_MAX {
             return None;
@@ -178,14 +178,14 @@ impl GroupMessage<'_, '_> {
         member.is_some_and(|member| delivery.takes_at_once(member.subscriber.session))
     }
 
-    /// A member was to be ready and is not.
+    /// A member that should be ready is not.
     fn mark_busy(&mut self, position: Position) {
         let sharing = &mut *self.sharing;
         let routing = &mut *sharing.routing;
         routing.mark_busy(sharing.delivery, sharing.outboxes, self.group, position);
     }
 
-    /// The member whose turn it is. One whose session has ended leaves.
+    /// The next member, in rotation. A member whose session has ended is removed.
     fn next_of(&mut self, standing: Standing) -> Option<Position> {
         loop {
             let position = self.sharing.routing.group_mut(self.group)?.next(standing)?;
@@ -195,10 +195,10 @@ impl GroupMessage<'_, '_> {
         }
     }
 
-    /// Takes a member out whose session has ended; whether it was one.
+    /// Removes a member whose session has ended; returns whether it was one.
     fn leaves(&mut self, position: Position) -> bool {
         let Some(group) = self.sharing.routing.group(self.group) else {
-            // It went with its last member.
+            // The group ended with its last member.
             return false;
         };
         let Some(member) = group.member(position) else {

@@ -1,8 +1,9 @@
-//! Messages of groups that had no member when they came: they wait for a turn, as one may come by what is on its way.
+//! Messages of groups that had no member when they arrived: they wait for a turn, because a member may be announced by
+//! batches that are on their way.
 //!
-//! Invariants: the messages of a group stay in their order. So a walk over them that takes more than one turn keeps
-//! each that finds nobody again at its place, and a message that comes while older ones of its group wait stands behind
-//! them.
+//! Invariants: the messages of a group stay in order. So a walk over them that takes more than one turn keeps each
+//! message that again finds no member at its place, and a message that arrives while older ones of its group wait is
+//! queued behind them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,15 +16,15 @@ use crate::logic::share::Sharing;
 use crate::logic::store::PublicationId;
 use crate::logic::timer::Timer;
 
-/// The messages, and how far a walk over them is.
+/// The messages, and the progress of a walk over them.
 #[derive(Debug, Default)]
 pub(in crate::logic) struct UnclaimedMessages {
     messages: Vec<Unclaimed>,
-    /// So many of the first ones had their turn in the present walk.
+    /// Number of messages at the front that the current walk has tried.
     looked_at: usize,
-    /// How many there are of each group.
+    /// Number of messages of each group.
     counts: HashMap<Arc<str>, usize>,
-    /// A timer is set, or a walk goes on that will set one.
+    /// A timer is set, or a walk is in progress that will set one.
     is_timed: bool,
 }
 
@@ -54,7 +55,7 @@ impl UnclaimedMessages {
         self.messages.push(unclaimed);
     }
 
-    /// One of a group is taken out.
+    /// A message of a group is removed.
     fn forget(&mut self, group: &Arc<str>) {
         if let Some(count) = self.counts.get_mut(group) {
             *count -= 1;
@@ -66,7 +67,7 @@ impl UnclaimedMessages {
 }
 
 impl Sharing<'_> {
-    /// Messages that found no member have waited: those for whom nobody has come are dropped.
+    /// Messages that found no member have waited: those for which there still is none are dropped.
     pub(in crate::logic) fn place_unclaimed(&mut self) {
         let mut messages = std::mem::take(&mut self.unclaimed.messages);
         let mut waiting = messages.split_off(self.unclaimed.looked_at).into_iter();
@@ -88,7 +89,7 @@ impl Sharing<'_> {
                 self.delivery.note_delivered_to_all();
                 self.delivery.drop_for_group(&group, message.topic());
             }
-            // Nobody took it again.
+            // No member took it.
             messages.append(&mut self.unclaimed.messages);
         }
         let looked_at = messages.len();
@@ -105,7 +106,7 @@ impl Sharing<'_> {
         unclaimed.messages = messages;
     }
 
-    /// No shard has a member: one may come by what is on its way.
+    /// No shard has a member: one may be announced by batches that are on their way.
     pub(super) fn keep_unclaimed(&mut self, group: Arc<str>, message: &Message<'_>) {
         if message.qos == QoS::AtMostOnce {
             return;

@@ -1,5 +1,5 @@
-//! A tree of topic levels with a value at some of its nodes. Retained messages are kept in it, to find those that match
-//! a filter.
+//! A tree of topic levels with a value at some of its nodes. It stores the retained messages, for finding those that
+//! match a filter.
 //!
 //! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack. A node without a value has
 //! children or is the root. Children are found in one hash table whose key is parent and level, which costs less memory
@@ -14,7 +14,7 @@ use crate::logic::inconsistency::unreachable_state;
 use crate::logic::slots::{Slot as _, Slots, shrink_table, slot_type};
 
 slot_type! {
-    /// The place of a node in a tree of topics.
+    /// The slot of a node in a tree of topics.
     pub(in crate::logic) struct NodeSlot
 }
 
@@ -25,7 +25,7 @@ struct Node<V> {
     /// `None` for the root.
     parent: Option<NodeSlot>,
     first_child: Option<NodeSlot>,
-    /// The siblings behind and before it.
+    /// The next and the previous sibling.
     next: Option<NodeSlot>,
     previous: Option<NodeSlot>,
     level: Box<str>,
@@ -41,22 +41,22 @@ pub(in crate::logic) struct TopicTree<V> {
     removed: Vec<RemovedNode>,
 }
 
-/// A node that was taken out, and the sibling that followed it then.
+/// A removed node, and the sibling that followed it then.
 pub(in crate::logic) type RemovedNode = (NodeSlot, Option<NodeSlot>);
 
-/// Where a walk over the names that match a filter goes on: as many places as the deepest topic has levels, at most
-/// twice.
+/// The places where a walk over the names that match a filter continues: at most twice as many as the deepest topic
+/// has levels.
 #[derive(Debug)]
 pub(in crate::logic) struct Walk {
     stack: Vec<WalkPlace>,
 }
 
-/// A node that is yet to be looked at.
+/// A node that is still to be visited.
 #[derive(Clone, Copy, Debug)]
 struct WalkPlace {
     node: NodeSlot,
     step: WalkStep,
-    /// And after it those that follow it below the same parent.
+    /// After it, those that follow it below the same parent.
     siblings: bool,
 }
 
@@ -67,7 +67,7 @@ impl Walk {
         walk
     }
 
-    /// Nodes went while the walk stood still: it goes on with those that followed them.
+    /// Nodes were removed while the walk was suspended: it continues with those that followed them.
     pub(in crate::logic) fn skip(&mut self, removed: &[RemovedNode]) {
         for &(node, next) in removed {
             self.stack.retain_mut(|place| {
@@ -90,7 +90,7 @@ impl Walk {
 /// What a walk has to do at a node.
 #[derive(Clone, Copy, Debug)]
 enum WalkStep {
-    /// Go on with the rest of the topic from this byte.
+    /// Continue with the rest of the topic from this byte.
     Rest(u32),
     /// The topic has no more levels.
     End,
@@ -118,7 +118,7 @@ impl<V> TopicTree<V> {
         self.nodes.get(node)?.value.as_ref()
     }
 
-    /// The nodes in places from that number on, with their values.
+    /// The nodes in slots from that number on, with their values.
     pub(in crate::logic) fn nodes_from(&self, number: u32) -> impl Iterator<Item = (u32, Option<&V>)> {
         let nodes = self.nodes.iter_from(number);
         nodes.map(|(slot, node)| (slot.number().get(), node.value.as_ref()))
@@ -158,7 +158,7 @@ impl<V> TopicTree<V> {
         self.nodes.len().saturating_sub(1)
     }
 
-    /// The node of a topic, made if there is none. It is to get a value, or to be removed.
+    /// The node of a topic, created if there is none. It must get a value, or be removed.
     pub(in crate::logic) fn node(&mut self, topic: &str) -> NodeSlot {
         let mut node = ROOT;
         for level in topic.split('/') {
@@ -170,7 +170,7 @@ impl<V> TopicTree<V> {
         node
     }
 
-    /// Takes the value of a node away, and the nodes that it alone kept.
+    /// Removes the value of a node, and the nodes that only it needed.
     pub(in crate::logic) fn remove(&mut self, node: NodeSlot) -> Option<V> {
         let value = self.nodes.get_mut(node)?.value.take();
         let mut node = node;
@@ -185,8 +185,8 @@ impl<V> TopicTree<V> {
         value
     }
 
-    /// The nodes, read as names, that a filter matches: the next piece of a walk, of `nodes_left` nodes at most,
-    /// which is counted down. True at the end of the walk.
+    /// The nodes whose names match a filter: the next piece of a walk, of at most `nodes_left` nodes, which is
+    /// decremented. True at the end of the walk.
     pub(in crate::logic) fn match_filter(
         &self,
         filter: &str,
@@ -227,12 +227,12 @@ impl<V> TopicTree<V> {
         walk.stack.is_empty()
     }
 
-    /// Whether [`Self::take_removed`] is to know of nodes that go from now on.
+    /// Sets whether [`Self::take_removed`] must know of nodes that are removed from now on.
     pub(in crate::logic) fn watch_removals(&mut self, watch: bool) {
         self.watched = watch;
     }
 
-    /// The nodes that went since the last call, each with its next sibling then, in their order.
+    /// The nodes that were removed since the last call, each with its next sibling then, in order.
     pub(in crate::logic) fn take_removed(&mut self) -> Vec<RemovedNode> {
         std::mem::take(&mut self.removed)
     }
@@ -303,7 +303,7 @@ impl<V> Node<V> {
     }
 }
 
-/// The level of a topic that begins at byte `from`, and what comes behind it.
+/// The level of a topic that begins at byte `from`, and the rest after it.
 #[inline]
 fn level_from(topic: &str, from: u32) -> (&str, WalkStep) {
     let rest = topic.get(from as usize..).unwrap_or_default();

@@ -1,8 +1,7 @@
 //! The exchange of AUTH packets of a CONNECT with an Authentication Method (MQTT 5.0, section 4.12).
 //!
-//! Invariants: a client that is in an exchange may send AUTH or DISCONNECT and nothing else [MQTT-3.1.2-30]. The
-//! exchange ends with the pending connection, and so within its time; what a client may send for it is bounded by
-//! [`limits::AUTH_BYTES_MAX`].
+//! Invariants: a client in an exchange may send only AUTH or DISCONNECT [MQTT-3.1.2-30]. The exchange ends with the
+//! pending connection, and so within its time; the client's packets are bounded by [`limits::AUTH_BYTES_MAX`].
 
 use mqtt::{Packet, ProtocolVersion, ReasonCode, decode, frame};
 
@@ -14,13 +13,13 @@ use crate::logic::ConnectRequest;
 use crate::shard::tracer::{ShownConnect, Tracer};
 use crate::time::Timestamp;
 
-/// A CONNECT whose client has to prove who it is.
+/// A CONNECT whose client has to prove its identity.
 pub(super) struct ChallengedConnect {
     pub(super) connect: Box<ConnectRequest>,
-    /// Until the client's AUTH has come.
+    /// Present until the client's AUTH has come.
     exchange: Option<Exchange>,
     nonces: Nonces,
-    /// Where its packets are shown, if they are.
+    /// The traces and logs in which its packets are shown, if any.
     pub(super) shown: Option<ShownConnect>,
 }
 
@@ -29,7 +28,7 @@ impl PendingConnection {
     pub(super) fn begin_exchange(&mut self, authentication: &Authentication) -> Next {
         let mut seed = [0; 32];
         if let Err(error) = getrandom::fill(&mut seed) {
-            tracing::error!("no random bytes for an authentication: {error}");
+            tracing::error!("the operating system provides no random bytes for an authentication: {error}");
             return Next::CloseLogged;
         }
         let mut nonces = Nonces::new(seed);
@@ -98,7 +97,7 @@ impl PendingConnection {
         }
     }
 
-    /// Where the CONNECT was shown, if it was.
+    /// The place where the CONNECT was shown, if it was.
     pub(super) fn shown(&self) -> Option<&ShownConnect> {
         match &self.phase {
             Phase::Challenged(challenge) => challenge.shown.as_ref(),
@@ -110,7 +109,7 @@ impl PendingConnection {
     /// client.
     ///
     /// # Errors
-    /// It is not who it says.
+    /// The client did not prove its identity.
     pub(super) fn finish_exchange(
         &mut self,
         now: Timestamp,
@@ -118,14 +117,14 @@ impl PendingConnection {
         auth_bytes: usize,
     ) -> Result<Authenticated, Refusal> {
         let bytes = std::mem::take(&mut self.plain);
-        let not_due = Refusal::protocol_error("an AUTH that was not due");
+        let not_due = Refusal::protocol_error("an unexpected AUTH");
         let Phase::Challenged(challenge) = &mut self.phase else {
             return Err(not_due);
         };
         let exchange = challenge.exchange.take().ok_or(not_due)?;
         if bytes.len() > auth_bytes {
             return Err(Refusal::protocol_error(
-                "a packet behind AUTH, before the authentication was over",
+                "a packet after AUTH, before the authentication was complete",
             ));
         }
         let auth = auth(&bytes).ok_or(Refusal::protocol_error("a malformed AUTH"))?;
@@ -138,18 +137,18 @@ impl PendingConnection {
     }
 }
 
-/// What follows the CONNECT.
+/// The next step after the CONNECT.
 pub(super) fn next(plain: &[u8]) -> Next {
-    // Before its length has come: what is not AUTH may be as long as it likes.
+    // Before its length is known: a packet other than AUTH may have any length.
     if plain.first().is_some_and(|first| !matches!(first >> 4, 14 | 15)) {
         return Next::Refuse(Refusal::protocol_error(
-            "a packet other than AUTH before the authentication was over",
+            "a packet other than AUTH before the authentication was complete",
         ));
     }
     match frame::split(plain, limits::AUTH_BYTES_MAX) {
         Ok(None) => Next::Receive,
         Ok(Some(frame)) if frame.packet_type == frame::PacketType::Disconnect => {
-            Next::Close("it left during authentication")
+            Next::Close("it disconnected during authentication")
         }
         Ok(Some(frame)) => Next::FinishExchange(frame.wire_bytes),
         Err(error) => Next::Refuse(Refusal {

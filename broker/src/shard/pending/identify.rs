@@ -1,9 +1,9 @@
-//! What the shard does for pending connections, from received bytes until the connection is sent to the shard that owns
+//! The shard's work for pending connections, from received bytes until the connection is sent to the shard that owns
 //! the session.
 //!
 //! Invariants: a connection is sent to its owner only after authentication, so no session is changed before. While
-//! other threads check the password, nothing is received on the connection, and its time from accept continues to run.
-//! When the shard shuts down, new clients are answered here, as the logic refuses everybody then.
+//! other threads check the password, nothing is received on the connection, and its time since accept continues to
+//! run. When the shard shuts down, new clients are answered here, because the logic then refuses all of them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl ShardLoop {
         self.pending_advanced(id, next);
     }
 
-    /// The same of bytes that the turn in which they came had no time for.
+    /// The same for bytes that the turn in which they came had no time for.
     pub(in crate::shard) fn pending_received_before(&mut self, id: PendingId, bytes: &[u8]) {
         let pending = self.pending.get(id);
         let next = pending.map(|pending| {
@@ -69,7 +69,8 @@ impl ShardLoop {
         self.pending_advanced(id, next);
     }
 
-    /// A turn has no time for bytes of a pending connection: they count as kept until then. False if it is gone.
+    /// A turn has no time for bytes of a pending connection: they count as kept until then. Returns false if it is
+    /// gone.
     pub(in crate::shard) fn pending_postponed(&mut self, id: PendingId, bytes: usize) -> bool {
         if let Some(pending) = self.pending.get(id) {
             pending.postponed_bytes += bytes as u32;
@@ -85,7 +86,7 @@ impl ShardLoop {
         }
     }
 
-    /// Counts what a pending connection keeps now, and ends those that are too much.
+    /// Counts the bytes that a pending connection keeps now, and closes connections that exceed the bound.
     fn bound_pending(&mut self, id: PendingId) {
         for excess in self.pending.count_bytes(self.now, id) {
             self.close_pending(excess, Ended::For(TOO_MUCH_PENDING));
@@ -110,7 +111,7 @@ impl ShardLoop {
         }
     }
 
-    /// Finds out who the client is; goes on at once if that is known at once.
+    /// Identifies the client; continues at once if the result is known at once.
     fn identify(&mut self, id: PendingId) {
         let timeout_s = self.logic.settings().connect_timeout_s;
         let accepted_at = self.pending.accepted_at(id);
@@ -119,7 +120,7 @@ impl ShardLoop {
             return;
         };
         let Phase::CheckingCredentials(checked) = &mut pending.phase else {
-            // Its CONNECT has been answered meanwhile, when the broker shut down.
+            // Its CONNECT has been answered in the meantime, because the broker shuts down.
             return;
         };
         let connect = &checked.connect;
@@ -137,7 +138,7 @@ impl ShardLoop {
             return self.advance_pending(id, next);
         }
         if self.logic.settings().listener(pending.listener).scram_required {
-            // It is refused by the logic, whatever its password: that is not looked at.
+            // The logic refuses it regardless of its password, which is not checked.
             return self.transfer(id, Verdict::Unproved, None);
         }
         let credentials = Credentials {
@@ -174,18 +175,18 @@ impl ShardLoop {
         }
     }
 
-    /// Takes the answers of those who check passwords, as far as the turn goes; whether there may be more.
+    /// Takes the answers of the password checks, within the turn's budget; returns whether there may be more.
     pub(in crate::shard) fn take_answers(&mut self) -> bool {
         let shard = self.exchange.shard();
         while !self.logic.work().turn_is_over() {
             let Some(answer) = self.access.authentication.next_answer(shard) else {
-                // Nobody has answered since.
+                // There is no new answer.
                 return false;
             };
             let id = id_of(answer.ticket);
             match answer.verdict {
                 Some(verdict) => self.transfer(id, verdict, None),
-                // The rules have changed since it was asked.
+                // The rules have changed since the check began.
                 None => self.identify(id),
             }
             self.charge_time();
@@ -193,7 +194,7 @@ impl ShardLoop {
         true
     }
 
-    /// The logic answers here, and touches no session: the CONNECT is malformed, or the broker shuts down.
+    /// The logic answers here, without a session: the CONNECT is malformed, or the broker shuts down.
     pub(in crate::shard) fn answer_without_session(&mut self, id: PendingId) {
         if let Some(transfer) = self.take_transfer(id, Verdict::Unproved, None) {
             self.adopt(transfer);
@@ -210,7 +211,7 @@ impl ShardLoop {
             return;
         };
         let Some(owner) = self.find_owner(&mut transfer) else {
-            // The kernel gave no random bytes; `find_owner` has logged it.
+            // There are no random bytes; `find_owner` has logged it.
             return;
         };
         if owner == self.exchange.shard() {
@@ -229,7 +230,7 @@ impl ShardLoop {
         self.pending.remove(id)?.into_transfer(verdict, authenticated)
     }
 
-    /// The owner of the session; a client without an identifier gets one.
+    /// The owner of the session; a client without an identifier is assigned one.
     fn find_owner(&self, transfer: &mut ConnectionTransfer) -> Option<u16> {
         let ConnectionTransfer { peer, connect, .. } = transfer;
         let Ok(connect) = connect else {
@@ -244,7 +245,7 @@ impl ShardLoop {
         }
         let mut random = [0; 16];
         if let Err(error) = getrandom::fill(&mut random) {
-            tracing::error!("no random bytes for a client identifier: {error}");
+            tracing::error!("the operating system provides no random bytes for a client identifier: {error}");
             return None;
         }
         let assigned = assigned_client_identifier(&settings.assigned_client_identifier_prefix, random);
@@ -253,17 +254,17 @@ impl ShardLoop {
         Some(owner)
     }
 
-    /// Hands a connection over to the threads that serve pages.
+    /// Passes a connection to the threads that serve pages.
     fn serve_page(&mut self, id: PendingId, page: Page, folder: Arc<Path>) {
         let pending = self.pending.remove(id);
         let request = pending.map(|pending| pending.into_page_request(page, folder));
         if request.is_some_and(|request| !self.pages.serve(request)) {
-            tracing::info!("A request for a page was not answered: there are too many at the moment.");
+            tracing::info!("A request for a page was not answered: too many are waiting.");
         }
     }
 }
 
-/// Hands bytes to a pending connection, and counts how its TLS handshake ends.
+/// Passes bytes to a pending connection, and counts how its TLS handshake ends.
 fn receive(pending: &mut PendingConnection, wire: &[u8], counters: &ShardCounters) -> Next {
     let was_securing = pending.stream.is_securing();
     let next = pending.receive(wire);
@@ -274,14 +275,14 @@ fn receive(pending: &mut PendingConnection, wire: &[u8], counters: &ShardCounter
     next
 }
 
-/// A client identifier that nobody can guess, written as mosquitto does: `auto-` and a UUID.
+/// A client identifier that cannot be guessed, in mosquitto's format: `auto-` and a UUID.
 fn assigned_client_identifier(prefix: &str, random: [u8; 16]) -> Box<str> {
     let hex = format!("{:032X}", u128::from_be_bytes(random));
     let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or_default());
     format!("{prefix}{}", groups.join("-")).into()
 }
 
-/// The ticket by which those who check passwords answer.
+/// The ticket for the answer of a password check.
 fn ticket(id: PendingId) -> u64 {
     u64::from(id.generation) << 32 | u64::from(id.slot)
 }

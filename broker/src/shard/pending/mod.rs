@@ -1,15 +1,15 @@
-//! Connections before their CONNACK: from accept until it is known who the client is.
+//! Connections before their CONNACK: from accept until the client is authenticated.
 //!
-//! A [`PendingConnection`] goes from one [`Phase`] to the next as its bytes come. It does no more than to answer what
-//! its stream asks for; the shard does what [`Next`] says.
+//! A [`PendingConnection`] goes from one [`Phase`] to the next as its bytes arrive. It only answers what its stream
+//! requires; the shard does what [`Next`] says.
 //!
 //! The phases: `proxy.rs`, `upgrade.rs` and `auth_exchange.rs`; `identify.rs` is what the shard does then, `refused.rs`
 //! ends what comes to nothing, `table.rs` has all of a shard, `local.rs` begins those of the broker's own bridges.
 //!
-//! Invariants: [`PendingConnection::advance`] is the one place where bytes lead from a phase to the next; one receive
-//! at most is in flight, and none once the client has to be identified, so the descriptor can move to another shard; at
-//! most [`crate::limits::CONNECT_BYTES_MAX`] are kept for a client that has not sent its CONNECT, and nothing is
-//! reserved for bytes that were only announced; the whole takes at most
+//! Invariants: only [`PendingConnection::advance`] moves from a phase to the next. At most one receive is in flight,
+//! and none once the client has to be identified, so the descriptor can move to another shard. At most
+//! [`crate::limits::CONNECT_BYTES_MAX`] are kept for a client that has not sent its CONNECT, and nothing is reserved
+//! for bytes that are only announced. All phases together take at most
 //! [`crate::settings::Settings::connect_timeout_s`] from accept.
 
 mod auth_exchange;
@@ -54,17 +54,17 @@ pub(super) struct PendingConnection {
     address: SocketAddr,
     listener: ListenerId,
     phase: Phase,
-    /// What of its certificate names the user, if something does.
+    /// The part of its certificate that names the user, if it does.
     identity: Option<IdentityKind>,
     /// The user of the certificate that a load balancer has verified.
     proxied_identity: Option<Box<str>>,
-    /// WebSocket is to be asked for before CONNECT.
+    /// A WebSocket upgrade must come before CONNECT.
     upgrade: Option<Arc<Upgrade>>,
-    /// Plain bytes that belong to no phase that is over.
+    /// Decrypted bytes that belong to no earlier phase.
     plain: Vec<u8>,
-    /// Bytes that it brought and that wait for a turn with time for them.
+    /// Bytes that it sent and that wait for a turn with time for them.
     pub(super) postponed_bytes: u32,
-    /// How its TLS handshake ended is counted.
+    /// The result of its TLS handshake has been counted.
     is_handshake_counted: bool,
 }
 
@@ -78,27 +78,27 @@ enum Phase {
     Upgrade,
     /// Receives the rest of the CONNECT.
     Connect,
-    /// The answer of those who check passwords, which may be there at once.
+    /// The answer of the password check, which may come at once.
     CheckingCredentials(Box<CheckedConnect>),
     /// The AUTH in which the client answers the challenge.
     Challenged(Box<ChallengedConnect>),
-    /// Nothing: the CONNECT was wrong, and the logic answers that.
+    /// Nothing: the CONNECT was wrong, and the logic answers it.
     Malformed(MalformedConnect),
 }
 
 /// A CONNECT whose password is checked.
 struct CheckedConnect {
     connect: Box<ConnectRequest>,
-    /// The check, if it takes others.
+    /// The check, if it runs in another thread.
     check: Option<Awaited>,
 }
 
 /// What the shard has to do for a pending connection.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// Receive what the client sends next.
+    /// Receive the next bytes.
     Receive,
-    /// Find out who the client is: its CONNECT is whole.
+    /// Identify the client: its CONNECT is complete.
     Identify,
     /// End the exchange with the AUTH packet of this many bytes.
     FinishExchange(usize),
@@ -106,13 +106,13 @@ pub(super) enum Next {
     Refuse(Refusal),
     /// Let the logic answer a malformed CONNECT.
     AnswerMalformed,
-    /// Hand the connection to those who serve pages, of this folder.
+    /// Pass the connection to the threads that serve pages, from this folder.
     Serve(Page, Arc<Path>),
     /// Close the connection, and log the reason.
     Close(&'static str),
-    /// Close the connection, as its stream cannot go on; why is logged already.
+    /// Close the connection, because its stream cannot continue; the reason is logged already.
     CloseFailed(Box<str>),
-    /// Close it: why is logged already.
+    /// Close it; the reason is logged already.
     CloseLogged,
 }
 
@@ -134,7 +134,7 @@ impl PendingConnection {
     /// A connection that was just accepted.
     ///
     /// # Errors
-    /// It is over already; who is refused by the listener is named.
+    /// It is over already; if the listener refuses it, the client is named.
     fn new(
         listening: &Listening,
         in_effect: &InEffect,
@@ -206,13 +206,12 @@ impl PendingConnection {
         }
     }
 
-    /// Goes on with what the stream has opened.
+    /// Continues with the bytes that the stream has decrypted.
     fn advance_opened(&mut self, opened: Result<Opened, StreamError>, answer: &mut Vec<u8>) -> Next {
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                // In TLS 1.3 a client that is refused believes at first that it is connected: this line is where it
-                // shows.
+                // In TLS 1.3 a refused client first believes that it is connected: this line shows the refusal.
                 tracing::warn!("Client {} refused: {error}.", self.address);
                 return Next::CloseFailed(error.to_string().into());
             }
@@ -223,8 +222,7 @@ impl PendingConnection {
         self.advance(opened.peer_closed, answer)
     }
 
-    /// Goes on as far as the plain bytes lead. What the client is to be answered is appended to `answer`, as it is on
-    /// the wire.
+    /// Continues as far as the received bytes allow. The answer for the client is appended to `answer`, as wire bytes.
     fn advance(&mut self, peer_closed: bool, answer: &mut Vec<u8>) -> Next {
         let next = loop {
             match &self.phase {
@@ -258,7 +256,7 @@ impl PendingConnection {
         }
     }
 
-    /// How its TLS handshake has ended, if it has; `next` is what its last bytes led to.
+    /// The result of its TLS handshake, if it has ended; `next` is the result of its last bytes.
     fn handshake(&self, next: &Next) -> Option<Handshake> {
         if matches!(next, Next::CloseFailed(_)) {
             return Some(Handshake::Failed);
@@ -287,13 +285,13 @@ impl PendingConnection {
     /// What is missing when the time is over.
     fn missing(&self) -> &'static str {
         match &self.phase {
-            // The first bytes, of a listener without TLS.
+            // The first bytes, on a listener without TLS.
             Phase::TlsHandshake if self.stream.is_plain() => self.after_handshake().missing(),
             phase => phase.missing(),
         }
     }
 
-    /// Bytes of a CONNECT that it keeps, whole or not.
+    /// Bytes of an incomplete or complete CONNECT that it keeps.
     pub(super) fn kept_bytes(&self) -> usize {
         let connect = match &self.phase {
             Phase::CheckingCredentials(checked) => checked.connect.wire_bytes,
@@ -305,12 +303,12 @@ impl PendingConnection {
 
     fn take_connect(&mut self, connect: Box<ConnectRequest>) {
         let length = self.plain.len().min(connect.wire_bytes as usize);
-        // Its own memory, so that what the packet took is free again.
+        // In new memory, so that the packet's memory is freed.
         self.plain = self.plain.split_off(length);
         self.phase = Phase::CheckingCredentials(Box::new(CheckedConnect { connect, check: None }));
     }
 
-    /// Whether its client left while its password is checked, and sent nothing that would have to be handled.
+    /// Whether its client disconnected during the password check, and sent nothing else that would have to be handled.
     pub(super) fn is_abandoned(&self) -> bool {
         matches!(self.phase, Phase::CheckingCredentials(..))
             && self.plain.is_empty()
@@ -318,8 +316,7 @@ impl PendingConnection {
             && socket::is_over(self.socket.as_fd())
     }
 
-    /// Sends bytes as they are on the wire. A fresh socket takes a handshake's few kilobytes whole; one that does not
-    /// is not worth waiting for.
+    /// Sends wire bytes. A new socket accepts a handshake's few kilobytes at once; one that does not is closed.
     fn send(&self, wire: &[u8]) -> bool {
         socket::send_now(self.socket.as_fd(), wire).is_ok_and(|sent| sent == wire.len())
     }
@@ -367,8 +364,8 @@ impl PendingConnection {
         })
     }
 
-    /// The user that the client's certificate names, where the listener asks for it. The logic refuses a CONNECT
-    /// without one.
+    /// The user that the client's certificate names, if the listener requires it. The logic refuses a CONNECT without
+    /// one.
     fn certificate_identity(&mut self) -> Option<Box<str>> {
         let Some(kind) = self.identity else {
             return self.proxied_identity.take();
@@ -380,7 +377,7 @@ impl PendingConnection {
             .map(String::into_boxed_str)
     }
 
-    /// Ends it, in order if its TLS is established. A close alone would send nothing while the ring holds a receive.
+    /// Closes it, in order if its TLS is established. Only closing would send nothing while the ring has a receive.
     pub(super) fn close(mut self) {
         let mut end = Vec::new();
         self.stream.close(&mut end);
@@ -391,7 +388,7 @@ impl PendingConnection {
     }
 }
 
-const DOES_NOT_READ: &str = "it does not read";
+const DOES_NOT_READ: &str = "it does not read the answers";
 
 const _: () = assert!(
     size_of::<PendingConnection>() <= 136,

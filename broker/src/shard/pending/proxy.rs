@@ -2,7 +2,7 @@
 //!
 //! Invariants: a header is read once, first, and only in the version that the listener expects. At most
 //! [`limits::PROXY_HEADER_BYTES_MAX`] bytes of an incomplete header are kept. A listener that expects a header accepts
-//! nothing without it, so a client cannot avoid the load balancer's checks by leaving it out.
+//! nothing without it, so a client cannot avoid the load balancer's checks by omitting it.
 
 use std::net::SocketAddr;
 
@@ -12,18 +12,18 @@ use transport::tls;
 use crate::config::ProxyProtocol;
 use crate::limits;
 
-/// What a load balancer says of a client.
+/// A load balancer's description of a client.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ProxyHeader {
-    /// The client's address; `None` if it speaks for itself.
+    /// The client's address; `None` if the load balancer connects for itself.
     pub(super) address: Option<SocketAddr>,
-    /// Whether the client came by TLS.
+    /// Whether the client connected over TLS.
     pub(super) tls: bool,
     /// The user that the client's certificate names.
     pub(super) identity: Option<Box<str>>,
 }
 
-/// What the bytes so far say.
+/// The result of parsing the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     Incomplete,
@@ -35,7 +35,7 @@ pub(super) enum Parsed {
 /// The length of the header at the front of `bytes`; `None` as long as it is incomplete.
 ///
 /// # Errors
-/// Why it is no header that the listener takes.
+/// Why the listener does not accept it as a header.
 pub fn proxy_header_bytes(bytes: &[u8], wanted: &ProxyProtocol) -> Result<Option<usize>, &'static str> {
     match parse(bytes, wanted) {
         Parsed::Incomplete => Ok(None),
@@ -59,7 +59,7 @@ pub(super) fn parse(bytes: &[u8], wanted: &ProxyProtocol) -> Parsed {
 }
 
 fn parse_text(bytes: &[u8]) -> Parsed {
-    // The line is looked for here: what follows it may be anything.
+    // The end of the line is searched for here: what follows it may be anything.
     let line = bytes.get(..bytes.len().min(TEXT_BYTES_MAX)).unwrap_or_default();
     let Some(end) = line.windows(2).position(|pair| pair == b"\r\n") else {
         let begins = bytes.starts_with(TEXT_PREFIX) || TEXT_PREFIX.starts_with(bytes);
@@ -99,11 +99,11 @@ fn parse_binary(bytes: &[u8], wanted: &ProxyProtocol) -> Parsed {
     let tls = Tls::of(&header);
     if wanted.require_tls && !tls.used {
         return Parsed::Refused(
-            "the load balancer says that it came without TLS (proxy_protocol_v2_require_tls)",
+            "the load balancer reports that it connected without TLS (proxy_protocol_v2_require_tls)",
         );
     }
     if wanted.require_certificate && !tls.certificate {
-        return Parsed::Refused("the load balancer verified no certificate of it (require_certificate)");
+        return Parsed::Refused("the load balancer has verified no certificate of it (require_certificate)");
     }
     let address = match (header.command, header.addresses) {
         (v2::Command::Proxy, v2::Addresses::IPv4(ip)) => {
@@ -124,11 +124,11 @@ fn parse_binary(bytes: &[u8], wanted: &ProxyProtocol) -> Parsed {
     Parsed::Whole(parsed, header.len())
 }
 
-/// What the field PP2_TYPE_SSL says of the client's TLS.
+/// The field PP2_TYPE_SSL about the client's TLS.
 #[derive(Debug, Default)]
 struct Tls {
     used: bool,
-    /// The client has shown a certificate, and it was verified.
+    /// The client has presented a certificate, and it was verified.
     certificate: bool,
     common_name: Option<String>,
 }
@@ -154,14 +154,14 @@ impl Tls {
     }
 }
 
-const NO_HEADER: &str =
-    "the listener expects the PROXY protocol (enable_proxy_protocol), and this is none of that version";
+const NO_HEADER: &str = "the listener expects the PROXY protocol (enable_proxy_protocol), but this is not a \
+    header of that version";
 const TEXT_PREFIX: &[u8] = b"PROXY ";
 /// The longest line of version 1.
 const TEXT_BYTES_MAX: usize = 107;
-/// PP2_CLIENT_SSL: the client came by TLS.
+/// PP2_CLIENT_SSL: the client connected over TLS.
 const CLIENT_SSL: u8 = 1;
-/// PP2_CLIENT_CERT_CONN or PP2_CLIENT_CERT_SESS: it has shown a certificate.
+/// PP2_CLIENT_CERT_CONN or PP2_CLIENT_CERT_SESS: it has presented a certificate.
 const CLIENT_CERTIFICATE: u8 = 2 | 4;
 /// PP2_SUBTYPE_SSL_CN: the Common Name of the certificate.
 const COMMON_NAME: u8 = 0x22;

@@ -1,7 +1,7 @@
-//! Pending connections that come to nothing: they are counted, remembered for operators and closed.
+//! Pending connections that fail: they are counted, recorded for operators and closed.
 //!
-//! Invariants: each that ends without a CONNECT is remembered once, with its address and the reason; how many are, and
-//! how often that is logged, is bounded.
+//! Invariants: each one that ends without a CONNECT is recorded once, with its address and the reason; the number of
+//! records and of log lines is bounded.
 
 use std::net::SocketAddr;
 
@@ -11,29 +11,29 @@ use crate::shard::ShardLoop;
 use crate::shard::token::PendingId;
 use crate::time::Timestamp;
 
-/// Somebody whom the listener does not let in.
+/// A client that the listener refuses.
 #[derive(Clone, Debug)]
 pub(super) struct RefusedAtAccept {
     pub(super) address: SocketAddr,
-    /// The reason, as lists name it.
+    /// The reason, as in lists.
     pub(super) reason: &'static str,
-    /// What the reason is about, in words.
+    /// Details of the reason.
     pub(super) detail: String,
 }
 
 /// Why a pending connection ends.
 #[derive(Clone, Copy)]
 pub(super) enum Ended<'a> {
-    /// For this, which is to be logged.
+    /// For this reason, which is to be logged.
     For(&'static str),
-    /// Its stream cannot go on; that is logged already.
+    /// Its stream cannot continue; this is logged already.
     Failed(&'a str),
-    /// The broker cannot go on with it; that is logged already.
+    /// The broker cannot continue with it; this is logged already.
     ByBroker,
 }
 
 impl ShardLoop {
-    /// Ends a pending connection, and remembers why.
+    /// Closes a pending connection, and records the reason.
     pub(super) fn close_pending(&mut self, id: PendingId, ended: Ended<'_>) {
         let Some(pending) = self.pending.remove(id) else {
             // It was closed already, for another reason.
@@ -67,7 +67,7 @@ impl ShardLoop {
         pending.close();
     }
 
-    /// Closes connections whose clients left while their passwords are checked, as far as the turn goes.
+    /// Closes connections whose clients disconnected during the password check, within the turn's budget.
     pub(in crate::shard) fn close_abandoned(&mut self) {
         while !self.logic.work().turn_is_over()
             && let Some(looked_at) = self.pending.look_at_checked(self.now)
@@ -101,15 +101,15 @@ impl ShardLoop {
 }
 
 impl PendingConnection {
-    /// That it is refused, for the lists of operators.
+    /// Its refusal, for the lists of operators.
     fn refusal(&self, at: Timestamp, reason: &'static str, detail: Option<&str>) -> ClientEvent {
         ClientEvent::refused(at, reason, "", Some(self.address.ip()), detail)
     }
 
-    /// The name of what it fails at.
+    /// The name of the phase in which it fails.
     fn label(&self) -> &'static str {
         match &self.phase {
-            // The first bytes, of a listener without TLS.
+            // The first bytes, on a listener without TLS.
             Phase::TlsHandshake if self.stream.is_plain() => self.after_handshake().label(),
             phase => phase.label(),
         }
@@ -117,7 +117,7 @@ impl PendingConnection {
 }
 
 impl Phase {
-    /// The name of what a connection fails at, in the lists of operators.
+    /// The name of the phase in which a connection fails, in the lists of operators.
     fn label(&self) -> &'static str {
         match self {
             Phase::ProxyHeader(_) => "proxy_header",
@@ -131,5 +131,5 @@ impl Phase {
     }
 }
 
-pub(super) const TOO_MUCH_PENDING: &str = "connections without a whole CONNECT keep too much memory, and this one the \
-                                           most for its age";
+pub(super) const TOO_MUCH_PENDING: &str = "incomplete CONNECTs keep too much memory, and this one the most \
+    for its age";

@@ -1,8 +1,8 @@
 //! All pending connections of a shard, and when the time of each is over.
 //!
 //! Invariants: connections run out of time in the order in which they were accepted. An id whose generation differs
-//! from its slot's refers to a connection that is gone. The sum of the bytes that all of them keep is exact after each
-//! call, and at most [`limits::PENDING_BYTES_MAX`].
+//! from its slot's belongs to a connection that is gone. The sum of the bytes that all of them keep is exact after
+//! each call, and at most [`limits::PENDING_BYTES_MAX`].
 
 use std::collections::VecDeque;
 
@@ -20,13 +20,13 @@ pub(in crate::shard) struct PendingConnections {
     slots: Slab<Place>,
     /// In the order of accept, with its time.
     accepted: VecDeque<(Timestamp, PendingId)>,
-    /// Those whose password is checked, in the order in which it is to be looked whether the client is there.
+    /// Connections in a password check, in the order in which to check whether the client is still connected.
     checked: VecDeque<(Timestamp, PendingId)>,
     generation: u32,
     /// The bytes that all pending connections keep.
     bytes: usize,
-    /// Those that are closed because they do not read: one costs its client next to nothing, so not each may have a
-    /// line.
+    /// Connections that are closed because they do not read: one costs its client almost nothing, so not every one is
+    /// logged.
     pub(super) not_reading_logged: SeldomLogged,
 }
 
@@ -75,8 +75,8 @@ impl PendingConnections {
         Some(place.pending)
     }
 
-    /// To be called when a connection has received: what it keeps counts. Those that are to be closed, as all of them
-    /// together keep too much.
+    /// To be called when a connection has received: counts what it keeps. Returns the connections to close, because
+    /// all of them together keep too much.
     pub(in crate::shard) fn count_bytes(&mut self, now: Timestamp, id: PendingId) -> Vec<PendingId> {
         if let Some(place) = self.place(id) {
             let bytes = place.pending.kept_bytes();
@@ -110,7 +110,7 @@ impl PendingConnections {
         places.into_iter().take_while(is_excess).map(id).collect()
     }
 
-    /// The next connection that has not become a client within this many seconds; it is logged.
+    /// The next connection that was not accepted as a client within this many seconds; logs it.
     pub(in crate::shard) fn expired(&mut self, now: Timestamp, timeout_s: u16) -> Option<PendingConnection> {
         while let Some((accepted_at, id)) = self.accepted.front().copied() {
             if accepted_at.plus_s(u64::from(timeout_s)) > now && self.get(id).is_some() {
@@ -136,14 +136,14 @@ impl PendingConnections {
         Some(times_out.min(look))
     }
 
-    /// The password of a connection is being checked from now on.
+    /// The password check of a connection begins.
     pub(in crate::shard) fn is_checked(&mut self, now: Timestamp, id: PendingId) {
         self.checked
             .push_back((now.plus_ns(limits::ABANDONED_LOOK_NS), id));
     }
 
-    /// Looks at the next one whose password has been checked for a while; its id if it was abandoned, and `None` if
-    /// there is none to be looked at.
+    /// Checks the next one whose password check has run for a while; returns its id if it was abandoned, and `None` if
+    /// there is none to check.
     pub(in crate::shard) fn look_at_checked(&mut self, now: Timestamp) -> Option<Option<PendingId>> {
         let (at, id) = *self.checked.front()?;
         if at > now {
@@ -160,7 +160,7 @@ impl PendingConnections {
         Some(None)
     }
 
-    /// Those whose password is being checked.
+    /// Connections in a password check.
     pub(in crate::shard) fn being_checked(&self) -> Vec<PendingId> {
         let is_being_checked = |id: &PendingId| match self.slots.get(id.slot as usize) {
             Some(place) => {

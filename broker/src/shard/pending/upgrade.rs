@@ -1,7 +1,7 @@
 //! The upgrade from HTTP to WebSocket, before the CONNECT.
 //!
-//! Invariant: at most `websockets_headers_size` bytes of a request are kept, within the time of the pending connection.
-//! A request that is refused is answered by a status code, and the log has the reason.
+//! Invariant: at most `websockets_headers_size` bytes of a request are kept, within the time of the pending
+//! connection. A refused request is answered with a status code, and the log has the reason.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl PendingConnection {
                 None => {
                     self.stream.seal(&no_pages(), answer);
                     Err(Next::Close(
-                        "it asks for a page, and the listener has no http_dir",
+                        "it requests a page, but the listener has no http_dir",
                     ))
                 }
             },
@@ -50,7 +50,7 @@ impl PendingConnection {
         }
     }
 
-    /// Answers the upgrade; the bytes behind the request are WebSocket frames.
+    /// Answers the upgrade; the bytes after the request are WebSocket frames.
     fn begin_frames(&mut self, request_bytes: usize, answer: &mut Vec<u8>) -> Result<Opened, StreamError> {
         self.upgrade = None;
         self.phase = Phase::Connect;
@@ -61,7 +61,7 @@ impl PendingConnection {
         self.stream.open_frames(&frames, &mut self.plain, answer)
     }
 
-    /// For the threads that serve pages.
+    /// Converts it for the threads that serve pages.
     pub(super) fn into_page_request(self, page: Page, folder: Arc<Path>) -> PageRequest {
         PageRequest {
             socket: self.socket,
@@ -74,11 +74,11 @@ impl PendingConnection {
     }
 }
 
-/// The answer to a browser, where the listener has no pages.
+/// The answer to a browser if the listener has no pages.
 fn no_pages() -> Vec<u8> {
     text_response(
         "426 Upgrade Required",
         &[("Upgrade", "websocket"), ("Connection", "close, Upgrade")],
-        "MQTT over WebSocket is spoken here, nothing else\n",
+        "This listener supports only MQTT over WebSocket\n",
     )
 }

@@ -1,6 +1,6 @@
-//! The text of one packet in the log, in mosquitto's words where it has some.
+//! The text of one packet in the log, in mosquitto's words if it has some.
 //!
-//! Invariants: a text has a bounded length but for its topic, and contains no payload and no secret.
+//! Invariants: a text has a bounded length except for its topic, and contains no payload and no secret.
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,10 @@ use mqtt::{ProtocolVersion, ReasonCode};
 use crate::limits;
 use crate::logic::ConnectRequest;
 
-/// A packet, or as much of it as is looked at.
+/// A packet, or the beginning of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shown<'a> {
-    /// The first bytes of the packet, at most as many as are looked at.
+    /// The first bytes of the packet, up to a bound.
     pub(super) head: &'a [u8],
     /// The length of the whole packet, with its fixed header.
     pub(super) packet_bytes: usize,
@@ -28,7 +28,7 @@ pub(super) enum Direction {
 }
 
 impl Shown<'_> {
-    /// What kind of packet it is.
+    /// The type of packet.
     pub(super) fn kind(&self) -> &'static str {
         match self.packet_type() {
             None => "a reserved packet",
@@ -50,7 +50,7 @@ impl Shown<'_> {
         }
     }
 
-    /// What follows the client: empty, or with a space in front.
+    /// The text after the client's name: empty, or with a leading space.
     pub(super) fn text(&self, version: ProtocolVersion, direction: Direction) -> String {
         let text = match self.packet_type() {
             Some(PacketType::Publish) => self.publish(version),
@@ -66,13 +66,13 @@ impl Shown<'_> {
         PacketType::from_first_byte(*self.head.first()?)
     }
 
-    /// Variable header and payload, as far as they are here.
+    /// Variable header and payload, as far as they are available.
     fn body(&self) -> Option<&[u8]> {
         let (_, length_bytes) = variable_byte_integer(self.head.get(1..)?).ok()??;
         self.head.get(1 + length_bytes..)
     }
 
-    /// A PUBLISH from its beginning alone: it may be long.
+    /// A PUBLISH from its beginning only: it may be long.
     fn publish(&self, version: ProtocolVersion) -> Option<String> {
         let first = *self.head.first()?;
         let body = self.body()?;
@@ -96,7 +96,7 @@ impl Shown<'_> {
         ))
     }
 
-    /// A whole packet of another kind.
+    /// A complete packet of another type.
     fn other(
         &self,
         packet_type: PacketType,
@@ -155,7 +155,7 @@ fn acknowledgement(ack: &Ack<'_>, direction: Direction) -> String {
     }
 }
 
-/// What an AUTH packet with this Authentication Method is shown by.
+/// The text of an AUTH packet with this Authentication Method.
 pub(super) fn exchange(reason: ReasonCode, method: &str) -> String {
     match method {
         "" => self::reason(reason),
@@ -167,7 +167,7 @@ fn reason(reason: ReasonCode) -> String {
     format!(" (rc{})", reason as u8)
 }
 
-/// A packet identifier, and as many of the entries as are shown.
+/// A packet identifier, and a bounded number of entries.
 fn with_filters(identifier: u16, entries: impl Iterator<Item = String>) -> String {
     let mut text = format!(" (m{identifier}");
     let mut more = 0;
@@ -186,7 +186,7 @@ fn with_filters(identifier: u16, entries: impl Iterator<Item = String>) -> Strin
     text
 }
 
-/// What a client asked for, as mosquitto's log has it: protocol, clean session, keep alive, user.
+/// The properties of a CONNECT, as in mosquitto's log: protocol, clean session, keep alive, user.
 pub(in crate::shard) fn described(connect: &ConnectRequest, user: Option<&str>) -> String {
     let protocol = match connect.version {
         ProtocolVersion::V3_1 => 1,

@@ -1,11 +1,11 @@
 //! Shows packets in the log: all of them with `log_type debug`, and those of traced clients ([`crate::traces`]).
 //!
-//! The packets are cut out of the bytes a second time, on their way between the connection and the logic, so that the
-//! logic does nothing for it. `line.rs` has the text of a packet.
+//! The packets are parsed a second time, between the connection and the logic, so that the logic has no work with it.
+//! `line.rs` has the text of a packet.
 //!
-//! Invariants: while no packet is shown, a read or a flush costs one look at a flag. A packet is shown once, before the
-//! logic handles it, however the reads cut it. Of an incomplete packet [`limits::PACKET_SHOWN_BYTES_MAX`] bytes are
-//! kept. No payload, password or data of AUTH is shown.
+//! Invariants: while no packet is shown, a read or a flush costs the check of a flag. A packet is shown once, before
+//! the logic handles it, however the reads split it. Of an incomplete packet [`limits::PACKET_SHOWN_BYTES_MAX`] bytes
+//! are kept. No payload, password or data of AUTH is shown.
 
 mod line;
 
@@ -23,25 +23,25 @@ use crate::log::PACKET;
 use crate::logic::{ConnectRequest, ConnectionId, Peer, Shard, TracedClient};
 use crate::traces::{Trace, Traces};
 
-/// What of the connections of a shard is shown.
+/// Which packets of a shard's connections are shown.
 #[derive(Default)]
 pub(super) struct Tracer {
     /// `log_type debug`: all packets.
     shows_all: bool,
     traces: Vec<Arc<Trace>>,
-    /// How often the traces had changed when they were taken.
+    /// The number of changes of the traces when they were last taken.
     changes: u64,
     connections: HashMap<ConnectionId, Incoming>,
 }
 
-/// The packet of a connection that has not come whole.
+/// An incomplete packet of a connection.
 #[derive(Default)]
 struct Incoming {
-    /// The first bytes of the packet, as far as they have come.
+    /// The first bytes of the packet, as far as they have arrived.
     head: Vec<u8>,
-    /// So many bytes of a packet that was shown are still to come.
+    /// The number of bytes of a shown packet that are still expected.
     rest_bytes: usize,
-    /// So many bytes were shown and not taken by the logic: they come again.
+    /// The number of bytes that were shown but not taken by the logic: they come again.
     shown_bytes: usize,
     /// The traces that it belongs to.
     traces: Vec<Arc<Trace>>,
@@ -55,13 +55,13 @@ pub(super) struct ShownConnect {
 }
 
 impl Tracer {
-    /// Begins with a turn: the log and the traces may have changed.
+    /// Begins a turn: the log and the traces may have changed.
     pub(super) fn begin_turn(&mut self, traces: &Traces) {
         self.shows_all = tracing::enabled!(target: PACKET, tracing::Level::DEBUG);
         if traces.changes() != self.changes {
             self.changes = traces.changes();
             self.traces = traces.all();
-            // Whose they are is found out when they send or get something.
+            // Which traces they belong to is found out when they send or get something.
             self.connections = HashMap::new();
         }
         if !self.is_on() && !self.connections.is_empty() {
@@ -75,18 +75,18 @@ impl Tracer {
         self.shows_all || !self.traces.is_empty()
     }
 
-    /// Whether somebody is traced.
+    /// Whether there are traces.
     pub(super) fn has_traces(&self) -> bool {
         !self.traces.is_empty()
     }
 
-    /// The traces that are switched on.
+    /// The traces that are active.
     #[inline]
     pub(super) fn traces(&self) -> &[Arc<Trace>] {
         &self.traces
     }
 
-    /// Shows a CONNECT, whatever becomes of it, where it was not shown before.
+    /// Shows a CONNECT, whatever its result, where it was not shown before.
     #[cold]
     pub(super) fn show_connect(
         &self,
@@ -143,7 +143,7 @@ impl Tracer {
         }
     }
 
-    /// Shows the packet by which a client answers a challenge.
+    /// Shows the packet with which a client answers a challenge.
     #[cold]
     pub(super) fn show_answer(&self, shown: &ShownConnect, packet: &[u8]) {
         let client = &shown.client;
@@ -167,7 +167,7 @@ impl Tracer {
             .why_closing(id)
             .filter(|_| !shown.traces.is_empty())
         else {
-            // It was accepted, or nobody traces it.
+            // It was accepted, or is not traced.
             return;
         };
         shown.refused(why);
@@ -195,7 +195,7 @@ impl Tracer {
         }
     }
 
-    /// Shows what access rules denied or withheld, where it is traced.
+    /// Shows a denied or withheld message, where it is traced.
     #[cold]
     pub(super) fn show_line(
         &mut self,
@@ -204,7 +204,7 @@ impl Tracer {
         address: Option<SocketAddr>,
         text: &str,
     ) {
-        // A client may not have sent or got anything since its trace was switched on.
+        // A client may not have sent or got anything since its trace was started.
         if let (Some(client), Some(address)) = (logic.clients().traced_client(id), address) {
             let incoming = self.take(id, &client, address);
             self.connections.insert(id, incoming);
@@ -219,7 +219,7 @@ impl Tracer {
     pub(super) fn received(&mut self, logic: &Shard, id: ConnectionId, address: SocketAddr, bytes: &[u8]) {
         let client = logic.clients().traced_client(id);
         let Some(client) = client.filter(|_| !logic.clients().closing(id)) else {
-            // It closes: nothing more of it is handled.
+            // It is being closed: nothing more of it is handled.
             return;
         };
         let mut incoming = self.take(id, &client, address);
@@ -238,7 +238,7 @@ impl Tracer {
         self.connections.insert(id, incoming);
     }
 
-    /// The logic has not taken so many of the bytes.
+    /// The logic has not taken this many of the bytes.
     #[cold]
     pub(super) fn not_taken(&mut self, id: ConnectionId, bytes: usize) {
         if let Some(incoming) = self.connections.get_mut(&id) {
@@ -246,7 +246,7 @@ impl Tracer {
         }
     }
 
-    /// Shows whole packets that are about to be sent.
+    /// Shows complete packets that are about to be sent.
     #[cold]
     pub(super) fn sent(&mut self, logic: &Shard, id: ConnectionId, address: SocketAddr, out: &[u8]) {
         if let Some(client) = logic.clients().traced_client(id) {
@@ -259,7 +259,7 @@ impl Tracer {
             return;
         }
         let name = logic.clients().client_identifier(id).map(str::to_owned);
-        // As in mosquitto, one without a session goes by its address.
+        // As in mosquitto, a connection without a session is named by its address.
         let name = name.unwrap_or_else(|| address.to_string());
         let version = logic.clients().protocol_version(id);
         Incoming::default().take(out, &mut |shown| {
@@ -268,7 +268,7 @@ impl Tracer {
         });
     }
 
-    /// What is known of a connection, begun with if nothing is.
+    /// The state of a connection, created if there is none.
     fn take(&mut self, id: ConnectionId, client: &TracedClient<'_>, address: SocketAddr) -> Incoming {
         self.connections.remove(&id).unwrap_or_else(|| {
             let is_of =
@@ -277,7 +277,7 @@ impl Tracer {
                 traces: self.traces.iter().filter(is_of).cloned().collect(),
                 ..Incoming::default()
             };
-            // A packet that had begun to come before is shown whole.
+            // A packet of which a part had arrived before is shown as a whole.
             incoming.take(client.incomplete, &mut |_| {});
             incoming
         })
@@ -309,7 +309,7 @@ impl ShownConnect {
 }
 
 impl Incoming {
-    /// Gives each packet that ends in `bytes`, or of which enough has come, to `show`.
+    /// Passes each packet that ends in `bytes`, or of which enough has arrived, to `show`.
     fn take(&mut self, mut bytes: &[u8], show: &mut dyn FnMut(Shown<'_>)) {
         loop {
             let skipped = self.rest_bytes.min(bytes.len());
@@ -324,7 +324,7 @@ impl Incoming {
             self.head
                 .extend_from_slice(bytes.get(..taken).unwrap_or_default());
             let Some(packet_bytes) = packet_bytes(&self.head) else {
-                // Of its first bytes all are there.
+                // All of its first bytes are there.
                 return;
             };
             let shown_bytes = packet_bytes.min(limits::PACKET_SHOWN_BYTES_MAX);
@@ -342,8 +342,8 @@ impl Incoming {
     }
 }
 
-/// The bytes of the packet that begins with `head`, once its length has come. A length of five bytes is no packet, and
-/// the connection ends with it.
+/// The bytes of the packet that begins with `head`, once its length is known. A length of five bytes is malformed, and
+/// ends the connection.
 fn packet_bytes(head: &[u8]) -> Option<usize> {
     let mut body = 0;
     for (at, &byte) in head.iter().skip(1).take(4).enumerate() {

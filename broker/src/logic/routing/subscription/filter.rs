@@ -1,7 +1,7 @@
 //! A Topic Filter with its subscribers, groups and interested shards.
 //!
 //! Invariants: most filters have one session, which is stored in the filter itself, and need no memory beside their
-//! text. A list that has become short gives its memory back.
+//! text. A list that has become short releases its memory.
 
 use super::{Position, Subscriber};
 use crate::logic::routing::subscription::group::GroupSlot;
@@ -17,7 +17,7 @@ pub(in crate::logic) struct TopicFilter {
 #[derive(Debug)]
 enum SubscriberSet {
     Nobody,
-    /// One session and nobody else, without memory of its own.
+    /// One session and nothing else, without separate memory.
     Session(Subscriber),
     /// One other shard and no session.
     Shard(u16),
@@ -27,7 +27,7 @@ enum SubscriberSet {
 #[derive(Debug, Default)]
 struct Lists {
     subscribers: Vec<Subscriber>,
-    /// Other shards with an interest; only of filters with wildcards.
+    /// Other shards with an interest; only for filters with wildcards.
     shards: Vec<u16>,
     /// The groups of Shared Subscriptions with this filter.
     groups: Vec<GroupSlot>,
@@ -88,7 +88,7 @@ impl TopicFilter {
         }
     }
 
-    /// Takes the session at `position` out, whose place the last one takes. Whether there was one.
+    /// Removes the session at `position`; the last one takes its place. Returns whether there was one.
     pub(super) fn swap_remove(&mut self, position: Position) -> bool {
         let position = position.index();
         if position >= self.subscribers().len() {
@@ -123,7 +123,7 @@ impl TopicFilter {
         self.change_lists(|lists| lists.groups.retain(|&other| other != group));
     }
 
-    /// Changes the lists, and keeps them only if they hold more than one session or one shard.
+    /// Changes the lists, and keeps them only if they have more than one session or one shard.
     fn change_lists(&mut self, change: impl FnOnce(&mut Lists)) {
         let mut lists = match std::mem::replace(&mut self.wanted, SubscriberSet::Nobody) {
             SubscriberSet::Nobody => Box::default(),

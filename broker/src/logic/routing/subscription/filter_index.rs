@@ -1,7 +1,7 @@
 //! A table of filters by their text, in several parts.
 //!
-//! One table would be too slow when it grows: every entry is moved to its new place, and with a million entries all
-//! clients of the shard wait for a fifth of a second. Each part grows by itself.
+//! A single table would be too slow when it grows: every entry is moved, and with a million entries all clients of the
+//! shard wait for a fifth of a second. Each part grows separately.
 //!
 //! Invariant: a filter is in the part that its hash selects, once.
 
@@ -32,7 +32,7 @@ impl FilterIndex {
         part.find(hash, |&filter| is_it(filter)).copied()
     }
 
-    /// Adds one that is not there.
+    /// Inserts a number that is not in the table.
     pub(super) fn insert(&mut self, hash: u64, filter: FilterSlot, hash_of: impl Fn(FilterSlot) -> u64) {
         if let Some(part) = self.parts.get_mut(part_of(hash)) {
             part.insert_unique(hash, filter, |&filter| hash_of(filter));
@@ -55,7 +55,7 @@ impl FilterIndex {
     }
 }
 
-/// By bits that a table uses neither for the place nor for the tag of an entry.
+/// Uses bits that a table uses neither for the place nor for the tag of an entry.
 #[inline]
 fn part_of(hash: u64) -> usize {
     (hash >> 40) as usize % PARTS

@@ -1,4 +1,4 @@
-//! Groups of Shared Subscriptions: their members in this shard, and how many members the other shards have.
+//! Groups of Shared Subscriptions: their members in this shard, and the member counts of the other shards.
 //!
 //! Invariants: the list of a group's members has three parts: ready, busy, and away. A session is in it once, at the
 //! position that the session's own list has. A group is kept while any shard has a member. A shard announces its counts
@@ -19,16 +19,16 @@ use crate::logic::slots::Slots;
 use crate::logic::via::Via;
 use crate::time::Timestamp;
 
-/// How many members of a group a shard has, as it announces it to the others. Each number counts those before it too.
+/// Member counts of a group in a shard, as announced to the others. Each number includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberCounts {
-    /// Members that take a message at once, as far as is known.
+    /// Members that accept a message at once, as far as is known.
     pub ready: u32,
     /// Members with a connection, ready or busy.
     pub connected: u32,
     /// Members, with or without a connection.
     pub all: u32,
-    /// Since when the member is there that has been connected longest; [`Timestamp::NEVER`] if none is.
+    /// When the member connected that has been connected longest; [`Timestamp::NEVER`] if none is connected.
     pub oldest: Timestamp,
 }
 
@@ -49,7 +49,7 @@ impl MemberCounts {
     }
 }
 
-/// Whom of a group a message is for.
+/// The members of a group among which a message is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum Part {
     Ready,
@@ -60,11 +60,11 @@ pub(in crate::logic) enum Part {
 /// The standing of a member: ready, busy or away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::logic) enum Standing {
-    /// It takes messages, as far as is known.
+    /// It accepts messages, as far as is known.
     Ready,
     /// It is connected, and messages would wait for it.
     Busy,
-    /// It has a session and no connection.
+    /// It has a session but no connection.
     Away,
 }
 
@@ -73,30 +73,30 @@ pub(in crate::logic) enum Standing {
 pub(in crate::logic) struct Member {
     pub(in crate::logic) subscriber: Subscriber,
     pub(in crate::logic) via: Rc<Via>,
-    /// Since when it is connected and in the group.
+    /// When it was connected and in the group first.
     since: Timestamp,
 }
 
-/// All who share one filter under one Share Name.
+/// All members that share one filter under one Share Name.
 #[derive(Debug)]
 pub(in crate::logic) struct Group {
     /// The whole text: `$share/{ShareName}/{filter}`.
     pub(in crate::logic) name: Arc<str>,
     filter: FilterSlot,
     members: Vec<Member>,
-    /// Where the busy members begin, and where those that are away.
+    /// The indices of the first busy member, and of the first that is away.
     ready: usize,
     connected: usize,
-    /// The session that has been connected longest, and since when.
+    /// The session that has been connected longest, and the time of its connection.
     oldest: Option<(Timestamp, SessionSlot)>,
     remote: Vec<(u16, MemberCounts)>,
     announced: MemberCounts,
-    /// Count messages, to take turns among shards and among the members here.
+    /// Counters of messages, for taking turns among shards and among the members here.
     shard_turn: u32,
     member_turn: u32,
 }
 
-/// A session was moved within its group: the session, its own place of the group, its new position there.
+/// A session was moved within its group: the session, the position of the group in its list, its new position.
 pub(in crate::logic) type OnMoved<'a> = &'a mut dyn FnMut(&Member, Position);
 
 impl Group {
@@ -138,14 +138,14 @@ impl Group {
         }
     }
 
-    /// The counts of this shard's members, if they changed since the others were notified.
+    /// The counts of this shard's members, if they have changed since the last announcement.
     pub(in crate::logic) fn take_changed_counts(&mut self) -> Option<MemberCounts> {
         let here = self.here();
         let before = std::mem::replace(&mut self.announced, here);
         (before != here).then_some(here)
     }
 
-    /// What other shards said; each has members.
+    /// The counts announced by other shards, each with members.
     pub(in crate::logic) fn remote(&self) -> &[(u16, MemberCounts)] {
         &self.remote
     }
@@ -155,7 +155,7 @@ impl Group {
         self.oldest.map(|(_, session)| session)
     }
 
-    /// Another shard said how many members it has.
+    /// Another shard announced its member counts.
     pub(in crate::logic) fn set_remote(&mut self, shard: u16, counts: MemberCounts) {
         self.remote.retain(|(other, _)| *other != shard);
         if counts.all > 0 {
@@ -164,13 +164,13 @@ impl Group {
         }
     }
 
-    /// Whose turn it is of the first `among`, all over the broker.
+    /// The next one of the first `among`, in rotation over the whole broker.
     pub(in crate::logic) fn next_round_robin(&mut self, among: u32) -> u32 {
         self.shard_turn = self.shard_turn.wrapping_add(1);
         self.shard_turn.wrapping_sub(1) % among.max(1)
     }
 
-    /// The position of the member whose turn it is among those of a standing; `None` if there are none.
+    /// The position of the next member with a standing, in rotation; `None` if there are none.
     pub(in crate::logic) fn next(&mut self, standing: Standing) -> Option<Position> {
         let part = self.part(standing);
         let among = u32::try_from(part.len()).ok().filter(|&among| among > 0)?;
@@ -200,7 +200,7 @@ impl Group {
         }
     }
 
-    /// Adds a session that is not in it, as one that is away; returns its position.
+    /// Adds a session that is not in the group, as away; returns its position.
     pub(in crate::logic) fn add(&mut self, subscriber: Subscriber, via: Rc<Via>) -> Position {
         self.members.push(Member {
             subscriber,
@@ -210,7 +210,7 @@ impl Group {
         Position::from_index(self.members.len() - 1)
     }
 
-    /// Removes the member at a position; `moved` is called for members that change their position.
+    /// Removes the member at a position; `moved` is called for members whose position changes.
     pub(in crate::logic) fn remove(&mut self, position: Position, moved: OnMoved<'_>) {
         let position = self.set_standing(Timestamp::NEVER, position, Standing::Away, moved);
         if position.index() < self.members.len() {
@@ -252,7 +252,7 @@ impl Group {
         Position::from_index(at)
     }
 
-    /// Swaps two members; returns where the first one is now.
+    /// Swaps two members; returns the new position of the first.
     fn swap(&mut self, first: usize, second: usize, moved: OnMoved<'_>) -> usize {
         if first == second || first.max(second) >= self.members.len() {
             return first;
@@ -315,7 +315,7 @@ impl Groups {
         self.slots.get_mut(group)
     }
 
-    /// The group of that whole text.
+    /// The group with that whole text.
     pub(in crate::logic) fn find(&self, name: &str) -> Option<GroupSlot> {
         let is_it = |&slot: &GroupSlot| self.get(slot).is_some_and(|group| &*group.name == name);
         self.by_name.find(self.hasher.hash_one(name), is_it).copied()
@@ -329,7 +329,7 @@ impl Groups {
         slot
     }
 
-    /// Removes a group without members in any shard; returns the filter that it shared.
+    /// Removes a group without members in any shard; returns its filter.
     pub(super) fn remove_unused(&mut self, slot: GroupSlot) -> Option<FilterSlot> {
         let group = self.get(slot)?;
         if !group.members.is_empty() || !group.remote.is_empty() {

@@ -6,8 +6,8 @@
 //!
 //! Invariants: a suspended walk is notified of every node and filter that is removed. It may or may not find filters
 //! that were added since, because the message was published before; its route belongs to the epoch in which the walk
-//! began. At most [`limits::MATCHES_SUSPENDED_MAX`] walks are suspended; one that nobody continues is replaced by a new
-//! one.
+//! began. At most [`limits::MATCHES_SUSPENDED_MAX`] walks are suspended; one that is not continued is replaced by a
+//! new one.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ use crate::limits;
 /// The suspended walks of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Matches {
-    /// For walks that are over at once.
+    /// For walks that complete at once.
     walk: MatchWalk,
     suspended: Vec<Suspended>,
     turn: u64,
@@ -30,11 +30,12 @@ struct Suspended {
     name: Box<str>,
     walk: MatchWalk,
     visited: u64,
-    /// The epoch of the routes in which it began: what was added since it may have missed.
+    /// The epoch of the routes in which it began: it may have missed later additions.
     epoch: u64,
-    /// Filters that went since it began. Their places may be others' by now, which the walk need not find.
+    /// Filters that were removed since it began. Their slots may have been reused for filters that the walk need not
+    /// find.
     gone: HashSet<FilterSlot>,
-    /// The turn in which it last went on.
+    /// The turn in which it was last continued.
     turn: u64,
 }
 
@@ -43,8 +44,8 @@ impl Matches {
         self.turn += 1;
     }
 
-    /// Finds the filters that match a name; `None` if `nodes_max` nodes were not enough, and else how many were visited
-    /// in all, and in which epoch the walk began. `spent` is raised by the nodes of this call.
+    /// Finds the filters that match a name; `None` if `nodes_max` nodes were not enough, otherwise how many were
+    /// visited in total, and the epoch in which the walk began. `spent` is increased by the nodes of this call.
     pub(super) fn find(
         &mut self,
         wildcards: &Wildcards,
@@ -114,13 +115,13 @@ impl Matches {
         Some((over.visited, over.epoch))
     }
 
-    /// Keeps the walk that was begun, if there is room.
+    /// Suspends the walk, if there is room.
     fn suspend(&mut self, name: &str, visited: u64, epoch: u64) {
         if self.suspended.len() >= limits::MATCHES_SUSPENDED_MAX {
             let turn = self.turn;
             let is_idle = |it: &Suspended| turn - it.turn > limits::MATCH_IDLE_TURNS_MAX;
             let Some(idle) = self.suspended.iter().position(is_idle) else {
-                // All go on: this one begins anew when one of them is over.
+                // All of them continue: this one starts again when one of them is over.
                 return;
             };
             self.suspended.swap_remove(idle);

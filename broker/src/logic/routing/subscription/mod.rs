@@ -4,12 +4,12 @@
 //! if necessary.
 //!
 //! Invariants: a filter is kept while a session subscribes to it or a group shares it; a filter with wildcards also
-//! while another shard is interested in it. Of other filters that only other shards want, marks are kept (`remote.rs`).
-//! Filters without wildcards are found by one look-up, those with wildcards through the tree. A session is in a
-//! filter's list once. The session's own list has that position, and the filter's list has the position in the
-//! session's list, so removing an entry moves others in a fixed number of steps. Memory: about 60 bytes a subscription
-//! beside the filter's text, and about 15 in each other shard, as the bench `many_subscriptions` shows; it is given
-//! back when a subscription ends.
+//! while another shard is interested in it. For other filters with interest from other shards only, marks are kept
+//! (`remote.rs`). Filters without wildcards are found by one look-up, those with wildcards through the tree. A session
+//! is in a filter's list once. The session's own list has that position, and the filter's list has the position in the
+//! session's list, so removing an entry moves others in a fixed number of steps. Memory: about 60 bytes per
+//! subscription beside the filter's text, and about 15 in each other shard, as the bench `many_subscriptions` shows;
+//! it is released when a subscription ends.
 
 mod filter;
 mod filter_index;
@@ -92,21 +92,21 @@ impl Subscriber {
     }
 }
 
-/// What a change of a filter's list did.
+/// The effect of adding a session to a filter's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logic) enum Added {
-    /// It is the filter's first session: the other shards must know.
+    /// It is the filter's first session: the other shards must be notified.
     First { position: Position },
-    /// The filter had sessions: the other shards know of it.
+    /// The filter had sessions before: the other shards know of it.
     Another { position: Position },
 }
 
-/// What a session's leaving of a filter did.
+/// The effect of removing a session from a filter's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::logic) struct Removed {
-    /// The one that now stands at the position that was left.
+    /// The subscriber that now has the position.
     pub(in crate::logic) moved: Option<Subscriber>,
-    /// The filter, if no session is left: the other shards must know.
+    /// The filter, if no session is left: the other shards must be notified.
     pub(in crate::logic) last_of: Option<Box<str>>,
 }
 
@@ -148,7 +148,7 @@ impl Subscriptions {
         self.by_name.find(hash, is_it)
     }
 
-    /// The filter of that name, made if there is none.
+    /// The filter with that name, created if there is none.
     pub(in crate::logic) fn find_or_insert(&mut self, name: &str) -> FilterSlot {
         let hash = self.hasher.hash_one(name);
         if let Some(filter) = self.find_hashed(hash, name) {
@@ -164,7 +164,7 @@ impl Subscriptions {
         slot
     }
 
-    /// Adds a session that is not in the list of this filter. It keeps the filter at the place that it names.
+    /// Adds a session that is not in the list of this filter, with the position of the filter in the session's list.
     pub(in crate::logic) fn add(&mut self, filter: FilterSlot, subscriber: Subscriber) -> Option<Added> {
         let filter = self.filters.get_mut(filter)?;
         let position = Position::from_index(filter.subscribers().len());
@@ -176,7 +176,7 @@ impl Subscriptions {
         })
     }
 
-    /// Replaces what a session wants of a filter [MQTT-3.8.4-3].
+    /// Replaces the options of a session's subscription [MQTT-3.8.4-3].
     ///
     /// [MQTT3-3.8.4-3], [MQTT-3.8.4-4]
     pub(in crate::logic) fn replace(
@@ -191,7 +191,7 @@ impl Subscriptions {
         }
     }
 
-    /// The session at `position` keeps the filter at another place of its list now.
+    /// The filter has another position in the list of the session at `position`.
     pub(in crate::logic) fn set_listed_at(
         &mut self,
         filter: FilterSlot,
@@ -204,7 +204,7 @@ impl Subscriptions {
         }
     }
 
-    /// Takes the session at `position` out. The filter itself goes with [`Self::drop_unused`].
+    /// Removes the session at `position`. [`Self::drop_unused`] removes the filter itself.
     pub(in crate::logic) fn remove(&mut self, filter: FilterSlot, position: Position) -> Option<Removed> {
         let filter = self.filters.get_mut(filter)?;
         if !filter.swap_remove(position) {
@@ -216,7 +216,7 @@ impl Subscriptions {
         })
     }
 
-    /// Notes that another shard is interested in a filter.
+    /// Records that another shard is interested in a filter.
     pub(in crate::logic) fn add_shard(&mut self, name: &str, shard: u16) {
         if !is_wildcard(name) {
             return self.remote.add(self.hasher.hash_one(name), shard);
@@ -241,7 +241,7 @@ impl Subscriptions {
         self.drop_unused(slot);
     }
 
-    /// Forgets a filter that nobody wants.
+    /// Removes a filter without receivers.
     pub(in crate::logic) fn drop_unused(&mut self, slot: FilterSlot) {
         if self.filter(slot).is_none_or(TopicFilter::is_wanted) {
             return;
@@ -274,8 +274,9 @@ impl Subscriptions {
         self.matches.begin_turn();
     }
 
-    /// All filters that match a topic name, and the other shards that want it without wildcards; `None` if `nodes_max`
-    /// nodes of the tree were not enough, and else how many were visited. What was visited in this call is spent.
+    /// All filters that match a topic name, and the other shards that are interested in it without wildcards; `None`
+    /// if `nodes_max` nodes of the tree were not enough, otherwise how many were visited. The nodes of this call are
+    /// charged.
     pub(in crate::logic) fn matching(
         &mut self,
         name: &str,
@@ -299,12 +300,12 @@ impl Subscriptions {
         Some((visited, epoch))
     }
 
-    /// Filters with those of other shards, and nodes of the tree of those with wildcards.
+    /// Number of filters including those of other shards, and of nodes in the tree of those with wildcards.
     pub(in crate::logic) fn subscription_counts(&self) -> (usize, usize) {
         (self.filters.len() + self.remote.len(), self.wildcards.nodes())
     }
 
-    /// The group of that whole text, made if there is none: then the filter that it shares has changed, and is
+    /// The group with that whole text, created if there is none: then the filter that it shares has changed, and is
     /// returned too.
     pub(in crate::logic) fn find_or_insert_group(&mut self, name: &str) -> (GroupSlot, Option<FilterSlot>) {
         if let Some(group) = self.groups.find(name) {
@@ -322,15 +323,15 @@ impl Subscriptions {
         (group, Some(filter))
     }
 
-    /// Forgets a group without members in any shard. What it shared has changed then, and is returned; the caller
-    /// drops that with [`Self::drop_unused`].
+    /// Removes a group without members in any shard. Its filter has changed then, and is returned; the caller passes
+    /// it to [`Self::drop_unused`].
     pub(in crate::logic) fn drop_unused_group(&mut self, group: GroupSlot) -> Option<FilterSlot> {
         let slot = self.groups.remove_unused(group)?;
         self.filters.get_mut(slot)?.remove_group(group);
         Some(slot)
     }
 
-    /// How many texts of Topic Filters there are.
+    /// Number of texts of Topic Filters.
     pub(in crate::logic) fn filter_names(&self) -> usize {
         self.by_name.len()
     }

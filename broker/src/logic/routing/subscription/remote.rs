@@ -1,12 +1,12 @@
-//! Which other shards are interested in a filter without wildcards.
+//! The interest of other shards in filters without wildcards.
 //!
-//! If only other shards want a filter, this shard keeps eight bytes: a mark of 48 bits (a part of the hash) and the
-//! shard. So with many shards a subscription does not cost its text in each of them. About once in many millions two
-//! filters have the same mark. Then a message goes to a shard that does not want it, which drops it, as if its last
-//! subscription had just ended.
+//! If only other shards are interested in a filter, this shard keeps eight bytes: a mark of 48 bits (a part of the
+//! hash) and the shard. So with many shards a subscription does not cost its text in each of them. About once in many
+//! millions two filters have the same mark. Then a message goes to a shard without interest, which drops it, as if its
+//! last subscription had just ended.
 //!
-//! Invariant: a mark and a shard have as many entries as filters that the shard wants, so removing one does not remove
-//! that of another filter. A shard announces each filter once, and its end once.
+//! Invariant: a mark and a shard have as many entries as the shard has filters with that mark, so removing one does
+//! not remove that of another filter. A shard announces each filter once, and its end once.
 
 use hashbrown::HashTable;
 
@@ -34,16 +34,16 @@ impl RemoteInterest {
         (self.0 & !MARK) as u16
     }
 
-    /// What the table is ordered by: all that is left of the hash.
+    /// The order of the table: the remaining part of the hash.
     fn hash(self) -> u64 {
         (self.0 >> 16).wrapping_mul(SPREAD)
     }
 }
 
-/// The bits of an entry that hold the mark; the lower 16 hold the shard.
+/// The bits of the mark in an entry; the lower 16 are the shard.
 const MARK: u64 = !0xFFFF;
 
-/// Odd, and with as many ones as zeros: spreads what is in the lower bits over the upper ones.
+/// Odd, and with as many ones as zeros: spreads the lower bits over the upper ones.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl RemoteInterests {
@@ -57,7 +57,7 @@ impl RemoteInterests {
         self.entries.len()
     }
 
-    /// A shard is interested in a filter of that hash.
+    /// A shard is interested in a filter with that hash.
     pub(super) fn add(&mut self, filter_hash: u64, shard: u16) {
         let entry = RemoteInterest::new(filter_hash, shard);
         let hash = |&entry: &RemoteInterest| entry.hash();
@@ -74,7 +74,7 @@ impl RemoteInterests {
         }
     }
 
-    /// The shards that are interested in a filter of that hash; one may come twice.
+    /// The shards that are interested in a filter with that hash; one may occur twice.
     #[inline]
     pub(super) fn shards(&self, filter_hash: u64) -> impl Iterator<Item = u16> {
         let sought = RemoteInterest::new(filter_hash, 0);

@@ -1,10 +1,9 @@
-//! The filters with wildcards as a tree of their levels, to find those that match a Topic Name.
+//! The filters with wildcards as a tree of their levels, for finding those that match a Topic Name.
 //!
 //! Invariants: no walk recurses, so a topic of 65,535 levels cannot exhaust the stack; a node without a filter has
-//! children, or is the root. A `#` is no node but stands at the node that it is below; a `+` is linked from its
-//! parent; the other children are found in one hash table keyed by parent and level, which costs less memory than a
-//! map in each node. Usual levels stand in the node itself: so a step of a walk meets the table, the node and nothing
-//! else.
+//! children, or is the root. A `#` is not a node but a field of the node above it; a `+` is linked from its parent;
+//! the other children are in one hash table keyed by parent and level, which costs less memory than a map in each
+//! node. Usual levels are stored in the node itself, so a step of a walk accesses only the table and the node.
 
 use std::hash::BuildHasher;
 
@@ -17,7 +16,7 @@ use crate::logic::routing::subscription::FilterSlot;
 use crate::logic::slots::{Slots, shrink_table, slot_type};
 
 slot_type! {
-    /// The place of a node in the tree.
+    /// The slot of a node in the tree.
     pub(super) struct FilterNodeSlot
 }
 
@@ -28,10 +27,10 @@ struct FilterNode {
     level: SmolStr,
     /// `None` for the root.
     parent: Option<FilterNodeSlot>,
-    /// How many children there are besides `plus`.
+    /// Number of children besides `plus`.
     literals: u32,
     plus: Option<FilterNodeSlot>,
-    /// The filter that ends here, and the one that goes on with `#` alone.
+    /// The filter that ends here, and the one that continues with `#` only.
     filter: Option<FilterSlot>,
     rest: Option<FilterSlot>,
 }
@@ -44,10 +43,10 @@ pub(super) struct Wildcards {
     hasher: FixedState,
 }
 
-/// A walk for one Topic Name. It may stand still while the tree changes, see [`Self::skip`].
+/// A walk for one Topic Name. It may be suspended while the tree changes, see [`Self::skip`].
 #[derive(Debug, Default)]
 pub(super) struct MatchWalk {
-    /// Where it goes on: at a node, with the rest of the name from this byte, if there is one.
+    /// The places where it continues: a node, with the rest of the name from this byte, if there is one.
     places: Vec<(FilterNodeSlot, Option<usize>)>,
     pub(super) found: Vec<FilterSlot>,
 }
@@ -64,7 +63,7 @@ impl MatchWalk {
         self.places.is_empty()
     }
 
-    /// Nodes went while the walk stood still. There was nothing below them.
+    /// Nodes were removed while the walk was suspended. There was nothing below them.
     pub(super) fn skip(&mut self, removed: &[FilterNodeSlot]) {
         self.places.retain(|(node, _)| !removed.contains(node));
     }
@@ -90,7 +89,7 @@ impl Wildcards {
         self.nodes.len().saturating_sub(1)
     }
 
-    /// Puts a filter in its place.
+    /// Inserts a filter into the tree.
     pub(super) fn insert(&mut self, name: &str, filter: FilterSlot) {
         let (levels, ends) = split(name);
         let mut node = ROOT;
@@ -103,13 +102,13 @@ impl Wildcards {
         self.set(node, ends, Some(filter));
     }
 
-    /// Takes a filter away, and the nodes that it alone kept; `gone` is called for each of these.
+    /// Removes a filter, and the nodes that only it needed; `gone` is called for each of these.
     pub(super) fn remove(&mut self, name: &str, mut gone: impl FnMut(FilterNodeSlot)) {
         let (levels, ends) = split(name);
         let mut node = ROOT;
         for level in levels.into_iter().flat_map(|levels| levels.split('/')) {
             let Some(child) = self.child(node, level) else {
-                // It was not there.
+                // It was not in the tree.
                 return;
             };
             node = child;
@@ -125,7 +124,7 @@ impl Wildcards {
         }
     }
 
-    /// The filters that match a Topic Name [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.2-1], [MQTT-4.7.3-4];
+    /// Finds filters that match a Topic Name [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.2-1], [MQTT-4.7.3-4];
     /// [MQTT3-4.7.1-2], [MQTT3-4.7.1-3], [MQTT3-4.7.2-1], [MQTT3-4.7.3-4]: the next piece of a walk, of `nodes_max`
     /// nodes at most; returns how many it visited.
     pub(super) fn matching(&self, name: &str, walk: &mut MatchWalk, nodes_max: u64) -> u64 {
@@ -141,7 +140,7 @@ impl Wildcards {
             // Wildcards do not match a first level that begins with $ [MQTT-4.7.2-1].
             let with_wildcards = from != Some(0) || !name.starts_with('$');
             if with_wildcards {
-                // Also where the name ends: `sport/#` matches `sport` [MQTT 5.0, 4.7.1.2].
+                // Also at the end of the name: `sport/#` matches `sport` [MQTT 5.0, 4.7.1.2].
                 walk.found.extend(node.rest);
             }
             let Some(from) = from else {
@@ -246,7 +245,7 @@ impl FilterNode {
     }
 }
 
-/// What a filter is for the last of its nodes.
+/// How a filter ends, for the last of its nodes.
 #[derive(Clone, Copy, Debug)]
 enum FilterEnd {
     Here,
@@ -254,7 +253,7 @@ enum FilterEnd {
     WithRest,
 }
 
-/// The levels of a filter that are nodes, which `#` has none of, and how it ends.
+/// The levels of a filter that are nodes, and its end; a `#` is not a node.
 fn split(name: &str) -> (Option<&str>, FilterEnd) {
     match name.strip_suffix('#') {
         Some(levels) => (levels.strip_suffix('/'), FilterEnd::WithRest),
