@@ -356,7 +356,7 @@ fn requests_without_room_are_answered() {
     let ran = run_ctl(&socket, &["clients"]);
     assert_eq!(ran.code, Some(1));
     assert!(
-        ran.stderr.contains("ask again") && !ran.stderr.contains("control_socket"),
+        ran.stderr.contains("try again") && !ran.stderr.contains("control_socket"),
         "{}",
         ran.stderr
     );

@@ -100,7 +100,7 @@ fn says_what_to_do(sentence: &str) -> bool {
     let words = [
         "fix: ",
         "must ",
-        "leave ",
+        "remove ",
         "give ",
         "choose ",
         "use ",
@@ -215,13 +215,13 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "POST",
         "publish",
         "{\"topic\": \"a\", \"payload_base64\": \"YQ\"}",
-        "payload_base64: must be a text in base64",
+        "payload_base64: must be base64 with padding",
     ),
     (
         "POST",
         "publish",
         "{\"topic\": \"a\", \"payload_base64\": \"not base64\"}",
-        "payload_base64: must be a text",
+        "payload_base64: must be base64 with padding",
     ),
     (
         "POST",
@@ -275,7 +275,7 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
-/// A body that is no JSON by its own word, or whose end nobody knows.
+/// A body whose Content-Type is not JSON, or whose length is ambiguous.
 #[test]
 fn bodies_of_another_kind_are_refused() {
     let (_broker, port) = start_with_api(Setup::default(), 1, "");
@@ -303,7 +303,7 @@ fn bodies_of_another_kind_are_refused() {
     assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
 }
 
-/// Paths and methods that there are not are refused in JSON, as all else.
+/// Paths and methods that do not exist are refused in JSON, like everything else.
 #[test]
 fn unknown_paths_and_methods_are_refused_in_json() {
     let (_broker, port) = start_with_api(Setup::default(), 1, "");

@@ -50,7 +50,7 @@ fn drops_say_which_limit_was_reached() {
             "p",
             "quota",
             "kept/2",
-            "max_retained_messages is 1, and as many are retained",
+            "max_retained_messages is 1, and this number is reached",
         ),
         (
             "small",
@@ -255,7 +255,7 @@ fn ctl_events_are_explained_and_limited() {
     assert_eq!(ctl(&["events", "--limit", "0"]).code, Some(3));
     let help = ctl(&["events", "--help"]).stdout;
     assert!(
-        help.contains("TIMES says how often") && help.contains("--limit <NUMBER>"),
+        help.contains("TIMES is the number of occurrences") && help.contains("--limit <NUMBER>"),
         "{help}"
     );
 }
@@ -276,7 +276,7 @@ fn an_open_listener_of_operators_is_warned_of() {
     assert!(
         broker
             .log()
-            .contains(&format!("`listener {port} 127.0.0.1` to this machine"))
+            .contains(&format!("or to this machine with `listener {port} 127.0.0.1`"))
     );
     let shown = ask(port, "GET /metrics HTTP/1.1\r\nHost: example.org\r\n\r\n");
     assert!(shown.starts_with("HTTP/1.1 200"), "{shown}");

@@ -201,7 +201,7 @@ fn a_lost_connection_is_made_again() {
     let (code, printed, errors) = ended(receiving);
     assert_eq!((code, printed.as_str()), (Some(0), "hello\n"), "{errors}");
     assert!(
-        errors.contains("Server shutting down") && errors.contains("; connecting again"),
+        errors.contains("Server shutting down") && errors.contains("; reconnecting"),
         "{errors}"
     );
 }
@@ -213,7 +213,7 @@ fn a_broker_that_stays_away_ends_with_the_time() {
     broker.signal(rustix::process::Signal::TERM);
     let (code, _, errors) = ended(receiving);
     assert_eq!(code, Some(27), "{errors}");
-    assert!(errors.contains("connecting again"), "{errors}");
+    assert!(errors.contains("reconnecting"), "{errors}");
     assert!(broker.wait().0.success());
 }
 

@@ -338,7 +338,7 @@ fn a_key_that_was_read_as_root_serves_a_reload() {
     reload(&broker, "stays in effect as it was");
     let log = broker.log();
     assert!(
-        log.contains("server.key cannot be read any more (Permission denied"),
+        log.contains("server.key can no longer be read (Permission denied"),
         "{log}"
     );
     assert!(!log.contains("do not belong together"), "{log}");

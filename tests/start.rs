@@ -225,14 +225,17 @@ fn a_tested_configuration_can_be_started() {
             "listener 1\nlistener 1\n".to_owned(),
             "already used by the listener of",
         ),
-        ("pid_file /nonexistent/pid\n".to_owned(), "no folder /nonexistent"),
+        (
+            "pid_file /nonexistent/pid\n".to_owned(),
+            "the folder /nonexistent does not exist",
+        ),
         (
             "control_socket /nonexistent/socket\n".to_owned(),
-            "no folder /nonexistent",
+            "the folder /nonexistent does not exist",
         ),
         (
             "log_dest file /nonexistent/log\n".to_owned(),
-            "no folder /nonexistent",
+            "the folder /nonexistent does not exist",
         ),
     ] {
         std::fs::write(&configuration, &text).unwrap();

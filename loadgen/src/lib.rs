@@ -1,21 +1,21 @@
 //! The MQTT load generator: four programs and what they share.
 //!
-//! The load is open loop: messages have intended send times that do not depend on the broker, and latency counts from
-//! those.
+//! The load is open loop: messages have intended send times that do not depend on the broker, and latency is measured
+//! from these times.
 //!
-//! - The generator: [`generator`] is one run; [`search`] (the highest rate within an objective) and [`sweep`] (one rate
-//!   after the other) are made of runs.
-//! - The clients: [`client`] publishes and subscribes.
-//! - Comparison and report: [`compare`] (Midge and other brokers in turns), [`summary`] (the rounds of a folder summed
-//!   up) and [`html`] (the report of a folder).
+//! - The generator: [`generator`] is one run; [`search`] (the highest rate within an objective) and [`sweep`]
+//!   (increasing rates) consist of runs.
+//! - The clients: [`client`] publishes, subscribes and sends requests.
+//! - Comparison and report: [`compare`] (Midge and other brokers in turn), [`summary`] (the rounds of a folder,
+//!   summarized) and [`html`] (the report of a folder).
 //! - Single measurements: [`connect`] (connections), [`retained`] (retained messages), [`selftest`] (the generator
-//!   against a sink) and [`prove`] (the generator's verdicts on faults that are played to it).
+//!   against a sink) and [`prove`] (the generator's verdicts on injected faults).
 //!
-//! [`command`] has the subcommands, above all of them; [`schema`] describes their JSON files. What they share, from the
-//! top floor down: [`options`] turns words into a [`scenario::Scenario`] and a [`target::request`]; [`outcome`] is what
-//! a run found out, its verdict and its files; [`target`] starts a broker or finds the running one; [`connection`]
-//! exchanges packets with it; [`scenario`] is what is asked for; [`measure`] has times, histograms and ledgers;
-//! [`system`] the machine and this process.
+//! [`command`] has the subcommands, above all of them; [`schema`] describes their JSON files. What they share, from
+//! the top floor down: [`options`] parses arguments into a [`scenario::Scenario`] and a [`target::request`];
+//! [`outcome`] is the result of a run, its verdict and its files; [`target`] starts a broker or finds the running one;
+//! [`connection`] exchanges packets with it; [`scenario`] is the request; [`measure`] has times, histograms and
+//! ledgers; [`system`] the machine and this process.
 //!
 //! Invariants: none.
 

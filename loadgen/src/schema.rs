@@ -1,6 +1,6 @@
 //! The JSON Schema of the files that the subcommands write.
 //!
-//! Invariant: the schema is made of the types that are written, so that it changes with them.
+//! Invariant: the schema is generated from the types that are written, so that it changes with them.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -16,11 +16,11 @@ use crate::summary::comparison::ComparisonSummary;
 use crate::summary::record::RunFailure;
 use crate::sweep::SweepOutcome;
 
-/// What `loadgen` writes as JSON: by `--json`, in the folder of `--out`, and in the folder of a comparison. `kind` says
-/// which of these it is; a round of a comparison that failed has `error` alone.
+/// What `loadgen` writes as JSON: with `--json`, in the folder of `--out`, and in the folder of a comparison.
+/// `kind` says which of these it is; a round of a comparison that failed has only `error`.
 #[derive(JsonSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "the schema is made of the types alone")]
+#[expect(dead_code, reason = "the schema is generated from the types only")]
 enum LoadgenOutcome {
     Run(Box<Outcome>),
     Connections(Box<ConnectOutcome>),
@@ -57,7 +57,7 @@ mod tests {
         }
         assert!(
             std::fs::read_to_string(&path).unwrap_or_default() == text,
-            "docs/loadgen.schema.json is old: run MIDGE_WRITE_DOCS=1 cargo test -p loadgen --lib schema"
+            "docs/loadgen.schema.json is out of date: run MIDGE_WRITE_DOCS=1 cargo test -p loadgen --lib schema"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! How the clients of a load reach their broker and what they say besides messages: WebSocket, several hosts,
+//! How the clients of a load reach their broker and what they send besides messages: WebSocket, several hosts,
 //! properties.
 
 #![allow(
@@ -24,7 +24,7 @@ use serde_json::Value;
 fn web_sockets_are_a_stage_of_their_own_with_and_without_tls() {
     for (line, tls) in [("--ws --no-tls", false), ("--ws -V 5", true)] {
         let conn = format!("conn {line} --concurrency 4 --warmup 0.2 --duration 0.5");
-        // On a busy machine the figures are the generator's, which is said.
+        // On a busy machine the figures are limited by the generator, which is reported.
         let conn = outcome(&conn, &[0, 4]);
         assert!(number(&conn, "/rates/made") > 0.0);
         assert_eq!(number(&conn, "/rates/failed"), 0.0);
@@ -40,17 +40,17 @@ fn web_sockets_are_a_stage_of_their_own_with_and_without_tls() {
     }
 }
 
-/// Against mosquitto: its frames and its answer to the upgrade are another library's.
+/// Against mosquitto: its frames and its answer to the upgrade come from another library.
 #[test]
 fn web_sockets_to_mosquitto() {
-    // mosquitto 2.0.11 wants a listener of its own protocol besides.
+    // mosquitto 2.0.11 requires a separate listener for each protocol.
     let other = free_port();
     let lines = format!("protocol websockets\nlistener {other} 127.0.0.1\n");
     let Some(mosquitto) = Mosquitto::start_with(&lines) else {
         return;
     };
     let at = format!("-h 127.0.0.1 -p {} --ws", mosquitto.port);
-    // Its frames leave at its leisure: what is sent first has to be measured.
+    // It delays its frames: what is sent first must be measured.
     let line = format!(
         "{at} --pubs 2 --subs 2 -q 1 --size 70000 --ledger-only --rate max --window 5 \
          --warmup 0 --duration 0.5 --drain 20"
@@ -87,7 +87,7 @@ fn who_answers_no_upgrade_is_named_with_what_may_be_wrong() {
     assert!(shown(&sub).contains("404 Not Found"), "{}", shown(&sub));
 }
 
-/// Everything at once against our own broker and against mosquitto, both of which take ten aliases.
+/// All properties at once against our broker and against mosquitto, both of which accept ten aliases.
 #[test]
 fn properties_leave_the_ledger_clean() {
     let properties = "-V 5 -D connect session-expiry-interval 5 -D connect receive-maximum 10 \
@@ -134,7 +134,7 @@ fn the_receive_maximum_of_a_server_is_kept() {
     }
 }
 
-/// What a client that is not ours makes of them.
+/// How an independent client reads the properties.
 #[test]
 fn mosquitto_sub_sees_the_properties() {
     let Some(mosquitto) = Mosquitto::start() else {
@@ -163,7 +163,7 @@ fn mosquitto_sub_sees_the_properties() {
         eprintln!("skipped: mosquitto_sub is not installed");
         return;
     };
-    // It says nothing when it is subscribed: retained messages wait for it.
+    // It prints nothing when it has subscribed: therefore retained messages wait for it.
     let properties = "-V 5 -D publish content-type text/x -D publish response-topic reply/to \
                       -D publish correlation-data 12 \
          -D publish message-expiry-interval 100 -D publish user-property key value -D publish topic-alias 1";
@@ -186,19 +186,19 @@ fn mosquitto_sub_sees_the_properties() {
             .find(|line| line.starts_with(topic))
             .unwrap_or_else(|| panic!("{topic} in {seen}"));
         let seen = line.split_once(" text/x reply/to 12 ").map(|(_, rest)| rest);
-        // Less the time that a message waited.
+        // Minus the time that a message waited.
         let expected = ["100 key:value", "99 key:value", "98 key:value"];
         assert!(seen.is_some_and(|seen| expected.contains(&seen)), "{line}");
     }
 }
 
-/// A server of which no path is MQTT's.
+/// A server that does not serve MQTT on any path.
 fn http_server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut connection in listener.incoming().flatten() {
-            // The request is short: it comes at once.
+            // The request is short: it arrives at once.
             let read = connection.read(&mut [0; 4096]);
             assert!(read.is_ok());
             connection
@@ -225,7 +225,7 @@ fn clients_are_spread_over_hosts_by_their_numbers() {
     );
     let conn = format!("conn {hosts} --concurrency 2 --warmup 0 --duration 0.3");
     assert_eq!(number(&outcome(&conn, &[0, 4]), "/rates/failed"), 0.0);
-    // What is published on one host does not come on the other, and the verdict says why.
+    // What is published on one host does not arrive on the other, and the verdict gives the reason.
     let line = format!(
         "run {hosts} --topics fan-in --pubs 2 --subs 1 -q 1 --rate 20 --warmup 0 --duration 0.3 --drain 0.3"
     );

@@ -1,4 +1,4 @@
-//! The commands beside `run`, and what `run` has beside messages, as a person starts them.
+//! The commands other than `run`, and the features of `run` other than messages, as a user starts them.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ use serde_json::Value;
 fn connections_are_made_and_closed_with_and_without_tls() {
     for line in ["--no-tls", "", "--broker-key rsa2048 -V 5"] {
         let line = format!("conn {line} --concurrency 4 --warmup 0.2 --duration 0.5");
-        // On a busy machine the figures are the generator's, which is said.
+        // On a busy machine the figures are limited by the generator, which is reported.
         let outcome = outcome(&line, &[0, 4]);
         assert!(number(&outcome, "/rates/made") > 0.0);
         assert_eq!(number(&outcome, "/rates/failed"), 0.0);
@@ -35,7 +35,7 @@ fn connections_are_made_and_closed_with_and_without_tls() {
     }
 }
 
-/// On a busy machine connections may start late, which is said: they are all made nevertheless.
+/// On a busy machine connections may start late, which is reported: all of them are opened nevertheless.
 #[test]
 fn connections_in_open_loop_are_as_many_as_were_asked_for() {
     let outcome = outcome("conn --no-tls --rate 100 --warmup 0.2 --duration 1", &[0, 4]);
@@ -68,7 +68,7 @@ fn every_retained_message_comes_back() {
     assert!(shown(&output).contains("Not authorized"), "{}", shown(&output));
 }
 
-/// Nobody who lists the processes sees it, whichever subcommand it is for.
+/// No user who lists the processes sees it, whichever subcommand is used.
 #[test]
 fn a_password_is_in_no_process_list() {
     for line in [
@@ -96,7 +96,8 @@ fn a_password_is_in_no_process_list() {
         }
         assert!(is_hidden(), "{line}");
         assert!(child.try_wait().unwrap().is_none(), "{line} has ended");
-        // The first one may come before the program handles signals, where the test's own parent ignores them.
+        // The first signal may arrive before the program handles signals; then the test's parent may have it
+        // ignored.
         let pid = Pid::from_child(&child);
         while child.try_wait().unwrap().is_none() {
             kill_process(pid, Signal::INT).unwrap();
@@ -146,7 +147,7 @@ fn a_sweep_goes_up_and_ends_behind_the_bend() {
         "sweep --no-tls --pubs 4 --subs 4 --rate 50 --slo-p99-ms 0.001 --warmup 0 --duration 0.2 --out {}",
         out.display()
     );
-    // No broker delivers within a microsecond: it ends two steps behind the first.
+    // No broker delivers within a microsecond: the sweep ends two steps after the first.
     expect(&line, &run(&line), &[1, 4]);
     let sweep = json(&out.join("sweep.json"));
     let rates: Vec<f64> = sweep["points"]
@@ -162,7 +163,7 @@ fn a_sweep_goes_up_and_ends_behind_the_bend() {
             .unwrap()
             .contains("<svg")
     );
-    // With room to spare it goes to the last.
+    // If there is enough CPU time, the sweep reaches the last rate.
     let line =
         "sweep --no-tls --pubs 2 --subs 2 --rate 20 --steps 2 --slo-p99-ms 60000 --warmup 0 --duration 0.2";
     let output = run(line);
@@ -244,8 +245,8 @@ fn a_scenario_file_says_what_is_run() {
     assert!(number(&outcome, "/ledger/received") > 0.0);
 }
 
-/// Against mosquitto, so that the ledger is proved with a broker that is not ours. At a rate that it keeps up with: of
-/// what waits for the window of a member, 2.0.11 sometimes leaves the last messages where they are.
+/// Against mosquitto, so that the ledger is checked with an independent broker. The rate is one that it can carry:
+/// of the messages that wait for the window of a member, 2.0.11 sometimes never sends the last ones.
 #[test]
 fn each_group_of_a_shared_subscription_gets_each_message_once() {
     let Some(mosquitto) = Mosquitto::start() else {
@@ -286,7 +287,7 @@ fn a_run_of_nothing_is_no_success() {
         ("--pubs 2 --subs 2 --idle", 0, "no messages"),
     ] {
         let output = run(&format!("{line} --no-tls --warmup 0 --duration 0.3"));
-        // On a busy machine the generator may be late besides, which is said first.
+        // On a busy machine the generator may also be late, which is reported first.
         let busy = if exit_code == 1 { 4 } else { exit_code };
         expect(line, &output, &[exit_code, busy]);
         assert!(shown(&output).contains(part), "{line}: {}", shown(&output));

@@ -1,4 +1,4 @@
-//! `loadgen compare` and `loadgen diff`: any broker, without Midge, killed, and two results side by side.
+//! `loadgen compare` and `loadgen diff`: any broker, without Midge, killed brokers, and two results side by side.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ mod harness;
 use harness::{expect, json, number, outcome, run, shown};
 use serde_json::Value;
 
-/// Whether mosquitto is there; in CI it has to be.
+/// Whether mosquitto is installed; in CI it must be.
 fn has_mosquitto() -> bool {
     let started = std::process::Command::new("mosquitto").arg("-h").output();
     if started.is_err() {
@@ -22,7 +22,7 @@ fn has_mosquitto() -> bool {
     started.is_ok()
 }
 
-/// mosquitto as a file of the user's, which listens by its command line, beside mosquitto as it is known.
+/// mosquitto from a user's file, with its listener on its command line, beside mosquitto as it is built in.
 #[test]
 fn any_broker_of_a_file_is_compared_without_midge() {
     if !has_mosquitto() {
@@ -65,12 +65,12 @@ fn any_broker_of_a_file_is_compared_without_midge() {
     for figure in ["client CPU per message", "broker and client CPU per message"] {
         assert!(figures.contains(&figure), "{figures:?}");
     }
-    // Summed up again it is the same.
+    // A second summary is the same.
     expect("report", &run(&format!("report {}", out.display())), &[0]);
     assert_eq!(json(&out.join("summary.json"))["first"], "mine");
 }
 
-/// Two runs of ours and one of mosquitto with its best setting: ours loses nothing that it had acknowledged.
+/// Two runs of our broker and one of mosquitto with its best setting: ours loses nothing that it had acknowledged.
 #[test]
 fn a_broker_that_is_killed_has_what_it_acknowledged() {
     if !has_mosquitto() {
@@ -150,7 +150,7 @@ fn objectives_that_are_missed_are_exit_1() {
     let text = shown(&output).split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(output.status.code(), Some(1), "{text}");
     for part in [
-        "the objective is 5000",
+        "below the objective of 5000",
         "the broker's highest memory is",
         "CPU time for each delivery is",
         "p50 of",

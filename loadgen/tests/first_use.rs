@@ -1,4 +1,4 @@
-//! What a person meets in the first hour: closed and full outputs, Ctrl-C, a file that cannot be written, help.
+//! What a user meets in the first hour: closed and full outputs, Ctrl-C, a file that cannot be written, help.
 //!
 //! Invariants: none.
 
@@ -29,7 +29,7 @@ fn shown(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// A pipe whose reader has gone.
+/// A pipe whose reader is gone.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -40,7 +40,7 @@ fn full() -> Stdio {
     Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap())
 }
 
-/// Whoever reads only the first line wants no more: the work is done, its files are written, and nothing panics.
+/// A reader may want only the first line: the work is done, the files are written, and nothing panics.
 #[test]
 fn a_closed_output_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,7 +84,7 @@ fn a_full_output_is_a_failure_that_is_named() {
     }
 }
 
-/// Before a broker is started and a minute of load is lost.
+/// It is reported before a broker is started and a minute of load is wasted.
 #[test]
 fn a_file_that_cannot_be_written_is_named_before_the_run() {
     let folder = tempfile::tempdir().unwrap();
@@ -119,7 +119,7 @@ fn a_file_that_cannot_be_written_is_named_before_the_run() {
     );
 }
 
-/// With an outcome or without, a script that is interrupted shall not go on as if all were well.
+/// With an outcome or without, a script that is interrupted must not continue as if nothing had happened.
 #[test]
 fn an_interruption_is_exit_130() {
     for line in [

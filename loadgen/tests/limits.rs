@@ -1,5 +1,5 @@
-//! Limits of the machine that a load meets are named with what to do: no local port is free, and a control group cannot
-//! be seen. Both are played in namespaces of their own, which only root can make.
+//! Limits of the machine are reported with what to do: no local port is free, and a control group is not visible.
+//! Both are set up in separate namespaces, which only root can create.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use std::process::{Command, Output, Stdio};
 
 use harness::{PROGRAM, shown};
 
-/// Runs a script in new namespaces; `None`, with a line, where that is not allowed. `$0` is the generator.
+/// Runs a script in new namespaces; `None`, with a printed line, if that is not allowed. `$0` is the generator.
 fn unshared(options: &[&str], script: &str) -> Option<Output> {
     let unshare = |words: &[&str]| {
         let command = Command::new("unshare")
@@ -31,7 +31,7 @@ fn unshared(options: &[&str], script: &str) -> Option<Output> {
     unshare(&["sh", "-c", script, PROGRAM])
 }
 
-/// The exit code and the output of a script; `None` if it cannot be played here: with 77 it says that for this reason.
+/// The exit code and the output of a script; `None` if it cannot be run here, which it reports with exit code 77.
 fn ended(options: &[&str], script: &str, reason: &str) -> Option<(Option<i32>, String)> {
     let output = unshared(options, script)?;
     if output.status.code() == Some(77) {
@@ -41,7 +41,7 @@ fn ended(options: &[&str], script: &str, reason: &str) -> Option<(Option<i32>, S
     Some((output.status.code(), shown(&output)))
 }
 
-/// A broker of ours inside of a network namespace that has ten local ports.
+/// Our broker in a network namespace with ten local ports.
 const TEN_PORTS: &str = "ip link set lo up || exit 77
     echo '50000 50009' > /proc/sys/net/ipv4/ip_local_port_range
     \"$0\" broker $$ any -p 1883 --shards 1 & broker=$!

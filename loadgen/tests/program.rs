@@ -1,4 +1,4 @@
-//! The program as a person starts it: against its own broker, and against servers that misbehave in one way each.
+//! The program as a user starts it: against its own broker, and against servers that misbehave in one way each.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_loadgen");
 /// The user and the group that own nothing.
 const NOBODY: u32 = 65_534;
 
-/// What is asked is whether everything comes: a busy machine makes the rate invalid, and that no failure.
+/// These tests check whether everything arrives: on a busy machine the rate is invalid, which is not a failure.
 const SHORT: &str = "--ledger-only --rate max --warmup 0.2 --duration 0.5 --drain 20";
 
 /// The words with one space between them: sentences that are wrapped for a terminal in one line.
@@ -41,7 +41,7 @@ fn shown(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Runs and gives the outcome that it writes; the exit code is one of these.
+/// Runs and returns the outcome that is written; the exit code must be one of these.
 fn outcome(line: &str, exit_codes: &[i32]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("outcome.json");
@@ -119,13 +119,13 @@ fn a_flood_waits_for_no_delivery_and_its_losses_are_a_figure() {
     assert!(number(&outcome, "/broker/usage/rss_bytes_peak") > 0);
     assert!(number(&outcome, "/broker/usage/rss_bytes_drained") > 0);
     assert!(number(&outcome, "/drain/backlog") <= sent);
-    // With acknowledgements the in-flight window is what holds it back, and nothing may be lost.
+    // With acknowledgements the in-flight window limits the rate, and nothing may be lost.
     let outcome = self::outcome(&format!("{line} -q 1"), &[0]);
     assert!(number(&outcome, "/ledger/received") > 0);
     assert_eq!(number(&outcome, "/ledger/lost"), 0);
 }
 
-/// At QoS 1, so that every message that the slow ones did not read while they could comes when they read again.
+/// At QoS 1, so that every message that the slow ones did not read meanwhile arrives when they read again.
 #[test]
 fn slow_subscribers_stop_reading_and_have_a_ledger_of_their_own() {
     let line = "--slow-subs 2 --no-tls -q 1 --pubs 2 --subs 3 -t fan-out --rate 2000 -s 20000 \
@@ -139,7 +139,7 @@ fn slow_subscribers_stop_reading_and_have_a_ledger_of_their_own() {
         ["reading", "stalled"].map(|part| number(&outcome, &format!("/slow/{part}/count")));
     assert_eq!(reading + stalled, number(&outcome, "/latency/count"));
     assert!(reading > 0 && stalled > reading, "{reading} {stalled}");
-    // 60 % of 2,000 messages of 20 kB are more than sockets hold: the broker kept them.
+    // 60 % of 2,000 messages of 20 kB are more than sockets can buffer: the broker kept them.
     let [peak, connected] =
         ["peak", "connected"].map(|part| number(&outcome, &format!("/broker/usage/rss_bytes_{part}")));
     assert!(peak > connected + 1_000_000, "{peak} {connected}");
@@ -155,7 +155,7 @@ fn an_open_loop_run_sends_what_its_schedule_says() {
     assert!(measured.abs_diff(500) <= 10, "{outcome}");
     for histogram in ["latency", "service", "acknowledged", "lag"] {
         let count = number(&outcome, &format!("/{histogram}/count"));
-        // An acknowledged message is measured by when it left, the others by when they were meant to.
+        // An acknowledged message is classified by when it was sent, the others by their intended time.
         let slack = if histogram == "acknowledged" { 50 } else { 0 };
         assert!(
             count.abs_diff(measured) <= slack,
@@ -179,7 +179,8 @@ fn silent_clients_are_kept_alive() {
     );
 }
 
-/// A broker lets nobody look into its memory, its own user neither: what is reported of it is found by other ways.
+/// A broker does not allow reading its memory, not even by its own user: what is reported of it comes from other
+/// sources.
 #[test]
 fn an_ordinary_user_gets_memory_and_sha_256_of_its_broker() {
     if !geteuid().is_root() {
@@ -211,7 +212,7 @@ fn an_ordinary_user_gets_memory_and_sha_256_of_its_broker() {
 
 #[test]
 fn an_interrupted_run_reports_and_leaves_no_broker() {
-    // Before it listens, while clients connect, in the warm-up, in the middle of the load.
+    // Before it listens, while clients connect, in the warm-up, and during the load.
     for after_ms in [0, 60, 120, 700, 2000] {
         let mut long = LongRun::start();
         std::thread::sleep(Duration::from_millis(after_ms));
@@ -292,7 +293,7 @@ fn what_a_server_does_wrong_is_said_and_never_exit_0() {
         let port = fake::serve(behaviour);
         let base = format!("-h 127.0.0.1 -p {port} --pubs 2 --subs 2 --warmup 0.1 --duration 0.5");
         let output = run(&format!("{base} {line}"));
-        // On a machine that is busy the generator may be late as well, which counts first.
+        // On a busy machine the generator may be late as well, which is reported first.
         let is_late = exit_code == 1 && output.status.code() == Some(4);
         assert!(
             is_late || output.status.code() == Some(exit_code),
@@ -361,7 +362,7 @@ impl LongRun {
 
 impl Drop for LongRun {
     fn drop(&mut self) {
-        // Both fail where the test has ended it already.
+        // Both fail if the test has ended it already.
         let _ = self.program.kill();
         let _ = self.program.wait();
     }

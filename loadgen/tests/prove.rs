@@ -1,5 +1,5 @@
-//! The reproductions of verdicts that were wrong, played by `loadgen prove`: a path that harms what it carries, and a
-//! generator without CPU.
+//! Reproductions of verdicts that were wrong, run by `loadgen prove`: a path that disturbs what it carries, and a
+//! generator without CPU time.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,11 +12,11 @@ mod harness;
 
 use harness::{expect, json, run, shown};
 
-/// How often cases are played that a busy machine left unproven.
+/// How often cases are run that remained unproven on a busy machine.
 const ROUNDS_MAX: usize = 5;
 
-/// What is concluded on these cases is right. Those that a busy machine left unproven are played again; what the
-/// machine does not allow to be played is said.
+/// What is concluded in these cases is right. Those that remained unproven on a busy machine are run again; those
+/// that the machine does not allow are reported.
 fn prove(cases: &[&str]) {
     let mut unproven: Vec<String> = cases.iter().map(|&case| case.to_owned()).collect();
     for _ in 0..ROUNDS_MAX {

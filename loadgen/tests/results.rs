@@ -1,4 +1,5 @@
-//! Every file under `results/` is read as the type that writes it, and holds the same values when it is written again.
+//! Every file under `results/` is read as the type that writes it, and has the same values when it is written
+//! again.
 
 #![allow(
     clippy::unwrap_used,
@@ -48,7 +49,7 @@ fn read_and_written(path: &Path, text: &str) -> Result<Value, String> {
 /// Fields of earlier versions, with their present names.
 const RENAMED: [(&str, &str); 3] = [("pace", "load"), ("paced", "scheduled"), ("pacer", "schedule")];
 
-/// All that is in `before` is in `after`, where a field of a later version may stand beside it.
+/// Everything in `before` is in `after`, which may also have the fields of a later version.
 fn assert_kept(before: &Value, after: &Value, place: &str) {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {

@@ -1,7 +1,7 @@
-//! The strict decoder: a frame becomes a borrowed packet, or an error with the statement it breaks.
+//! The strict decoder: a frame becomes a borrowed packet, or an error with the statement that it breaks.
 //!
-//! Invariant: every byte of the body is accounted for (nothing missing, nothing behind the last field), and nothing is
-//! allocated. CONNECT decodes by its own protocol level, everything else by the connection's.
+//! Invariant: every byte of the body is accounted for (nothing is missing, nothing follows the last field), and
+//! nothing is allocated. CONNECT is decoded by its own protocol level, everything else by the connection's.
 
 mod connect;
 
@@ -42,7 +42,7 @@ pub fn packet<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Packet<
     })
 }
 
-/// Decodes a SUBSCRIBE or an UNSUBSCRIBE that [`packet`] has decoded before: its filters are not looked at again.
+/// Decodes a SUBSCRIBE or an UNSUBSCRIBE that [`packet`] has decoded before: its filters are not checked again.
 pub fn decoded_before<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Packet<'a>, DecodeError> {
     let mut reader = Reader::new(frame.body);
     Ok(match frame.packet_type {
@@ -87,7 +87,8 @@ pub fn publish<'a>(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Publis
     })
 }
 
-/// What [`crate::frame::split`] could not know: the DUP flag of PUBREL, SUBSCRIBE and UNSUBSCRIBE is MQTT 3.1's alone.
+/// Checks what [`crate::frame::split`] could not know: PUBREL, SUBSCRIBE and UNSUBSCRIBE have a DUP flag only in MQTT
+/// 3.1.
 ///
 /// [MQTT3-2.2.2-1]
 fn check_flags(frame: &Frame<'_>, version: ProtocolVersion) -> Result<(), DecodeErrorKind> {
@@ -203,7 +204,7 @@ fn subscribe<'a>(
     Ok(subscribe)
 }
 
-/// Whatever its filters are; they are left to be read.
+/// Decodes everything except the filters, which are left to be read.
 fn subscribe_of_any<'a>(
     reader: &mut Reader<'a>,
     version: ProtocolVersion,
@@ -283,7 +284,7 @@ fn unsubscribe<'a>(
     Ok(unsubscribe)
 }
 
-/// Whatever its filters are; they are left to be read.
+/// Decodes everything except the filters, which are left to be read.
 fn unsubscribe_of_any<'a>(
     reader: &mut Reader<'a>,
     version: ProtocolVersion,
@@ -348,7 +349,7 @@ impl<'a> SubscribeFilters<'a> {
         let mut reader = Reader::new(self.0);
         std::iter::from_fn(move || {
             let filter = reader.string().ok()?;
-            // The bits that 3.x reserves are zero there: the decoder saw to it.
+            // The bits that are reserved in 3.x are zero there: the decoder checked it.
             let options = subscription_options(reader.u8().ok()?, ProtocolVersion::V5).ok()?;
             Some((filter, options))
         })

@@ -1,8 +1,8 @@
-//! The encoder: everything appends to an output buffer.
+//! The encoder: everything is appended to an output buffer.
 //!
-//! Invariant: what is appended is a whole packet, or nothing (on an error `out` is as it was). The lengths are computed
-//! before anything is written. What is encoded must be valid (names are names, properties belong to the packet): the
-//! encoder checks lengths alone.
+//! Invariant: what is appended is a whole packet, or nothing (on an error `out` is unchanged). The lengths are
+//! computed before anything is written. What is encoded must be valid (names are names, properties belong to the
+//! packet): the encoder checks only lengths.
 
 mod connect;
 mod subscribe;
@@ -57,8 +57,8 @@ impl Packet<'_> {
 impl Publish<'_> {
     /// Appends the packet. Packet Identifier and DUP are written if and only if the QoS is not 0.
     ///
-    /// Errors: a Topic Name of more than 65,535 bytes, a packet that is too large, no Packet Identifier though the QoS
-    /// is not 0.
+    /// Errors: a Topic Name of more than 65,535 bytes, a packet that is too large, a missing Packet Identifier
+    /// although the QoS is not 0.
     #[inline]
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let identifier = match (self.qos, self.packet_identifier) {
@@ -107,7 +107,7 @@ impl Ack<'_> {
 }
 
 impl Disconnect<'_> {
-    /// Appends the packet; 3.x does not say a reason.
+    /// Appends the packet; 3.x has no reason code.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         write_reason(PacketType::Disconnect, self.reason, self.properties, version, out);
     }
@@ -141,12 +141,12 @@ pub fn ack(
     }
 }
 
-/// Appends a PINGREQ, which has a header alone.
+/// Appends a PINGREQ, which consists of a header only.
 pub fn pingreq(out: &mut Vec<u8>) {
     out.extend_from_slice(&[PacketType::PingReq.first_byte(), 0]);
 }
 
-/// Appends a PINGRESP, which has a header alone.
+/// Appends a PINGRESP, which consists of a header only.
 pub fn pingresp(out: &mut Vec<u8>) {
     out.extend_from_slice(&[PacketType::PingResp.first_byte(), 0]);
 }
@@ -157,7 +157,7 @@ pub(crate) fn publish_first_byte(qos: u8, retain: bool) -> u8 {
     ((PacketType::Publish as u8) << 4) | (qos << 1) | u8::from(retain)
 }
 
-/// Writes the fixed header and makes room for the body.
+/// Writes the fixed header and reserves space for the body.
 #[inline]
 pub(crate) fn begin(first: u8, body_bytes: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     if body_bytes > REMAINING_LENGTH_MAX as usize {
@@ -167,7 +167,7 @@ pub(crate) fn begin(first: u8, body_bytes: usize, out: &mut Vec<u8>) -> Result<(
     Ok(())
 }
 
-/// That a string or binary field fits its two bytes of length.
+/// Checks that a string or binary field fits its two bytes of length.
 ///
 /// [MQTT3-4.7.3-3]
 #[inline]
@@ -201,7 +201,7 @@ pub(crate) fn properties_bytes(properties: Properties<'_>, version: ProtocolVers
     }
 }
 
-/// The most bytes of properties in a packet that cannot fail to be encoded: half of what a packet may have.
+/// Largest number of bytes of properties with which a packet can always be encoded: half of what a packet may have.
 const ANSWER_PROPERTIES_BYTES_MAX: usize = REMAINING_LENGTH_MAX as usize / 2;
 
 fn begin_checked(first: u8, body_bytes: usize, out: &mut Vec<u8>) {
@@ -219,7 +219,7 @@ fn whole(
     write(out).inspect_err(|_| out.truncate(before))
 }
 
-/// Properties of an answer are there for information: they are left out rather than make it impossible.
+/// The properties of an answer are only information: they are omitted if the packet could not be sent with them.
 fn fitting(properties: Properties<'_>) -> Properties<'_> {
     if properties.as_bytes().len() > ANSWER_PROPERTIES_BYTES_MAX {
         Properties::EMPTY
@@ -228,7 +228,7 @@ fn fitting(properties: Properties<'_>) -> Properties<'_> {
     }
 }
 
-/// DISCONNECT and AUTH: reason and properties are left out where the specification lets them.
+/// DISCONNECT and AUTH: reason and properties are omitted if the specification allows it.
 fn write_reason(
     packet_type: PacketType,
     reason: ReasonCode,

@@ -1,7 +1,7 @@
 //! Errors of the decoder and of the encoder.
 //!
-//! Invariant: each [`DecodeErrorKind`] has one reason code and the number of the statement that it breaks, for MQTT 5.0
-//! and for 3.1.1. A kind without a statement of its own has the general one about malformed packets and protocol
+//! Invariant: each [`DecodeErrorKind`] has one reason code and the number of the statement that it breaks, for MQTT
+//! 5.0 and for 3.1.1. A kind without a specific statement has the general one about malformed packets and protocol
 //! errors.
 
 use thiserror::Error;
@@ -29,7 +29,7 @@ impl DecodeError {
             Kind::TopicNameWildcard => ReasonCode::TopicNameInvalid,
             Kind::TopicFilter(_) => ReasonCode::TopicFilterInvalid,
             Kind::TopicAliasZero => ReasonCode::TopicAliasInvalid,
-            // 0x90 would speak of the PUBLISH's own Topic Name.
+            // 0x90 would refer to the Topic Name of the PUBLISH.
             Kind::ResponseTopic
             | Kind::TopicNameEmpty
             | Kind::PropertyDuplicate
@@ -86,11 +86,11 @@ pub enum DecodeErrorKind {
     /// Larger than the receiver's Maximum Packet Size.
     #[error("the packet is larger than allowed")]
     PacketTooLarge,
-    /// The packet ends inside a field.
+    /// The packet ends within a field.
     #[error("the packet ends too early")]
     Truncated,
-    /// The packet goes on behind its last field.
-    #[error("the packet has bytes behind its end")]
+    /// The packet continues after its last field.
+    #[error("the packet has bytes after its end")]
     TrailingBytes,
     /// A string is not UTF-8, or encodes surrogates.
     #[error("a string is not well-formed UTF-8")]
@@ -116,19 +116,19 @@ pub enum DecodeErrorKind {
     /// A Response Topic that is not a Topic Name.
     #[error("the Response Topic is not a Topic Name")]
     ResponseTopic,
-    /// A Topic Filter that is not one.
+    /// An invalid Topic Filter.
     #[error("the Topic Filter is invalid: {0}")]
     TopicFilter(FilterError),
-    /// A property that the specification does not know.
+    /// A property that is not in the specification.
     #[error("a property identifier is unknown")]
     PropertyUnknown,
     /// A property that does not belong to the packet.
     #[error("a property does not belong to the packet")]
     PropertyForeign,
-    /// A property that is there twice.
-    #[error("a property is there twice")]
+    /// A property that occurs twice.
+    #[error("a property occurs twice")]
     PropertyDuplicate,
-    /// A property whose value is neither 0 nor 1 though it must be.
+    /// A property whose value is neither 0 nor 1 although it must be.
     #[error("a property has a value that is not allowed")]
     PropertyValue,
     /// A Receive Maximum is zero, so nothing could be sent.
@@ -143,13 +143,13 @@ pub enum DecodeErrorKind {
     /// A Subscription Identifier is zero, which stands for none.
     #[error("the Subscription Identifier is zero")]
     SubscriptionIdentifierZero,
-    /// Authentication Data is there, and no method that it belongs to.
+    /// The packet has Authentication Data, but no method to which it belongs.
     #[error("there is Authentication Data without an Authentication Method")]
     AuthenticationDataWithoutMethod,
     /// The protocol name is neither `MQTT` nor `MQIsdp`.
     #[error("the protocol name is neither MQTT nor MQIsdp")]
     ProtocolName,
-    /// The protocol level is not one of 3, 4, 5, or not the one of its protocol name.
+    /// The protocol level is not one of 3, 4, 5, or does not match the protocol name.
     #[error("the protocol level {0} is not supported")]
     UnsupportedProtocolLevel(u8),
     /// The reserved bit of the Connect Flags.
@@ -161,7 +161,7 @@ pub enum DecodeErrorKind {
     /// The Will Flag is 0, and Will Retain is 1.
     #[error("Will Retain is set without a Will")]
     WillRetainWithoutWill,
-    /// Will QoS is 3, which no QoS is.
+    /// Will QoS is 3, which is not a QoS.
     #[error("the Will QoS is 3")]
     WillQoS3,
     /// Password without User Name in MQTT 3.x.
@@ -174,7 +174,7 @@ pub enum DecodeErrorKind {
     #[error("the reserved Connect Acknowledge Flags are set")]
     ConnectAcknowledgeFlags,
     /// Session Present in a CONNACK that refuses.
-    #[error("Session Present is set though the connection is refused")]
+    #[error("Session Present is set although the connection is refused")]
     SessionPresentWithError,
     /// A reason code that the packet may not carry.
     #[error("the reason code is not one of {0:?}")]
@@ -188,7 +188,7 @@ pub enum DecodeErrorKind {
     /// The reserved bits of the Subscription Options.
     #[error("the reserved Subscription Options are set")]
     SubscriptionOptionsReserved,
-    /// A SUBSCRIBE asks for QoS 3.
+    /// A SUBSCRIBE requests QoS 3.
     #[error("the Subscription Options have QoS 3")]
     SubscriptionQoS3,
     /// Retain Handling is 3, which has no meaning.
@@ -214,7 +214,7 @@ pub enum FilterError {
 }
 
 impl DecodeErrorKind {
-    /// What a Topic Filter's fault is in a packet.
+    /// The error of a packet with this faulty Topic Filter.
     pub(crate) fn of_filter(error: TopicError) -> Self {
         match error {
             TopicError::Empty => Self::TopicFilter(FilterError::Empty),
@@ -262,7 +262,7 @@ impl DecodeErrorKind {
     }
 }
 
-/// What the encoder cannot write. The output is then as it was.
+/// Why the encoder cannot write a packet. The output is unchanged then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EncodeError {

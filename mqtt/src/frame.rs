@@ -1,23 +1,23 @@
 //! Framing: cuts one control packet out of a read buffer.
 //!
-//! Invariant: a frame is whole and its first byte is allowed, as far as that can be known without the protocol
-//! version (MQTT 3.1 alone has a DUP flag in PUBREL, SUBSCRIBE and UNSUBSCRIBE: the decoder refuses it in other
-//! versions). Nothing is reserved for bytes that have not come: the announced length is compared with the limit
+//! Invariant: a frame is complete and its first byte is allowed, as far as that can be known without the protocol
+//! version (only MQTT 3.1 has a DUP flag in PUBREL, SUBSCRIBE and UNSUBSCRIBE: the decoder refuses it in other
+//! versions). No memory is reserved for bytes that have not arrived: the announced length is compared with the limit
 //! first.
 
 use crate::error::{DecodeError, DecodeErrorKind};
 pub use crate::wire::{variable_byte_integer, variable_byte_integer_bytes};
 
-/// One whole control packet in the read buffer.
+/// One complete control packet in the read buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// The control packet's type. It is one that the specification knows.
+    /// The type of the control packet, which is one of the specification's.
     pub packet_type: PacketType,
     /// The low four bits of the first byte.
     pub flags: u8,
     /// Variable header and payload: what the Remaining Length counts.
     pub body: &'a [u8],
-    /// Bytes of the whole packet, fixed header included: what the read buffer may drop.
+    /// Bytes of the whole packet, including the fixed header: what the read buffer may drop.
     pub wire_bytes: usize,
 }
 
@@ -48,9 +48,9 @@ pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
 
 /// Cuts the first control packet out of `buffer`.
 ///
-/// `Ok(None)`: more bytes are needed. An error comes as soon as the first bytes show it: reserved type, wrong flags, a
-/// length of five bytes or with more bytes than it needs, a packet of more than `packet_bytes_max` bytes, fixed header
-/// included, as Maximum Packet Size counts.
+/// `Ok(None)`: more bytes are needed. An error is returned as soon as the first bytes show it: a reserved type, wrong
+/// flags, a length of five bytes or with more bytes than it needs, a packet of more than `packet_bytes_max` bytes,
+/// including the fixed header, as Maximum Packet Size counts.
 #[inline]
 pub fn split(buffer: &[u8], packet_bytes_max: u32) -> Result<Option<Frame<'_>>, DecodeError> {
     let Some((&first, rest)) = buffer.split_first() else {
@@ -106,7 +106,7 @@ impl PacketType {
         matches!(self, Self::PubAck | Self::PubRec | Self::PubRel | Self::PubComp)
     }
 
-    /// The first byte of a packet of this type; not for PUBLISH, whose flags say something.
+    /// The first byte of a packet of this type; not for PUBLISH, whose flags are variable.
     pub(crate) fn first_byte(self) -> u8 {
         ((self as u8) << 4) | self.reserved_flags()
     }

@@ -1,7 +1,7 @@
 //! The control packets as borrowed views of the read buffer.
 //!
-//! Invariant: a value that [`crate::decode`] made is valid throughout (strings are UTF-8 without NUL, identifiers are
-//! not zero, properties belong to the packet), so nothing behind the decoder checks again.
+//! Invariant: a value from [`crate::decode`] is completely valid (strings are UTF-8 without NUL, identifiers are not
+//! zero, properties belong to the packet), so nothing after the decoder checks again.
 
 use std::num::NonZeroU16;
 
@@ -59,7 +59,7 @@ pub enum Packet<'a> {
     Auth(Auth<'a>),
 }
 
-/// A CONNECT: who the client is, and what it wants of the connection.
+/// A CONNECT: the client's identity and the settings of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connect<'a> {
     /// Protocol version of the whole connection.
@@ -95,7 +95,7 @@ pub struct Will<'a> {
     pub payload: &'a [u8],
 }
 
-/// A CONNACK: whether the server takes the connection.
+/// A CONNACK: whether the server accepts the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnAck<'a> {
     /// Session Present (not in MQTT 3.1, where it is decoded as false).
@@ -106,18 +106,18 @@ pub struct ConnAck<'a> {
     pub properties: Properties<'a>,
 }
 
-/// A PUBLISH: an Application Message on its way.
+/// A PUBLISH: it carries an Application Message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// The DUP flag: it may have been sent before.
+    /// The DUP flag: the packet may have been sent before.
     pub dup: bool,
     /// The QoS of this delivery, which may be lower than that of the publish.
     pub qos: QoS,
-    /// The RETAIN flag: it is to be retained, or was.
+    /// The RETAIN flag: the message is to be retained, or was retained.
     pub retain: bool,
     /// Topic Name; empty only in 5.0 with a Topic Alias.
     pub topic: &'a str,
-    /// Packet Identifier: there when QoS > 0.
+    /// Packet Identifier: present if QoS > 0.
     pub packet_identifier: Option<PacketIdentifier>,
     /// Properties (5.0), else empty.
     pub properties: Properties<'a>,
@@ -136,7 +136,7 @@ pub struct Ack<'a> {
     pub properties: Properties<'a>,
 }
 
-/// A SUBSCRIBE: Topic Filters that the client wants.
+/// A SUBSCRIBE: Topic Filters to subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribe<'a> {
     /// The identifier that the acknowledgement will carry.
@@ -162,7 +162,7 @@ pub enum RetainHandling {
 /// The Subscription Options of one Topic Filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SubscriptionOptions {
-    /// The most QoS that messages are to be sent with.
+    /// The highest QoS with which messages are to be sent.
     pub qos: QoS,
     /// No Local (5.0): the client's own messages are not sent back to it.
     pub no_local: bool,
@@ -176,7 +176,7 @@ pub struct SubscriptionOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeFilters<'a>(pub(crate) &'a [u8]);
 
-/// A SUBACK or UNSUBACK: what became of each Topic Filter.
+/// A SUBACK or UNSUBACK: the result for each Topic Filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubAck<'a> {
     /// Packet Identifier of the SUBSCRIBE or UNSUBSCRIBE.
@@ -187,7 +187,7 @@ pub struct SubAck<'a> {
     pub reason_codes: &'a [u8],
 }
 
-/// An UNSUBSCRIBE: Topic Filters that the client wants no more.
+/// An UNSUBSCRIBE: Topic Filters to unsubscribe from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsubscribe<'a> {
     /// The identifier that the acknowledgement will carry.
@@ -216,12 +216,12 @@ pub struct Disconnect<'a> {
 pub struct Auth<'a> {
     /// Reason: success, continue authentication, re-authenticate.
     pub reason: ReasonCode,
-    /// Properties: the method, and what it wants to send.
+    /// Properties: the method and its data.
     pub properties: Properties<'a>,
 }
 
 impl SubscribeFilters<'_> {
-    /// Those behind so many bytes, which are whole entries of this packet.
+    /// The filters after this many bytes, which are whole entries of this packet.
     #[must_use]
     pub fn after(&self, bytes: usize) -> Self {
         Self(self.0.get(bytes..).unwrap_or_default())
@@ -235,7 +235,7 @@ impl SubscribeFilters<'_> {
 }
 
 impl UnsubscribeFilters<'_> {
-    /// Those behind so many bytes, which are whole entries of this packet.
+    /// The filters after this many bytes, which are whole entries of this packet.
     #[must_use]
     pub fn after(&self, bytes: usize) -> Self {
         Self(self.0.get(bytes..).unwrap_or_default())

@@ -1,8 +1,8 @@
 //! Properties of MQTT 5.0: read in place, or collected in a buffer.
 //!
-//! Invariant: [`Properties`] that the decoder made belong to their packet, are there once (User Property and
-//! PUBLISH's Subscription Identifier excepted) and have allowed values. [`Properties::from_validated`] and
-//! [`PropertiesBuf::push`] trust their caller in that; on wrong bytes iteration ends early.
+//! Invariant: [`Properties`] from the decoder belong to their packet, occur once (except User Property and PUBLISH's
+//! Subscription Identifier) and have allowed values. [`Properties::from_validated`] and [`PropertiesBuf::push`] rely
+//! on their caller for that; with wrong bytes iteration ends early.
 
 mod buffer;
 mod set;
@@ -57,7 +57,7 @@ pub enum Property<'a> {
     ServerReference(&'a str),
     /// Reason String: the reason in words, for a log.
     ReasonString(&'a str),
-    /// Receive Maximum: unacknowledged PUBLISH packets at most.
+    /// Receive Maximum: largest number of unacknowledged PUBLISH packets.
     ReceiveMaximum(NonZeroU16),
     /// Topic Alias Maximum: the highest alias that is accepted.
     TopicAliasMaximum(u16),
@@ -87,8 +87,8 @@ impl<'a> Properties<'a> {
     /// The properties of a packet without any.
     pub const EMPTY: Self = Properties(&[]);
 
-    /// Properties of bytes that [`Properties::as_bytes`] gave once, for example from a store. Other bytes do no harm:
-    /// iteration ends where they stop to make sense.
+    /// Properties from bytes that [`Properties::as_bytes`] returned, for example from a store. Other bytes do no harm:
+    /// iteration ends where they are not valid.
     pub fn from_validated(bytes: &'a [u8]) -> Self {
         Properties(bytes)
     }
@@ -116,7 +116,7 @@ impl<'a> Properties<'a> {
         })
     }
 
-    /// Reads and checks the properties of a packet with their length in front; returns them with the set of those seen.
+    /// Reads and checks the properties of a packet, preceded by their length; returns them with the set of those seen.
     #[inline]
     pub(crate) fn read(
         reader: &mut Reader<'a>,
@@ -131,7 +131,7 @@ impl<'a> Properties<'a> {
         Ok((properties, seen))
     }
 
-    /// Bytes of the properties on the wire, their length included.
+    /// Bytes of the properties on the wire, including their length.
     #[inline]
     pub(crate) fn wire_bytes(&self) -> usize {
         let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
@@ -214,7 +214,7 @@ getters! {
     server_reference: ServerReference -> &'a str;
     /// Reason String: the reason in words, for a log.
     reason_string: ReasonString -> &'a str;
-    /// Receive Maximum: unacknowledged PUBLISH packets at most.
+    /// Receive Maximum: largest number of unacknowledged PUBLISH packets.
     receive_maximum: ReceiveMaximum -> NonZeroU16;
     /// Topic Alias Maximum: the highest alias that is accepted.
     topic_alias_maximum: TopicAliasMaximum -> u16;
@@ -234,7 +234,7 @@ getters! {
     shared_subscription_available: SharedSubscriptionAvailable -> bool;
 }
 
-/// Reads one property; only that its value is allowed is checked here.
+/// Reads one property; the only check is that its value is allowed.
 fn read_property<'a>(reader: &mut Reader<'a>) -> Result<Property<'a>, DecodeErrorKind> {
     let identifier = reader.variable_byte_integer()?;
     Ok(match identifier {

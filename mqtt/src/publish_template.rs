@@ -1,7 +1,7 @@
-//! A PUBLISH encoded once and appended for each of its subscribers.
+//! A PUBLISH that is encoded once and appended for each of its subscribers.
 //!
 //! Invariant: `bytes` is one whole packet (or empty before the first [`PublishTemplate::encode`] and after one that
-//! failed), and `packet_identifier_at` is inside it.
+//! failed), and `packet_identifier_at` is within it.
 
 use crate::encode::{begin, check_field, properties_bytes, publish_first_byte};
 use crate::error::EncodeError;
@@ -11,7 +11,7 @@ use crate::property::Properties;
 use crate::version::ProtocolVersion;
 use crate::wire::{variable_byte_integer_bytes, write_string, write_variable_byte_integer};
 
-/// An encoded PUBLISH; its memory is used again by the next [`PublishTemplate::encode`].
+/// An encoded PUBLISH; its memory is reused by the next [`PublishTemplate::encode`].
 #[derive(Clone, Debug, Default)]
 pub struct PublishTemplate {
     bytes: Vec<u8>,
@@ -24,8 +24,8 @@ impl PublishTemplate {
         Self::default()
     }
 
-    /// Encodes a PUBLISH in place of the one before. In 5.0 the properties are sent, `extra` (subscription identifiers
-    /// and the like) behind them.
+    /// Encodes a PUBLISH, replacing the previous one. In 5.0 the properties are sent, followed by `extra` (such as
+    /// Subscription Identifiers).
     ///
     /// Errors: a Topic Name of more than 65,535 bytes, a packet that is too large. Then there is nothing to append.
     ///

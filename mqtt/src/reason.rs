@@ -1,7 +1,7 @@
 //! Reason codes: the byte that gives the result of an operation.
 //!
-//! Invariant: one enum serves every packet and every version. [`ReasonCode::belongs_to`] says which codes a packet may
-//! carry, [`ReasonCode::to_v3_return_code`] which return code stands for one in a CONNACK of MQTT 3.x.
+//! Invariant: one enum is used for every packet and every version. [`ReasonCode::belongs_to`] says which codes a
+//! packet may have, [`ReasonCode::to_v3_return_code`] which return code replaces one in a CONNACK of MQTT 3.x.
 
 use std::fmt;
 
@@ -45,17 +45,17 @@ reason_codes! {
     GrantedQoS1 = 0x01, "Granted QoS 1";
     /// The subscription is accepted with QoS 2 at most.
     GrantedQoS2 = 0x02, "Granted QoS 2";
-    /// The client goes and wants its Will Message published.
+    /// The client disconnects and requests that its Will Message is published.
     DisconnectWithWill = 0x04, "Disconnect with Will Message";
-    /// Accepted, but nobody has subscribed to it.
+    /// Accepted, but nothing has subscribed to it.
     NoMatchingSubscribers = 0x10, "No matching subscribers";
     /// There was nothing to unsubscribe from.
     NoSubscriptionExisted = 0x11, "No subscription existed";
-    /// Enhanced authentication goes on.
+    /// Enhanced authentication continues.
     ContinueAuthentication = 0x18, "Continue authentication";
-    /// Enhanced authentication starts anew.
+    /// Enhanced authentication starts again.
     ReAuthenticate = 0x19, "Re-authenticate";
-    /// The sender does not say why.
+    /// The sender does not give a reason.
     UnspecifiedError = 0x80, "Unspecified error";
     /// The bytes are not a packet of the specification.
     MalformedPacket = 0x81, "Malformed Packet";
@@ -81,9 +81,9 @@ reason_codes! {
     ServerShuttingDown = 0x8B, "Server shutting down";
     /// The authentication method is not supported, or not the one in use.
     BadAuthenticationMethod = 0x8C, "Bad authentication method";
-    /// Nothing came for one and a half times the Keep Alive.
+    /// Nothing arrived for one and a half times the Keep Alive.
     KeepAliveTimeout = 0x8D, "Keep Alive timeout";
-    /// Another connection took the session over.
+    /// Another connection took over the session.
     SessionTakenOver = 0x8E, "Session taken over";
     /// The Topic Filter is not accepted.
     TopicFilterInvalid = 0x8F, "Topic Filter invalid";
@@ -99,13 +99,13 @@ reason_codes! {
     TopicAliasInvalid = 0x94, "Topic Alias invalid";
     /// Larger than Maximum Packet Size.
     PacketTooLarge = 0x95, "Packet too large";
-    /// Data comes too fast.
+    /// Data arrives too fast.
     MessageRateTooHigh = 0x96, "Message rate too high";
     /// An imposed limit is exceeded.
     QuotaExceeded = 0x97, "Quota exceeded";
     /// Closed by administrative action.
     AdministrativeAction = 0x98, "Administrative action";
-    /// The payload is not what its Payload Format Indicator says.
+    /// The payload does not match its Payload Format Indicator.
     PayloadFormatInvalid = 0x99, "Payload format invalid";
     /// The server does not keep retained messages.
     RetainNotSupported = 0x9A, "Retain not supported";
@@ -115,15 +115,15 @@ reason_codes! {
     UseAnotherServer = 0x9C, "Use another server";
     /// Use another server from now on.
     ServerMoved = 0x9D, "Server moved";
-    /// The server has no Shared Subscriptions.
+    /// The server does not support Shared Subscriptions.
     SharedSubscriptionsNotSupported = 0x9E, "Shared Subscriptions not supported";
-    /// Connections come too fast.
+    /// Connections arrive too fast.
     ConnectionRateExceeded = 0x9F, "Connection rate exceeded";
-    /// The connection lasted as long as it may.
+    /// The connection has reached its maximum duration.
     MaximumConnectTime = 0xA0, "Maximum connect time";
-    /// The server has no Subscription Identifiers.
+    /// The server does not support Subscription Identifiers.
     SubscriptionIdentifiersNotSupported = 0xA1, "Subscription Identifiers not supported";
-    /// The server has no wildcards in subscriptions.
+    /// The server does not support wildcards in subscriptions.
     WildcardSubscriptionsNotSupported = 0xA2, "Wildcard Subscriptions not supported";
 }
 
@@ -132,14 +132,14 @@ reason_codes! {
     reason = "they are other names of a variant and read like one"
 )]
 impl ReasonCode {
-    /// What 0x00 is called in DISCONNECT.
+    /// The name of 0x00 in DISCONNECT.
     pub const NormalDisconnection: Self = Self::Success;
-    /// What 0x00 is called in SUBACK.
+    /// The name of 0x00 in SUBACK.
     pub const GrantedQoS0: Self = Self::Success;
 }
 
 impl ReasonCode {
-    /// Whether it says that something failed: 0x80 and above.
+    /// Whether it is the code of a failure: 0x80 and above.
     pub fn is_error(self) -> bool {
         self as u8 >= 0x80
     }
@@ -170,7 +170,7 @@ impl ReasonCode {
         }
     }
 
-    /// The return code of a 3.x CONNACK (0 to 5) that comes nearest; what 3.x has no word for is 3, Server unavailable.
+    /// The nearest return code of a 3.x CONNACK (0 to 5); if 3.x has no equivalent, it is 3, Server unavailable.
     pub fn to_v3_return_code(self) -> u8 {
         match self {
             code if !code.is_error() => 0,

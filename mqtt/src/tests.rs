@@ -1,4 +1,4 @@
-//! Tests of the whole codec: tables of packets, random packets, and a second implementation to differ from.
+//! Tests of the whole codec: tables of packets, random packets, and a comparison with a second implementation.
 //!
 //! Packets are written as text: hexadecimal bytes, `'text'` for its bytes, `"text"` for a string with its two bytes of
 //! length, `[...]` for properties with their length (under 128 bytes).
@@ -23,12 +23,12 @@ fn decode(bytes: &[u8], version: ProtocolVersion) -> Result<Packet<'_>, DecodeEr
     decode::packet(&frame, version)
 }
 
-/// A packet of its first byte and its body as text; the Remaining Length is computed.
+/// A packet from its first byte and its body as text; the Remaining Length is computed.
 fn packet_bytes(first: u8, body: &str) -> Vec<u8> {
     with_length(first, &bytes_of(body))
 }
 
-/// A packet of its first byte and its body.
+/// A packet from its first byte and its body.
 fn with_length(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![first];
     crate::wire::write_variable_byte_integer(body.len() as u32, &mut packet);
@@ -36,7 +36,7 @@ fn with_length(first: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// The bytes that a text of the form above stands for.
+/// The bytes that a text of the form above represents.
 fn bytes_of(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut properties_at = None;

@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-/// Why a Topic Name or Topic Filter is not one.
+/// Why a Topic Name or Topic Filter is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TopicError {
     /// It has no character [MQTT-4.7.3-1].
@@ -37,12 +37,12 @@ pub enum TopicError {
     ShareFilterMissing,
 }
 
-/// A Shared Subscription's Topic Filter, taken apart.
+/// The two parts of a Shared Subscription's Topic Filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedFilter<'a> {
-    /// The Share Name, which is the group's.
+    /// The Share Name, which identifies the group.
     pub group: &'a str,
-    /// The Topic Filter behind the Share Name.
+    /// The Topic Filter after the Share Name.
     pub filter: &'a str,
 }
 
@@ -54,8 +54,8 @@ pub fn check_name(name: &str) -> Result<(), TopicError> {
     check_name_bytes(name.as_bytes())
 }
 
-/// Checks a Topic Filter: not empty, wildcards in their places, no U+0000, at most 65,535 bytes. The form of
-/// `$share/...` is [`shared`]'s.
+/// Checks a Topic Filter: not empty, wildcards only where they are allowed, no U+0000, at most 65,535 bytes.
+/// [`shared`] checks the form of `$share/...`.
 pub fn check_filter(filter: &str) -> Result<(), TopicError> {
     check_length(filter)?;
     let mut rest = filter.as_bytes();
@@ -73,7 +73,7 @@ pub fn check_filter(filter: &str) -> Result<(), TopicError> {
     }
 }
 
-/// Takes a Shared Subscription's filter apart: `None` for an ordinary one.
+/// Splits the filter of a Shared Subscription: `None` for an ordinary one.
 ///
 /// The filter inside is checked too, as [`check_filter`] does.
 pub fn shared(filter: &str) -> Result<Option<SharedFilter<'_>>, TopicError> {
@@ -127,7 +127,7 @@ pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
     topic.split('/')
 }
 
-/// The slashes of a Topic Name or Topic Filter: one less than its levels.
+/// The number of slashes in a Topic Name or Topic Filter: one less than its levels.
 pub fn slashes(topic: &str) -> usize {
     topic.bytes().filter(|&byte| byte == b'/').count()
 }
@@ -136,7 +136,7 @@ pub fn slashes(topic: &str) -> usize {
 #[inline]
 pub(crate) fn check_name_bytes(name: &[u8]) -> Result<(), TopicError> {
     let special = match name.last_chunk::<8>() {
-        // The last eight bytes may have been looked at before: that costs less than single bytes.
+        // The last eight bytes may have been checked before: that costs less than single bytes.
         Some(last) => {
             let (chunks, _) = name.as_chunks::<8>();
             has_special(*last)
@@ -160,7 +160,7 @@ fn check_length(topic: &str) -> Result<(), TopicError> {
     }
 }
 
-/// What is left of a name behind its first level: the slash and all that follows.
+/// What follows the first level of a name: the slash and everything after it.
 fn rest_after_level(name: &[u8]) -> &[u8] {
     let end = name.iter().position(|&byte| byte == b'/').unwrap_or(name.len());
     name.get(end..).unwrap_or_default()
@@ -180,7 +180,7 @@ fn zero_bytes(bytes: u64) -> u64 {
     bytes.wrapping_sub(EACH_BYTE) & !bytes & (EACH_BYTE << 7)
 }
 
-/// The byte 1 in each of the eight bytes of a word.
+/// A word with the value 1 in each of its eight bytes.
 const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
 
 #[inline]

@@ -1,12 +1,13 @@
 //! The data representations of MQTT (5.0, section 1.5; 3.1.1, section 1.5): integers, strings, binary data.
 //!
-//! Invariant: a [`Reader`] never reads behind its bytes, and what it reads is valid; every read that fails says why.
+//! Invariant: a [`Reader`] never reads beyond its bytes, and what it reads is valid; every failed read states the
+//! reason.
 
 use crate::error::{DecodeErrorKind, EncodeError};
 use crate::packet::PacketIdentifier;
 use crate::topic::{self, TopicError};
 
-/// Reads fields off the front of a packet's body.
+/// Reads fields from the start of a packet's body.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
@@ -115,7 +116,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).map_err(|_| DecodeErrorKind::InvalidUtf8)
     }
 
-    /// An error if bytes follow. What was read has to be all.
+    /// An error if bytes follow, because everything must have been read.
     #[inline]
     pub(crate) fn finish(self) -> Result<(), DecodeErrorKind> {
         if self.is_empty() {
@@ -126,7 +127,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a Variable Byte Integer: its value and its bytes; `None` if it goes on behind the end.
+/// Reads a Variable Byte Integer: its value and its number of bytes; `None` if it continues beyond the end.
 ///
 /// # Errors
 /// It has more bytes than it needs, or more than four.
@@ -136,7 +137,7 @@ pub fn variable_byte_integer(bytes: &[u8]) -> Result<Option<(u32, usize)>, Decod
     for (at, &byte) in bytes.iter().enumerate().take(4) {
         value |= u32::from(byte & 0x7F) << (7 * at);
         if byte & 0x80 == 0 {
-            // [MQTT-1.5.5-1]: a last byte of zero says nothing.
+            // [MQTT-1.5.5-1]: a last byte of zero is redundant.
             return if byte == 0 && at > 0 {
                 Err(DecodeErrorKind::LengthNotMinimal)
             } else {
@@ -174,7 +175,7 @@ pub(crate) fn write_string(string: &str, out: &mut Vec<u8>) -> Result<(), Encode
     write_binary(string.as_bytes(), out)
 }
 
-/// Appends Binary Data; when it is too long nothing is written.
+/// Appends Binary Data; if it is too long, nothing is written.
 #[inline]
 pub(crate) fn write_binary(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let length = u16::try_from(bytes.len()).map_err(|_| EncodeError::FieldTooLong)?;

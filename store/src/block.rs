@@ -1,18 +1,18 @@
 //! Memory for direct I/O: whole blocks at addresses that are multiples of the block size.
 //!
-//! Invariants: the slice that [`BlockBuffer::padded`] returns begins at a multiple of [`BLOCK`] and has a length that
-//! is a multiple of it; bytes that were not appended are zero.
+//! Invariants: the slice that [`BlockBuffer::padded`] returns starts at a multiple of [`BLOCK`], and its length is a
+//! multiple of it; bytes that were not appended are zero.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Bytes of a block: commits begin at a multiple of it, and direct I/O is done in it.
+/// Bytes of a block: commits start at multiples of it, and direct I/O uses multiples of it.
 pub(crate) const BLOCK: usize = 4096;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4096))]
 struct Block([u8; BLOCK]);
 
-/// Bytes that grow, in whole blocks.
+/// A growing buffer of bytes in whole blocks.
 #[derive(Default)]
 pub(crate) struct BlockBuffer {
     blocks: Vec<Block>,
@@ -20,7 +20,7 @@ pub(crate) struct BlockBuffer {
 }
 
 impl BlockBuffer {
-    /// Zeros, for the files that are to be filled.
+    /// Zeros, to fill new files.
     pub(crate) fn zeros(len: usize) -> Self {
         let mut buffer = Self::default();
         buffer.reserve(len);
@@ -49,7 +49,7 @@ impl BlockBuffer {
         self.blocks.as_mut_bytes().get_mut(..self.len).unwrap_or_default()
     }
 
-    /// All bytes and zeros up to the end of the last block.
+    /// All bytes, and zeros up to the end of the last block.
     pub(crate) fn padded(&mut self) -> &[u8] {
         let end = self.len.next_multiple_of(BLOCK);
         if let Some(rest) = self.blocks.as_mut_bytes().get_mut(self.len..end) {
@@ -58,7 +58,7 @@ impl BlockBuffer {
         self.blocks.as_bytes().get(..end).unwrap_or_default()
     }
 
-    /// Gives memory back that one large commit needed.
+    /// Releases memory that one large commit needed.
     pub(crate) fn shrink(&mut self, len_max: usize) {
         if self.blocks.len() * BLOCK > len_max {
             self.blocks = Vec::new();

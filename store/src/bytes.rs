@@ -1,9 +1,9 @@
 //! Reads and writes numbers and texts in the body of a record.
 //!
-//! Invariants: [`Reader`] never reads beyond its bytes. A read that finds too few bytes, or a number that does not fit,
-//! returns `None` and leaves nothing to be read. [`Reader::number`] reads what [`put_number`] writes.
+//! Invariants: [`Reader`] never reads beyond its bytes. A read that finds too few bytes, or a number that does not
+//! fit, returns `None` and consumes everything. [`Reader::number`] reads what [`put_number`] writes.
 
-/// Appends a number, seven bits a byte, the lowest first.
+/// Appends a number, seven bits per byte, the lowest first.
 pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(low_bits(number) | 0x80);
@@ -24,7 +24,7 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Reads the body of a record from its front.
+/// Reads the body of a record from its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
@@ -107,7 +107,7 @@ pub(crate) fn u64_at(bytes: &[u8], start: usize) -> Option<u64> {
     array_at(bytes, start).map(u64::from_le_bytes)
 }
 
-/// Bits of the counter in an identifier; the shard is above.
+/// Bits of the counter in an identifier; the bits above are the shard.
 pub(crate) const COUNTER_BITS: u32 = 48;
 /// The highest counter that an identifier can have.
 pub(crate) const COUNTER_MAX: u64 = (1 << COUNTER_BITS) - 1;

@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use crate::engine::segments::Segments;
 use crate::index::Index;
 
-/// The numbers of a store, shared.
+/// The numbers of a store, shared between threads.
 #[derive(Debug)]
 pub(crate) struct Counters {
     commits: AtomicU64,
@@ -33,7 +33,7 @@ struct Histograms {
     commit_bytes: Histogram<u64>,
 }
 
-/// The numbers of a store at one time.
+/// A snapshot of the numbers of a store.
 #[derive(Clone, Debug)]
 pub struct Statistics {
     /// Commits that were written.
@@ -46,19 +46,19 @@ pub struct Statistics {
     pub bytes_live: u64,
     /// Bytes of all segments on the disk.
     pub bytes_total: u64,
-    /// Segments that have commits.
+    /// Segments that contain commits.
     pub segments_used: u64,
     /// Sequence number of the oldest segment.
     pub segment_oldest: u64,
     /// Sequence number of the newest segment.
     pub segment_newest: u64,
-    /// Records that named what was not there.
+    /// Records that referred to something that does not exist.
     pub ignored: u64,
     /// Commits and records that could not be read.
     pub quarantined: u64,
-    /// How long syncs took, microseconds.
+    /// Durations of syncs, microseconds.
     pub sync_us: Histogram<u64>,
-    /// How large commits were, bytes of records.
+    /// Sizes of commits, bytes of records.
     pub commit_bytes: Histogram<u64>,
 }
 
@@ -147,9 +147,9 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, COUNTED_MAX, 2).expect("these bounds and digits are allowed")
 }
 
-/// Microseconds and bytes above it count as it.
+/// Larger values, microseconds or bytes, are counted as this one.
 const COUNTED_MAX: u64 = 1 << 32;
-/// A sync that takes longer is worth a line in the log.
+/// A sync that takes longer is logged.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

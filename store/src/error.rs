@@ -19,15 +19,15 @@ pub enum StoreError {
         /// The process that has it open.
         owner: String,
     },
-    /// It was written by another version of the program.
+    /// It was written by a different version of the program.
     #[error(
-        "{} has format {found}, this program reads format {FORMAT_VERSION}; fix: start the version that wrote it",
+        "{} has format {found}, and this program reads format {FORMAT_VERSION}; fix: start the version that wrote it",
         file.display()
     )]
     Version {
         /// The file of the segment.
         file: PathBuf,
-        /// The version that the file names.
+        /// The version that is stated in the file.
         found: u32,
     },
     /// An operation on a file or folder failed.
@@ -35,17 +35,17 @@ pub enum StoreError {
     Io {
         /// What the store tried to do.
         action: &'static str,
-        /// The file or folder that it was done to.
+        /// The file or folder of the operation.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The disk is full, or the store has as many segments as it may have.
+    /// The disk is full, or the store has reached its maximum number of segments.
     #[error("no space for another segment in {}: {reason}", folder.display())]
     Full {
         /// The folder of the store.
         folder: PathBuf,
-        /// The limit, or what the system reports.
+        /// The limit, or the report of the system.
         reason: String,
     },
     /// It has stopped because of an earlier error.

@@ -1,11 +1,11 @@
-//! The time in which the storage thread lets more records come before it writes.
+//! The time during which the storage thread waits for more records before it writes.
 //!
-//! A thread that is woken for each small batch takes more time from the shards than what it writes, and each commit
-//! takes at least a block of the disk. So what nobody waits for is not written at once.
+//! A thread that is woken for each small batch takes more time from the shards than writing takes, and each commit
+//! uses at least a block of the disk. Therefore records that nobody waits for are not written at once.
 //!
-//! Invariants: the time is bounded, and so is what comes meanwhile. It ends when somebody waits for what has come:
-//! whoever submits that looks, after it has been sent, whether the thread gathers, and the thread looks for it after it
-//! has said that it gathers.
+//! Invariants: the time is bounded, and so is the amount of records. It ends when somebody waits for what has been
+//! submitted: after such a submission has been sent, its shard checks whether the thread gathers; and after the thread
+//! has announced that it gathers, it checks for such submissions.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::options::Durability;
 
-/// Whether the storage thread waits for more, and which thread that is.
+/// Whether the storage thread waits for more records, and which thread that is.
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     is_on: AtomicBool,
@@ -22,14 +22,14 @@ pub(crate) struct Gathering {
 }
 
 impl Gathering {
-    /// The calling thread is about to [`Self::wait`], and looks once more whether it may.
+    /// The calling thread is about to [`Self::wait`]; it must check once more whether it may.
     pub(crate) fn begin(&self) {
         self.thread.get_or_init(thread::current);
         self.is_on.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    /// Waits so long at most, unless somebody has ended it since it began.
+    /// Waits for this time at most, unless somebody has ended it since it began.
     pub(crate) fn wait(&self, time: Duration) {
         if self.is_on.load(Ordering::Relaxed) {
             thread::park_timeout(time);
@@ -37,12 +37,12 @@ impl Gathering {
         self.stop();
     }
 
-    /// The thread does not wait.
+    /// The thread does not wait any more.
     pub(crate) fn stop(&self) {
         self.is_on.store(false, Ordering::Relaxed);
     }
 
-    /// Somebody waits for what was sent to the thread, or it is as much as is to be written at once.
+    /// Somebody waits for what was sent to the thread, or enough for one write has been sent.
     pub(crate) fn end(&self) {
         fence(Ordering::SeqCst);
         if self.is_on.load(Ordering::Relaxed)
@@ -55,8 +55,8 @@ impl Gathering {
 }
 
 impl Durability {
-    /// How long more may come. Where acknowledgements wait for what is durable, a packet may wait for a batch of which
-    /// that was not known when it was submitted.
+    /// How long to wait for more. If acknowledgements wait for durability, a packet may wait for a batch although this
+    /// was not known when the batch was submitted.
     pub(crate) fn gathering_time(self) -> Duration {
         match self {
             Self::Sync => Duration::from_millis(1),
@@ -66,9 +66,9 @@ impl Durability {
     }
 }
 
-/// How long more may come where no acknowledgement waits.
+/// How long to wait for more if no acknowledgement waits.
 const UNAWAITED_TIME: Duration = Duration::from_millis(10);
-/// Bytes of records of which no more are gathered.
+/// Bytes of records above which no more are gathered.
 pub(crate) const GATHERED_BYTES: u64 = 256 << 10;
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
         gathering.wait(LONG);
         ends.join().unwrap();
         assert!(began.elapsed() < LONG);
-        // Whoever comes when the thread does not gather leaves nothing behind.
+        // Ending while the thread does not gather has no later effect.
         gathering.end();
         gathering.begin();
         gathering.wait(Duration::from_millis(1));

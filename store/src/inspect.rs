@@ -1,7 +1,7 @@
-//! Reads, counts and copies a store that another process may be writing. It never changes the store.
+//! Reads, counts and copies a store to which another process may be writing. It never changes the store.
 //!
-//! Invariants: nothing is written into the folder and no lock is taken, so a broker may be running on it. Segments that
-//! the broker frees meanwhile are missing or look damaged, so the store is read again in that case.
+//! Invariants: nothing is written into the folder and no lock is taken, so a broker may be running on it. Segments
+//! that the broker frees meanwhile are missing or look damaged; therefore the store is read again in that case.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -19,11 +19,11 @@ use crate::recovered::{Damage, Recovered};
 /// The content of a store, in figures.
 #[derive(Debug)]
 pub struct Inspection {
-    /// As a recovery would bring it back; `epoch` is the number of the last start.
+    /// What a recovery would return; `epoch` is the number of the last start.
     pub recovered: Recovered,
     /// Sequence numbers of the segments with commits.
     pub segments: Vec<u32>,
-    /// Files that wait for their next use.
+    /// Number of free segment files.
     pub segments_free: usize,
     /// The bytes of all segment files.
     pub bytes_total: u64,
@@ -31,9 +31,9 @@ pub struct Inspection {
     pub bytes_live: u64,
     /// The number of the last commit that counts.
     pub commit_last: u64,
-    /// Up to this commit the log says that all is durable.
+    /// The commit up to which the log states that everything is durable.
     pub commit_durable: u64,
-    /// Up to this commit nothing is needed any more.
+    /// The commit up to which nothing is needed any more.
     pub commit_reclaimed: u64,
 }
 
@@ -45,7 +45,7 @@ pub fn inspect(folder: &Path) -> Result<Inspection, StoreError> {
     inspect_with(folder, &Options::default())
 }
 
-/// What of a store is damaged: all is read, and nothing of it is kept in memory.
+/// The damage in a store: everything is read, and nothing of it is kept in memory.
 ///
 /// # Errors
 /// As [`inspect`].
@@ -57,7 +57,7 @@ pub fn damage(folder: &Path) -> Result<Damage, StoreError> {
     inspect_with(folder, &options).map(|inspection| inspection.recovered.damage)
 }
 
-/// As [`inspect`], of a store with other segments than usual.
+/// As [`inspect`], for a store with a segment size that is not the default.
 ///
 /// # Errors
 /// As [`inspect`].
@@ -79,14 +79,14 @@ pub fn inspect_with(folder: &Path, options: &Options) -> Result<Inspection, Stor
     }
 }
 
-/// Whether a store is of a version that this program reads. Nothing else is looked at.
+/// Whether a store has a version that this program reads. Nothing else is checked.
 ///
 /// # Errors
-/// It is of another version, or the folder cannot be read.
+/// It has another version, or the folder cannot be read.
 pub fn check_version(folder: &Path) -> Result<(), StoreError> {
     for name in names(folder).map_err(StoreError::io("read", folder))? {
         let path = folder.join(&name);
-        // What cannot be read is damage, and no version.
+        // What cannot be read is damage, not another version.
         if let Ok(FirstBlock::OtherVersion(found)) = first_block(&path) {
             return Err(StoreError::Version { file: path, found });
         }
@@ -113,7 +113,7 @@ fn inspection(inspected: Inspected) -> Inspection {
 }
 
 /// Copies a store into a new folder while a broker may write to it. The copy is the store's state at some time after
-/// the call; the copy is read and checked before this returns.
+/// the call; it is read and checked before this returns.
 ///
 /// # Errors
 /// The folder is not new, a file cannot be read or written, or the copy is damaged.
@@ -121,7 +121,7 @@ pub fn backup(folder: &Path, target: &Path) -> Result<Inspection, StoreError> {
     backup_with(folder, target, &Options::default())
 }
 
-/// As [`backup`], of a store with other segments than usual.
+/// As [`backup`], for a store with a segment size that is not the default.
 ///
 /// # Errors
 /// As [`backup`].
@@ -145,8 +145,8 @@ pub fn backup_with(folder: &Path, target: &Path, options: &Options) -> Result<In
     }
 }
 
-/// Copies the segments from the oldest to the newest, and again those that are in another use by then: so each copy is
-/// at least as new as all that were made before it.
+/// Copies the segments from the oldest to the newest, and copies those again that have been reused by then: so each
+/// copy is at least as new as all that were made before it.
 fn copy_segments(folder: &Path, target: &Path) -> Result<(), StoreError> {
     let mut copied: Vec<(String, u32)> = Vec::new();
     loop {
@@ -213,10 +213,10 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     target.sync_all()
 }
 
-/// Whether a file was freed between the look at the folder and the look at the file.
+/// Whether a file was freed after the folder was listed.
 fn is_gone(error: &StoreError) -> bool {
     matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
-/// How often a store is read that looks damaged, or frees files meanwhile.
+/// How often a store is read again that looks damaged, or in which files are freed meanwhile.
 const TRIES: u32 = 10;

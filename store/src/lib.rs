@@ -5,17 +5,18 @@
 //!        durable() ◄── number of the last batch that is on the disk ◄── written, applied to the index
 //! ```
 //!
-//! [`open`] recovers what is in a folder; [`Log::shard`] makes the handles of the shards, [`Log::start`] the thread.
-//! `record/` has what is kept, `format/` how it lies on the disk, `index/` what of it lives, `engine/` writes and
-//! recovers, `files/` is all that touches the system; `inspect.rs` reads a store that others may write.
+//! [`open`] recovers the content of a folder; [`Log::shard`] creates the handles of the shards, [`Log::start`] the
+//! thread. `record/` has what is stored, `format/` its layout on the disk, `index/` which of it is live, `engine/`
+//! writes and recovers, `files/` is everything that accesses the system; `inspect.rs` reads a store to which others
+//! may write.
 //!
-//! The files beside: `log.rs`, `storage_thread.rs` and `shard_log.rs` are the two ends, `gathering.rs` is the time in
-//! which the thread lets more come; `options.rs`, `counters.rs`, `recovered.rs`, `progress.rs`, `read_back.rs` and
-//! `error.rs` have what goes in and comes out, `bytes.rs` and `block.rs` numbers and memory.
+//! The other files: `log.rs`, `storage_thread.rs` and `shard_log.rs` are the two ends, `gathering.rs` is the time
+//! during which the thread waits for more; `options.rs`, `counters.rs`, `recovered.rs`, `progress.rs`, `read_back.rs`
+//! and `error.rs` have what goes in and comes out, `bytes.rs` and `block.rs` numbers and memory.
 //!
-//! Invariants: all shards append to one log, so there is one order: when a record is durable, all that was submitted
-//! before it is. A batch is there after a crash as a whole or not at all. What was reported as durable is there after
-//! the process was killed and after a power cut.
+//! Invariants: all shards append to one log, so there is one order: when a record is durable, everything that was
+//! submitted before it is durable. After a crash a batch exists as a whole or not at all. What was reported as durable
+//! still exists after the process was killed and after a power cut.
 
 mod block;
 mod bytes;

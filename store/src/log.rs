@@ -1,4 +1,4 @@
-//! The log as a program uses it: opened, driven by calls or by a thread of its own, closed.
+//! The log as a program uses it: opened, driven by calls or by a separate thread, closed.
 //!
 //! Invariants: one commit takes everything that the shards have submitted meanwhile. A shard's durable number advances
 //! when its batch is written, and then the shard is woken. After a final error nothing advances any more.
@@ -28,16 +28,16 @@ use crate::storage_thread::StorageThread;
 /// Called with the number of a shard for which something has changed.
 pub type Wake = Box<dyn Fn(u16) + Send>;
 
-/// Opens the store in a folder and recovers its content; makes a new one if the folder has none.
+/// Opens the store in a folder and recovers its content; creates a new one if the folder has none.
 ///
 /// # Errors
-/// Another process has it open, another version wrote it, or a file cannot be opened, read or written. Damage inside of
-/// a file is no error: [`Recovered::damage`] has it.
+/// Another process has it open, another version wrote it, or a file cannot be opened, read or written. Damage within a
+/// file is not an error: [`Recovered::damage`] lists it.
 pub fn open(folder: &Path, options: &Options, wake: Wake) -> Result<(Log, Recovered), StoreError> {
     open_reporting(folder, options, wake, &mut |_| {})
 }
 
-/// As [`open`], and reports how far it is.
+/// As [`open`], and reports its progress.
 ///
 /// # Errors
 /// As [`open`].
@@ -54,7 +54,7 @@ pub fn open_reporting(
     Ok((log, recovered))
 }
 
-/// Opens the store in a folder of another file layer, without a lock.
+/// Opens the store in a folder of a given file layer, without a lock.
 ///
 /// # Errors
 /// As [`open`].
@@ -113,7 +113,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// A handle that appends for this shard. Each has batches of its own.
+    /// A handle that appends for this shard. Each handle has separate batches.
     pub fn shard(&self, shard: u16) -> ShardLog {
         ShardLog::new(Arc::clone(&self.shared), shard, self.sender.clone())
     }
@@ -121,7 +121,7 @@ impl Log {
     /// Writes what was submitted, in this thread; returns whether there was anything.
     ///
     /// # Errors
-    /// The store cannot go on, or its disk is full: then it may be tried again.
+    /// The store cannot continue, or its disk is full: then it may be tried again.
     pub fn step(&mut self) -> Result<bool, StoreError> {
         let mut worked = self.take_all() != Step::Idle;
         while !self.waiting.is_empty() {
@@ -137,10 +137,10 @@ impl Log {
         self.shared.counters.statistics()
     }
 
-    /// Writes from now on in a thread of its own.
+    /// Starts a separate thread that writes from now on.
     ///
     /// # Errors
-    /// The thread cannot be made.
+    /// The thread cannot be started.
     pub fn start(self) -> Result<StorageThread, StoreError> {
         let sender = self.sender.clone();
         let shared = Arc::clone(&self.shared);
@@ -156,7 +156,7 @@ impl Log {
         if let Err(error) = &result {
             tracing::error!("the store has stopped: {error}");
             self.shared.has_failed.store(true, Ordering::Relaxed);
-            // Whoever waits for nothing has to know as well.
+            // A shard that waits for nothing must be informed as well.
             for shard in 0..self.shards {
                 (self.wake)(shard);
             }
@@ -186,7 +186,7 @@ impl Log {
         }
     }
 
-    /// Lets more come, until somebody waits for what has come.
+    /// Waits for more submissions, until somebody waits for what was submitted.
     fn gather(&mut self) -> Step {
         self.shared.gathering.begin();
         let step = self.take_all();
@@ -202,7 +202,7 @@ impl Log {
         step
     }
 
-    /// Takes what has come meanwhile.
+    /// Takes everything that was submitted meanwhile.
     fn take_all(&mut self) -> Step {
         let mut step = Step::Idle;
         while let Ok(request) = self.requests.try_recv() {
@@ -211,7 +211,7 @@ impl Log {
         step
     }
 
-    /// Waits for something to do; what is done when there is nothing is done here.
+    /// Waits for work; idle work is done here.
     fn wait(&mut self) -> Result<Step, StoreError> {
         let received = match self.idle_time() {
             Some(time) => self.requests.recv_timeout(time),
@@ -227,23 +227,23 @@ impl Log {
         }
     }
 
-    /// Does work that can wait until there is time: orders the log, frees segments, makes new ones ahead.
+    /// Does work that can wait until there is time: reclaims and frees segments, creates new ones in advance.
     ///
     /// # Errors
-    /// The store cannot go on, or its disk is full: then it may be tried again.
+    /// The store cannot continue, or its disk is full: then it may be tried again.
     pub fn idle(&mut self) -> Result<(), StoreError> {
         let result = self.engine.idle();
         self.report_space();
         result
     }
 
-    /// How long to wait before there is something to do without a request; nothing if there will not be.
+    /// How long to wait before there is work without a request; `None` if there will be none.
     fn idle_time(&self) -> Option<Duration> {
         let idle_work = || self.engine.has_idle_work().then_some(IDLE);
         self.sync_due().or_else(idle_work)
     }
 
-    /// When what is written is to be synced together, if it is.
+    /// When the writes are to be synced together, if they are.
     fn sync_due(&self) -> Option<Duration> {
         match self.shared.durability {
             Durability::Interval(interval) if self.engine.has_unsynced() => {
@@ -275,7 +275,7 @@ impl Log {
     fn answer_reads(&mut self) {
         for _ in 0..self.reads.len() {
             let Some(read) = self.reads.pop_front() else {
-                // There are as many as were counted.
+                // There are no more than were counted.
                 return;
             };
             if read.lane.durable.load(Ordering::Relaxed) < read.after {
@@ -291,7 +291,7 @@ impl Log {
         }
     }
 
-    /// A full disk alone goes away: waits for it, unless the end is asked for, which is returned.
+    /// Only a full disk is temporary: waits for it, unless the log is to end, which is returned.
     fn wait_for_space(&mut self, error: &StoreError) -> bool {
         if !self.shared.is_full.swap(true, Ordering::Relaxed) {
             tracing::error!("{error}; nothing is acknowledged until there is space");
@@ -299,7 +299,7 @@ impl Log {
         if self.take_all() == Step::Closed {
             return true;
         }
-        // What is read is acknowledged, which frees space.
+        // Clients acknowledge what is read, which frees space.
         self.answer_reads();
         thread::sleep(FULL_RETRY);
         self.engine.try_to_grow_again();
@@ -340,7 +340,7 @@ impl Log {
         Ok(())
     }
 
-    /// As many batches as fill a commit, and at least one; fewer if that saves the end of a segment.
+    /// As many batches as fill a commit, and at least one; fewer if that avoids wasting the end of a segment.
     fn batches_of_commit(&self) -> usize {
         let room = self.engine.room();
         let target = self.engine.commit_target();
@@ -361,7 +361,7 @@ impl Log {
         let is_short = self.engine.is_short();
         if self.shared.is_full.swap(is_short, Ordering::Relaxed) != is_short {
             if is_short {
-                tracing::error!("there is no space for more messages: only acknowledgements are taken");
+                tracing::error!("there is no space for more messages: only acknowledgements are accepted");
             } else {
                 tracing::warn!("there is space for messages again");
             }
@@ -386,9 +386,9 @@ impl Debug for Log {
     }
 }
 
-/// After this time without work the log is brought into order.
+/// Time without work after which idle work is done.
 const IDLE: Duration = Duration::from_millis(50);
-/// How long the disk is left alone after it was full.
+/// Time between attempts to write to a full disk.
 const FULL_RETRY: Duration = Duration::from_millis(200);
-/// A batch's buffer that is larger is not kept.
+/// A batch's larger buffer is not kept.
 const SPARE_MAX: usize = 1 << 20;

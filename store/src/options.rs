@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use crate::files::WriteWay;
 
-/// When what was appended is made durable.
+/// When the appended records are made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// With each commit; acknowledgements wait for it.
     Sync,
     /// After this time at the latest; acknowledgements do not wait.
     Interval(Duration),
-    /// When the system wants to; acknowledgements do not wait.
+    /// When the system writes them; acknowledgements do not wait.
     None,
 }
 
 impl Durability {
-    /// How commits are written: those that are synced later, together, go into the page cache until then.
+    /// How commits are written: those that are synced together later are kept in the page cache until then.
     pub(crate) fn write_way(self) -> WriteWay {
         match self {
             Self::Sync => WriteWay::Durable,
@@ -30,15 +30,15 @@ impl Durability {
 /// How a store is to behave.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// When what was appended is made durable.
+    /// When the appended records are made durable.
     pub durability: Durability,
-    /// How many shards append; written into the log.
+    /// Number of shards that append; written into the log.
     pub shards: u16,
     /// Wall clock at the start, milliseconds since 1970; written into the log.
     pub started_ms: u64,
-    /// Bytes that the store may have on the disk; nothing for as many as there are.
+    /// Largest number of bytes of the store on the disk; `None`: as many as the disk has.
     pub size_max: Option<u64>,
-    /// So many messages that wait for a session are recovered; the others are named by ranges of its order.
+    /// Number of messages waiting for a session to recover; the others are given as ranges of its order.
     pub waiting_max: usize,
     /// Whether what a message came by, as the broker encoded it, has a Shared Subscription.
     pub is_shared: fn(&[u8]) -> bool,
@@ -61,7 +61,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Segments that there may be, free ones included.
+    /// Largest number of segments, including free ones.
     pub(crate) fn segments_max(&self) -> usize {
         let segments = self
             .size_max
@@ -70,5 +70,5 @@ impl Options {
     }
 }
 
-/// With fewer there is no room to reclaim.
+/// With fewer segments there is no space to reclaim.
 const SEGMENTS_MIN: usize = 4;

@@ -1,6 +1,6 @@
-//! How far a recovery is.
+//! The progress of a recovery.
 //!
-//! Invariants: each step counts up to its end, and one follows the other.
+//! Invariants: each step counts up to its end, and the steps follow each other.
 
 /// What a recovery has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Progress {
         /// Segments that have commits.
         all: usize,
     },
-    /// What messages live is known, and they are read.
+    /// It is known which messages are live, and they are read.
     Messages {
         /// Messages that were read.
         read: usize,
@@ -21,5 +21,5 @@ pub enum Progress {
     },
 }
 
-/// Called while a recovery reads, often.
+/// Called frequently while a recovery reads.
 pub type Report<'a> = &'a mut dyn FnMut(Progress);

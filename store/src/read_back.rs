@@ -1,8 +1,9 @@
 //! What a shard reads back from the log: messages that wait for a session and whose payloads are on the disk alone, or
 //! which of them have expired.
 //!
-//! Invariants: a request is answered when all that its shard had submitted before it is in the log, so the answer has
-//! everything that waits in the range. Each request is answered once, and the answer is in the session's order.
+//! Invariants: a request is answered when everything that its shard had submitted before it is in the log, so the
+//! answer has everything that waits in the range. Each request is answered once, and the answer is in the session's
+//! order.
 
 /// Which of the messages that wait for a session are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,24 +24,24 @@ pub enum Wanted {
 pub struct ReadRequest {
     /// The number of the session.
     pub session: u64,
-    /// The caller's own, returned with the answer.
+    /// A number chosen by the caller and returned with the answer.
     pub tag: u32,
     /// Which of the messages of the range.
     pub wanted: Wanted,
     /// The places in the session's order, the last one included.
     pub from: u64,
-    /// The last place of the range.
+    /// The last place of the range, inclusive.
     pub to: u64,
-    /// The answer ends behind so many messages.
+    /// The answer ends after this many messages.
     pub messages_max: usize,
-    /// The answer ends behind the message that makes it so large.
+    /// The answer ends with the message that makes it larger than this.
     pub bytes_max: usize,
 }
 
 /// The answer to a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadBack {
-    /// What was asked for.
+    /// The request that this answers.
     pub request: ReadRequest,
     /// Messages from the front of the range, in the session's order.
     pub messages: Vec<ReadMessage>,
@@ -51,7 +52,7 @@ pub struct ReadBack {
     pub expires_first_ns: u64,
 }
 
-/// A message that waits.
+/// A message that waits for a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadMessage {
     /// The place in the session's order.
@@ -60,7 +61,7 @@ pub struct ReadMessage {
     pub qos: u8,
     /// RETAIN flag of the delivery.
     pub retain: bool,
-    /// What it came by, as the broker encoded it.
+    /// The shared subscription, if any, as the broker encoded it.
     pub via: Vec<u8>,
     /// The message, as the broker encoded it; nothing if it cannot be read any more, or has expired.
     pub message: Option<Vec<u8>>,

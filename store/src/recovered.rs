@@ -5,12 +5,12 @@
 
 use std::fmt;
 
-/// All that was in the log.
+/// Everything that was in the log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
     /// Number of this start, from 1.
     pub epoch: u64,
-    /// How many shards the last run had; 0 if this is the first one.
+    /// Number of shards of the previous run; 0 if this is the first one.
     pub shards: u16,
     /// Highest session counter (lower 48 bits of the number) that was ever used.
     pub number_max: u64,
@@ -26,23 +26,23 @@ pub struct Recovered {
     pub damage: Damage,
 }
 
-/// What could not be read of what was acknowledged.
+/// The damage to what was acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
-    /// Files that are shorter than they were made, or cannot be read.
+    /// Files that are shorter than when they were created, or cannot be read.
     pub files: u64,
-    /// Commits that are not there or have no valid header.
+    /// Commits that are missing or have no valid header.
     pub commits: u64,
     /// Records whose bytes were changed on the disk.
     pub records: u64,
-    /// Records that belong to something that is not there.
+    /// Records that belong to something that does not exist.
     pub orphans: u64,
-    /// One sentence for each place, the first ones only.
+    /// One sentence for each place; only the first ones.
     pub findings: Vec<String>,
 }
 
 impl Damage {
-    /// A file that is no segment, or cannot be read.
+    /// Counts a file that is not a segment, or cannot be read.
     pub(crate) fn of_file(&mut self, finding: String) {
         self.files += 1;
         self.findings.push(finding);
@@ -54,7 +54,7 @@ impl Damage {
     }
 }
 
-/// How much it is; not where.
+/// States the amount of damage, not the places.
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -66,23 +66,23 @@ impl fmt::Display for Damage {
         } = self;
         write!(
             f,
-            "damaged: {files} files, {commits} commits, {records} records; {orphans} records lost what they belong to"
+            "damaged: {files} files, {commits} commits, {records} records; {orphans} records without their owner"
         )
     }
 }
 
-/// A session with all that belongs to it.
+/// A session with everything that belongs to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredSession {
     /// The number of the session.
     pub number: u64,
     /// The client whose session it is.
     pub client_identifier: String,
-    /// Who the client proved to be.
+    /// The authenticated user of the client.
     pub user: Option<String>,
     /// Session Expiry Interval in seconds; 0xFFFFFFFF never.
     pub expiry_s: u32,
-    /// Since when the client is away, wall clock; nothing if it was connected.
+    /// Since when the client is disconnected, wall clock; `None` if it was connected.
     pub away_since_ms: Option<u64>,
     /// The Will that is still to be published.
     pub will: Option<RecoveredWill>,
@@ -90,11 +90,11 @@ pub struct RecoveredSession {
     pub subscriptions: Vec<RecoveredSubscription>,
     /// Messages that wait or are in flight.
     pub references: Vec<RecoveredReference>,
-    /// Messages that wait behind those, by the ranges of the order that have them.
+    /// Messages that wait after those, as the ranges of the order that contain them.
     pub rest: Vec<WaitingRange>,
-    /// Packet Identifiers of QoS 2 messages that came in and wait for PUBREL.
+    /// Packet Identifiers of QoS 2 messages that arrived and wait for PUBREL.
     pub received: Vec<u16>,
-    /// One above the highest order number that was seen.
+    /// The highest order number that was seen, plus one.
     pub next_order: u64,
 }
 
@@ -127,15 +127,15 @@ pub struct WaitingRange {
     pub from: u64,
     /// The place of the last one.
     pub to: u64,
-    /// How many they are.
+    /// Number of messages in the range.
     pub messages: u64,
-    /// What they take in the log, about.
+    /// Approximate number of bytes in the log.
     pub bytes: u64,
     /// Whether one of them came by a Shared Subscription.
     pub has_shared: bool,
 }
 
-/// That a message waits for a session.
+/// The fact that a message waits for a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredReference {
     /// The place in the session's order.
@@ -146,11 +146,11 @@ pub struct RecoveredReference {
     pub qos: u8,
     /// RETAIN flag of the delivery.
     pub retain: bool,
-    /// What it came by, as the broker encoded it.
+    /// The shared subscription, if any, as the broker encoded it.
     pub via: Vec<u8>,
     /// The Packet Identifier, if the message was sent.
     pub packet_identifier: Option<u16>,
-    /// PUBREC has come: only PUBREL is to be sent, and the publication may not be there.
+    /// PUBREC has arrived: only PUBREL is to be sent, and the publication may no longer exist.
     pub released: bool,
 }
 
@@ -159,9 +159,9 @@ pub struct RecoveredReference {
 pub struct RecoveredPublication {
     /// The number of the publication.
     pub id: u64,
-    /// Empty, or the shared subscription one of whose members gets it.
+    /// Empty, or the shared subscription of which one member receives it.
     pub share: String,
-    /// Shards that have not marked it: it has to be routed there again.
+    /// Shards that have not marked it: it must be routed there again.
     pub unmarked: Vec<u16>,
     /// The message, as the broker encoded it.
     pub message: Vec<u8>,
@@ -170,7 +170,7 @@ pub struct RecoveredPublication {
 /// The valid retained message of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredRetained {
-    /// From the counter that all shards draw from.
+    /// The number from the counter that all shards use.
     pub ticket: u64,
     /// The whole text of the topic.
     pub topic: String,

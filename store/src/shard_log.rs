@@ -1,8 +1,8 @@
 //! A shard's handle of the log.
 //!
 //! Invariants: nothing here does I/O or waits. The batches of one shard reach the log in the order in which they were
-//! submitted. If a shard has seen something of another shard's batch and then submits its own, that one comes later in
-//! the log.
+//! submitted. If a shard has seen an effect of another shard's batch and then submits its own, its own is later in the
+//! log.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -15,12 +15,12 @@ use crate::options::Durability;
 use crate::read_back::{ReadBack, ReadRequest};
 use crate::record::{self, Record};
 
-/// What all handles of a store share.
+/// State that all handles of a store share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// Bytes that were submitted and are not written.
     pub(crate) backlog: AtomicU64,
-    /// There is no space for more than acknowledgements.
+    /// Whether there is space only for acknowledgements.
     pub(crate) is_full: AtomicBool,
     /// Whether the store has stopped because of an error.
     pub(crate) has_failed: AtomicBool,
@@ -29,15 +29,15 @@ pub(crate) struct Shared {
     pub(crate) gathering: Gathering,
 }
 
-/// What the storage thread knows of one handle.
+/// The storage thread's state of one handle.
 #[derive(Debug)]
 pub(crate) struct ShardLogState {
     pub(crate) shard: u16,
     /// The last batch that is durable.
     pub(crate) durable: AtomicU64,
-    /// The buffer of a batch that was written, to be used again.
+    /// The buffer of a batch that was written, for reuse.
     pub(crate) spare: Mutex<Option<Vec<u8>>>,
-    /// Answers that the shard has not taken, and whether there are some.
+    /// Answers that the shard has not taken yet.
     pub(crate) answers: Mutex<Vec<ReadBack>>,
     pub(crate) has_answers: AtomicBool,
 }
@@ -50,18 +50,18 @@ pub(crate) enum Request {
     Close,
 }
 
-/// What there is to do, the most urgent last.
+/// What is to be done, the most urgent last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     Idle,
     Worked,
-    /// Somebody waits for it.
+    /// Somebody waits for the batch.
     Awaited,
     Closed,
 }
 
 impl Request {
-    /// What it brings to do.
+    /// The work that the request requires.
     pub(crate) fn step(&self) -> Step {
         match self {
             Self::Batch(batch) if !batch.is_awaited => Step::Worked,
@@ -75,29 +75,29 @@ impl Request {
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) lane: Arc<ShardLogState>,
-    /// The batch of this handle that has to be in the log before.
+    /// The batch of this handle that must be in the log before.
     pub(crate) after: u64,
     pub(crate) request: ReadRequest,
 }
 
-/// Records that count as a whole or not at all.
+/// Records that count either all or not at all.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) lane: Arc<ShardLogState>,
     pub(crate) number: u64,
     pub(crate) bytes: Vec<u8>,
-    /// Somebody waits until it is durable.
+    /// Whether somebody waits until it is durable.
     pub(crate) is_awaited: bool,
 }
 
-/// A shard's end of the log.
+/// The log's interface for one shard.
 #[derive(Debug)]
 pub struct ShardLog {
     shared: Arc<Shared>,
     lane: Arc<ShardLogState>,
     requests: Sender<Request>,
     batch: Vec<u8>,
-    /// Where the last frame of the batch begins.
+    /// Where the last frame of the batch starts.
     last_frame: usize,
     submitted: u64,
 }
@@ -121,25 +121,25 @@ impl ShardLog {
         }
     }
 
-    /// Puts a record at the end of the batch.
+    /// Appends a record to the batch.
     #[inline]
     pub fn append(&mut self, record: &Record<'_>) {
         self.last_frame = self.batch.len();
         frame::append(&mut self.batch, |out| record::encode(record, out));
     }
 
-    /// Number of the batch that records are appended to: [`Self::durable`] reaches it when they are durable.
+    /// The number of the batch to which records are appended: [`Self::durable`] reaches it when they are durable.
     #[inline]
     pub fn next_batch(&self) -> u64 {
         self.submitted + 1
     }
 
-    /// Hands the batch over to be written at once; returns its number, or that of the batch before if it is empty.
+    /// Submits the batch to be written at once; returns its number, or that of the previous batch if it is empty.
     pub fn submit(&mut self) -> u64 {
         self.submit_batch(true)
     }
 
-    /// As [`Self::submit`], of a batch that nothing waits for: it is written with the next one, or some milliseconds
+    /// As [`Self::submit`], for a batch that nothing waits for: it is written with the next one, or some milliseconds
     /// later.
     pub fn submit_unawaited(&mut self) -> u64 {
         self.submit_batch(false)
@@ -162,7 +162,7 @@ impl ShardLog {
             is_awaited: is_awaited && self.shared.durability == Durability::Sync,
         };
         let is_to_be_written = batch.is_awaited || backlog >= GATHERED_BYTES;
-        // Without a storage thread nothing becomes durable: that is what the receiver of an acknowledgement sees.
+        // Without a storage thread nothing becomes durable; whoever waits for acknowledgements notices that.
         let _ended = self.requests.send(Request::Batch(batch));
         if is_to_be_written {
             self.shared.gathering.end();
@@ -170,20 +170,20 @@ impl ShardLog {
         self.submitted
     }
 
-    /// Asks for messages that wait for a session: the answer has all that was submitted until now, and the shard is
-    /// woken for it.
+    /// Requests messages that wait for a session: the answer includes everything that was submitted until now, and the
+    /// shard is woken for it.
     pub fn read_back(&mut self, request: ReadRequest) {
         let read = Read {
             lane: Arc::clone(&self.lane),
             after: self.submitted,
             request,
         };
-        // Without a storage thread nothing is answered, as nothing becomes durable.
+        // Without a storage thread nothing is answered, just as nothing becomes durable.
         let _ended = self.requests.send(Request::Read(read));
         self.shared.gathering.end();
     }
 
-    /// The answers that have come.
+    /// Takes the answers that have arrived.
     #[inline]
     pub fn take_read_back(&mut self) -> Vec<ReadBack> {
         if !self.lane.has_answers.swap(false, Ordering::Acquire) {
@@ -195,7 +195,7 @@ impl ShardLog {
             .unwrap_or_default()
     }
 
-    /// The last batch that is durable; all that were submitted if acknowledgements do not wait.
+    /// The last batch that is durable; the last submitted one if acknowledgements do not wait.
     #[inline]
     pub fn durable(&self) -> u64 {
         if self.shared.durability == Durability::Sync {
@@ -205,13 +205,13 @@ impl ShardLog {
         }
     }
 
-    /// Bytes that all shards have submitted and that are not written.
+    /// Bytes that all shards have submitted and that are not yet written.
     #[inline]
     pub fn backlog_bytes(&self) -> u64 {
         self.shared.backlog.load(Ordering::Relaxed)
     }
 
-    /// Whether there is no space for more than acknowledgements: publications are to be refused.
+    /// Whether there is space only for acknowledgements: then publications must be refused.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.shared.is_full.load(Ordering::Relaxed)

@@ -1,6 +1,6 @@
-//! The thread of a log, as its program sees it.
+//! The thread of a log, as the program uses it.
 //!
-//! Invariants: it runs until it is closed or the store cannot go on.
+//! Invariants: it runs until it is closed or the store cannot continue.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +32,7 @@ impl StorageThread {
         }
     }
 
-    /// A handle that appends for this shard. Each has batches of its own.
+    /// A handle that appends for this shard. Each handle has separate batches.
     pub fn shard(&self, shard: u16) -> ShardLog {
         ShardLog::new(Arc::clone(&self.shared), shard, self.sender.clone())
     }
@@ -47,7 +47,7 @@ impl StorageThread {
         self.shared.has_failed.load(Ordering::Relaxed)
     }
 
-    /// Makes all that was submitted durable, and ends.
+    /// Makes everything that was submitted durable, and ends.
     ///
     /// # Errors
     /// The store had stopped, or stops now: what was not acknowledged may be lost.

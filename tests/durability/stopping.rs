@@ -140,7 +140,7 @@ fn a_file_of_mosquitto_stays_as_it_is_and_is_named() {
     std::fs::write(&file, b"\x00\xB5\x00mosquitto db").unwrap();
     let broker = restarted.start();
     assert!(
-        broker.log().contains("mosquitto.db is mosquitto's"),
+        broker.log().contains("mosquitto.db is a file of mosquitto"),
         "{}",
         broker.log()
     );

@@ -1,4 +1,4 @@
-//! Clocks, and what `/proc` has about a process.
+//! Clocks, and what `/proc` states about a process.
 //!
 //! Invariants: none.
 #![allow(unsafe_code, reason = "clock_getcpuclockid has no safe wrapper")]
@@ -22,7 +22,7 @@ pub fn thread_cpu_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::ThreadCPUTime))
 }
 
-/// CPU time of all threads of a process, ended ones too, in nanoseconds.
+/// CPU time of all threads of a process, including ended ones, in nanoseconds.
 ///
 /// # Errors
 /// `NotFound` if there is no such process.
@@ -32,7 +32,7 @@ pub fn process_cpu_ns(pid: u32) -> io::Result<u64> {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: both calls write only to the variables whose addresses they get.
+    // SAFETY: both calls write only to the variables whose addresses they receive.
     let failed = unsafe {
         libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) != 0
             || libc::clock_gettime(clock, &mut time) != 0
@@ -46,11 +46,11 @@ pub fn process_cpu_ns(pid: u32) -> io::Result<u64> {
     Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
-/// Resident memory of a process in bytes, exact (`smaps_rollup`); as [`process_rss_bytes_about`] of a process that lets
-/// nobody look into its memory.
+/// Resident memory of a process in bytes, exact (`smaps_rollup`); as [`process_rss_bytes_about`] for a process that
+/// does not allow reading its memory.
 ///
 /// # Errors
-/// What reading `/proc/PID/smaps_rollup` or `/proc/PID/statm` gives.
+/// The errors of reading `/proc/PID/smaps_rollup` or `/proc/PID/statm`.
 pub fn process_rss_bytes(pid: u32) -> io::Result<u64> {
     let text = match std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return process_rss_bytes_about(pid),
@@ -69,11 +69,11 @@ pub fn process_rss_bytes(pid: u32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no Rss line in smaps_rollup"))
 }
 
-/// Resident memory of a process in bytes as the kernel counts it by the way (`statm`): some pages off for each
-/// thread, and cheap however large the process is.
+/// Resident memory of a process in bytes as the kernel counts it continuously (`statm`): inexact by some pages for
+/// each thread, and cheap however large the process is.
 ///
 /// # Errors
-/// What reading `/proc/PID/statm` gives.
+/// The errors of reading `/proc/PID/statm`.
 pub fn process_rss_bytes_about(pid: u32) -> io::Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
     let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());

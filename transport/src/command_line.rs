@@ -1,6 +1,7 @@
-//! Hides a secret among the arguments of this process, which every user of the machine can read in `/proc`.
+//! Hides a secret in the arguments of this process, which every user of the machine can read in `/proc`.
 //!
-//! Invariants: no other word changes, and none moves. Until the call the secret can be seen: it comes first of all.
+//! Invariants: no other word changes, and none moves. The secret is visible until the call; therefore a program calls
+//! it first.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -9,10 +10,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 
 /// Overwrites each argument of this process that is the secret, or an option that ends with it (`-Psecret`,
-/// `--pw=secret`). What the program has copied of its arguments stays as it is.
+/// `--pw=secret`). The program's own copies of its arguments do not change.
 ///
 /// # Errors
-/// There is no `/proc`, or the system does not let the process write its own memory there.
+/// There is no `/proc`, or the system does not allow the process to write its memory there.
 pub fn hide(secret: &OsStr) -> io::Result<()> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let (start, end) = arguments_at(&stat).ok_or(io::ErrorKind::InvalidData)?;
@@ -23,14 +24,15 @@ pub fn hide(secret: &OsStr) -> io::Result<()> {
     memory.write_all_at(&line, start)
 }
 
-/// Where the arguments begin and end, of `/proc/self/stat`. The name of the program, in parentheses, may have blanks.
+/// The start and the end of the arguments, from `/proc/self/stat`. The name of the program, in parentheses, may
+/// contain blanks.
 fn arguments_at(stat: &str) -> Option<(u64, u64)> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     let mut fields = behind_name.split_whitespace().skip(ARG_START - FIRST_BEHIND_NAME);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// Overwrites the secret in words that end with NUL; how long it is cannot be seen either.
+/// Overwrites the secret in words that end with NUL; its length is not visible afterwards either.
 fn overwrite(line: &mut [u8], secret: &[u8]) {
     if secret.is_empty() {
         return;

@@ -1,15 +1,15 @@
-//! What lies under the protocol: one io_uring per thread, sockets, clocks, and TLS.
+//! What is below the protocol: one io_uring instance per thread, sockets, clocks, and TLS.
 //!
-//! [`ring::Ring`] submits and reaps; [`stream::SecureStream`] turns wire bytes into plain ones and back without any
-//! I/O of its own; [`tls`] makes the configurations of rustls from files.
+//! [`ring::Ring`] submits requests and reaps completions; [`stream::SecureStream`] turns wire bytes into plain ones
+//! and back without doing I/O; [`tls`] creates the configurations of rustls from files.
 //!
-//! `socket.rs` makes sockets, `provided_buffers.rs` has the ring's buffers, `websocket/` is a layer of the stream,
-//! `http/` writes responses, `memory.rs` gives freed memory back, `command_line.rs` hides a password in the
-//! arguments of the process.
+//! `socket.rs` creates sockets, `provided_buffers.rs` has the ring's buffers, `websocket/` is a layer of the stream,
+//! `http/` writes responses, `memory.rs` returns freed memory, `command_line.rs` hides a password in the arguments of
+//! the process.
 //!
 //! Invariants: this is the only crate of the project with `unsafe`: the ring, its provided buffers, one clock and one
 //! call of the allocator.
-//! Nothing here knows of MQTT.
+//! Nothing here depends on MQTT.
 
 pub mod clock;
 pub mod command_line;

@@ -1,12 +1,12 @@
-//! Gives freed memory back to the operating system.
+//! Returns freed memory to the operating system.
 //!
 //! mimalloc keeps freed pages for a while, and returns them when it is asked for memory again. A process that was
-//! attacked and is idle now would keep them for good.
+//! attacked and is idle now would keep them for ever.
 //!
 //! Invariants: none.
 #![allow(unsafe_code, reason = "a call into the allocator")]
 
-/// Gives freed memory of this thread, and what all threads share, back to the system.
+/// Returns freed memory of this thread, and memory that all threads share, to the system.
 ///
 /// A call takes time in proportion to the pages of the calling thread, about a millisecond for a gigabyte. In a process
 /// with another allocator it does nothing.

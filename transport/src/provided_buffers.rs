@@ -1,12 +1,12 @@
 //! The ring of provided receive buffers that a thread shares with the kernel (`io_uring_register_buf_ring(3)`).
 //!
-//! Idle connections have no buffer: the kernel takes one when bytes arrive. The ring begins with a few buffers and
-//! gets more when they ran out: what was never needed stays untouched memory, and what is used stays in the
+//! Idle connections have no buffer: the kernel takes one when bytes arrive. The ring starts with a few buffers and
+//! gets more when they have run out: what was never needed remains untouched memory, and what is used stays in the
 //! processor's caches.
 //!
 //! Invariants: a buffer is either in the ring (the kernel may write it) or out as one [`ReceiveBuffer`] (only we
-//! touch it); `ReceiveBuffer` is neither `Clone` nor made anywhere else, and names its ring, so a buffer cannot be
-//! given back twice or to another ring. The memory outlives every request that may write it: [`crate::ring::Ring`]
+//! access it); `ReceiveBuffer` is neither `Clone` nor created anywhere else, and names its ring, so a buffer cannot be
+//! returned twice or to another ring. The memory outlives every request that may write it: [`crate::ring::Ring`]
 //! cancels all requests before it drops this.
 #![allow(unsafe_code, reason = "memory shared with the kernel")]
 
@@ -17,27 +17,27 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use io_uring::types::BufRingEntry;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-/// A filled receive buffer, to be given back by [`crate::ring::Ring::recycle`].
+/// A filled receive buffer, to be returned with [`crate::ring::Ring::recycle`].
 #[derive(Debug)]
 #[must_use = "a buffer that is not recycled is lost to its ring"]
 pub struct ReceiveBuffer {
-    /// The number of its ring, of which the identifier means nothing to another.
+    /// The number of its ring; its identifier is meaningless to another ring.
     ring: u32,
     identifier: u16,
-    /// Bytes at its head that are the kernel's and not the peer's.
+    /// Number of bytes at its start that were written by the kernel and not by the peer.
     head_bytes: u32,
     bytes: u32,
-    /// CLOCK_REALTIME ns; 0: not known.
+    /// CLOCK_REALTIME in ns; 0 if unknown.
     arrived_ns: u64,
 }
 
 impl ReceiveBuffer {
-    /// When the kernel had the last of the bytes, CLOCK_REALTIME ns; `None` where that was not asked for.
+    /// When the kernel received the last of the bytes, CLOCK_REALTIME ns; `None` if that was not requested.
     pub fn arrived_ns(&self) -> Option<u64> {
         (self.arrived_ns > 0).then_some(self.arrived_ns)
     }
 
-    /// The first bytes are not the peer's: they have the time at which the others came.
+    /// Cuts off the first bytes, which are not from the peer: they contain the time at which the others arrived.
     pub(crate) fn cut_head(&mut self, bytes: u32, arrived_ns: Option<u64>) {
         self.head_bytes = bytes.min(self.bytes);
         self.bytes -= self.head_bytes;
@@ -50,18 +50,18 @@ pub(crate) struct ProvidedBuffers {
     entries: NonNull<BufRingEntry>,
     memory: NonNull<u8>,
     count: u16,
-    /// Buffers that have been in the ring: identifiers from here on are untouched.
+    /// Number of buffers that have been in the ring: higher identifiers are untouched.
     begun: u16,
     buffer_bytes: u32,
     tail: u16,
-    /// Buffers that are out as a [`ReceiveBuffer`].
+    /// Number of buffers that are out as a [`ReceiveBuffer`].
     out: u16,
 }
 
 /// The number of the next ring of this process.
 static NEXT_RING: AtomicU32 = AtomicU32::new(0);
 
-/// Buffers in the ring at its start.
+/// Number of buffers in the ring at its start.
 const FIRST_BUFFERS: u16 = 32;
 
 impl ProvidedBuffers {
@@ -87,7 +87,7 @@ impl ProvidedBuffers {
         Ok(buffers)
     }
 
-    /// Twice as many as before, up to all.
+    /// Doubles the number of buffers, up to the maximum.
     pub(crate) fn grow(&mut self) {
         self.begin(self.begun);
     }
@@ -127,8 +127,8 @@ impl ProvidedBuffers {
     pub(crate) fn bytes(&mut self, buffer: &ReceiveBuffer) -> &mut [u8] {
         assert_eq!(buffer.ring, self.ring, "{FOREIGN}");
         let offset = usize::from(buffer.identifier) * self.buffer_bytes as usize + buffer.head_bytes as usize;
-        // SAFETY: the identifier came from the kernel for this ring and the head is a part of it, so the range lies
-        // inside `memory`; the buffer is out of the ring while a ReceiveBuffer for it lives, so nobody else writes;
+        // SAFETY: the identifier came from the kernel for this ring and the head is a part of it, so the range is
+        // within `memory`; the buffer is out of the ring while a ReceiveBuffer for it exists, so nothing else writes;
         // the pages are zeroed or written.
         unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr().add(offset), buffer.bytes as usize) }
     }
@@ -140,25 +140,26 @@ impl ProvidedBuffers {
         self.publish();
     }
 
-    /// Gives the pages of all buffers back to the system, if none is out; whether it did. The kernel gets empty pages
-    /// for those that it fills next.
+    /// Returns the pages of all buffers to the system, if none is out; returns whether it did. The kernel gets empty
+    /// pages for those that it fills next.
     ///
-    /// Only while no completion waits that names a buffer: its bytes would be gone.
+    /// Only while no completion waits that names a buffer: its bytes would be lost.
     pub(crate) fn give_back(&mut self) -> bool {
         if self.out > 0 {
             return false;
         }
         let bytes = usize::from(self.begun) * self.buffer_bytes as usize;
-        // SAFETY: the range lies inside `memory`, which is an anonymous private mapping: its pages read as zeros from
-        // now on. Nobody borrows from it, as no buffer is out.
+        // SAFETY: the range is within `memory`, which is an anonymous private mapping: its pages read as zeros from
+        // now on. Nothing borrows from it, because no buffer is out.
         unsafe { madvise(self.memory.as_ptr().cast(), bytes, Advice::LinuxDontNeed) }.is_ok()
     }
 
     fn push(&mut self, identifier: u16) {
         let index = usize::from(self.tail & (self.count - 1));
         let offset = usize::from(identifier) * self.buffer_bytes as usize;
-        // SAFETY: index < count, so the entry lies inside the mapping; the kernel does not read an entry before the
-        // tail has passed it. The reserved field of entry 0 is the ring's tail: `BufRingEntry`'s setters leave it.
+        // SAFETY: index < count, so the entry is within the mapping; the kernel does not read an entry before the tail
+        // has passed it. The reserved field of entry 0 is the ring's tail: the setters of `BufRingEntry` do not change
+        // it.
         unsafe {
             let entry = &mut *self.entries.as_ptr().add(index);
             entry.set_addr(self.memory.as_ptr().add(offset) as u64);
@@ -182,7 +183,7 @@ const FOREIGN: &str = "a receive buffer belongs to the ring that filled it";
 
 impl Drop for ProvidedBuffers {
     fn drop(&mut self) {
-        // SAFETY: both mappings were made by `map` with these lengths and are not used after this.
+        // SAFETY: both mappings were created by `map` with these lengths and are not used after this.
         unsafe {
             let _ = munmap(self.entries.as_ptr().cast(), entries_bytes(self.count));
             let _ = munmap(

@@ -1,9 +1,10 @@
-//! One io_uring of one thread: multishot accept and receive into provided buffers, owned sends, wakes.
+//! One io_uring instance of one thread: multishot accept and receive into provided buffers, owned sends, wakes.
 //!
-//! Invariants: a ring is used by the thread that made it (SINGLE_ISSUER, so it is not `Send`); [`Ring::next`] yields
-//! what [`Ring::wait`] found and nothing newer, whatever a submit in between brings in; memory that the kernel may
-//! touch (send buffers, socket addresses, receive buffers) is owned by the ring until the completion, and dropping a
-//! ring cancels what is in flight first; no socket is closed under a request that names it (`submissions.rs`).
+//! Invariants: a ring is used only by the thread that created it (SINGLE_ISSUER, so it is not `Send`); [`Ring::next`]
+//! returns what [`Ring::wait`] found and nothing newer, even if a submit in between finds more; memory that the kernel
+//! may access (send buffers, socket addresses, receive buffers) is owned by the ring until the completion, and
+//! dropping a ring first cancels what is in flight; no socket is closed while a request that names it waits
+//! (`submissions.rs`).
 #![allow(unsafe_code, reason = "submission entries point to memory")]
 
 mod arrivals;
@@ -48,9 +49,9 @@ pub struct Ring {
     waker: Waker,
     event_count: Box<[u8; 8]>,
     timed: TimedHeader,
-    /// Completions that the last wait found and that were not yielded yet.
+    /// Number of completions that the last wait found and that were not returned yet.
     reaped: usize,
-    /// The receive buffers ran out in what the last wait found, and there are more now.
+    /// Whether the receive buffers ran out during the last wait, and more were added.
     grown: bool,
     not_send: PhantomData<*const ()>,
 }
@@ -58,7 +59,7 @@ pub struct Ring {
 struct PendingSend {
     token: Token,
     bytes: Vec<u8>,
-    /// How many of them it sends.
+    /// Number of them to send.
     count: usize,
 }
 
@@ -68,10 +69,10 @@ struct PendingConnect {
 }
 
 impl Ring {
-    /// Makes the ring of the calling thread.
+    /// Creates the ring of the calling thread.
     ///
     /// # Errors
-    /// When io_uring is forbidden or too old, or a limit is too low; the text says what to change.
+    /// When io_uring is forbidden or too old, or a limit is too low; the text states what to change.
     pub fn new(options: &RingOptions) -> Result<Ring, RingError> {
         let io: IoUring = IoUring::builder()
             .setup_single_issuer()
@@ -82,7 +83,7 @@ impl Ring {
             .setup_cqsize(options.completions)
             .build(options.entries)?;
         let buffers = ProvidedBuffers::new(options.buffers, options.buffer_bytes)?;
-        // SAFETY: the mapping lives until Drop has cancelled all requests.
+        // SAFETY: the mapping exists until Drop has cancelled all requests.
         unsafe {
             io.submitter().register_buf_ring_with_flags(
                 buffers.address(),
@@ -109,7 +110,7 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Accepts connections from `listener` until a completion says that no more will come.
+    /// Accepts connections from `listener` until a completion states that no more will come.
     pub fn accept(&mut self, listener: &Socket, token: Token) {
         let entry = opcode::AcceptMulti::new(Fd(listener.raw()))
             .flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
@@ -137,7 +138,7 @@ impl Ring {
         self.push(entry, Some(socket.descriptor()), Operation::Receive, token.0);
     }
 
-    /// Receives until a completion says that no more will come.
+    /// Receives until a completion states that no more will come.
     pub fn receive_multishot(&mut self, socket: &Socket, token: Token) {
         let entry = opcode::RecvMulti::new(Fd(socket.raw()), BUFFER_GROUP).build();
         self.push(entry, Some(socket.descriptor()), Operation::Receive, token.0);
@@ -153,9 +154,9 @@ impl Ring {
         self.cancel_operation(Operation::Accept, token);
     }
 
-    /// Sends that range of `bytes` whole, waiting for room as long as it takes; the buffer comes back with
-    /// [`Completion::Sent`]. To give up, shut the socket down. The kernel copies what finds room while this thread
-    /// waits for completions, so a long range may hold that up.
+    /// Sends that range of `bytes` completely, waiting for space as long as it takes; the buffer is returned with
+    /// [`Completion::Sent`]. To give up, shut the socket down. The kernel copies what fits while this thread waits for
+    /// completions, so a long range may delay that.
     pub fn send(&mut self, socket: &Socket, token: Token, bytes: Vec<u8>, range: Range<usize>) {
         let count = bytes.get(range.clone()).map_or(0, <[u8]>::len);
         let key = self.sends.insert(PendingSend { token, bytes, count });
@@ -170,15 +171,15 @@ impl Ring {
         self.push(entry, Some(socket.descriptor()), Operation::Send, key as u64);
     }
 
-    /// Makes the other ring's wait return (IORING_OP_MSG_RING). Goes out with the next [`Ring::submit`] or
-    /// [`Ring::wait`]; a failure comes back as [`Completion::NotWoken`].
+    /// Makes the other ring's wait return (IORING_OP_MSG_RING). It is submitted with the next [`Ring::submit`] or
+    /// [`Ring::wait`]; a failure is returned as [`Completion::NotWoken`].
     pub fn wake(&mut self, other: &RingHandle, token: Token) {
         let user_data = Operation::Woken.user_data(0);
         let entry = opcode::MsgRingData::new(Fd(other.descriptor().as_raw_fd()), 0, user_data, None).build();
         self.push(entry, Some(other.descriptor()), Operation::Wake, token.0);
     }
 
-    /// This ring as another ring's target.
+    /// A handle for other rings to wake this one.
     pub fn handle(&self) -> RingHandle {
         self.handle.clone()
     }
@@ -188,19 +189,19 @@ impl Ring {
         self.waker.clone()
     }
 
-    /// Hands queued requests to the kernel without waiting. What the kernel does not take now (it has no memory, or its
-    /// completions have to be read first) stays queued.
+    /// Submits queued requests to the kernel without waiting. What the kernel does not accept now (it has no memory,
+    /// or its completions must be read first) stays queued.
     ///
     /// # Errors
-    /// What `io_uring_enter(2)` gives; interruptions are not errors.
+    /// The errors of `io_uring_enter(2)`; interruptions are not errors.
     pub fn submit(&mut self) -> io::Result<()> {
         self.submissions.submit()
     }
 
-    /// The next completion of those that the last [`Ring::wait`] found.
+    /// The next of the completions that the last [`Ring::wait`] found.
     #[allow(
         clippy::should_implement_trait,
-        reason = "a ring is not an iterator: its requests go on between calls"
+        reason = "a ring is not an iterator: its requests continue between calls"
     )]
     pub fn next(&mut self) -> Option<Completion> {
         while self.reaped > 0 {
@@ -216,7 +217,7 @@ impl Ring {
     /// The bytes in a receive buffer.
     ///
     /// # Panics
-    /// If it is another ring's.
+    /// If the buffer belongs to another ring.
     pub fn bytes(&mut self, buffer: &ReceiveBuffer) -> &mut [u8] {
         match &mut self.buffers {
             Some(buffers) => buffers.bytes(buffer),
@@ -224,18 +225,18 @@ impl Ring {
         }
     }
 
-    /// Gives a receive buffer back to the kernel.
+    /// Returns a receive buffer to the kernel.
     ///
     /// # Panics
-    /// If it is another ring's.
+    /// If the buffer belongs to another ring.
     pub fn recycle(&mut self, buffer: ReceiveBuffer) {
         if let Some(buffers) = &mut self.buffers {
             buffers.recycle(buffer);
         }
     }
 
-    /// Gives the memory of the receive buffers back to the system, if none is out and no completion waits; whether it
-    /// did. The kernel fills buffers only while it is called by this thread, as it is asked to (DEFER_TASKRUN).
+    /// Returns the memory of the receive buffers to the system, if none is out and no completion waits; returns
+    /// whether it did. The kernel fills buffers only during calls of this thread, as requested (DEFER_TASKRUN).
     pub fn give_back_buffers(&mut self) -> bool {
         let waits = self.reaped > 0 || self.submissions.has_completions();
         match &mut self.buffers {
@@ -244,7 +245,7 @@ impl Ring {
         }
     }
 
-    /// Once for all receives that found none.
+    /// Called once for all receives that found no buffer.
     fn grow_buffers(&mut self) {
         if let Some(buffers) = &mut self.buffers
             && !self.grown
@@ -263,7 +264,7 @@ impl Ring {
         }
         match operation {
             Operation::Accept => {
-                // SAFETY: a successful accept gives a descriptor that nobody else owns.
+                // SAFETY: a successful accept returns a descriptor that has no other owner.
                 let socket = result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) }.into());
                 Some(Completion::Accepted {
                     token: Token(value),
@@ -310,7 +311,7 @@ impl Ring {
             return Completion::Received { token, buffer, more };
         }
         if let (Some(identifier), Some(buffers)) = (buffer, &mut self.buffers) {
-            // The end of a stream may come with a buffer too: it is ours, and goes back.
+            // The end of a stream may also arrive with a buffer, which must be recycled.
             let buffer = buffers.filled(identifier, 0);
             buffers.recycle(buffer);
         }
@@ -320,8 +321,8 @@ impl Ring {
         }
     }
 
-    /// A send ended. With MSG_WAITALL the kernel goes on by itself until all bytes are out, so a short one ended with
-    /// its connection. It must not be asked for again: its descriptor may be another connection's by now.
+    /// A send ended. With MSG_WAITALL the kernel continues by itself until all bytes are sent, so after a short send
+    /// the connection has ended. It must not be repeated: its descriptor may already belong to another connection.
     fn sent(&mut self, key: usize, result: io::Result<u32>) -> Option<Completion> {
         let pending = self.sends.try_remove(key)?;
         let result = match result {
@@ -349,14 +350,14 @@ impl Ring {
     fn watch_event(&mut self) {
         let pointer = self.event_count.as_mut_ptr();
         let entry = opcode::Read::new(Fd(self.waker.raw()), pointer, 8).build();
-        // The waker lives as long as the ring.
+        // The waker exists as long as the ring.
         self.push(entry, None, Operation::Event, 0);
     }
 
     fn push(&mut self, entry: squeue::Entry, named: Option<&Arc<OwnedFd>>, operation: Operation, value: u64) {
         let entry = entry.user_data(operation.user_data(value));
-        // SAFETY: every pointer in an entry leads to memory that this ring owns until the completion (send buffers and
-        // addresses in slabs, the event's count in a box); a moved Vec keeps its heap memory.
+        // SAFETY: every pointer in an entry refers to memory that this ring owns until the completion (send buffers
+        // and addresses in slabs, the event's count in a box); a moved Vec keeps its heap memory.
         unsafe { self.submissions.push(entry, named) }
     }
 }
@@ -370,7 +371,7 @@ impl Drop for Ring {
             .register_sync_cancel(Some(timeout), CancelBuilder::any());
         let still_in_flight = cancelled.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
         if still_in_flight {
-            // The kernel may yet touch this memory: better lost than written to by surprise.
+            // The kernel may still access this memory: a leak is better than memory that changes unexpectedly.
             std::mem::forget(self.buffers.take());
             std::mem::forget(std::mem::take(&mut self.sends));
             std::mem::forget(std::mem::take(&mut self.connects));

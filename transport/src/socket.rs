@@ -1,7 +1,7 @@
-//! TCP sockets: makes them, queries them, and sends without waiting.
+//! TCP sockets: creates them, queries them, and sends without waiting.
 //!
 //! Invariants: a [`Socket`] is closed when its owner has dropped it and no request of a ring that names it waits any
-//! more. So a queued request never meets another connection with the same descriptor number.
+//! more. So a queued request never refers to another connection with the same descriptor number.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,11 +26,11 @@ impl Socket {
         self.0.as_raw_fd()
     }
 
-    /// The descriptor, for those who use no ring: another one of the same socket if there is a clone, or a request
+    /// The descriptor, for callers that use no ring: a duplicate for the same socket if there is a clone, or a request
     /// waits.
     ///
     /// # Errors
-    /// What `fcntl(2)` gives, where it is another one.
+    /// The errors of `fcntl(2)`, if it is a duplicate.
     pub fn into_descriptor(self) -> io::Result<OwnedFd> {
         Arc::try_unwrap(self.0).or_else(|shared| shared.try_clone())
     }
@@ -52,7 +52,7 @@ impl AsFd for Socket {
 /// on the port is an error.
 ///
 /// # Errors
-/// What `socket(2)`, `bind(2)` and `listen(2)` give.
+/// The errors of `socket(2)`, `bind(2)` and `listen(2)`.
 pub fn listen(address: SocketAddr, nodelay: bool) -> io::Result<OwnedFd> {
     listen_on(address, None, nodelay)
 }
@@ -60,17 +60,17 @@ pub fn listen(address: SocketAddr, nodelay: bool) -> io::Result<OwnedFd> {
 /// As [`listen`], on one network interface such as `eth0`: connections on other interfaces are not accepted.
 ///
 /// # Errors
-/// What [`listen`] gives; `NotFound` if there is no such interface.
+/// The errors of [`listen`]; `NotFound` if there is no such interface.
 pub fn listen_on(address: SocketAddr, interface: Option<&str>, nodelay: bool) -> io::Result<OwnedFd> {
     let socket = bind_on(address, interface, nodelay)?;
     begin_listening(socket.as_fd())?;
     Ok(socket)
 }
 
-/// A socket that is to listen, and does not yet: see [`begin_listening`].
+/// A socket for listening, which does not listen yet: see [`begin_listening`].
 ///
 /// # Errors
-/// What [`listen_on`] gives.
+/// The errors of [`listen_on`].
 pub fn bind_on(address: SocketAddr, interface: Option<&str>, nodelay: bool) -> io::Result<OwnedFd> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -87,10 +87,10 @@ pub fn bind_on(address: SocketAddr, interface: Option<&str>, nodelay: bool) -> i
     Ok(socket.into())
 }
 
-/// From now on the kernel takes connections to the address of a socket that is bound.
+/// From now on the kernel accepts connections to the address of a bound socket.
 ///
 /// # Errors
-/// What the system says; `AddrInUse` if another socket listens there.
+/// The error of the system; `AddrInUse` if another socket listens there.
 pub fn begin_listening(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::net::listen(socket, BACKLOG)?)
 }
@@ -104,11 +104,11 @@ fn absent_interface(error: io::Error) -> io::Error {
     }
 }
 
-/// A free port of the address, which stays free for [`listen`] as long as the socket is held: the kernel gives it to
-/// nobody who asks for any port, and refuses connections to it.
+/// A free port of the address, which stays free for [`listen`] as long as the socket is held: the kernel does not
+/// assign it to anyone who requests any port, and refuses connections to it.
 ///
 /// # Errors
-/// What `socket(2)` and `bind(2)` give.
+/// The errors of `socket(2)` and `bind(2)`.
 pub fn reserve_port(address: IpAddr) -> io::Result<(OwnedFd, u16)> {
     let any_port = SocketAddr::new(address, 0);
     let socket = socket2::Socket::new(Domain::for_address(any_port), Type::STREAM, Some(Protocol::TCP))?;
@@ -119,18 +119,18 @@ pub fn reserve_port(address: IpAddr) -> io::Result<(OwnedFd, u16)> {
     Ok((socket.into(), port))
 }
 
-/// A non-blocking TCP socket without Nagle's delay, to connect to `address`.
+/// A non-blocking TCP socket without Nagle's delay, for connecting to `address`.
 ///
 /// # Errors
-/// What `socket(2)` gives.
+/// The errors of `socket(2)`.
 pub fn stream(address: SocketAddr) -> io::Result<Socket> {
     stream_from(address, None)
 }
 
-/// The same from a local address, whose port the system chooses.
+/// The same with a local address, whose port the system chooses.
 ///
 /// # Errors
-/// What `socket(2)` and `bind(2)` give.
+/// The errors of `socket(2)` and `bind(2)`.
 pub fn stream_from(address: SocketAddr, local: Option<IpAddr>) -> io::Result<Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -199,7 +199,7 @@ pub fn bound_unacknowledged(socket: BorrowedFd<'_>, milliseconds: u32) -> io::Re
 /// Sends what fits now and says how much that was.
 ///
 /// # Errors
-/// `WouldBlock` if nothing fits, else what `send(2)` gives.
+/// `WouldBlock` if nothing fits, else the errors of `send(2)`.
 pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(
         socket,
@@ -208,16 +208,16 @@ pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     )?)
 }
 
-/// Receives what is there now, as far as it fits; 0 at the end of the stream.
+/// Receives what has arrived, as far as it fits; 0 at the end of the stream.
 ///
 /// # Errors
-/// `WouldBlock` if nothing is there, else what `recv(2)` gives.
+/// `WouldBlock` if nothing has arrived, else the errors of `recv(2)`.
 pub fn receive_now(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
     let (count, _) = rustix::net::recv(socket, into, RecvFlags::DONTWAIT)?;
     Ok(count)
 }
 
-/// Bytes that the kernel keeps of a TCP connection at most until they are received.
+/// Largest number of bytes that the kernel keeps of a TCP connection until they are received.
 #[must_use]
 pub fn receive_buffer_bytes_max() -> usize {
     static BYTES_MAX: OnceLock<usize> = OnceLock::new();
@@ -231,10 +231,10 @@ pub fn receive_buffer_bytes_max() -> usize {
     })
 }
 
-/// What Linux takes without a setting.
+/// The default of Linux.
 const DEFAULT_RECEIVE_BUFFER_BYTES_MAX: usize = 6 * 1024 * 1024;
 
-/// Whether the other end has closed or broken the connection and nothing that it sent is left to be received.
+/// Whether the peer has closed or broken the connection and nothing that it sent is left to be received.
 #[must_use]
 pub fn is_over(socket: BorrowedFd<'_>) -> bool {
     let mut byte = [0; 1];
@@ -244,25 +244,25 @@ pub fn is_over(socket: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// The other end's address.
+/// The address of the peer.
 ///
 /// # Errors
-/// What `getpeername(2)` gives, for example when the peer is gone.
+/// The errors of `getpeername(2)`, for example when the peer is gone.
 pub fn peer_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     inet(SockRef::from(&socket).peer_addr()?)
 }
 
-/// This end's address.
+/// The local address of the socket.
 ///
 /// # Errors
-/// What `getsockname(2)` gives.
+/// The errors of `getsockname(2)`.
 pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     inet(SockRef::from(&socket).local_addr()?)
 }
 
 /// Ends both directions: what is in flight on the socket completes.
 pub fn shut_down(socket: BorrowedFd<'_>) {
-    // It fails only where the connection has ended already.
+    // It fails only if the connection has ended already.
     let _ = rustix::net::shutdown(socket, Shutdown::Both);
 }
 
@@ -286,5 +286,5 @@ fn inet(address: socket2::SockAddr) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
 }
 
-/// Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn.
+/// Number of connections that wait to be accepted; the kernel limits it to net.core.somaxconn.
 const BACKLOG: i32 = 65_535;

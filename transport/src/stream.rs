@@ -1,7 +1,7 @@
-//! A stream as it is on the wire: plain, or TLS by rustls, or WebSocket above either. Bytes in, bytes out, no I/O.
+//! The stream of a connection: plain, or TLS by rustls, or WebSocket above either. It converts bytes and does no I/O.
 //!
-//! Invariants: [`SecureStream::open`] leaves no readable byte inside (so one pass over received bytes is enough), and
-//! [`SecureStream::seal`] takes everything it is given (the owner bounds what it gives).
+//! Invariants: [`SecureStream::open`] leaves no readable byte inside (so one pass over received bytes is sufficient),
+//! and [`SecureStream::seal`] accepts everything (the owner limits what it passes).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::websocket::{WebSocket, WebSocketError};
 /// The layers between a connection's socket and its packets: none, TLS, WebSocket, or both.
 #[derive(Debug)]
 pub enum SecureStream {
-    /// Bytes are not encrypted.
+    /// A stream that is not encrypted.
     Plain,
     /// TLS 1.2 or 1.3.
     Tls(TlsConnection),
@@ -29,8 +29,8 @@ pub enum SecureStream {
 pub struct Opened {
     /// Whether the peer sent close_notify.
     pub peer_closed: bool,
-    /// What the operator should know of the peer's certificate, though it was accepted: one sentence, once for each
-    /// certificate.
+    /// What the operator should know about the peer's certificate, although it was accepted: one sentence, once for
+    /// each certificate.
     pub warning: Option<Box<str>>,
 }
 
@@ -49,8 +49,8 @@ pub enum StreamError {
 }
 
 impl SecureStream {
-    /// The server's side; `config` as [`crate::tls::server_config_with`] makes it, which lets the handshake hand over
-    /// its keys.
+    /// The server's side; `config` as [`crate::tls::server_config_with`] creates it, which allows the handshake to
+    /// hand over its keys.
     ///
     /// # Errors
     /// None in practice: rustls checks the configuration.
@@ -61,7 +61,7 @@ impl SecureStream {
         })
     }
 
-    /// The client's side; `server_name` is what the server's certificate must be for.
+    /// The client's side; the server's certificate must be valid for `server_name`.
     ///
     /// # Errors
     /// When `server_name` is neither a DNS name nor an IP address.
@@ -75,7 +75,7 @@ impl SecureStream {
         })
     }
 
-    /// The client's side with WebSocket above; its first flight and what is sealed wait for what they need.
+    /// The client's side with WebSocket above; its first flight and what is sealed wait until they can be sent.
     #[must_use]
     pub fn upgrading(self, resource: &Resource) -> SecureStream {
         let tls = match self {
@@ -86,8 +86,8 @@ impl SecureStream {
         SecureStream::WebSocket(Box::new(WebSocket::client(tls, resource)))
     }
 
-    /// The client's first flight: of TLS, and the request for the upgrade to WebSocket, which TLS keeps until it is
-    /// there. A server or a plain stream has none.
+    /// The client's first flight: of TLS, and the request for the upgrade to WebSocket, which TLS keeps until the
+    /// handshake is over. A server or a plain stream has none.
     pub fn start(&mut self, wire_out: &mut Vec<u8>) {
         match self {
             SecureStream::Plain => {}
@@ -96,8 +96,8 @@ impl SecureStream {
         }
     }
 
-    /// From here on frames of WebSocket travel on this stream, which is not one of them yet; the answer to the
-    /// upgrade was sealed. A frame of the peer may have `frame_bytes_max` bytes of payload.
+    /// Switches this stream, which does not use WebSocket yet, to WebSocket frames; the answer to the upgrade was
+    /// sealed. A frame of the peer may have `frame_bytes_max` bytes of payload.
     #[must_use]
     pub fn upgraded(self, frame_bytes_max: u64) -> SecureStream {
         let tls = match self {
@@ -108,11 +108,11 @@ impl SecureStream {
         SecureStream::WebSocket(Box::new(WebSocket::server(tls, frame_bytes_max)))
     }
 
-    /// [`SecureStream::open`] of frames that TLS was taken from already: those that came with the request for the
+    /// [`SecureStream::open`] for frames that were already decrypted: those that arrived with the request for the
     /// upgrade.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`SecureStream::open`].
     pub fn open_frames(
         &mut self,
         frames: &[u8],
@@ -150,7 +150,7 @@ impl SecureStream {
         }
     }
 
-    /// Appends `plain` to `wire_out` as records, or as one frame; before the handshake is over they wait inside.
+    /// Appends `plain` to `wire_out` as records, or as one frame; before the handshake is over it is kept inside.
     pub fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
         match self {
             SecureStream::Plain => wire_out.extend_from_slice(plain),
@@ -168,12 +168,13 @@ impl SecureStream {
         }
     }
 
-    /// Whether TLS can send nothing any more: after a close or an error of ours, or with a key that is worn out.
+    /// Whether TLS can send nothing any more: after we closed it or an error on our side, or with a key that has
+    /// reached its limit.
     pub fn is_closed(&self) -> bool {
         self.connection().is_some_and(TlsConnection::is_closed)
     }
 
-    /// Whether application bytes cannot flow yet, because of TLS or of an upgrade.
+    /// Whether application bytes cannot be sent yet, because of TLS or of an upgrade.
     pub fn is_handshaking(&self) -> bool {
         match self {
             SecureStream::Plain => false,
@@ -182,27 +183,27 @@ impl SecureStream {
         }
     }
 
-    /// Whether TLS is not there yet, below whatever else.
+    /// Whether the TLS handshake is not over yet, whatever is above it.
     pub fn is_securing(&self) -> bool {
         self.connection().is_some_and(TlsConnection::is_handshaking)
     }
 
-    /// Whether WebSocket frames travel, or will.
+    /// Whether WebSocket frames are used, or will be.
     pub fn is_web_socket(&self) -> bool {
         matches!(self, SecureStream::WebSocket(_))
     }
 
-    /// Whether there is TLS, below whatever else.
+    /// Whether TLS is used, whatever is above it.
     pub fn is_tls(&self) -> bool {
         self.connection().is_some()
     }
 
-    /// The certificate that the client showed to this server, until [`SecureStream::forget_certificate`].
+    /// The certificate that the client presented to this server, until [`SecureStream::forget_certificate`].
     pub fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.connection()?.client_certificate()
     }
 
-    /// Gives its memory back when it is known who the client is.
+    /// Releases its memory when the client has been identified.
     pub fn forget_certificate(&mut self) {
         match self {
             SecureStream::Plain => {}
@@ -219,7 +220,7 @@ impl SecureStream {
         }
     }
 
-    /// Whether bytes on the wire are those of the packets.
+    /// Whether the bytes on the wire are those of the packets.
     pub fn is_plain(&self) -> bool {
         matches!(self, SecureStream::Plain)
     }
@@ -236,7 +237,7 @@ impl SecureStream {
         Some(version == ProtocolVersion::TLSv1_3)
     }
 
-    /// For tests: the server's key has to be renewed after this many records.
+    /// For tests: the server's key must be renewed after this many records.
     #[cfg(test)]
     pub(crate) fn limit_records(&mut self, records_max: u64) -> Option<u64> {
         match self {
@@ -251,7 +252,7 @@ mod tests {
     use super::*;
     use crate::tls::tests::configurations::configurations;
 
-    /// Moves bytes both ways until neither side has more to say.
+    /// Moves bytes both ways until neither side has more to send.
     fn shake(client: &mut SecureStream, server: &mut SecureStream) {
         let (mut to_server, mut to_client, mut plain) = (Vec::new(), Vec::new(), Vec::new());
         client.start(&mut to_server);

@@ -1,10 +1,10 @@
 //! The format of `-F`, as mosquitto_sub(1) describes it: text with sequences of `%`, `@` and `\`, parsed once.
 //!
-//! A sequence of `%` is a field of the message, perhaps with flags, width and precision as in printf(3); one of `@` a
-//! field of the time of day as in strftime(3); one of `\` a character that is hard to type.
+//! A sequence of `%` is a field of the message, with optional flags, width and precision as in printf(3); one of `@` a
+//! field of the time of day as in strftime(3); one of `\` an escaped character.
 //!
-//! Invariant: what was parsed can be written for every message. Where it differs from mosquitto_sub 2.0: a payload that
-//! has a width (`%p`, `%x`, `%X`) is never cut to it.
+//! Invariant: a parsed format can be written for every message. It differs from mosquitto_sub 2.0 in one point: a
+//! payload with a width (`%p`, `%x`, `%X`) is never cut to it.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use mqtt::property::{Properties, Property};
 
 use super::json_form::{PayloadForm, json_form};
 
-/// A format that was parsed, part by part.
+/// A parsed format, part by part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OutputFormat(Vec<FormatPart>);
 
@@ -52,7 +52,7 @@ enum Field {
     UpperHex,
 }
 
-/// Flags, width and precision of a field; fields that have none ignore them.
+/// Flags, width and precision of a field; other fields ignore them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Layout {
     left: bool,
@@ -61,11 +61,11 @@ struct Layout {
     columns_max: Option<usize>,
 }
 
-/// A message that is to be printed.
+/// A message to print.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Printed<'a> {
     pub(super) publish: &'a Publish<'a>,
-    /// Its topic, also where the packet has an alias in its place.
+    /// Its topic, even if the packet has only an alias.
     pub(super) topic: &'a str,
     pub(super) at: DateTime<Local>,
     /// JSON on several lines.
@@ -73,7 +73,7 @@ pub(super) struct Printed<'a> {
 }
 
 impl OutputFormat {
-    /// Parses it; the error is one sentence.
+    /// Parses a format; the error is one sentence.
     pub(super) fn parse(text: &str) -> Result<OutputFormat, String> {
         let mut parts = Vec::new();
         let mut rest = text.chars();
@@ -91,7 +91,7 @@ impl OutputFormat {
     /// Appends a message.
     ///
     /// # Errors
-    /// Its payload is to be printed as JSON and is none; all else is there.
+    /// Its payload should be printed as JSON but is not JSON; everything else is written.
     pub(super) fn write(&self, printed: Printed<'_>, out: &mut Vec<u8>) -> Result<(), NoJson> {
         let mut result = Ok(());
         for part in &self.0 {
@@ -113,7 +113,7 @@ impl OutputFormat {
     }
 }
 
-/// A payload is no JSON.
+/// A payload is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoJson;
 
@@ -126,7 +126,7 @@ fn push_text(parts: &mut Vec<FormatPart>, character: char) {
     }
 }
 
-/// What follows a `%`: flags, width, precision, and the letter of a field.
+/// The part after a `%`: flags, width, precision, and the letter of a field.
 fn percent(rest: &mut std::str::Chars<'_>) -> Result<FormatPart, String> {
     let mut layout = Layout::default();
     let mut next = rest.next();
@@ -151,8 +151,8 @@ fn percent(rest: &mut std::str::Chars<'_>) -> Result<FormatPart, String> {
             Some((_, field)) => FormatPart::Field(*field, layout),
             None => {
                 return Err(format!(
-                    "%{letter} is no field of a message: they are %A %C %D %E %F %I %J %j %l %m %P %p %q %R %r %S %t \
-                     %U %X %x"
+                    "%{letter} is not a field of a message; the fields are %A %C %D %E %F %I %J %j %l %m %P \
+                    %p %q %R %r %S %t %U %X %x"
                 ));
             }
         },
@@ -173,7 +173,7 @@ fn digits(next: &mut Option<char>, rest: &mut std::str::Chars<'_>) -> Result<Opt
     Ok(number)
 }
 
-/// A field of the time of day, by what follows an `@`.
+/// A field of the time of day, after an `@`.
 fn time(letter: Option<char>) -> Result<FormatPart, String> {
     let letter = letter.ok_or("the format ends with @")?;
     match letter {
@@ -183,12 +183,14 @@ fn time(letter: Option<char>) -> Result<FormatPart, String> {
     }
     let format = format!("%{letter}");
     if StrftimeItems::new(&format).any(|item| item == Item::Error) {
-        return Err(format!("@{letter} is no field of a time: strftime(3) lists them"));
+        return Err(format!(
+            "@{letter} is not a field of a time: strftime(3) lists them"
+        ));
     }
     Ok(FormatPart::Time(format))
 }
 
-/// What follows a backslash.
+/// The escape after a backslash.
 fn escape(letter: Option<char>) -> Result<char, String> {
     Ok(match letter.ok_or("the format ends with a backslash")? {
         '\\' => '\\',
@@ -201,7 +203,7 @@ fn escape(letter: Option<char>) -> Result<char, String> {
         'v' => '\x0b',
         letter => {
             return Err(format!(
-                "\\{letter} is no escape: they are \\\\ \\0 \\a \\e \\n \\r \\t \\v"
+                "\\{letter} is not an escape; the escapes are \\\\ \\0 \\a \\e \\n \\r \\t \\v"
             ));
         }
     })
@@ -284,7 +286,7 @@ impl Layout {
     }
 }
 
-/// Nothing for a property that is not there.
+/// Writes nothing for a missing property.
 fn number(value: Option<u64>) -> Vec<u8> {
     value
         .map(|value| value.to_string().into_bytes())
@@ -299,14 +301,14 @@ fn user_properties(properties: Properties<'_>) -> String {
     properties.iter().filter_map(pair).collect::<Vec<_>>().join(" ")
 }
 
-/// Appends a time by a format that was parsed.
+/// Appends a time in a parsed format.
 fn append_time(at: DateTime<Local>, format: &str, out: &mut Vec<u8>) {
     append_text(out, format_args!("{}", at.format(format)));
 }
 
 fn append_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let mut written = String::new();
-    // A string takes everything.
+    // Writing to a string does not fail.
     let _ = written.write_fmt(text);
     out.extend_from_slice(written.as_bytes());
 }
@@ -332,9 +334,9 @@ const FIELDS: &[(char, Field)] = &[
     ('X', Field::UpperHex),
 ];
 
-/// The form of ISO 8601 that mosquitto_sub writes: `2016-08-10T09:47:38+0100`.
+/// mosquitto_sub's form of ISO 8601: `2016-08-10T09:47:38+0100`.
 const ISO_8601: &str = "%Y-%m-%dT%H:%M:%S%z";
-/// Columns that a field can be padded to.
+/// Largest number of columns of a padded field.
 const COLUMNS_MAX: usize = 10_000;
 
 #[cfg(test)]

@@ -10,16 +10,16 @@ use serde_json::value::RawValue;
 
 use super::format::Printed;
 
-/// How the payload stands in the object.
+/// The form of the payload in the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PayloadForm {
-    /// As a string, whatever it is.
+    /// As a string, whatever it contains.
     Text,
-    /// As the JSON that it is.
+    /// As the JSON value itself.
     Json,
 }
 
-/// The object; `None` if the payload is to be JSON and is none.
+/// The object; `None` if the payload should be JSON but is not.
 pub(super) fn json_form(printed: Printed<'_>, form: PayloadForm) -> Option<Vec<u8>> {
     let payload = printed.publish.payload;
     let object = Object {
@@ -98,7 +98,7 @@ impl Serialize for PropertyMap<'_> {
                     map.serialize_entry("subscription-identifier", &identifier)?;
                 }
                 Property::TopicAlias(alias) => map.serialize_entry("topic-alias", &alias.get())?,
-                // Those of the user are together, and no others are in a PUBLISH.
+                // User properties are grouped, and a PUBLISH has no others.
                 _ => {}
             }
         }
@@ -110,7 +110,7 @@ impl Serialize for PropertyMap<'_> {
     }
 }
 
-/// User Properties; a name may be there several times, as in the packet.
+/// User Properties; a name may occur several times, as in the packet.
 struct UserPropertyMap<'a>(Properties<'a>);
 
 impl<'a> UserPropertyMap<'a> {
@@ -128,5 +128,5 @@ impl Serialize for UserPropertyMap<'_> {
     }
 }
 
-/// mosquitto_sub's form, with a Z although the offset follows.
+/// mosquitto_sub's form, with a Z before the offset.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S.%6fZ%z";

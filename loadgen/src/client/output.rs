@@ -1,6 +1,6 @@
-//! Prints received messages: payload, topic and payload, or what `-F` asks for.
+//! Prints received messages: payload, topic and payload, or the format of `-F`.
 //!
-//! Invariant: a message is on standard output, whole, before [`Printer::print`] returns.
+//! Invariant: a message is on standard output, completely, before [`Printer::print`] returns.
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -12,11 +12,11 @@ use super::args::OutputChoices;
 use super::format::Printed;
 use crate::system::output::note;
 
-/// Where and how messages are printed.
+/// The destination and format of printed messages.
 #[derive(Debug)]
 pub(super) struct Printer<'a> {
     choices: &'a OutputChoices,
-    /// With `-w`: the line of the terminal that a topic has.
+    /// With `-w`: the line of the terminal for each topic.
     lines: HashMap<String, usize>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Printer<'a> {
     /// Prints a message.
     ///
     /// # Errors
-    /// What standard output gives.
+    /// The error of standard output.
     pub(super) fn print(&mut self, publish: &Publish<'_>, topic: &str) -> io::Result<()> {
         let mut text = Vec::new();
         if self.choices.watch {
@@ -47,7 +47,9 @@ impl<'a> Printer<'a> {
                 };
                 if format.write(printed, &mut text).is_err() {
                     let topic = topic.escape_debug();
-                    note(&format!("a payload is no JSON, as %J needs it, on topic {topic}"));
+                    note(&format!(
+                        "%J needs JSON, but a payload on topic {topic} is not JSON"
+                    ));
                 }
             }
             None => {
@@ -66,7 +68,7 @@ impl<'a> Printer<'a> {
         out.flush()
     }
 
-    /// The line of the topic, cleared; the screen is cleared before the first one (ECMA-48: ED, CUP, EL).
+    /// Moves to the line of the topic and clears it; the screen is cleared first (ECMA-48: ED, CUP, EL).
     fn move_to_line(&mut self, topic: &str, text: &mut Vec<u8>) {
         if self.lines.is_empty() {
             text.extend_from_slice(b"\x1b[2J");

@@ -1,4 +1,4 @@
-//! The lines of `-d`: each packet that is sent or received, on standard error, in mosquitto_pub's words.
+//! The lines of `-d`: each packet that is sent or received, on standard error, in mosquitto_pub's format.
 //!
 //! Invariant: no payload and no secret is shown.
 
@@ -8,7 +8,7 @@ use mqtt::version::ProtocolVersion;
 
 use crate::system::output::show_progress;
 
-/// Shows packets that are sent by a client, if it is one that shows them.
+/// Shows packets that a client sends, if it shows them.
 pub(super) fn sending(client: Option<&str>, mut packets: &[u8], version: ProtocolVersion) {
     let Some(client) = client else { return };
     while let Ok(Some(frame)) = frame::split(packets, REMAINING_LENGTH_MAX + 5) {

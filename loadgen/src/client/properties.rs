@@ -1,7 +1,7 @@
 //! Java properties files with the names of a client's TLS files, for `loadgen pub` and `loadgen sub`.
 //!
 //! Invariant: an entry that is not understood is reported with file and line, and never guessed. A relative path is
-//! looked for in the working directory and then in the folder of the properties file.
+//! resolved against the working directory and then against the folder of the properties file.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use java_properties::{LineContent, PropertiesIter};
 use transport::tls::Passphrase;
 use zeroize::Zeroizing;
 
-/// The entries of a file of properties.
+/// The entries of a properties file.
 #[derive(Debug, Default)]
 pub(super) struct Properties {
     /// The value of `ssl.ca.certificate.path`.
@@ -29,7 +29,7 @@ pub(super) struct Properties {
     pub(super) host: Option<String>,
     /// The value of `port`.
     pub(super) port: Option<u16>,
-    /// What the user should know: whole sentences with file and line.
+    /// Warnings for the user: whole sentences with file and line.
     pub(super) warnings: Vec<String>,
 }
 
@@ -49,21 +49,21 @@ impl Properties {
             .map_err(unreadable)?;
         if bytes.len() as u64 > BYTES_MAX {
             return Err(format!(
-                "{shown} is no file of properties: it has more than {BYTES_MAX} bytes"
+                "{shown} is not a properties file: it has more than {BYTES_MAX} bytes"
             ));
         }
         let mut properties = Properties::parse(&bytes, path)?;
         if properties.key_passphrase.is_some() && mode & 0o077 != 0 {
             properties.warnings.push(format!(
-                "{shown} has a passphrase and can be read by others: chmod 600 {shown}"
+                "{shown} contains a passphrase and is readable by others: chmod 600 {shown}"
             ));
         }
         Ok(properties)
     }
 
     fn parse(bytes: &[u8], path: &Path) -> Result<Properties, String> {
-        // ISO 8859-1 for java.util.Properties; what is UTF-8 is meant to be UTF-8 today.
-        // Decoded here: the library's decoder panics on a file that is the beginning of a byte order mark.
+        // ISO 8859-1 for java.util.Properties; today UTF-8 is more likely if the bytes are valid UTF-8.
+        // Decoded here, because the library's decoder panics on a file that is the beginning of a byte order mark.
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => Cow::Borrowed(text),
             Err(_) => encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0,
@@ -78,7 +78,7 @@ impl Properties {
             };
             let place = place(path, Some(number));
             if let Some((_, first)) = seen.iter().find(|(known, _)| *known == key) {
-                let warning = format!("{place}: {key} is in line {first} already; the last one counts");
+                let warning = format!("{place}: {key} is in line {first} too; the last one counts");
                 properties.warnings.push(warning);
             }
             properties.set(&key, value, &place, path)?;
@@ -92,7 +92,7 @@ impl Properties {
             self.warnings.push(unknown(key, place));
             return Ok(());
         }
-        // Java keeps blanks at the end of a value; nobody means them, except in a secret.
+        // Java keeps blanks at the end of a value; they are not intended, except in a secret.
         let trimmed = value.trim_end();
         if trimmed.is_empty() && key != KEY_PASSPHRASE {
             return Err(format!("{place}: {key} has no value"));
@@ -139,7 +139,7 @@ fn unknown(key: &str, place: &str) -> String {
     warning
 }
 
-/// A path as the file means it: from the working directory, or else from the file's folder.
+/// Resolves a path of the file: from the working directory, or otherwise from the file's folder.
 fn resolve(path: &str, file: &Path) -> PathBuf {
     let path = PathBuf::from(path);
     if path.exists() {
@@ -157,7 +157,7 @@ const HOST: &str = "host";
 const PORT: &str = "port";
 const KEYS: [&str; 6] = [CA, CERTIFICATE, KEY, KEY_PASSPHRASE, HOST, PORT];
 
-/// Bytes of a file of properties at most.
+/// Largest size of a properties file in bytes.
 const BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(far, "a.properties:4: unknown key \"x\" is ignored");
         assert_eq!(
             twice,
-            "a.properties:6: host is in line 5 already; the last one counts"
+            "a.properties:6: host is in line 5 too; the last one counts"
         );
         assert_eq!(properties.host.as_deref(), Some("b"));
     }

@@ -26,9 +26,9 @@ use crate::scenario::properties::Carrier;
 use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::output::note;
 
-/// Publishes what was asked for; gives the exit code.
+/// Publishes the messages; returns the exit code.
 pub fn run(request: &PublishRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
-    // Read first, so that a file that is not there costs no connection.
+    // Read first, so that a missing file costs no connection.
     let mut messages = Messages::open(request)?;
     let session = Session::open(&request.settings, interrupted)?;
     let mut publisher = PublishClient::new(request, session)?;
@@ -51,7 +51,7 @@ pub fn run(request: &PublishRequest, interrupted: &AtomicBool) -> Result<u8, Fai
     }
 }
 
-/// Why publishing ended before its time.
+/// Why publishing ended early.
 enum PublishEnd {
     Interrupted,
     Broken(Broken),
@@ -72,9 +72,9 @@ struct PublishClient<'a> {
     next_identifier: PacketIdentifier,
     published: u64,
     refused: u64,
-    /// The Topic Alias, if one was given that the broker takes.
+    /// The Topic Alias, if one was given and the broker accepts it.
     alias: Option<NonZeroU16>,
-    /// The broker knows what it stands for.
+    /// The broker knows the alias.
     registered: bool,
 }
 
@@ -82,13 +82,13 @@ impl<'a> PublishClient<'a> {
     fn new(request: &'a PublishRequest, session: Session<'a>) -> Result<PublishClient<'a>, Failure> {
         if request.qos > session.granted.maximum_qos {
             return Err(Failure::Connect(format!(
-                "the broker takes QoS {} at most",
+                "the broker accepts QoS {} at most",
                 session.granted.maximum_qos as u8
             )));
         }
         if request.retain && !session.granted.retain_available {
             return Err(Failure::Connect(
-                "the broker takes no retained messages".to_owned(),
+                "the broker accepts no retained messages".to_owned(),
             ));
         }
         let wanted = request.settings.properties.topic_alias();
@@ -96,7 +96,7 @@ impl<'a> PublishClient<'a> {
         if wanted.is_some() && alias.is_none() {
             let maximum = session.granted.topic_alias_maximum;
             note(&format!(
-                "the broker takes Topic Aliases up to {maximum}: the topic is sent each time"
+                "the broker accepts Topic Aliases up to {maximum}: the topic is sent each time"
             ));
         }
         Ok(PublishClient {
@@ -160,7 +160,7 @@ impl<'a> PublishClient<'a> {
         Ok(())
     }
 
-    /// Those that were given, with the alias.
+    /// The given properties, with the alias.
     fn properties(&self) -> Result<PropertiesBuf, EncodeError> {
         let mut properties = self.request.settings.properties.of(Carrier::Publish, None)?;
         if let Some(alias) = self.alias {
@@ -169,7 +169,7 @@ impl<'a> PublishClient<'a> {
         Ok(properties)
     }
 
-    /// There are fewer in flight than identifiers.
+    /// Fewer messages are in flight than there are identifiers.
     fn free_identifier(&mut self) -> PacketIdentifier {
         while self.in_flight.contains_key(&self.next_identifier) {
             self.next_identifier = after(self.next_identifier);
@@ -190,7 +190,7 @@ impl<'a> PublishClient<'a> {
             Packet::PubComp(ack) => self.ended(ack, PacketType::PubComp),
             Packet::PubRec(ack) if ack.reason.is_error() => self.ended(ack, PacketType::PubRec),
             Packet::PubRec(ack) => self.release(ack)?,
-            // Messages of a kept session: whoever publishes does not take them.
+            // Messages of a kept session, which a publisher does not handle.
             _ => {}
         }
         Ok(())
@@ -224,13 +224,13 @@ impl<'a> PublishClient<'a> {
     }
 }
 
-/// A PUBLISH in bytes, if the broker takes as many.
+/// An encoded PUBLISH, if it is within the broker's limit.
 pub(super) fn encoded(publish: &Publish<'_>, session: &Session<'_>) -> Result<Vec<u8>, Failure> {
     let mut packet = Vec::with_capacity(publish.payload.len() + publish.topic.len() + 16);
     publish.encode(session.version, &mut packet).map_err(too_large)?;
     if packet.len() > session.granted.packet_bytes_max as usize {
         return Err(Failure::Limits(format!(
-            "the message makes a packet of {} bytes, and the broker takes {} at most",
+            "the packet of the message has {} bytes, but the broker accepts {} at most",
             packet.len(),
             session.granted.packet_bytes_max
         )));
@@ -238,7 +238,7 @@ pub(super) fn encoded(publish: &Publish<'_>, session: &Session<'_>) -> Result<Ve
     Ok(packet)
 }
 
-/// A message that no packet has room for.
+/// A message that does not fit into any packet.
 pub(super) fn too_large(error: EncodeError) -> Failure {
     Failure::Limits(format!("the message cannot be published: {error}"))
 }
@@ -247,7 +247,7 @@ pub(super) fn after(identifier: PacketIdentifier) -> PacketIdentifier {
     identifier.checked_add(1).unwrap_or(PacketIdentifier::MIN)
 }
 
-/// The messages one after the other.
+/// The messages, one after the other.
 enum Messages {
     Same {
         payload: Vec<u8>,
@@ -255,7 +255,7 @@ enum Messages {
         delay: Duration,
         due: Instant,
     },
-    /// From a thread that reads standard input, so that the connection lives while nobody types.
+    /// From a thread that reads standard input, so that the connection is kept alive while no line is typed.
     Lines(Receiver<std::io::Result<Vec<u8>>>),
 }
 
@@ -304,7 +304,7 @@ impl Messages {
     }
 }
 
-/// The payload of a message that is read as a whole; `None` for one a line.
+/// The payload of a message that is read as a whole; `None` for one message per line.
 pub(super) fn read(message: &Message) -> Result<Option<Vec<u8>>, Failure> {
     Ok(Some(match message {
         Message::Text(text) => text.clone(),
@@ -332,7 +332,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// The lines of standard input without their ends.
+/// The lines of standard input without their line ends.
 fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
     let (sender, lines) = sync_channel(LINES_WAITING_MAX);
     std::thread::spawn(move || {
@@ -343,7 +343,7 @@ fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
                 }
                 line
             });
-            // The other side ends when publishing has failed.
+            // The receiver is gone when publishing has failed.
             if sender.send(line).is_err() {
                 return;
             }
@@ -352,9 +352,9 @@ fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
     lines
 }
 
-/// More than any packet has room for: the encoder refuses it.
+/// Larger than any packet: the encoder refuses it.
 const PAYLOAD_BYTES_MAX: u64 = 1 << 28;
 /// Lines that are read before they are published.
 const LINES_WAITING_MAX: usize = 64;
-/// Interval of looking for a line.
+/// Interval of checking for a line.
 const TYPING: Duration = Duration::from_millis(10);

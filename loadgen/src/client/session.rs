@@ -1,7 +1,7 @@
 //! The MQTT connection of `loadgen pub` and `loadgen sub`: CONNECT and CONNACK, Keep Alive, DISCONNECT.
 //!
-//! Invariant: the connection is kept alive as long as [`Session::next`] is called at least once in half a Keep Alive. A
-//! broker that does not answer for a whole Keep Alive is given up.
+//! Invariant: the connection is kept alive as long as [`Session::next`] is called at least once per half Keep Alive.
+//! If a broker does not answer for a whole Keep Alive, the connection is given up.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(super) enum SessionEvent {
 }
 
 impl<'a> Session<'a> {
-    /// Connects, with the warnings of the settings first.
+    /// Connects, after printing the warnings of the settings.
     pub(super) fn open(
         settings: &ClientSettings,
         interrupted: &'a AtomicBool,
@@ -69,7 +69,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Connects once more, with what [`Session::open`] has warned of and asked for.
+    /// Reconnects, without repeating the warnings and questions of [`Session::open`].
     pub(super) fn open_again(
         settings: &ClientSettings,
         interrupted: &'a AtomicBool,
@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
         Session::connect(settings, tls.as_ref(), interrupted)
     }
 
-    /// Waits for a while; whether the user wants to end meanwhile.
+    /// Waits for a while; returns whether the user interrupts in that time.
     pub(super) fn pause(&self, until: Instant) -> bool {
         while Instant::now() < until && !self.interrupted.load(Ordering::Relaxed) {
             std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
@@ -117,15 +117,15 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Sends packets, which counts for the keep alive.
+    /// Sends packets, which counts for the Keep Alive.
     pub(super) fn send(&mut self, packets: &[u8]) -> Result<(), Broken> {
         self.sent = Instant::now();
         packet_lines::sending(self.shown.as_deref(), packets, self.version);
         self.connection.send(packets)
     }
 
-    /// The next packet, or none until then. Answers of the broker that only keep the connection are handled here, and
-    /// its DISCONNECT is an error.
+    /// The next packet, or `None` by that time. Answers of the broker that only keep the connection alive are handled
+    /// here, and its DISCONNECT is an error.
     pub(super) fn next(&mut self, until: Option<Instant>) -> Result<SessionEvent, Broken> {
         loop {
             if self.interrupted.load(Ordering::Relaxed) {
@@ -187,7 +187,7 @@ fn addresses_of(host: &str, port: u16) -> Result<Vec<SocketAddr>, Broken> {
     }
 }
 
-/// What lies between the socket and the packets.
+/// The layers between the socket and the packets.
 fn stream(settings: &ClientSettings, tls: Option<&Arc<ClientConfig>>) -> Result<SecureStream, Broken> {
     let stream = SecureStream::client(tls, &settings.host)?;
     let Some(path) = settings.web_socket.as_deref() else {
@@ -232,5 +232,5 @@ fn encode_connect(settings: &ClientSettings) -> Result<Vec<u8>, Broken> {
     Ok(packet)
 }
 
-/// Interval of looking for an interruption.
+/// Interval of checking for an interruption.
 const LOOK: Duration = Duration::from_millis(100);

@@ -1,10 +1,10 @@
 //! `loadgen sub`: writes the messages that it receives to standard output. `loadgen rr` is a subscriber too: it
 //! publishes its request when it has the subscription, and ends with the first message.
 //!
-//! Invariants: a QoS 2 message is printed once, when it arrives for the first time. A message that could not be printed
-//! is not acknowledged, so a session that is kept receives it again. A connection that is lost after it was accepted is
-//! made again, as mosquitto_sub does, but a request is never published twice; a broker that refused the client is not
-//! asked again. Each identifier of a PUBLISH of its own is in `unacknowledged` until its handshake is complete.
+//! Invariants: a QoS 2 message is printed once, when it first arrives. A message that could not be printed is not
+//! acknowledged, so a session that is kept receives it again. If a connection is lost after it was accepted, the
+//! program reconnects, as mosquitto_sub does, but a request is never published twice; a broker that refused the client
+//! is not tried again. Each identifier of its own PUBLISHes is in `unacknowledged` until its handshake is complete.
 
 mod handshakes;
 
@@ -31,14 +31,14 @@ use crate::scenario::properties::Carrier;
 use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::output::note;
 
-/// Subscribes and prints messages until the end that was asked for; returns the exit code.
+/// Subscribes and prints messages until the requested end; returns the exit code.
 pub fn run(request: &SubscribeRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
     subscribe(request, None, interrupted)
 }
 
 /// Publishes a request and prints its response; returns the exit code.
 pub fn request(request: &RequestResponse, interrupted: &AtomicBool) -> Result<u8, Failure> {
-    // Read first, so that a file that is not there costs no connection.
+    // Read first, so that a missing file costs no connection.
     let payload = read(&request.message)?.unwrap_or_default();
     let question = Question {
         topic: &request.topic,
@@ -85,9 +85,9 @@ struct Question<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SubscribeEnd {
-    /// What was asked for has come, or the user wants no more.
+    /// The request is fulfilled, or the reader has closed its end.
     Done,
-    /// The broker granted no subscription, or took no request.
+    /// The broker granted no subscription, or refused the request.
     Refused,
     /// The time of `-W` is over.
     TimedOut,
@@ -100,12 +100,12 @@ struct SubscribeClient<'a> {
     interrupted: &'a AtomicBool,
     printer: Printer<'a>,
     received: u64,
-    /// QoS 2 messages whose PUBREL has not come.
+    /// QoS 2 messages whose PUBREL has not arrived.
     unreleased: HashSet<PacketIdentifier>,
-    /// Messages of its own whose handshakes are not complete.
+    /// Its own messages whose handshakes are not complete.
     unacknowledged: HashSet<PacketIdentifier>,
     next_identifier: PacketIdentifier,
-    /// What the broker's Topic Aliases stand for, on this connection.
+    /// The topics of the broker's Topic Aliases on this connection.
     aliases: HashMap<NonZeroU16, String>,
 }
 
@@ -121,7 +121,7 @@ impl SubscribeClient<'_> {
                 ended => return ended,
             };
             self.unacknowledged.clear();
-            note(&format!("{lost}; connecting again"));
+            note(&format!("{lost}; reconnecting"));
             if let Some(end) = self.connect_again(until)? {
                 return Ok(end);
             }
@@ -164,7 +164,7 @@ impl SubscribeClient<'_> {
             .map(|filter| (filter.as_str(), options))
             .collect();
         let mut packets = Vec::new();
-        // How many answers come.
+        // Number of expected answers.
         let mut awaited = 0;
         if !filters.is_empty() {
             awaited += 1;
@@ -194,7 +194,7 @@ impl SubscribeClient<'_> {
                 SessionEvent::Quiet => return Ok(Some(SubscribeEnd::TimedOut)),
                 SessionEvent::Interrupted => return Ok(Some(SubscribeEnd::Done)),
             };
-            // A kept session's messages may come before.
+            // Messages of a kept session may arrive before.
             let end = match whole.packet(self.session.version)? {
                 Packet::SubAck(suback) => {
                     awaited -= 1;
@@ -214,7 +214,7 @@ impl SubscribeClient<'_> {
         Ok(self.request.exit_when_subscribed.then_some(SubscribeEnd::Done))
     }
 
-    /// Whether no subscription was granted; each that was not is reported.
+    /// Whether no subscription was granted; each refusal is reported.
     fn is_refused(&self, suback: SubAck<'_>) -> bool {
         let mut granted = false;
         for (filter, &code) in self.request.filters.iter().zip(suback.reason_codes) {
@@ -259,8 +259,8 @@ impl SubscribeClient<'_> {
         Ok(Some(SubscribeEnd::Done))
     }
 
-    /// Prints and acknowledges a message; false if it is the end: nobody reads what is printed, or what comes from here
-    /// on was not asked for.
+    /// Prints and acknowledges a message; false at the end: the reader has closed its end, or further messages were
+    /// not requested.
     fn take(&mut self, publish: Publish<'_>) -> Result<bool, Broken> {
         if self.request.retained_only && !publish.retain {
             return Ok(false);
@@ -295,7 +295,7 @@ impl SubscribeClient<'_> {
         Ok(true)
     }
 
-    /// The topic, also where the packet has an alias in its place.
+    /// The topic, even if the packet has only an alias.
     fn topic_of(&self, publish: &Publish<'_>) -> String {
         let alias = publish.properties.topic_alias();
         let known = alias.and_then(|alias| self.aliases.get(&alias));
@@ -310,7 +310,7 @@ impl SubscribeClient<'_> {
     }
 }
 
-/// Whether the connection is gone for a reason that may pass.
+/// Whether the connection was lost for a reason that may be temporary.
 fn is_loss(broken: &Broken) -> bool {
     match broken {
         Broken::Socket(_) | Broken::Closed | Broken::Timeout(_) => true,
@@ -331,5 +331,5 @@ const SUBSCRIBE_IDENTIFIER: PacketIdentifier = PacketIdentifier::MIN;
 const UNSUBSCRIBE_IDENTIFIER: PacketIdentifier = SUBSCRIBE_IDENTIFIER.saturating_add(1);
 /// The lowest Packet Identifier of a PUBLISH.
 const FIRST_IDENTIFIER: PacketIdentifier = UNSUBSCRIBE_IDENTIFIER.saturating_add(1);
-/// Pause between two attempts to connect again.
+/// Pause between two attempts to reconnect.
 const RECONNECT: Duration = Duration::from_secs(1);

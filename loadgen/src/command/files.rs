@@ -17,18 +17,18 @@ use crate::selftest::{self, Selftest};
 use crate::system::cpus::Cpus;
 use crate::system::error::Failure;
 
-/// Makes the new folder of an outcome before anything is measured, and writes the command into it.
+/// Creates the new folder of an outcome before anything is measured, and writes the command into it.
 pub(super) fn make_folder(folder: Option<&Path>) -> Result<(), Failure> {
     let Some(folder) = folder else { return Ok(()) };
     let made = std::fs::create_dir(folder)
         .and_then(|()| std::fs::write(folder.join("command"), format!("{}\n", command_line())));
     made.map_err(Failure::system(format!(
-        "cannot make the folder {}",
+        "cannot create the folder {}",
         folder.display()
     )))
 }
 
-/// Whether the file of an outcome can be written, before anything is measured.
+/// Checks that the file of an outcome can be written, before anything is measured.
 pub(super) fn check_writable(path: Option<&Path>) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
     let refuse = || Failure::system(format!("cannot write {}", path.display()));
@@ -43,13 +43,13 @@ pub(super) fn check_writable(path: Option<&Path>) -> Result<(), Failure> {
     let checked = if path.exists() {
         access(path, Access::WRITE_OK)
     } else {
-        // A file where a folder should be refuses the search through it.
+        // The search through it fails if a file is in the place of a folder.
         access(folder, Access::EXISTS | Access::WRITE_OK | Access::EXEC_OK)
     };
     checked.map_err(|error| refuse()(error.into()))
 }
 
-/// Writes an outcome as JSON, where that is wanted.
+/// Writes an outcome as JSON, if that is requested.
 pub(super) fn write_json<T: Serialize>(outcome: &T, path: Option<&Path>) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
     export::write_json(outcome, path).map_err(Failure::system(format!("cannot write {}", path.display())))
@@ -71,7 +71,7 @@ pub(super) fn write_folder<T: Serialize>(
     Ok(())
 }
 
-/// What the generator itself can do stands beside each result: a short selftest.
+/// Writes the ceiling of the generator itself beside each result: a short selftest.
 pub(super) fn write_ceiling(
     folder: &Path,
     cpus: Option<&Cpus>,
@@ -83,7 +83,7 @@ pub(super) fn write_ceiling(
     };
     match selftest::run(&selftest, interrupted) {
         Ok(ceiling) => write_json(&ceiling, Some(&folder.join("selftest.json"))),
-        // What was measured is kept all the same.
+        // The measurements are kept nevertheless.
         Err(Failure::Interrupted) => Ok(()),
         Err(failure) => Err(failure),
     }

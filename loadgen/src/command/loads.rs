@@ -1,7 +1,7 @@
 //! Runs loads of messages: `loadgen run`, `search` and `sweep`.
 //!
-//! Invariant: if the broker's process has died, that is the error that is reported, because it explains what the
-//! clients saw.
+//! Invariant: if the broker's process has ended, that is the error that is reported, because it explains the errors of
+//! the clients.
 
 use std::sync::atomic::AtomicBool;
 

@@ -3,8 +3,8 @@
 //! [`Subcommand`] has a variant for each, with the struct of its options. [`loads`] runs loads of messages, [`single`]
 //! the single measurements; [`files`] writes files.
 //!
-//! Invariant: before anything else happens, a password on the command line is hidden, for every subcommand. What breaks
-//! it: a subcommand whose [`Options::password`] does not return it.
+//! Invariant: before anything else happens, a password on the command line is hidden, for every subcommand. What
+//! breaks it: a subcommand whose [`Options::password`] does not return it.
 
 mod files;
 mod loads;
@@ -41,7 +41,7 @@ use crate::system::hide_password;
 use crate::system::output::{note, print};
 use crate::target::process;
 
-/// An MQTT load generator. Without -h it starts a broker of its own, over TLS, for the run
+/// An MQTT load generator. Without -h it starts its own broker, over TLS, for the run
 #[derive(Debug, clap::Parser)]
 #[command(
     name = "loadgen",
@@ -53,7 +53,7 @@ use crate::target::process;
     args_conflicts_with_subcommands = true,
     args_override_self = true,
     term_width = HELP_COLUMNS,
-    subcommand_help_heading = "Commands, each with a --help of its own; without one, run"
+    subcommand_help_heading = "Commands, each with its own --help; without one, run"
 )]
 struct Program {
     #[command(subcommand)]
@@ -62,30 +62,30 @@ struct Program {
     run: RunArguments,
 }
 
-/// What can be done.
+/// The subcommands of the program.
 #[derive(Debug, clap::Subcommand)]
 enum Subcommand {
-    /// A load of messages: the same as without a word
+    /// Run a load of messages; the default command
     Run(Box<RunArguments>),
-    /// Midge and other brokers on the same work, side by side
+    /// Compare Midge and other brokers under the same load
     Compare(CompareArguments),
-    /// Two runs or two folders of results side by side
+    /// Compare two runs or two folders of results
     Diff(DiffArguments),
-    /// The highest rate within an objective
+    /// Find the highest rate within an objective
     Search(Box<SearchArguments>),
-    /// The latency at one rate after the other
+    /// Measure the latency at increasing rates
     Sweep(Box<SweepArguments>),
-    /// Connections made and closed again
+    /// Measure connections that are made and closed again
     Conn(Box<ConnectArguments>),
-    /// Retained messages, published and then received by one subscriber
+    /// Measure publishing retained messages and receiving them with one subscriber
     Retained(Box<RetainedArguments>),
-    /// What the generator itself can do
+    /// Measure the limits of the generator itself
     Selftest(SelftestArguments),
-    /// Faults played to the generator, and whether its verdicts on them are right
+    /// Inject faults and check the verdicts of the generator
     Prove(ProveArguments),
-    /// The HTML report of a folder of results
+    /// Write the HTML report of a folder of results
     Report(ReportArguments),
-    /// The loads that have names
+    /// List the named loads
     Scenarios(ScenariosArguments),
     /// Publish as mosquitto_pub does
     Pub(Box<PublishArguments>),
@@ -108,14 +108,14 @@ struct ScenariosArguments {
     help: HelpArgument,
 }
 
-/// The words that [`process`] gives to the processes that it starts.
+/// The arguments that [`process`] passes to the processes that it starts.
 #[derive(Clone, Debug, clap::Args)]
 struct ChildArguments {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }
 
-/// Does what the words ask for, the program's name first.
+/// Runs the command line, which begins with the program's name.
 pub fn main(words: Vec<OsString>) -> ExitCode {
     let (subcommand, origin) = match read(words) {
         Ok(read) => read,
@@ -127,7 +127,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     subcommand.run(origin)
 }
 
-/// The subcommand that the words are for, and the scenario that they name.
+/// The subcommand of the command line, and the scenario that it names.
 fn read(words: Vec<OsString>) -> Result<(Subcommand, Option<Origin>), clap::Error> {
     let first = words.get(1).and_then(|word| word.to_str()).unwrap_or_default();
     let is_bare = first.is_empty() || first.starts_with('-');
@@ -208,7 +208,7 @@ fn run<O: Options>(
     match options.request(origin) {
         Ok(request) => end(watch_signals().and_then(|interrupted| {
             let exit_code = program(&request, &interrupted)?;
-            // Whatever there was until then, and whenever it came: scripts go by this one code.
+            // Whenever the interruption came and whatever there was until then: scripts depend on this one code.
             let is_interruption = !O::ENDS_BY_SIGNAL && interrupted.load(Ordering::Relaxed);
             Ok(if is_interruption {
                 EXIT_INTERRUPTED
@@ -229,11 +229,11 @@ fn end(ended: Result<u8, Failure>) -> ExitCode {
 
 fn refuse(error: &clap::Error) -> ExitCode {
     match error.print() {
-        // Help that could not be written; a pipe whose reader has gone takes everything.
+        // Help that could not be written; a pipe whose reader has gone is no error.
         Err(cause) if !error.use_stderr() && cause.kind() != io::ErrorKind::BrokenPipe => {
             end(Err(Failure::system("cannot write to standard output")(cause)))
         }
-        // Without a place to print a mistake to, the exit code has to do.
+        // If a mistake cannot be printed, there is still the exit code.
         _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE)),
     }
 }
@@ -241,7 +241,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn report(folder: &Path) -> Result<u8, Failure> {
     if folder.join("raw").is_dir() {
         let written = compare::folder::sum_up_again(folder);
-        written.map_err(Failure::system("cannot sum the rounds up"))?;
+        written.map_err(Failure::system("cannot summarize the rounds"))?;
     }
     let written = html::write(folder);
     let path = written.map_err(Failure::system(format!("cannot report on {}", folder.display())))?;
@@ -249,14 +249,14 @@ fn report(folder: &Path) -> Result<u8, Failure> {
     Ok(EXIT_OK)
 }
 
-/// The first SIGINT or SIGTERM ends the load early, the second the program.
+/// The first SIGINT or SIGTERM ends the load early, the second one ends the program.
 fn watch_signals() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let code = 128 + signal;
         signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&interrupted))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)))
-            .map_err(Failure::system("cannot watch signals"))?;
+            .map_err(Failure::system("cannot handle signals"))?;
     }
     Ok(interrupted)
 }

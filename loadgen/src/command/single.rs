@@ -38,7 +38,7 @@ pub(super) fn retained(
     Ok(outcome.verdict.exit_code)
 }
 
-/// Takes the measurement and shows its outcome: on the terminal as `text` has it, and in the file that is asked for.
+/// Takes the measurement and shows its outcome: on the terminal with `text`, and in the requested file.
 fn measured<M, O: Serialize>(
     request: &MeasurementRequest<M>,
     interrupted: &AtomicBool,

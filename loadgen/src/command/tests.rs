@@ -1,4 +1,4 @@
-//! The subcommands as they are listed, and what all of them have.
+//! The list of subcommands, and what all of them have in common.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn help(line: &str) -> String {
     error.to_string()
 }
 
-/// The help text is part of the interface: a change shows in the diff of `help.txt`, which this test rewrites when
+/// The help text is part of the interface: a change shows in the diff of `help.txt`, which this test rewrites if
 /// `UPDATE_GOLDEN` is set.
 #[test]
 fn the_help_text_is_the_golden_one() {
@@ -78,7 +78,7 @@ fn a_scenario_stands_before_the_words_of_its_subcommand() {
     }
     for (line, part) in [
         ("loadgen conn --scenario pairs-q0", "loadgen run"),
-        ("loadgen -c 5", "-c is not taken"),
+        ("loadgen -c 5", "-c is not supported"),
         ("loadgen no-such-word", "no-such-word"),
         ("loadgen --pubs 5 conn", "conn"),
     ] {

@@ -15,20 +15,20 @@ use crate::scenario::Origin;
 use crate::summary::comparison::MIDGE;
 use crate::system::cpus::Cpus;
 
-/// What the command line asks for.
+/// The request on the command line.
 #[derive(Clone, Debug)]
 pub struct CompareRequest {
-    /// The rows: what is measured, in this order.
+    /// The rows: the scenarios to measure, in this order.
     pub rows: Vec<Row>,
-    /// The brokers that take part, the one that the others are compared with first.
+    /// The brokers that take part; the others are compared with the first.
     pub brokers: Vec<Broker>,
-    /// Brokers that were asked for and are not installed.
+    /// Brokers that were requested but are not installed.
     pub missing: Vec<Peer>,
-    /// Whether brokers are killed, instead of the rows, to see what they have kept.
+    /// Whether brokers are killed, instead of measuring the rows, to see what they have kept.
     pub kill: bool,
-    /// What may not be worse, and by how much.
+    /// The figures that may not be worse, and by how much.
     pub gates: Vec<Gate>,
-    /// How often each broker has its turn in each row.
+    /// Number of rounds of each broker in each row.
     pub rounds: u32,
     /// CPUs of the broker under test; the generator has others.
     pub cores: Cpus,
@@ -36,25 +36,25 @@ pub struct CompareRequest {
     pub settings: RunSettings,
     /// The folder of the results; `None`: a new one under `results/`.
     pub out: Option<PathBuf>,
-    /// The command line as it was given, for the folder.
+    /// The command line as given, for the folder.
     pub line: String,
 }
 
 impl CompareRequest {
-    /// The broker that the others are compared with.
+    /// The broker with which the others are compared.
     pub fn first(&self) -> &str {
         self.brokers.first().map_or(MIDGE, |broker| &broker.label)
     }
 }
 
-/// Starts Midge and other brokers in turns, gives them the same work, and shows what each cost.
+/// Starts Midge and other brokers in turn, under the same load, and shows what each cost.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
     term_width = HELP_COLUMNS,
-    after_help = "Starts Midge and other brokers in turns, gives them the same work, and shows what each cost."
+    after_help = "Starts Midge and other brokers in turn, under the same load, and shows what each cost."
 )]
 pub struct CompareArguments {
     /// The others: mosquitto, flashmq, nanomq, rumqttd, rmqtt, nats, emqx, vernemq, hivemq-ce, or a TOML file with the
@@ -66,38 +66,38 @@ pub struct CompareArguments {
         required_unless_present = "shards"
     )]
     with: Vec<String>,
-    /// Without Midge: the first of --with is what the others are compared with
+    /// Leave Midge out: the others are compared with the first of --with
     #[arg(long, conflicts_with = "shards")]
     without_midge: bool,
-    /// Exit 1 if the first broker is worse than another by this figure and more than this, for example `latency p99=10`
+    /// Exit 1 if the first broker is worse than another in this figure by more than this, for example `latency p99=10`
     /// (percent), or if that cannot be decided; may be repeated
     #[arg(long, value_name = "FIGURE=PERCENT")]
     gate: Vec<Gate>,
-    /// Kill each broker with -9 under load at QoS 1 and 2, each round once, and count what it had acknowledged and has
-    /// not kept; with its best documented setting, in place of the scenarios
+    /// Kill each broker with -9 under load at QoS 1 and 2, once per round, and count the messages that it had
+    /// acknowledged and has not kept; with its best documented setting, instead of the scenarios
     #[arg(long, conflicts_with_all = ["scenario", "full", "gate"])]
     kill: bool,
-    /// Shards of Midge, each on a CPU of --cores; of several numbers the first is compared with the others
+    /// Shards of Midge, each on a CPU of --cores; with several numbers, the first is compared with the others
     /// [default: one for each CPU of --cores]
     #[arg(long, value_name = "N,N...", value_delimiter = ',')]
     shards: Vec<usize>,
     /// A scenario by its name or file; may be repeated [default: a short set]
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "full")]
     scenario: Vec<String>,
-    /// All scenarios, which takes hours with the rounds that their verdicts need
+    /// All scenarios; with the rounds that their verdicts need this takes hours
     #[arg(long)]
     full: bool,
-    /// Rounds; the brokers take turns, and every second round goes the other way round. Six are the least for a
-    /// verdict, a table of thirty verdicts needs eleven
+    /// Number of rounds; the brokers take turns, in reverse order in every second round. A verdict needs at least six,
+    /// and a table of thirty verdicts eleven
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Seconds of each measured part [default: 5]
     #[arg(long, value_name = "S", value_parser = seconds)]
     duration: Option<Duration>,
-    /// Seconds of load before it [default: 5]
+    /// Seconds of load before the measured part [default: 5]
     #[arg(long, value_name = "S", value_parser = seconds)]
     warmup: Option<Duration>,
-    /// Publishers, subscribers and rates of loads of messages times this
+    /// Factor for publishers, subscribers and rates of loads of messages
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     scale: f64,
     /// CPUs of the broker; the generator has the others [default: the first]
@@ -121,7 +121,7 @@ impl Options for CompareArguments {
         if let Some(cpu) = cores.first_forbidden() {
             return Err(format!("--cores: this process may not use CPU {cpu}"));
         }
-        // With nothing left over the generator shares the brokers' cores: the verdicts report it.
+        // If no core is left, the generator shares the brokers' cores: the verdicts report it.
         let cpus = allowed.except(&cores).unwrap_or_else(|| cores.clone());
         let settings = RunSettings {
             duration: self.duration.unwrap_or(PART),
@@ -162,7 +162,8 @@ impl Options for CompareArguments {
     }
 }
 
-/// Of the warm-up and the measured part: shorter ones measure caches, timers and the allocator as they begin.
+/// Duration of the warm-up and of the measured part: shorter ones measure the start of caches, timers and the
+/// allocator.
 const PART: Duration = Duration::from_secs(5);
 
 fn nothing_to_compare_with(missing: &[Peer]) -> String {
@@ -171,7 +172,7 @@ fn nothing_to_compare_with(missing: &[Peer]) -> String {
         .map(|peer| format!("{} ({})", peer.name, peer.from))
         .collect();
     if names.is_empty() {
-        return "there is nothing to compare with: name others by --with, or several numbers by --shards"
+        return "there is nothing to compare with: give other brokers with --with, or several numbers with --shards"
             .to_owned();
     }
     format!(

@@ -1,7 +1,7 @@
 //! `loadgen diff`: two runs, or two folders of comparisons, side by side.
 //!
-//! Invariants: nothing is measured. Rounds of two folders are paired in their order; what only one of them has is left
-//! out and said.
+//! Invariants: nothing is measured. Rounds of two folders are paired in their order; rows that only one of them has
+//! are left out and named.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +18,7 @@ use crate::summary::table;
 use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::output::print;
 
-/// What the command line asks for.
+/// The request on the command line.
 #[derive(Clone, Debug)]
 pub struct DiffRequest {
     first: PathBuf,
@@ -26,7 +26,7 @@ pub struct DiffRequest {
     gates: Vec<Gate>,
 }
 
-/// Two runs or two folders of results side by side
+/// Compare two runs or two folders of results
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
@@ -42,7 +42,7 @@ pub struct DiffArguments {
     /// Another file or folder, of the same kind
     #[arg(value_name = "RUN")]
     second: PathBuf,
-    /// Exit 1 if the first is worse by this figure and more than this, for example `latency p99=10` (percent), or if
+    /// Exit 1 if the first is worse in this figure by more than this, for example `latency p99=10` (percent), or if
     /// that cannot be decided; may be repeated
     #[arg(long, value_name = "FIGURE=PERCENT")]
     gate: Vec<Gate>,
@@ -64,10 +64,10 @@ impl Options for DiffArguments {
     }
 }
 
-/// Shows the two; the exit code is 1 if a gate is not passed.
+/// Shows the two; the exit code is 1 if a gate fails.
 ///
 /// # Errors
-/// What reading gives.
+/// The errors of reading.
 pub fn run(request: &DiffRequest) -> Result<u8, Failure> {
     let read = |path: &Path| {
         let rounds = read(path);
@@ -107,7 +107,7 @@ fn read(path: &Path) -> io::Result<Rounds> {
     Ok(Rounds::from([(name, broker)]))
 }
 
-/// The names of the two: those of their files or folders, as far as they differ.
+/// The names of the two: those of their files or folders, where they differ.
 fn labels(first: &Path, second: &Path) -> (String, String) {
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     match (name(first), name(second)) {
@@ -116,7 +116,7 @@ fn labels(first: &Path, second: &Path) -> (String, String) {
     }
 }
 
-/// What both have, by scenario and broker, and the names of what only one has.
+/// The rounds of both, by scenario and broker, and the names that only one has.
 fn side_by_side(one: Rounds, other: Rounds, labels: &(String, String)) -> (Rounds, Vec<String>) {
     let by_name = |rounds: Rounds| -> BTreeMap<String, Vec<Record>> {
         let of_scenario = |(scenario, brokers): (String, BTreeMap<String, Vec<Record>>)| {

@@ -20,10 +20,10 @@ use crate::summary::table;
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes it: the one that was asked for, or the next free name under `results/`.
+    /// Creates the folder: the requested one, or the next free name under `results/`.
     ///
     /// # Errors
-    /// What making it gives, `AlreadyExists` where it was asked for.
+    /// The error of creating it, `AlreadyExists` if it was requested.
     pub fn make(request: &CompareRequest) -> io::Result<Folder> {
         if let Some(out) = &request.out {
             if let Some(parent) = out.parent() {
@@ -42,7 +42,7 @@ impl Folder {
         new_under(Path::new("results"), &peers.join("-")).map(Folder)
     }
 
-    /// The path, as it was given or found.
+    /// The path that was given or found.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -50,7 +50,7 @@ impl Folder {
     /// Writes a file, with the folders above it.
     ///
     /// # Errors
-    /// What writing gives.
+    /// The error of writing.
     pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let path = self.0.join(name);
         if let Some(parent) = path.parent() {
@@ -62,17 +62,17 @@ impl Folder {
     /// Writes a value as JSON.
     ///
     /// # Errors
-    /// What writing gives.
+    /// The error of writing.
     pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
         let mut bytes = serde_json::to_vec_pretty(value)?;
         bytes.push(b'\n');
         self.write(name, &bytes)
     }
 
-    /// Keeps the configuration that a broker was started with, once for each.
+    /// Keeps the configuration with which a broker was started, once for each broker.
     ///
     /// # Errors
-    /// What writing gives.
+    /// The error of writing.
     pub fn keep_configuration(&self, broker: &Broker, tls: bool, text: &str) -> io::Result<()> {
         let security = if tls { "-tls" } else { "" };
         self.write(
@@ -84,15 +84,15 @@ impl Folder {
     /// Keeps the outcome of a run.
     ///
     /// # Errors
-    /// What writing gives.
+    /// The error of writing.
     pub fn keep_record(&self, row: &str, broker: &str, round: u32, record: &Record) -> io::Result<()> {
         self.write_json(&format!("raw/{row}/{broker}/{round}.json"), record)
     }
 
-    /// Reads what was kept and writes the summary: JSON, CSV and Markdown.
+    /// Reads the records and writes the summary: JSON, CSV and Markdown.
     ///
     /// # Errors
-    /// What reading and writing give.
+    /// The errors of reading and writing.
     pub fn sum_up(
         &self,
         request: &CompareRequest,
@@ -114,7 +114,7 @@ impl Folder {
     }
 }
 
-/// Sums the rounds of a folder up once more, as this version does it: the summary and the tables of its page.
+/// Summarizes the rounds of a folder again with this version: the summary and the tables of its page.
 ///
 /// # Errors The errors of reading and writing; `InvalidData` if the old file is not a summary.
 pub fn sum_up_again(path: &Path) -> io::Result<()> {
@@ -126,7 +126,7 @@ pub fn sum_up_again(path: &Path) -> io::Result<()> {
     folder.write("README.md", text.as_bytes())
 }
 
-/// What a page says before its first table, whatever heads the table has.
+/// The part of a page before its first table, whatever the table's head is.
 fn above_the_tables(page: &str) -> &str {
     let is_above = |line: &&str| !line.starts_with('|');
     let length = page
@@ -137,10 +137,10 @@ fn above_the_tables(page: &str) -> &str {
     page.get(..length).unwrap_or(page)
 }
 
-/// Makes `results/DATE-HOST-SUBJECT`, with a number behind it if that is taken.
+/// Creates `results/DATE-HOST-SUBJECT`, with a number appended if that exists.
 ///
 /// # Errors
-/// What making it gives.
+/// The error of creating it.
 pub fn new_under(results: &Path, subject: &str) -> io::Result<PathBuf> {
     fs::create_dir_all(results)?;
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -164,7 +164,7 @@ pub fn new_under(results: &Path, subject: &str) -> io::Result<PathBuf> {
     ))
 }
 
-/// A word for a file's name.
+/// A word for a file name.
 fn word(text: &str) -> String {
     let allowed = |character: char| character.is_ascii_alphanumeric() || character == '-' || character == '.';
     let word: String = text
@@ -234,7 +234,7 @@ fn title(request: &CompareRequest) -> &'static str {
     }
 }
 
-/// The shards of each Midge, where it takes part with several numbers of them.
+/// The number of shards of each Midge, if several take part.
 fn shards(request: &CompareRequest) -> String {
     let ours: Vec<String> = request
         .brokers
@@ -251,7 +251,7 @@ fn shards(request: &CompareRequest) -> String {
     )
 }
 
-/// What was lost, and what the runs reported about themselves.
+/// The losses, and the remarks of the runs about themselves.
 fn remarks(summary: &ComparisonSummary) -> String {
     let mut text = String::new();
     for row in &summary.rows {

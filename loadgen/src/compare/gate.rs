@@ -1,6 +1,6 @@
-//! `--gate`: which figure of the first broker may not be worse than that of the others, and by how much.
+//! `--gate`: a figure in which the first broker may not be worse than the others by more than a limit.
 //!
-//! Invariant: a gate that cannot be decided, because there are too few rounds or none with the figure, is not passed.
+//! Invariant: a gate that cannot be decided, because there are too few rounds or none with the figure, fails.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use crate::summary::comparison::{ComparisonSummary, FigureSummary, shown};
 use crate::summary::figures;
 use crate::summary::statistics::Sign;
 
-/// A figure and the percent that it may be worse.
+/// A figure and its limit in percent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
     figure: String,
@@ -19,7 +19,7 @@ impl FromStr for Gate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Gate, String> {
-        let (figure, percent) = text.rsplit_once('=').ok_or("it is FIGURE=PERCENT")?;
+        let (figure, percent) = text.rsplit_once('=').ok_or("it must be FIGURE=PERCENT")?;
         let figure = figure.trim().to_owned();
         let names = figures::with_direction();
         if !names.contains(&figure.as_str()) {
@@ -28,13 +28,13 @@ impl FromStr for Gate {
         let percent = percent.trim().trim_end_matches('%').trim().parse::<f64>();
         let percent = percent.map_err(|error| format!("FIGURE=PERCENT: {error}"))?;
         if !(percent >= 0.0 && percent.is_finite()) {
-            return Err("the percent are 0 or more".to_owned());
+            return Err("the percentage must be 0 or more".to_owned());
         }
         Ok(Gate { figure, percent })
     }
 }
 
-/// A sentence for each gate that is not passed.
+/// A sentence for each gate that fails.
 pub fn check(summary: &ComparisonSummary, gates: &[Gate]) -> Vec<String> {
     gates.iter().flat_map(|gate| gate.check(summary)).collect()
 }
@@ -57,12 +57,15 @@ impl Gate {
             }
         }
         if compared == 0 {
-            failed.push(format!("gate: {}: no round has this figure of both", self.figure));
+            failed.push(format!(
+                "gate: {}: no round has this figure for both",
+                self.figure
+            ));
         }
         failed
     }
 
-    /// Why this comparison does not pass; `None` if it does.
+    /// Why this comparison fails; `None` if it passes.
     fn fails(&self, figure: &FigureSummary, broker: &str) -> Option<String> {
         let comparison = figure.comparisons.get(broker)?;
         let ratio = comparison.ratio;
@@ -72,7 +75,7 @@ impl Gate {
                 comparison.rounds, comparison.rounds_needed
             ));
         }
-        // How much worse the first is, as a factor: at its best within the interval.
+        // The factor by which the first is worse: at its best within the interval.
         let (worse, at_best) = if figure.lower_is_better? {
             (ratio.median, ratio.low)
         } else {

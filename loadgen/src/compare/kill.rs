@@ -1,8 +1,9 @@
-//! `compare --kill`: brokers are killed with -9 under load, started again, and asked for what they had acknowledged.
+//! `compare --kill`: brokers are killed with -9 under load, restarted, and checked for what they had acknowledged.
 //!
-//! Invariants: a subscriber with a session that outlives its connection has subscribed and left before the first
-//! message, so that whatever is acknowledged has to be kept for it. A message counts as acknowledged when its PUBACK
-//! or PUBREC has arrived; what was under way may be kept or not. Each broker has the best setting that it documents.
+//! Invariants: a subscriber with a session that outlives its connection has subscribed and disconnected before the
+//! first message, so everything that is acknowledged has to be kept for it. A message counts as acknowledged when its
+//! PUBACK or PUBREC has arrived; messages in flight may be kept or not. Each broker has the best setting that it
+//! documents.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,9 +30,9 @@ use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::output::{note, print, show_progress};
 use crate::target::process::FreeAddress;
 
-/// Kills each broker in each round; 1 if ours has lost something that it had acknowledged.
+/// Kills each broker in each round; 1 if Midge has lost a message that it had acknowledged.
 pub(super) fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
-    let folder = Folder::make(request).map_err(Failure::system("cannot make the folder of the results"))?;
+    let folder = Folder::make(request).map_err(Failure::system("cannot create the folder of the results"))?;
     let mut kept: BTreeMap<(String, u8), Kept> = BTreeMap::new();
     let mut random = fastrand::Rng::new();
     for round in 1..=request.rounds {
@@ -78,7 +79,7 @@ fn takes_part(broker: &Broker, round: u32) -> bool {
     };
     if !durable && broker.nodelay && round == 1 {
         note(&format!(
-            "{} is left out: no setting is known in which it keeps messages",
+            "{} is left out: no setting is known with which it keeps messages",
             broker.label
         ));
     }
@@ -88,7 +89,7 @@ fn takes_part(broker: &Broker, round: u32) -> bool {
 /// One round with one broker.
 fn kill(broker: &Broker, qos: QoS, load: Duration, interrupted: &AtomicBool) -> Result<Kept, Failure> {
     let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
-    let folder = folder.map_err(Failure::system("cannot make a folder for a broker"))?;
+    let folder = folder.map_err(Failure::system("cannot create a folder for a broker"))?;
     open_to_all(folder.path())?;
     let free = FreeAddress::find()?;
     let setting = Setting {
@@ -112,7 +113,7 @@ fn kill(broker: &Broker, qos: QoS, load: Duration, interrupted: &AtomicBool) -> 
         std::thread::sleep(load);
         if main != process.pid() {
             let pid = i32::try_from(main).ok().and_then(rustix::process::Pid::from_raw);
-            // It may have ended by itself.
+            // It may have ended already.
             let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
         }
         process.kill()
@@ -125,7 +126,7 @@ fn kill(broker: &Broker, qos: QoS, load: Duration, interrupted: &AtomicBool) -> 
     Ok(count(&acknowledged, &received))
 }
 
-/// What is gone, came again or is out of order; `acknowledged` and `received` are sequence numbers.
+/// Counts lost, repeated and disordered messages; `acknowledged` and `received` are sequence numbers.
 fn count(acknowledged: &[u32], received: &[u32]) -> Kept {
     let mut times: BTreeMap<u32, u64> = BTreeMap::new();
     let (mut highest, mut disordered) = (None, 0);
@@ -200,7 +201,7 @@ impl KillClient {
         Ok(())
     }
 
-    /// Publishes with a window until the broker is gone; returns what it had acknowledged.
+    /// Publishes with a window until the broker is gone; returns the acknowledged messages.
     fn publish_until_it_breaks(&self, interrupted: &AtomicBool) -> Result<Vec<u32>, Broken> {
         let mut connection = self.connect("kill-publisher", true, interrupted)?;
         let (mut acknowledged, mut sequence) = (Vec::new(), 0_u32);
@@ -217,7 +218,7 @@ impl KillClient {
                 in_flight.insert(identifier, sequence);
                 sequence += 1;
             }
-            // Whatever ends the connection is the kill that is waited for.
+            // The expected kill ends the connection.
             if connection.send(&out).is_err() {
                 break;
             }
@@ -255,7 +256,7 @@ impl KillClient {
         Ok(publish.encode(VERSION, out)?)
     }
 
-    /// Takes the session up again and receives until nothing more comes.
+    /// Resumes the session and receives until nothing more arrives.
     fn receive_all(&self, interrupted: &AtomicBool) -> Result<Vec<u32>, Broken> {
         let mut connection = self.connect(SUBSCRIBER, false, interrupted)?;
         let mut received = Vec::new();
@@ -297,15 +298,15 @@ fn acknowledge(kind: PacketType, identifier: PacketIdentifier, out: &mut Vec<u8>
 const VERSION: ProtocolVersion = ProtocolVersion::V3_1_1;
 const SUBSCRIBER: &str = "kill-subscriber";
 const TOPIC: &str = "kill/load";
-/// Messages that the publisher has under way.
+/// Number of messages that the publisher has in flight.
 const WINDOW: usize = 20;
-/// Range of the load before the kill.
+/// Range of the duration of the load before the kill.
 const LOAD_MS: std::ops::Range<u64> = 200..1_200;
 /// Time for CONNACK and SUBACK.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
-/// A broker that is not gone then was not killed.
+/// A broker that is still there after this time was not killed.
 const BREAKS_WITHIN: Duration = Duration::from_secs(20);
-/// Nothing comes for so long: nothing more will.
+/// If nothing arrives for this long, nothing more will.
 const QUIET: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What brokers that were killed have kept, as a table and as a file.
+//! What killed brokers have kept, as a table and as a file.
 //!
 //! Invariants: none.
 
@@ -28,19 +28,19 @@ struct KillRow {
     kept: Kept,
 }
 
-/// What a broker that was killed has kept, of all its rounds with one QoS.
+/// What a killed broker has kept, over all its rounds with one QoS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub(super) struct Kept {
     pub(super) rounds: u64,
     /// Messages that it had acknowledged.
     pub(super) acknowledged: u64,
-    /// Of these, the ones that are gone.
+    /// Of these, the ones that are lost.
     pub(super) gone: u64,
-    /// Messages that came more than once after the restart.
+    /// Messages that arrived more than once after the restart.
     pub(super) repeated: u64,
-    /// Messages that came behind a later one.
+    /// Messages that arrived after a later one.
     pub(super) disordered: u64,
-    /// Rounds after which the broker did not start again, or not answer.
+    /// Rounds after which the broker did not restart, or did not answer.
     pub(super) failed: u64,
 }
 

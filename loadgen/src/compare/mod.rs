@@ -1,12 +1,12 @@
 //! `loadgen compare`: measures Midge and other brokers with the same scenarios, in turns.
 //!
-//! [`plan`] has the scenarios and the brokers, [`peers`] knows how to start each broker, [`gate`] what may not be
-//! worse; [`diff`] shows two results side by side; `kill.rs` ends brokers with -9, and `kill_outcome.rs` shows what
-//! they have kept. The rounds are written to a [`folder`], from which [`crate::summary`] makes figures and tables.
-//! `args.rs` has the options, `start.rs` starts a broker for a round.
+//! [`plan`] has the scenarios and the brokers, [`peers`] can start each broker, [`gate`] has the limits that may not
+//! be exceeded; [`diff`] shows two results side by side; `kill.rs` kills brokers with -9, and `kill_outcome.rs` shows
+//! what they have kept. The rounds are written to a [`folder`], from which [`crate::summary`] makes figures and
+//! tables. `args.rs` has the options, `start.rs` starts a broker for a round.
 //!
-//! Invariants: each run has a broker process of its own, which has its cores alone. The rounds go A B B A. A run that
-//! fails is recorded as failed, and the other runs go on.
+//! Invariants: each run has a separate broker process, which has its cores alone. The rounds go A B B A. A run that
+//! fails is recorded as failed, and the other runs continue.
 
 pub mod args;
 pub mod diff;
@@ -39,10 +39,10 @@ use folder::Folder;
 use plan::{Broker, BrokerKind, Row, Work};
 use start::{Certificates, Started};
 
-/// Runs a comparison; gives the exit code.
+/// Runs a comparison; returns the exit code.
 ///
 /// # Errors
-/// When the results cannot be written, or the certificates not be made.
+/// The results cannot be written, or the certificates cannot be made.
 pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Failure> {
     for peer in &request.missing {
         note(&format!(
@@ -54,7 +54,7 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
         return kill::run(request, interrupted);
     }
     let certificates = Certificates::make()?;
-    let folder = Folder::make(request).map_err(Failure::system("cannot make the folder of the results"))?;
+    let folder = Folder::make(request).map_err(Failure::system("cannot create the folder of the results"))?;
     let written = Failure::system(format!("cannot write into {}", folder.path().display()));
     let versions = versions(&request.brokers);
     let selftest = Selftest {
@@ -86,10 +86,10 @@ pub fn run(request: &CompareRequest, interrupted: &AtomicBool) -> Result<u8, Fai
     })
 }
 
-/// Length of each run of the selftest that stands before a comparison.
+/// Duration of each run of the selftest before a comparison.
 const SELFTEST: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// How many runs are done, and how many failed.
+/// Number of completed and of failed runs.
 #[derive(Debug, Default)]
 struct RunCounts {
     runs: u32,
@@ -108,7 +108,7 @@ impl RunCounts {
         self.ours_wrong += u32::from(matches!(broker.kind, BrokerKind::Midge) && wrong);
     }
 
-    /// Ours has to be right; of the others a run that fails is a result.
+    /// A failed run of Midge is a failure; one of another broker is a result.
     fn exit_code(&self) -> u8 {
         match () {
             () if self.ours_wrong > 0 || self.failed == self.runs => EXIT_MISSED,
@@ -164,7 +164,7 @@ fn measure_all(
     Ok(counts)
 }
 
-/// A B B A: every second round goes the other way round.
+/// A B B A: every second round has the reverse order.
 fn in_turn<'a>(brokers: &[&'a Broker], round: u32) -> Vec<&'a Broker> {
     let mut turn = brokers.to_vec();
     if round.is_multiple_of(2) {
@@ -182,7 +182,7 @@ struct CompareProgress {
 }
 
 impl CompareProgress {
-    /// Writes a line on the run that is over to standard error.
+    /// Writes a line about the finished run to standard error.
     fn report(&self, row: &Row, broker: &Broker, round: u32, record: &Record) {
         let CompareProgress {
             runs_done,
@@ -227,7 +227,7 @@ fn headline(record: &Record) -> String {
     }
 }
 
-/// One run with a broker of its own.
+/// One run with a separate broker.
 fn measure(
     row: &Row,
     broker: &Broker,
@@ -275,7 +275,7 @@ fn versions(brokers: &[Broker]) -> Vec<BrokerVersion> {
     brokers.iter().map(version).collect()
 }
 
-/// The commit of the tree in which this program lies, with a star if the tree has changes, and how it was built.
+/// The commit of the tree that contains this program, with a star if the tree has changes, and how it was built.
 fn build_of(program: &Path) -> Option<String> {
     let git = |words: &[&str]| {
         let folder = program.parent()?;

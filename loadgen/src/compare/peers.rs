@@ -1,9 +1,9 @@
 //! The brokers that can be compared: each is a TOML file with its command, its configuration and how its process is
-//! found. Those that are known are in `brokers/`; any other is a file of the user's.
+//! found. The known ones are in `brokers/`; others are files of the user.
 //!
-//! Invariants: the known ones get the same settings as far as they have them: one listener on 127.0.0.1, anybody may
-//! connect, queues without a bound, TCP_NODELAY, no persistence, no log but of errors. Each configuration is kept with
-//! the results. What breaks it: a key that a newer version renames, which shows as a broker that does not start.
+//! Invariants: the known ones get the same settings as far as they support them: one listener on 127.0.0.1, anonymous
+//! clients, queues without a bound, TCP_NODELAY, no persistence, only errors in the log. Each configuration is kept
+//! with the results. What breaks it: a key that a newer version renames, which shows as a broker that does not start.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,51 +18,52 @@ use serde::Deserialize;
 use crate::target::certificates::ServerCertificates;
 use crate::target::process::first_line_of;
 
-/// A broker that can be compared, as its file has it. Texts are templates with `port`, `folder`, `threads`, `nodelay`,
-/// `durable`, `configuration` (the path of its file) and `tls` (`ca`, `certificate`, `key`; nothing without TLS).
+/// A broker that can be compared, in the form of its file. Texts are templates with `port`, `folder`, `threads`,
+/// `nodelay`, `durable`, `configuration` (the path of its file) and `tls` (`ca`, `certificate`, `key`; nothing without
+/// TLS).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
     /// Its name, in options and in files.
     pub name: String,
-    /// Its program: a name that is found on the PATH, or a path.
+    /// Its program: a name on the PATH, or a path.
     program: String,
     /// Where the program can be obtained.
     #[serde(default)]
     pub from: String,
-    /// The words with which it prints its version and ends; none: it is not asked.
+    /// The arguments with which it prints its version and exits; if empty, its version is not read.
     #[serde(default)]
     version: Vec<String>,
-    /// The words that start it.
+    /// The arguments that start it.
     #[serde(default)]
     arguments: Vec<String>,
     /// Variables of its environment.
     #[serde(default)]
     environment: BTreeMap<String, String>,
-    /// Whether it has a setting for Nagle's delay, so that it takes part with it as well.
+    /// Whether it has a setting for Nagle's delay, so that it takes part with it too.
     #[serde(default)]
     pub has_nodelay: bool,
-    /// Whether it has a documented setting in which it keeps what it has acknowledged; `durable` is true in it.
+    /// Whether it has a documented setting with which it keeps what it has acknowledged; `durable` is true then.
     #[serde(default)]
     pub has_durable: bool,
     /// Which process is measured.
     #[serde(default)]
     pub process: MeasuredProcess,
-    /// Seconds until it has to listen.
+    /// Seconds within which it has to listen.
     #[serde(default = "ready_within_s")]
     ready_within_s: u64,
-    /// Its configuration file; none if the words and variables are enough.
+    /// Its configuration file; `None` if arguments and variables suffice.
     configuration: Option<ConfigurationFile>,
 }
 
-/// Which process a broker's CPU time and memory are read of.
+/// The process whose CPU time and memory are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MeasuredProcess {
-    /// The one that was started.
+    /// The process that was started.
     #[default]
     Started,
-    /// Of that and what it started, the one with most memory: for scripts that start a virtual machine.
+    /// The one with most memory among it and its children: for scripts that start a virtual machine.
     LargestChild,
 }
 
@@ -76,39 +77,39 @@ struct ConfigurationFile {
     text: String,
 }
 
-/// What a broker is started with.
+/// The settings with which a broker is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
     /// The port on 127.0.0.1 that it has to listen on.
     pub port: u16,
-    /// Its certificate, where it is to speak TLS.
+    /// Its certificate, if it uses TLS.
     pub tls: Option<&'a ServerCertificates>,
     /// The folder for the broker's own files.
     pub folder: &'a Path,
     /// Whether TCP_NODELAY is set, which turns Nagle's delay off.
     pub nodelay: bool,
-    /// Threads that it may have, where it has a key for that.
+    /// Number of its threads, if it has a key for that.
     pub threads: usize,
-    /// Whether it is to keep what it has acknowledged.
+    /// Whether it has to keep what it has acknowledged.
     pub durable: bool,
 }
 
 /// How a broker is started.
 #[derive(Clone, Debug)]
 pub struct Configured {
-    /// What its configuration file holds, or its variables where it has none; kept with the results.
+    /// The content of its configuration file, or its variables if it has none; kept with the results.
     pub text: String,
     /// The path of the configuration file.
     pub file: PathBuf,
-    /// The words that start it, its program first.
+    /// The command that starts it, beginning with its program.
     pub words: Vec<OsString>,
 }
 
 impl Peer {
-    /// The known peer of this name, or that of a file whose name ends with `.toml`.
+    /// The known peer with this name, or that of a file whose name ends with `.toml`.
     ///
     /// # Errors
-    /// A sentence on what is wrong with the file, or the names that are known.
+    /// A sentence about what is wrong with the file, or the known names.
     pub fn of(chosen: &str) -> Result<Peer, String> {
         if chosen.ends_with(".toml") {
             let text = std::fs::read_to_string(chosen).map_err(|error| format!("{chosen}: {error}"))?;
@@ -128,7 +129,7 @@ impl Peer {
     /// Midge, which is in this program.
     ///
     /// # Errors
-    /// That its file cannot be read.
+    /// Its file cannot be read.
     pub fn midge() -> Result<Peer, String> {
         toml::from_str(include_str!("brokers/midge.toml")).map_err(|error| error.to_string())
     }
@@ -141,17 +142,17 @@ impl Peer {
         find_program(&self.program)
     }
 
-    /// What it says of its version.
+    /// Its version, as it prints it.
     pub fn version(&self, program: &Path) -> String {
         if self.version.is_empty() {
-            // Without words it would begin to serve.
+            // Without arguments it would begin to serve.
             return String::new();
         }
         let words: Vec<&str> = self.version.iter().map(String::as_str).collect();
         first_line_of(program.as_os_str(), &words).unwrap_or_default()
     }
 
-    /// How long it may take until it listens.
+    /// Time within which it has to listen.
     pub fn ready_within(&self) -> Duration {
         Duration::from_secs(self.ready_within_s)
     }
@@ -159,7 +160,7 @@ impl Peer {
     /// Writes its configuration into the setting's folder.
     ///
     /// # Errors
-    /// What writing gives, and a template that cannot be filled in.
+    /// The error of writing, or a template that cannot be filled in.
     pub fn configure(&self, program: &Path, setting: &Setting<'_>) -> io::Result<Configured> {
         let name = self
             .configuration
@@ -214,7 +215,7 @@ const KNOWN: &[&str] = &[
     include_str!("brokers/hivemq-ce.toml"),
 ];
 
-/// Seconds until a broker has to listen, where its file does not say it.
+/// Seconds within which a broker has to listen, if its file does not say otherwise.
 fn ready_within_s() -> u64 {
     20
 }
@@ -222,10 +223,10 @@ fn ready_within_s() -> u64 {
 fn fill(template: &str, setting: &Setting<'_>, file: &Path) -> io::Result<String> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    // A name that is misspelt is no empty text.
+    // A misspelt name is not an empty text.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_keep_trailing_newline(true);
-    // As configurations have it; the engine writes True and False.
+    // As in configurations; the engine writes True and False.
     environment.set_formatter(|output, state, value| match value.kind() {
         ValueKind::Bool => Ok(output.write_str(if value.is_true() { "true" } else { "false" })?),
         _ => minijinja::escape_formatter(output, state, value),
@@ -252,7 +253,7 @@ fn fill(template: &str, setting: &Setting<'_>, file: &Path) -> io::Result<String
 
 fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Brokers are often where only root's PATH looks.
+    // Brokers are often installed where only root's PATH looks.
     let extra = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
     std::env::split_paths(&path)
         .chain(extra)

@@ -1,7 +1,7 @@
 //! The plan of a comparison: its scenarios and its brokers.
 //!
-//! Invariants: a row is a named scenario, of which the comparison chooses only the length and the threads. So each row
-//! can be run alone with `loadgen run|conn|retained --scenario NAME`.
+//! Invariants: a row is a named scenario, of which the comparison chooses only the duration and the threads. So each
+//! row can be run alone with `loadgen run|conn|retained --scenario NAME`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use crate::target::request::TargetRequest;
 pub struct Row {
     /// The name of its scenario, and of its folder under `raw/`.
     pub name: String,
-    /// What it is, in one line.
+    /// Its description, in one line.
     pub title: String,
     /// The measurement of this row.
     pub work: Work,
@@ -49,7 +49,7 @@ pub enum Work {
     Retained(Retained),
 }
 
-/// The length of the runs and where the generator has its threads.
+/// The duration of the runs, and the CPUs of the generator's threads.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
     /// Length of the measured part.
@@ -75,7 +75,7 @@ pub struct Broker {
     pub cores: Cpus,
 }
 
-/// Which program a broker is.
+/// The program of a broker.
 #[derive(Clone, Debug)]
 pub enum BrokerKind {
     /// Midge, which is in this program.
@@ -121,7 +121,7 @@ impl Row {
     /// The row of a scenario's name or file.
     ///
     /// # Errors
-    /// A sentence on what is wrong with it.
+    /// A sentence about what is wrong with it.
     pub fn of(chosen: &str, settings: &RunSettings) -> Result<Row, String> {
         let found = named::find(chosen)?;
         let known = named::ALL.iter().find(|named| named.name == found.name);
@@ -165,7 +165,7 @@ impl Row {
             }
             TargetRequest::OwnBroker(own) if own.users => {
                 return Err(format!(
-                    "{chosen} wants users, which not every broker here can be given"
+                    "{chosen} needs users, which not every broker here supports"
                 ));
             }
             TargetRequest::OwnBroker(own) => own.tls.then_some(own.key),
@@ -181,7 +181,7 @@ impl Row {
         })
     }
 
-    /// Whether Nagle's delay can matter: where little is under way, so that it is waited for.
+    /// Whether Nagle's delay can matter: when few messages are in flight, so that they are waited for.
     pub fn shows_nagle(&self) -> bool {
         match &self.work {
             Work::Load(scenario) => match scenario.load {
@@ -194,24 +194,24 @@ impl Row {
         }
     }
 
-    /// Those of `brokers` that take part.
+    /// The brokers that take part.
     pub fn brokers<'a>(&self, brokers: &'a [Broker]) -> Vec<&'a Broker> {
         let takes_part = |broker: &&Broker| broker.nodelay || self.shows_nagle();
         brokers.iter().filter(takes_part).collect()
     }
 }
 
-/// Midge with each of these numbers of shards, and the peers of these names that are installed, all on the first of
-/// `cores`; behind them the peers that are not.
+/// Midge with each of these numbers of shards, and the installed peers with these names, all on the first of `cores`;
+/// also the peers that are not installed.
 ///
 /// # Errors
-/// A name that no peer has, more shards than cores, or a number of shards twice.
+/// An unknown name, more shards than cores, or a repeated number of shards.
 pub fn brokers(shards: &[usize], names: &[String], cores: &Cpus) -> Result<(Vec<Broker>, Vec<Peer>), String> {
     let mut brokers = Vec::new();
     for (place, &count) in shards.iter().enumerate() {
         // The second would overwrite the rounds of the first.
         if shards.iter().take(place).any(|&before| before == count) {
-            return Err(format!("--shards {count}: it is there twice"));
+            return Err(format!("--shards {count}: given twice"));
         }
         if count == 0 || count > cores.count() {
             return Err(format!(
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_said() {
-        for (name, part) in [("mtls-tutorial", "users"), ("no-such", "no such name")] {
+        for (name, part) in [("mtls-tutorial", "users"), ("no-such", "unknown name")] {
             assert!(Row::of(name, &settings()).unwrap_err().contains(part), "{name}");
         }
         let cores: Cpus = "0-3".parse().unwrap();

@@ -41,8 +41,8 @@ impl Started {
         interrupted: &AtomicBool,
     ) -> Result<Started, Failure> {
         let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
-        let folder = folder.map_err(Failure::system("cannot make a folder for a broker"))?;
-        // A broker may give its privileges up, and then has to get at its own files.
+        let folder = folder.map_err(Failure::system("cannot create a folder for a broker"))?;
+        // A broker may give up its privileges, and then needs access to its own files.
         open_to_all(folder.path())?;
         let free = FreeAddress::find()?;
         let address = free.address;
@@ -90,7 +90,7 @@ pub(super) fn start(broker: &Broker, setting: &Setting<'_>) -> Result<(BrokerPro
             let midge = Peer::midge().map_err(Failure::Broker)?;
             let configured = midge.configure(Path::new(""), setting).map_err(cannot)?;
             let shards = ["--shards", &broker.cores.count().to_string()].map(OsString::from);
-            // The first word is the program, which is this one.
+            // The first argument is the program, which is this one.
             let words = configured.words.iter().skip(1).cloned().chain(shards);
             let process = BrokerProcess::own(words, cores)?;
             Ok((process, configured))
@@ -116,7 +116,7 @@ pub(super) fn measured(broker: &Broker, started: u32) -> u32 {
     }
 }
 
-/// The certificates of one comparison: one set for each kind of key.
+/// The certificates of one comparison: one set for each type of key.
 pub(super) struct Certificates {
     _folder: TempDir,
     p256: ServerCertificates,
@@ -124,10 +124,10 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// Makes a CA, a certificate and a key for each kind of key.
+    /// Makes a CA, and a certificate with its key for each type of key.
     pub(super) fn make() -> Result<Certificates, Failure> {
         let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
-        let folder = folder.map_err(Failure::system("cannot make a folder for certificates"))?;
+        let folder = folder.map_err(Failure::system("cannot create a folder for certificates"))?;
         open_to_all(folder.path())?;
         let make = |name: &str, key: ServerKey| {
             let path = folder.path().join(name);
@@ -171,13 +171,14 @@ impl Certificates {
     }
 }
 
-/// The keys are of this comparison alone and gone with it: brokers that give up their privileges must read them.
+/// The keys belong to this comparison only and are deleted with it: brokers that give up their privileges must read
+/// them.
 fn readable(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
-/// Lets everybody read a folder.
+/// Makes a folder readable for everybody.
 pub(super) fn open_to_all(folder: &Path) -> Result<(), Failure> {
     readable(folder, 0o755).map_err(Failure::system("cannot open a folder to the brokers"))
 }

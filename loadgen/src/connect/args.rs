@@ -17,14 +17,14 @@ use crate::scenario::properties::Carrier;
 use crate::system::cpus::Cpus;
 use crate::target::request::TargetRequest;
 
-/// Makes connections and closes them again. Without -h it starts a broker of its own, over TLS.
+/// Makes connections and closes them again. Without -h it starts its own broker, over TLS.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
     term_width = HELP_COLUMNS,
-    after_help = "Without -h it starts a broker of its own, over TLS."
+    after_help = "Without -h it starts its own broker, over TLS."
 )]
 pub struct ConnectArguments {
     #[command(flatten)]
@@ -32,13 +32,13 @@ pub struct ConnectArguments {
     /// Connections per second, at intended times [default: as fast as --concurrency allows]
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
-    /// Connections that are on their way at the same time
+    /// Connections that are in progress at the same time
     #[arg(long, value_name = "N", default_value_t = 32)]
     concurrency: u32,
     /// Seconds of the measured part
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     duration: Duration,
-    /// Seconds of connections before it
+    /// Seconds of connections before the measured part
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     warmup: Duration,
     /// Seconds for each connection
@@ -50,10 +50,10 @@ pub struct ConnectArguments {
     /// Generator threads [default: half of the cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Pin them to these CPUs, in turns
+    /// Pin the threads to these CPUs, in rotation
     #[arg(long, value_name = "LIST")]
     cpus: Option<Cpus>,
-    /// Local addresses to connect from, in turns
+    /// Local addresses to connect from, in rotation
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     bind: Vec<IpAddr>,
     #[command(flatten)]

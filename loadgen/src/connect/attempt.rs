@@ -14,7 +14,7 @@ use crate::connection::opening::{Opening, Stage};
 use crate::connection::{Broken, Connection, Scratch};
 use crate::scenario::properties::Carrier;
 
-/// What the connections of one thread have in common.
+/// What the connections of one thread share.
 pub(super) struct ConnectThread<'a> {
     pub(super) ring: Ring,
     pub(super) state: &'a ConnectState,
@@ -34,14 +34,14 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// The TCP connection is there: TLS or CONNECT is next.
+    /// The TCP connection is established: TLS or CONNECT is next.
     pub(super) fn connected(&mut self, thread: &mut ConnectThread<'_>) -> Result<(), Broken> {
         self.opening.connected(monotonic_ns(), &mut thread.result.stages);
         self.connection.connected(&mut thread.ring);
         self.go_on(thread)
     }
 
-    /// Takes bytes that came, and goes on as far as they allow.
+    /// Takes received bytes, and continues as far as they allow.
     pub(super) fn received(
         &mut self,
         bytes: &[u8],

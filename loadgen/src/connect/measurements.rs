@@ -15,7 +15,7 @@ use crate::target::subject::Subject;
 /// What the threads of a connect measurement share.
 #[derive(Debug)]
 pub struct ConnectState {
-    /// The connections that are asked for.
+    /// The connections that were requested.
     pub scenario: ConnectScenario,
     /// The broker that they go to.
     pub subject: Subject,
@@ -27,12 +27,12 @@ pub struct ConnectState {
     pub counts: ConnectCounts,
 }
 
-/// What all threads have done so far.
+/// Counts of all threads so far.
 #[derive(Debug, Default)]
 pub struct ConnectCounts {
     /// Connections that the broker accepted.
     pub made: AtomicU64,
-    /// Connections that were closed in good order.
+    /// Connections that were closed in order.
     pub closed: AtomicU64,
     /// Connections that failed at any stage.
     pub failed: AtomicU64,

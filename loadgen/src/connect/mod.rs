@@ -1,7 +1,7 @@
 //! `loadgen conn`: connections that are made and closed again, measured alone or beside a load.
 //!
-//! [`scenario`] is the request, and [`args`] its options. [`worker`] makes the connections in one thread with one ring,
-//! each as an `attempt`, and records them in its [`measurements`]. [`mod@run`] is the whole measurement with its
+//! [`scenario`] is the request, and [`args`] its options. [`worker`] makes the connections in one thread with one
+//! ring, each as an `attempt`, and records them in its [`measurements`]. [`mod@run`] is the whole measurement with its
 //! [`outcome`].
 //!
 //! Invariants: each connection goes through TCP, TLS, CONNECT, CONNACK and DISCONNECT and waits for the broker to close

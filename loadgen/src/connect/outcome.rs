@@ -1,4 +1,4 @@
-//! What a connect measurement found out.
+//! The result of a connect measurement.
 //!
 //! Invariant: as in [`crate::outcome::header`]: a field that changes its meaning changes the schema.
 
@@ -20,19 +20,19 @@ use crate::outcome::validity::{Findings, LimitedBy, OwnEvidence, STEAL_PERCENT_M
 use crate::system::error::{EXIT_CONNECT, EXIT_GENERATOR, EXIT_MISSED, EXIT_OK};
 use crate::system::machine::{self, Machine};
 
-/// Everything that a connect measurement found out.
+/// The result of a connect measurement.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectOutcome {
-    /// Its form, its kind and what wrote it.
+    /// Its format, its kind and the program that wrote it.
     #[serde(flatten)]
     pub header: Header,
     /// Wall clock at the beginning, seconds since 1970.
     pub started_unix_s: u64,
-    /// What was asked for.
+    /// The connections that were requested.
     pub scenario: ConnectScenario,
     /// The broker, and what it used.
     pub broker: ConnectBroker,
-    /// Connections per second and in all.
+    /// Connections per second and in total.
     pub rates: ConnectRates,
     /// Time of the TCP connect.
     pub tcp: Option<Summary>,
@@ -50,7 +50,7 @@ pub struct ConnectOutcome {
     pub generator: Vec<ThreadUse>,
     /// The machine that it ran on.
     pub machine: Machine,
-    /// Whether to believe it.
+    /// Whether the result is valid.
     pub verdict: Verdict,
 }
 
@@ -59,7 +59,7 @@ pub struct ConnectOutcome {
 pub struct ConnectBroker {
     /// Its address and port; those of all hosts.
     pub address: String,
-    /// What it is, for people.
+    /// Its name, for people.
     pub name: String,
     /// Its configuration, if it is known.
     pub configuration: Option<String>,
@@ -73,14 +73,14 @@ pub struct ConnectBroker {
     pub usage: Option<ConnectUse>,
 }
 
-/// What the broker used in the measured part.
+/// CPU time and memory of the broker in the measured part.
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectUse {
     /// CPU time of all its threads, ns.
     pub cpu_ns: u64,
     /// Length of the measured part, ns.
     pub wall_ns: u64,
-    /// Connections that were closed in it.
+    /// Connections that were closed in this time.
     pub connections: u64,
     /// CPU time for each, ns.
     pub cpu_ns_per_connection: Option<f64>,
@@ -90,12 +90,12 @@ pub struct ConnectUse {
     pub rss_bytes_after: Option<u64>,
 }
 
-/// Connections, per second and in all.
+/// Connections, per second and in total.
 #[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectRates {
     /// Length of the measured part, s.
     pub measured_s: f64,
-    /// Asked for; `None` in closed loop.
+    /// The requested rate; `None` in closed loop.
     pub offered_per_s: Option<f64>,
     /// Made in the measured part, per second.
     pub made_per_s: f64,
@@ -105,12 +105,12 @@ pub struct ConnectRates {
     pub failed: u64,
 }
 
-/// What frames every outcome.
+/// The parts that every outcome has.
 pub(super) struct Frame {
     pub(super) started_unix_s: u64,
     pub(super) machine: Machine,
     pub(super) interrupted: bool,
-    /// What the broker used in the measured part.
+    /// CPU time and memory of the broker in the measured part.
     pub(super) usage: Option<ConnectUse>,
     /// CPU time of the machine that the hypervisor took, percent.
     pub(super) steal_percent: f64,
@@ -267,7 +267,7 @@ fn write_all(out: &mut String, outcome: &ConnectOutcome) -> std::fmt::Result {
     let rates = &outcome.rates;
     writeln!(
         out,
-        "{:>21} {:.0} per second over {:.1} s; {} in all, {} failed",
+        "{:>21} {:.0} per second over {:.1} s; {} in total, {} failed",
         "connections",
         rates.made_per_s,
         rates.measured_s,

@@ -1,4 +1,4 @@
-//! The whole measurement: threads, phases, and what the broker used meanwhile.
+//! The whole measurement: threads, phases, and the broker's usage.
 //!
 //! Invariant: the broker's CPU time and the connections that it is divided by are read at the same moments.
 
@@ -23,7 +23,7 @@ use crate::target::subject::Subject;
 /// Runs the measurement against a broker.
 ///
 /// # Errors
-/// When there is no outcome: the machine's limits, or no connection at all.
+/// There is no outcome: the machine's limits, or no connection at all.
 pub fn run(
     scenario: &ConnectScenario,
     subject: &Subject,

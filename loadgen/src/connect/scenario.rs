@@ -13,7 +13,7 @@ use crate::scenario::properties::GivenProperties;
 use crate::scenario::{Credentials, Origin, json};
 use crate::system::cpus::Cpus;
 
-/// The connections that are asked for.
+/// The connections that were requested.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectScenario {
     /// Its name, if it has one.
@@ -42,7 +42,7 @@ pub struct ConnectScenario {
     /// The CPUs that they are pinned to, in turns.
     #[schemars(with = "Option<String>")]
     pub cpus: Option<Cpus>,
-    /// Local addresses that connections are made from, in turns.
+    /// Local addresses from which connections are made, in rotation.
     pub bind: Vec<IpAddr>,
     /// p99 of the time to CONNACK that must not be exceeded.
     #[serde(rename = "slo_p99_s", default, with = "json::optional_seconds")]
@@ -62,7 +62,7 @@ pub struct ConnectScenario {
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectLoad {
-    /// So many are always on their way.
+    /// This many are always in progress.
     Closed {
         /// Connections that are open at a time, over all threads.
         concurrency: u32,
@@ -74,14 +74,14 @@ pub enum ConnectLoad {
     },
 }
 
-/// Most connections that are on their way at the same time.
+/// Largest number of connections that are in progress at the same time.
 pub const CONCURRENCY_MAX: u32 = 100_000;
 
 impl ConnectScenario {
-    /// Refuses what cannot be run, in one sentence.
+    /// Refuses a scenario that cannot be run, with one sentence.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first mistake.
     pub fn check(&self) -> Result<(), String> {
         let refusals = [
             (
@@ -99,7 +99,7 @@ impl ConnectScenario {
             ),
             (
                 self.warmup.saturating_add(self.duration) > Duration::from_secs(86_400),
-                "the measurement may last a day at most".to_owned(),
+                "the measurement may last at most one day".to_owned(),
             ),
             (
                 self.threads == 0 || self.threads > 1024,

@@ -20,10 +20,10 @@ use crate::measure::timeline::{Times, nanoseconds};
 use crate::scenario::schedule::{Arrival, Schedule, random_of};
 use crate::system::error::Failure;
 
-/// Makes and closes connections until the end of the load, and waits for those that are on their way.
+/// Makes and closes connections until the end of the load, and waits for those in progress.
 ///
 /// # Errors
-/// When the thread or its ring cannot be set up.
+/// The thread or its ring cannot be set up.
 pub fn work(state: &ConnectState, index: usize) -> Result<ConnectMeasurements, Failure> {
     let mut worker = ConnectWorker::new(state, index)?;
     while worker.turn()? {}
@@ -55,7 +55,7 @@ impl<'a> ConnectWorker<'a> {
                 .confine_this_thread()
                 .map_err(Failure::system("cannot pin a thread"))?;
         }
-        // As for the threads of a load: where it is not allowed, the lag shows it.
+        // As for the threads of a load: if it is not allowed, the lag shows it.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let load = state.scenario.load_of_one();
         let schedule = match load {
@@ -88,7 +88,7 @@ impl<'a> ConnectWorker<'a> {
         })
     }
 
-    /// One turn of the loop; false when the load is over and nobody is on the way.
+    /// One turn of the loop; false when the load is over and no connection is in progress.
     fn turn(&mut self) -> Result<bool, Failure> {
         let Some(times) = self.thread.state.timeline.times() else {
             return Ok(false);
@@ -159,7 +159,7 @@ impl<'a> ConnectWorker<'a> {
         }
     }
 
-    /// Starts one; false if that failed at once.
+    /// Starts one connection; false if that failed at once.
     fn start(&mut self, intended_ns: u64, now_ns: u64, times: &Times) -> bool {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
@@ -245,7 +245,7 @@ impl<'a> ConnectWorker<'a> {
         }
     }
 
-    /// Does something with the connection of a token, if it is still there.
+    /// Calls the function with the connection of a token, if it still exists.
     fn with(
         &mut self,
         token: Token,
@@ -298,7 +298,7 @@ impl<'a> ConnectWorker<'a> {
         }
     }
 
-    /// Ends those whose time is over; one that waits for the broker to close is done.
+    /// Ends connections whose time is over; one that waits for the broker to close is complete.
     fn close_timed_out(&mut self, now_ns: u64) {
         let timeout_ns = nanoseconds(self.thread.state.scenario.connect_timeout);
         for slot in 0..self.slots.len() {

@@ -22,14 +22,14 @@ use super::login::{self, Granted};
 pub struct BlockingConnection {
     socket: TcpStream,
     stream: SecureStream,
-    /// Plain bytes that are no whole packet yet.
+    /// Decrypted bytes that are not a complete packet yet.
     unread: Vec<u8>,
     /// The buffer that the socket is read into.
     chunk: Box<[u8]>,
     closed: bool,
 }
 
-/// The bytes of one whole packet.
+/// The bytes of one complete packet.
 #[derive(Debug)]
 pub struct WholePacket(Vec<u8>);
 
@@ -37,7 +37,7 @@ impl WholePacket {
     /// Decodes it.
     ///
     /// # Errors
-    /// What the protocol forbids.
+    /// A violation of the protocol.
     pub fn packet(&self, version: ProtocolVersion) -> Result<Packet<'_>, Broken> {
         Ok(mqtt::decode::packet(&self.frame()?, version)?)
     }
@@ -48,10 +48,10 @@ impl WholePacket {
 }
 
 impl BlockingConnection {
-    /// Connects to the first of the addresses that answers, TLS and the upgrade to WebSocket included.
+    /// Connects to the first of the addresses that answers, including TLS and the upgrade to WebSocket.
     ///
     /// # Errors
-    /// Why none answered, or the handshake failed.
+    /// Why none answered, or why the handshake failed.
     pub fn open(
         addresses: &[SocketAddr],
         stream: SecureStream,
@@ -130,7 +130,7 @@ impl BlockingConnection {
         self.write(&wire)
     }
 
-    /// The next packet; `None` if none is whole at `until`.
+    /// The next packet; `None` if none is complete at `until`.
     ///
     /// # Errors
     /// The end of the connection, or a bad packet.
@@ -149,11 +149,11 @@ impl BlockingConnection {
         }
     }
 
-    /// Passes each whole packet to `handle`, after one read if none has been received; false if no packet is whole by
-    /// `until`.
+    /// Passes each complete packet to `handle`, after one read if none has been received; false if no packet is
+    /// complete by `until`.
     ///
     /// # Errors
-    /// The end of the connection, a bad packet, or what `handle` gives.
+    /// The end of the connection, a bad packet, or the error of `handle`.
     pub fn receive(
         &mut self,
         until: Instant,
@@ -178,7 +178,7 @@ impl BlockingConnection {
     pub fn close(mut self, version: ProtocolVersion) {
         let mut packet = Vec::new();
         login::disconnect(version, &mut packet);
-        // A broker that has closed already loses nothing.
+        // If the broker has closed already, nothing is lost.
         if self.send(&packet).is_err() {
             return;
         }
@@ -192,7 +192,7 @@ impl BlockingConnection {
         }
     }
 
-    /// Reads once what has come; false if nothing came until then.
+    /// Reads once; false if nothing arrived by then.
     fn fill(&mut self, until: Instant) -> Result<bool, Broken> {
         let timeout = until.saturating_duration_since(Instant::now());
         self.socket
@@ -206,7 +206,7 @@ impl BlockingConnection {
         self.closed |= received.is_empty();
         let mut answer = Vec::new();
         let opened = self.stream.open(received, &mut self.unread, &mut answer);
-        // The alert of a failed handshake is for the broker; the failure itself is for the user.
+        // The alert of a failed handshake is for the broker, its error for the user.
         let written = self.write(&answer);
         self.closed |= opened?.peer_closed;
         written.map(|()| true)
@@ -216,7 +216,7 @@ impl BlockingConnection {
         let Err(error) = self.socket.write_all(bytes) else {
             return Ok(());
         };
-        // Why the broker has closed may still be there to be read.
+        // The broker's reason for closing may still be readable.
         let until = Instant::now() + REASON_WITHIN;
         self.socket.set_read_timeout(Some(REASON_WITHIN))?;
         while let Ok(count @ 1..) = self.socket.read(&mut self.chunk) {
@@ -249,13 +249,13 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-/// The largest packet that MQTT has.
+/// The largest packet in MQTT.
 const PACKET_BYTES_MAX: u32 = REMAINING_LENGTH_MAX + 5;
-/// Bytes that are read at once.
+/// Bytes per read of the socket.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Interval of looking for an interruption.
+/// Interval of checking for an interruption.
 const LOOK: Duration = Duration::from_millis(100);
 /// Time for the broker to close after DISCONNECT.
 const CLOSES_WITHIN: Duration = Duration::from_secs(2);
-/// Time for the reason of a broken connection to be read.
+/// Time for reading the reason of a broken connection.
 const REASON_WITHIN: Duration = Duration::from_millis(500);

@@ -7,7 +7,7 @@ use std::io;
 use mqtt::error::{DecodeError, EncodeError};
 use transport::stream::StreamError;
 
-/// Why a connection cannot go on.
+/// Why a connection cannot continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Broken {
@@ -20,16 +20,16 @@ pub enum Broken {
     /// TLS or WebSocket failed.
     #[error("{0}")]
     Tls(#[from] StreamError),
-    /// The broker sent what the protocol forbids.
+    /// The broker violated the protocol.
     #[error("the broker sent a bad packet: {0}")]
     Packet(#[from] DecodeError),
-    /// The broker refused or ended it with a reason, or answered what was not asked.
+    /// The broker refused or ended it with a reason, or sent an unexpected answer.
     #[error("{0}")]
     Refused(String),
     /// The broker sent DISCONNECT with this reason; the text has its Reason String too.
     #[error("the broker ended the connection: {1}")]
     Disconnected(mqtt::ReasonCode, String),
-    /// What was to be sent does not fit into a packet.
+    /// The data do not fit into a packet.
     #[error("{0}")]
     Unsendable(#[from] EncodeError),
     /// It took too long.
@@ -37,14 +37,14 @@ pub enum Broken {
     Timeout(u64),
 }
 
-/// What to do about a socket that failed, where that is known.
+/// Advice about a failed socket, if there is any.
 fn socket_hint(error: &io::Error) -> &'static str {
-    // With --bind the ports of an address run out when it is bound, otherwise when it connects.
+    // With --bind, the ports of an address run out when it is bound, otherwise when it connects.
     match error.kind() {
         io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => {
-            ": all local ports to this address are in use, or the address of --bind is not this machine's; add \
-             addresses with --bind, wait a minute until closed connections release theirs, or widen the range with \
-             `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`"
+            ": all local ports to this address are in use, or the address of --bind does not belong to this \
+            machine; add addresses with --bind, wait a minute until closed connections release theirs, or \
+            widen the range with `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`"
         }
         _ => "",
     }

@@ -1,4 +1,4 @@
-//! Cuts received bytes into whole packets.
+//! Splits received bytes into complete packets.
 //!
 //! Invariant: a packet is passed on once, and only when it is complete.
 
@@ -6,7 +6,7 @@ use mqtt::frame::{self, Frame};
 
 use super::broken::Broken;
 
-/// Hands each whole packet at the head of `bytes` to `handle`; returns how many bytes they took.
+/// Passes each complete packet at the front of `bytes` to `handle`; returns their number of bytes.
 #[inline]
 pub(super) fn each_frame(
     bytes: &[u8],

@@ -21,7 +21,7 @@ use crate::scenario::topics::numbered;
 pub struct Login<'a> {
     /// Protocol version of MQTT.
     pub version: ProtocolVersion,
-    /// Whether the broker forgets an earlier session.
+    /// Whether the broker discards an earlier session.
     pub clean_start: bool,
     /// Keep Alive of the connection, s.
     pub keep_alive_s: u16,
@@ -29,7 +29,7 @@ pub struct Login<'a> {
     pub client_identifier: &'a str,
     /// User name and password.
     pub credentials: &'a Credentials,
-    /// The client's number, which takes the place of `%i` in the user name.
+    /// The client's number, which replaces `%i` in the user name.
     pub number: Option<u32>,
     /// Properties of the CONNECT, for MQTT 5.0.
     pub properties: Properties<'a>,
@@ -62,20 +62,20 @@ impl Login<'_> {
     }
 }
 
-/// What the broker allows a client.
+/// The broker's limits for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granted {
-    /// Receive Maximum: messages that are not acknowledged.
+    /// Receive Maximum: number of unacknowledged messages.
     pub receive_maximum: u16,
-    /// The largest packet that the broker takes.
+    /// The largest packet that the broker accepts.
     pub packet_bytes_max: u32,
-    /// The highest QoS that it takes.
+    /// The highest QoS that it accepts.
     pub maximum_qos: QoS,
     /// Whether the broker supports retained messages.
     pub retain_available: bool,
     /// Topic Alias Maximum; 0 if there are none.
     pub topic_alias_maximum: u16,
-    /// The Keep Alive that the broker wants instead of the client's, s.
+    /// The Keep Alive that the broker sets instead of the client's, s.
     pub server_keep_alive_s: Option<u16>,
 }
 
@@ -113,7 +113,7 @@ pub fn connack(frame: &Frame<'_>, version: ProtocolVersion) -> Result<Granted, B
 fn refusal(reason: ReasonCode, properties: Properties<'_>) -> String {
     let hint = match reason {
         ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized => {
-            "; check the user name (-u) and the password (-P), the broker's log says more"
+            "; check the user name (-u) and the password (-P); the broker's log says more"
         }
         ReasonCode::UnsupportedProtocolVersion => "; try another version with -V",
         ReasonCode::ClientIdentifierNotValid => "; try another client identifier (-i, --client-id)",
@@ -125,7 +125,7 @@ fn refusal(reason: ReasonCode, properties: Properties<'_>) -> String {
     )
 }
 
-/// Reads a SUBACK whose filters were all asked for with the same QoS.
+/// Reads a SUBACK for filters that were all requested with the same QoS.
 ///
 /// # Errors
 /// A refused or downgraded subscription, or a packet that is not a SUBACK.
@@ -140,7 +140,7 @@ pub fn suback(frame: &Frame<'_>, version: ProtocolVersion, asked: QoS) -> Result
     match other {
         None => Ok(()),
         Some(&code) if is_granted(code) => Err(Broken::Refused(format!(
-            "the broker granted QoS {code} where QoS {} was asked for",
+            "the broker granted QoS {code} instead of the requested QoS {}",
             asked as u8
         ))),
         Some(&code) => Err(Broken::Refused(format!(
@@ -155,7 +155,7 @@ pub fn is_granted(code: u8) -> bool {
     code <= QoS::ExactlyOnce as u8
 }
 
-/// The name of a code that came from the broker.
+/// The name of a code that the broker sent.
 pub fn named(code: u8) -> String {
     match ReasonCode::from_u8(code) {
         Some(reason) => reason.to_string(),
@@ -163,7 +163,7 @@ pub fn named(code: u8) -> String {
     }
 }
 
-/// The end that a DISCONNECT of the broker is.
+/// The error for a DISCONNECT of the broker.
 pub fn disconnected(disconnect: &Disconnect<'_>) -> Broken {
     let Disconnect { reason, properties } = *disconnect;
     Broken::Disconnected(reason, detailed(reason, properties))

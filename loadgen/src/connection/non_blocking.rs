@@ -1,8 +1,9 @@
 //! One of many connections in a ring: the socket, TLS, an incomplete packet, and the bytes that wait to be sent.
 //!
 //! Invariants: bytes are sent in the order in which they were appended. While the ring has a send of this connection,
-//! nothing else is sent and [`Connection::is_blocked`] is true. A whole packet is handled in the buffer where it was
-//! received, without a copy (with TLS: without a second one). What breaks them: sending without [`Connection::flush`].
+//! nothing else is sent and [`Connection::is_blocked`] is true. A complete packet is handled in the buffer where it
+//! was received, without a copy (with TLS: without a second one). What breaks them: sending without
+//! [`Connection::flush`].
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -30,24 +31,24 @@ pub struct Connection {
     stream: SecureStream,
     token: Token,
     packet_bytes_max: u32,
-    /// The beginning of a packet whose rest has not come.
+    /// The beginning of an incomplete packet.
     unread: Vec<u8>,
     /// Packets that the next flush sends.
     out: Vec<u8>,
     /// TLS records that are neither sent nor in the ring.
     wire: Vec<u8>,
     sending: bool,
-    /// Whether the kernel notes when its bytes arrive.
+    /// Whether the kernel records when its bytes arrive.
     timed: bool,
     sent_at_ns: u64,
 }
 
 impl Connection {
-    /// Makes the socket, at `local` if that is given, and begins to connect it;
+    /// Creates the socket, at `local` if that is given, and begins to connect it;
     /// [`transport::ring::Completion::Connected`] reports the end.
     ///
     /// # Errors
-    /// What `socket(2)` and `bind(2)` give.
+    /// The errors of `socket(2)` and `bind(2)`.
     pub fn start(
         ring: &mut Ring,
         address: SocketAddr,
@@ -73,19 +74,19 @@ impl Connection {
         })
     }
 
-    /// The TCP connection is there: asks for its bytes and begins the TLS handshake.
+    /// The TCP connection is established: requests its bytes and begins the TLS handshake.
     pub fn connected(&mut self, ring: &mut Ring) {
         self.receive(ring);
         self.stream.start(&mut self.wire);
     }
 
-    /// Has the kernel note when its bytes arrive, from the next [`Connection::receive`] on; where that is not possible
-    /// nothing changes.
+    /// Has the kernel record when its bytes arrive, from the next [`Connection::receive`] on; has no effect if that is
+    /// not possible.
     pub fn note_arrivals(&mut self) {
         self.timed = note_arrivals(&self.socket).is_ok();
     }
 
-    /// Asks for bytes until a completion shows that no more will come by itself.
+    /// Requests bytes until a completion shows that no more will come by itself.
     pub fn receive(&mut self, ring: &mut Ring) {
         if self.timed {
             ring.receive_multishot_timed(&self.socket, self.token);
@@ -94,17 +95,17 @@ impl Connection {
         }
     }
 
-    /// Where packets for the next flush are appended.
+    /// The buffer for packets of the next flush.
     pub fn out(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
 
-    /// TLS and WebSocket, and how far they are.
+    /// TLS and WebSocket, with their state.
     pub fn stream(&self) -> &SecureStream {
         &self.stream
     }
 
-    /// Whether [`Connection::flush`] would have something to send.
+    /// Whether [`Connection::flush`] would send anything.
     pub fn has_output(&self) -> bool {
         !self.out.is_empty() || !self.wire.is_empty()
     }
@@ -114,20 +115,20 @@ impl Connection {
         socket::shut_down(self.socket.as_fd());
     }
 
-    /// Whether the socket was full and its rest is still under way.
+    /// Whether the socket was full and the rest is still being sent.
     pub fn is_blocked(&self) -> bool {
         self.sending
     }
 
-    /// When something was sent last, CLOCK_MONOTONIC ns.
+    /// When bytes were last sent, CLOCK_MONOTONIC ns.
     pub fn sent_at_ns(&self) -> u64 {
         self.sent_at_ns
     }
 
-    /// Takes received bytes and hands each whole packet to `handle`, with the buffer for answers.
+    /// Takes received bytes and passes each complete packet to `handle`, with the buffer for answers.
     ///
     /// # Errors
-    /// Whatever ends the connection: TLS, the packet, or what `handle` gives.
+    /// The reason why the connection ends: TLS, the packet, or the error of `handle`.
     pub fn take(
         &mut self,
         received: &[u8],
@@ -158,10 +159,10 @@ impl Connection {
         if closed { Err(Broken::Closed) } else { Ok(()) }
     }
 
-    /// Sends what was appended, with one system call where the socket has room.
+    /// Sends what was appended, with one system call if the socket has room.
     ///
     /// # Errors
-    /// What `send(2)` gives.
+    /// The error of `send(2)`.
     #[inline]
     pub fn flush(&mut self, ring: &mut Ring, scratch: &mut Scratch, now_ns: u64) -> Result<(), Broken> {
         if self.sending || !self.has_output() {
@@ -207,7 +208,7 @@ impl Connection {
             self.out.clear();
             self.stream.close(&mut self.wire);
         }
-        // The run is over: a broker that is gone already loses nothing.
+        // The run is over: if the broker is gone already, nothing is lost.
         let _ = self.flush(ring, scratch, now_ns);
     }
 }

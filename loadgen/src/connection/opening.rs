@@ -1,7 +1,7 @@
 //! Opens a connection, from the TCP connect to the answer of CONNECT, and measures the time of each stage.
 //!
-//! Invariant: each stage is timed from the end of the one before, so the stages add up to the whole. There is no I/O
-//! here: the owner of the ring passes in what was received, and sends what is to be sent.
+//! Invariant: each stage is timed from the end of the previous one, so the stages add up to the whole. There is no I/O
+//! here: the owner of the ring passes in received bytes, and sends the output.
 
 use transport::stream::SecureStream;
 
@@ -10,7 +10,7 @@ use crate::measure::latency::Latency;
 /// The stages in which a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The TCP connection is being made.
+    /// The TCP connection is being established.
     Tcp,
     /// Waits for the end of the TLS handshake.
     Tls,
@@ -29,7 +29,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// What it is waiting for, for messages.
+    /// The name of the stage, for messages.
     pub fn name(self) -> &'static str {
         match self {
             Stage::Tcp => "TCP connect",
@@ -44,7 +44,7 @@ impl Stage {
     }
 }
 
-/// How long the stages of connections took.
+/// Durations of the stages of connections.
 #[derive(Clone, Debug, Default)]
 pub struct StageTimes {
     /// Time of the TCP connect.
@@ -102,7 +102,7 @@ impl Opening {
         self.end_stage(Stage::Tls, now_ns, &mut times.tcp);
     }
 
-    /// Goes on as far as TLS and WebSocket have come; true when CONNECT is to be sent now.
+    /// Continues as far as TLS and WebSocket allow; true when CONNECT has to be sent.
     pub fn advance(&mut self, stream: &SecureStream, now_ns: u64, times: &mut StageTimes) -> bool {
         if self.stage == Stage::Tls && !stream.is_securing() {
             match stream.negotiated() {
@@ -124,7 +124,7 @@ impl Opening {
         true
     }
 
-    /// The broker has accepted the client, which is in the stage `next` now.
+    /// The broker has accepted the client, which is now in the stage `next`.
     pub fn accepted(&mut self, next: Stage, now_ns: u64, times: &mut StageTimes) {
         self.end_stage(next, now_ns, &mut times.connack);
     }

@@ -1,11 +1,11 @@
-//! The tokens by which a ring names the connections of a thread.
+//! The tokens with which a ring names the connections of a thread.
 //!
-//! Invariant: a completion counts only for the connection that it was begun for, because the token has the slot's
-//! generation: how many connections the slot had before.
+//! Invariant: a completion counts only for the connection for which it was begun, because the token has the slot's
+//! generation: the number of connections that the slot had before.
 
 use transport::ring::Token;
 
-/// A connection of a thread: its slot, and the generation of that.
+/// A connection of a thread: its slot, and the generation of the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotToken {
     /// Index into the thread's connections.

@@ -1,6 +1,6 @@
-//! `--churn`: connections that are made and closed beside a load, in a thread of their own.
+//! `--churn`: connections that are made and closed beside a load, in a separate thread.
 //!
-//! Invariant: the thread begins and ends with the load. What it costs the broker is part of the load's figures, because
+//! Invariant: the thread begins and ends with the load. Its cost for the broker is part of the load's figures, because
 //! that is the purpose of the option.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) struct BackgroundConnects {
 }
 
 impl BackgroundConnects {
-    /// Starts it with the load; `None` where the scenario has none.
+    /// Starts it with the load; `None` if the scenario has none.
     pub(crate) fn start(run: &Run, subject: &Subject) -> Result<Option<BackgroundConnects>, Failure> {
         let load = &run.scenario;
         let Some(times) = run.timeline.times().filter(|_| load.churn_per_s > 0.0) else {
@@ -58,7 +58,7 @@ impl BackgroundConnects {
         let shared = Arc::clone(&state);
         let builder = std::thread::Builder::new().name("background".to_owned());
         let thread = builder.spawn(move || {
-            // Until the load begins there is nothing to do.
+            // There is nothing to do until the load begins.
             let wait_ns = times.start_ns.saturating_sub(transport::clock::monotonic_ns());
             std::thread::sleep(Duration::from_nanos(wait_ns));
             worker::work(&shared, 0)
@@ -67,7 +67,7 @@ impl BackgroundConnects {
         Ok(Some(BackgroundConnects { state, thread }))
     }
 
-    /// Ends it with the load; returns what it did.
+    /// Ends it with the load; returns its report.
     pub(crate) fn finish(self, now_ns: u64) -> Result<BackgroundReport, Failure> {
         self.state.timeline.stop_load(now_ns);
         let result = self.thread.join().map_err(|_| Failure::Thread)??;

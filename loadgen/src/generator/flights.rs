@@ -4,12 +4,12 @@
 
 use mqtt::packet::PacketIdentifier;
 
-/// The messages of one publisher that are not acknowledged.
+/// The unacknowledged messages of one publisher.
 #[derive(Debug)]
 pub struct Flights {
     limit: u16,
     free: Vec<PacketIdentifier>,
-    /// For each identifier handed out so far, less one: when its PUBLISH left; [`NOT_IN_FLIGHT`] if it is free.
+    /// For each assigned identifier minus one: when its PUBLISH was sent; [`NOT_IN_FLIGHT`] if it is free.
     left_at_ns: Vec<u64>,
 }
 
@@ -25,7 +25,7 @@ impl Flights {
         }
     }
 
-    /// Lowers the limit to what the broker takes (Receive Maximum [MQTT-3.3.4-7]).
+    /// Lowers the limit to the broker's Receive Maximum [MQTT-3.3.4-7].
     pub fn restrict(&mut self, receive_maximum: u16) {
         self.limit = self.limit.min(receive_maximum).max(1);
     }
@@ -35,7 +35,7 @@ impl Flights {
         self.left_at_ns.len() - self.free.len()
     }
 
-    /// As many at a time as this, and none of them.
+    /// The same limit, with no messages in flight.
     pub fn emptied(&self) -> Flights {
         Flights::new(self.limit)
     }
@@ -45,7 +45,7 @@ impl Flights {
         self.count() < usize::from(self.limit)
     }
 
-    /// A message is sent; its Packet Identifier.
+    /// A message is sent; returns its Packet Identifier.
     pub fn start(&mut self, now_ns: u64) -> Option<PacketIdentifier> {
         let identifier = match self.free.pop() {
             Some(identifier) => identifier,

@@ -1,4 +1,4 @@
-//! From what the threads and the meter hand over to the outcome.
+//! Makes the outcome from the results of the threads and the meter.
 //!
 //! Invariant: the figures of an outcome are all of the same measured part, that of the timeline.
 
@@ -23,7 +23,7 @@ use crate::scenario::Load;
 use crate::system::machine::{self, Machine};
 use crate::target::subject::Subject;
 
-/// What only the coordinator knows.
+/// Data that only the coordinator has.
 #[derive(Clone, Debug)]
 pub(crate) struct Circumstances {
     /// Wall clock at the beginning, seconds since 1970.
@@ -34,11 +34,11 @@ pub(crate) struct Circumstances {
     pub(crate) churn: Option<BackgroundReport>,
     /// Whether a signal ended the run early.
     pub(crate) interrupted: bool,
-    /// The run in intervals.
+    /// The time series of the run.
     pub(crate) series: Series,
 }
 
-/// Puts together what the threads and the meter have.
+/// Combines the results of the threads and the meter.
 pub(crate) fn outcome(
     state: &Run,
     subject: &Subject,
@@ -53,7 +53,7 @@ pub(crate) fn outcome(
     let ledger = close_ledgers(state, workers, &measurements);
     let windows = window_reports(&measurements);
     let deliveries: Vec<u64> = windows.iter().map(|window| window.deliveries).collect();
-    // The windows of a run that was cut short are not alike by nature.
+    // The windows of a run that was cut short differ in any case.
     let steadiness = if circumstances.interrupted {
         None
     } else {
@@ -109,7 +109,7 @@ pub(crate) fn outcome(
     }
 }
 
-/// What the generator knows about itself; its report gets its share of each percentile.
+/// The generator's figures about itself; its report gets its share of each percentile.
 fn own_evidence(
     generator: &mut GeneratorReport,
     latency: &Latency,
@@ -127,7 +127,7 @@ fn own_evidence(
     own
 }
 
-/// What was reached of the objectives that are no latencies.
+/// The results for the objectives that are not latencies.
 fn reached(rates: &Rates, meter: &Meter) -> Reached {
     let usage = meter.usage();
     Reached {
@@ -137,13 +137,13 @@ fn reached(rates: &Rates, meter: &Meter) -> Reached {
     }
 }
 
-/// The measured deliveries that never came, where there is a schedule: without one a lost message delays no other.
+/// Measured deliveries that never arrived, if there is a schedule: without one, a lost message delays no other.
 fn never_came(state: &Run, ledger: &LedgerReport, came: u64, meter: &Meter) -> Option<NeverCame> {
     let has_schedule = matches!(state.scenario.load, Load::Scheduled { .. });
     if !has_schedule || ledger.sent == 0 || ledger.totals.lost == 0 {
         return None;
     }
-    // Every message calls for the same number of deliveries, but for pairs that do not come out even.
+    // Every message causes the same number of deliveries, except in pairs of unequal counts.
     let each = ledger.totals.expected as f64 / ledger.sent as f64;
     let expected = (ledger.sent_measured as f64 * each).round() as u64;
     let deliveries = expected.saturating_sub(came).min(ledger.totals.lost);
@@ -154,7 +154,7 @@ fn never_came(state: &Run, ledger: &LedgerReport, came: u64, meter: &Meter) -> O
     })
 }
 
-/// What the scenario and the threads give for the verdict.
+/// The data of the scenario and the threads for the verdict.
 fn evidence_of(
     state: &Run,
     workers: &[WorkerOutcome],
@@ -165,7 +165,7 @@ fn evidence_of(
     let drain = meter.drain();
     let progress = state.progress();
     Evidence {
-        // What nobody was owed was overtaken too.
+        // Unowed messages were overtaken too.
         overtaken: progress.overtaken.saturating_sub(ledger.totals.unowed),
         ledger: ledger.totals,
         differences: ledger.differences.unwrap_or_default(),

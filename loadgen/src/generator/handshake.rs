@@ -1,7 +1,7 @@
-//! What a client sends before it is ready: CONNECT and SUBSCRIBE.
+//! The packets that a client sends before it is ready: CONNECT and SUBSCRIBE.
 //!
-//! Invariant: a client is ready only when the broker has accepted it and granted every subscription, so that what it
-//! does not receive afterwards is lost and not unasked for.
+//! Invariant: a client is ready only when the broker has accepted it and granted every subscription, so that a message
+//! that it does not receive afterwards is lost.
 
 use std::num::NonZeroU16;
 
@@ -51,7 +51,7 @@ pub fn connect(run: &Run, who: Who, out: &mut Vec<u8>) -> Result<(), Broken> {
     login.encode(out)
 }
 
-/// Appends a subscriber's SUBSCRIBEs; returns how many they are.
+/// Appends a subscriber's SUBSCRIBEs; returns their number.
 ///
 /// # Errors
 /// A topic filter that is too long.
@@ -73,5 +73,5 @@ pub fn subscribe(run: &Run, subscriber: u32, out: &mut Vec<u8>) -> Result<u32, E
     Ok(packets)
 }
 
-/// Topic filters in one SUBSCRIBE: keeps the packet below what brokers take by default.
+/// Topic filters per SUBSCRIBE: keeps the packet below the default limits of brokers.
 const FILTERS_A_PACKET: usize = 500;

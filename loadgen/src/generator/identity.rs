@@ -1,6 +1,6 @@
 //! The clients of a run: their numbers, client identifiers and topics.
 //!
-//! Invariant: two runs one after the other share no client identifier and no topic, unless the user asked for that.
+//! Invariant: two consecutive runs share no client identifier and no topic, unless the user asked for that.
 
 use crate::scenario::Scenario;
 use crate::scenario::topics::{Topics, numbered};
@@ -55,8 +55,8 @@ impl std::fmt::Display for Who {
     }
 }
 
-/// A scenario's topics with everything but the client's number in the place of its letters: `%u` is the user name, `%c`
-/// the client identifier of the publisher.
+/// A scenario's topics with everything inserted except the client's number: `%u` is the user name, `%c` the client
+/// identifier of the publisher.
 pub fn named_topics(scenario: &Scenario, run: u16) -> Topics {
     let Topics::Pattern(pattern) = &scenario.topics else {
         return scenario.topics.clone();
@@ -74,5 +74,5 @@ fn client_pattern(pattern: &str, run: u16, kind: &str) -> String {
     pattern.replace("%k", kind).replace("%r", &format!("{run:04x}"))
 }
 
-/// The pattern of the client identifiers where none is given.
+/// The default pattern of client identifiers.
 const DEFAULT_IDENTIFIERS: &str = "lg%r%k%i";

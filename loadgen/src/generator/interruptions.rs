@@ -1,11 +1,11 @@
-//! Which messages nobody was owed because a connection broke: those that a publisher had on a connection that ended,
-//! and those that were published while a subscriber was away.
+//! Messages that are unowed because a connection broke: those that a publisher had in flight on it, and those that
+//! were published while a subscriber was disconnected.
 //!
-//! Invariants: a message is owed to a subscriber that was subscribed when it was published and stayed until it came.
-//! With a clean start the session ends with its connection, so what was under way to the subscriber is not owed
-//! either. Of a publisher's connection only what was not acknowledged is not owed; at QoS 0, where nothing is
-//! acknowledged, that is what is missing up to the break without a gap. A publisher's thread notes its break before it
-//! publishes again, so whoever receives a later message finds it here.
+//! Invariants: a message is owed to a subscriber that was subscribed when it was published and stayed connected until
+//! it arrived. With a clean start the session ends with its connection, so messages on their way to the subscriber are
+//! unowed too. Of a publisher's connection only unacknowledged messages are unowed; at QoS 0, without
+//! acknowledgements, these are the messages missing up to the break without a gap. A publisher's thread records its
+//! break before it publishes again, so a thread that receives a later message finds the record.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -16,11 +16,11 @@ use std::sync::{Mutex, PoisonError};
 pub struct Interruptions {
     any: AtomicBool,
     cuts: Mutex<Vec<Cut>>,
-    /// How many messages each publisher has sent; empty where no connection is made again.
+    /// Number of messages that each publisher has sent; empty if there are no reconnects.
     sent: Vec<AtomicU32>,
 }
 
-/// The messages of one publisher that were on a connection when it broke.
+/// The messages of one publisher that were in flight on a connection when it broke.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
     publisher: u32,
@@ -29,7 +29,7 @@ struct Cut {
 }
 
 impl Interruptions {
-    /// None so far, in a run of so many publishers whose connections are made again if they `reconnect`.
+    /// No breaks yet, in a run with this many publishers that `reconnect` or not.
     pub fn new(publishers: u32, reconnect: bool) -> Interruptions {
         let counted = if reconnect { publishers } else { 0 };
         Interruptions {
@@ -38,7 +38,7 @@ impl Interruptions {
         }
     }
 
-    /// Notes how many messages a publisher has sent.
+    /// Records how many messages a publisher has sent.
     #[inline]
     pub fn note_sent(&self, publisher: u32, sent: u64) {
         if let Some(count) = self.sent.get(publisher as usize) {
@@ -46,13 +46,13 @@ impl Interruptions {
         }
     }
 
-    /// How many messages a publisher has sent, modulo 2^32; 0 where no connection is made again.
+    /// Number of messages that a publisher has sent, modulo 2^32; 0 without reconnects.
     pub fn sent(&self, publisher: u32) -> u32 {
         let count = self.sent.get(publisher as usize);
         count.map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// The connection of a publisher broke after so many messages, of which the last `unacknowledged` were not
+    /// The connection of a publisher broke after this many messages, of which the last `unacknowledged` were not
     /// acknowledged; `None` at QoS 0.
     pub fn cut(&self, publisher: u32, sent: u64, unacknowledged: Option<u64>) {
         let to = sent as u32;
@@ -62,14 +62,14 @@ impl Interruptions {
         self.any.store(true, Ordering::Release);
     }
 
-    /// How many of the messages that are missing without a gap nobody was owed.
+    /// Number of unowed messages among those that are missing without a gap.
     pub fn unowed(&self, publisher: u32, missing: Range<u32>) -> u32 {
         if !self.any.load(Ordering::Acquire) {
             return 0;
         }
         let cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_publisher = cuts.iter().filter(|cut| cut.publisher == publisher);
-        // Breaks follow one another: what one covers, no other counts again.
+        // Breaks follow one another: a message that one covers is not counted by another.
         let mut from = missing.start;
         let mut unowed = 0;
         for cut in of_publisher {

@@ -17,19 +17,19 @@ pub struct Measurements {
     pub latency: [Latency; WINDOWS],
     /// Time from the actual send to the receipt.
     pub service: Latency,
-    /// Write to the last acknowledgement: PUBACK or PUBCOMP.
+    /// Time from the write to the last acknowledgement: PUBACK or PUBCOMP.
     pub acknowledged: Latency,
-    /// Intended to actual send time, where nothing but the generator itself was in the way.
+    /// Time from the intended to the actual send, if nothing but the generator itself delayed it.
     pub lag_own: Latency,
-    /// Intended to actual send time, where the socket or the in-flight window was full.
+    /// Time from the intended to the actual send, if the socket or the in-flight window was full.
     pub lag_blocked: Latency,
-    /// Intended to actual send time, where the connection had to be made again.
+    /// Time from the intended to the actual send, if the connection had to be re-established.
     pub lag_cut_off: Latency,
-    /// From the arrival in the kernel to the read, of each read of some connections.
+    /// Time from the arrival in the kernel to the read, for each read of some connections.
     pub read_delay: Latency,
     /// Messages sent in each window.
     pub sent: [u64; WINDOWS],
-    /// How long the stages of connecting took.
+    /// Durations of the stages of connecting.
     pub stages: StageTimes,
 }
 
@@ -58,7 +58,7 @@ impl Measurements {
         }
     }
 
-    /// A message left that was meant to leave at `intended_ns`.
+    /// A message with this intended time was sent.
     #[inline]
     pub fn sent(&mut self, window: usize, lag_ns: u64, wait: Wait) {
         let lag = match wait {
@@ -105,7 +105,7 @@ impl Measurements {
     }
 }
 
-/// What a message waited for after its intended time.
+/// The reason why a message was sent after its intended time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// Nothing but the generator itself.
@@ -125,10 +125,10 @@ pub fn window_of(times: &Times, window_ns: u64, intended_ns: u64) -> Option<usiz
     Some((since_ns / window_ns.max(1)).min(WINDOWS as u64 - 1) as usize)
 }
 
-/// What a thread hands over at the end of a run.
+/// The results of a thread at the end of a run.
 #[derive(Debug, Default)]
 pub struct WorkerOutcome {
-    /// Histograms of what it measured.
+    /// Histograms of its measurements.
     pub measurements: Measurements,
     /// The ledgers of its subscribers.
     pub ledgers: Vec<SubscriberLedger>,
@@ -138,17 +138,17 @@ pub struct WorkerOutcome {
     pub slow_broken: u64,
     /// Publisher number and messages sent.
     pub sent: Vec<(u32, u64)>,
-    /// Messages of the schedule that never left.
+    /// Messages of the schedule that were never sent.
     pub unsent: u64,
-    /// Closed loop: messages taken for lost because nothing moved any more.
+    /// Closed loop: messages considered lost because there was no progress.
     pub given_up: u64,
-    /// Messages that were not what was sent.
+    /// Received messages that differ from what was sent.
     pub differences: Differences,
     /// Publishes that the broker refused with a reason code.
     pub refused: u64,
-    /// Publishers that could not use the Topic Alias that was asked for.
+    /// Publishers that could not use the requested Topic Alias.
     pub without_alias: u64,
-    /// Connections that were made again after they were lost.
+    /// Connections that were re-established after they were lost.
     pub reconnected: u64,
     /// Why connections broke during the load; the first few.
     pub broken: Vec<String>,

@@ -1,6 +1,6 @@
-//! The broker's use and the machine's steal, read at the moments that count.
+//! The broker's usage and the machine's steal, read at the relevant moments.
 //!
-//! Invariant: CPU time and the deliveries that it is divided by are read together.
+//! Invariant: CPU time and the deliveries by which it is divided are read together.
 
 use transport::clock::{monotonic_ns, process_cpu_ns, process_rss_bytes, process_rss_bytes_about};
 
@@ -10,7 +10,7 @@ use crate::outcome::{BrokerUse, DrainReport};
 use crate::system::cgroup::CpuGroups;
 use crate::system::machine::CpuTimes;
 
-/// Reads, and keeps what it read.
+/// Reads the figures, and keeps them.
 #[derive(Default)]
 pub(crate) struct Meter {
     pid: Option<u32>,
@@ -20,17 +20,17 @@ pub(crate) struct Meter {
     measured: Option<Reading>,
     stopped: Option<Reading>,
     drained: Option<Reading>,
-    /// What the end of the load left, and when the last of it came.
+    /// Deliveries left at the end of the load, and when the last of them arrived.
     drain: DrainReport,
     received: u64,
     rss_bytes_peak: Option<u64>,
-    /// Deliveries due and not received, ten times a second.
+    /// Deliveries due but not received, ten times a second.
     pub(crate) backlog: Vec<u64>,
-    /// Connections and resident memory while they are made.
+    /// Connections and resident memory while connections are made.
     pub(crate) rss: Vec<(u64, u64)>,
 }
 
-/// What was read at one moment.
+/// The figures read at one moment.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Reading {
     at_ns: u64,
@@ -95,14 +95,14 @@ impl Meter {
         self.rss_bytes_peak = self.rss_bytes_peak.max(rss_bytes);
     }
 
-    /// The run is over: nothing will come any more, or it is not waited for.
+    /// The run is over: nothing more will arrive, or it is not waited for.
     pub(crate) fn end(&mut self, progress: &Progress, cut_off: bool, still_coming: bool) {
         self.drained = Some(self.read(progress));
         self.drain.cut_off = cut_off;
         self.drain.still_coming = still_coming;
     }
 
-    /// What came behind the end of the load.
+    /// Deliveries that arrived after the end of the load.
     pub(crate) fn drain(&self) -> DrainReport {
         self.drain
     }
@@ -115,7 +115,7 @@ impl Meter {
         })
     }
 
-    /// Deliveries per second that came in the measured part, whenever they were sent.
+    /// Deliveries per second that arrived in the measured part, whenever they were sent.
     pub(crate) fn delivered_per_s(&self) -> Option<f64> {
         let (from, to) = (self.measured?, self.stopped?);
         let wall_ns = to.at_ns.saturating_sub(from.at_ns);
@@ -161,5 +161,5 @@ impl Meter {
     }
 }
 
-/// Readings of the memory that are kept: with more connections than can be made in this time the rest is not drawn.
+/// Largest number of memory readings that are kept; later ones are not drawn.
 const RSS_READINGS_MAX: usize = 600;

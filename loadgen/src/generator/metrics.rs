@@ -1,9 +1,9 @@
 //! OpenMetrics over HTTP while a load runs.
 //!
-//! Invariants: every sample has the label of the run, so that the figures of several runs and generators can be kept
-//! apart and added up. The load is not slowed down. The page shows what the coordinator knows anyway, ten times a
-//! second, and a client that is slow or silent is given up after a second. What breaks them: serving more than one
-//! client at a time.
+//! Invariants: every sample has the label of the run, so that the figures of several runs and generators can be
+//! distinguished and added up. The load is not slowed down: the page shows what the coordinator knows anyway, ten
+//! times a second, and a client that is slow or silent is dropped after a second. What breaks them: serving more than
+//! one client at a time.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use crate::outcome::observer::Observer;
 use crate::outcome::series::IntervalReport;
 use crate::outcome::validity::{VERDICT_WORDS, Verdict};
 
-/// A server that runs until it is dropped, and watches a run.
+/// A server that runs until it is dropped, and observes a run.
 #[derive(Debug)]
 pub struct MetricsServer {
     address: SocketAddr,
@@ -39,7 +39,8 @@ struct Seen {
     verdict: Option<&'static str>,
 }
 
-/// The latencies of the whole run so far, warm-up included, by fixed bounds: those of several generators can be added.
+/// The latencies of the whole run so far, including warm-up, in fixed buckets: those of several generators can be
+/// added.
 #[derive(Clone, Copy, Debug, Default)]
 struct Buckets {
     at_most: [u64; BOUNDS_S.len()],
@@ -68,7 +69,7 @@ impl MetricsServer {
     /// Listens on an address and serves it; `run` is the label of all samples.
     ///
     /// # Errors
-    /// What binding gives.
+    /// The error of binding.
     pub fn start(address: SocketAddr, run: &str) -> io::Result<MetricsServer> {
         let listener = TcpListener::bind(address)?;
         let run = run.to_owned();
@@ -94,7 +95,7 @@ impl MetricsServer {
         self.address
     }
 
-    /// Serves the verdict with the last figures for so long, or until a signal comes.
+    /// Serves the verdict with the last figures for this long, or until a signal arrives.
     pub fn conclude(&self, verdict: &Verdict, keep: Duration, interrupted: &AtomicBool) {
         self.change(|seen| seen.verdict = Some(verdict.word()));
         let until = Instant::now() + keep;
@@ -131,7 +132,7 @@ impl Drop for MetricsServer {
     }
 }
 
-/// Two that watch the same run.
+/// Two observers of the same run.
 pub struct Both<'a>(pub &'a mut dyn Observer, pub &'a mut dyn Observer);
 
 impl Observer for Both<'_> {
@@ -151,10 +152,10 @@ fn serve(listener: &TcpListener, run: &str, seen: &Mutex<Seen>, over: &AtomicBoo
         match listener.accept() {
             Ok((client, _)) => {
                 let seen = *seen.lock().unwrap_or_else(PoisonError::into_inner);
-                // A client that is gone misses nothing.
+                // If the client is gone, nothing is lost.
                 let _ = answer(client, run, &seen);
             }
-            // Nobody is there, or no descriptor: both pass.
+            // No client, or no descriptor: both are temporary.
             Err(_) => std::thread::sleep(PAUSE),
         }
     }
@@ -169,7 +170,7 @@ fn answer(mut client: TcpStream, run: &str, seen: &Seen) -> io::Result<()> {
     let request = request.get(..bytes).unwrap_or_default();
     let known = request.starts_with(b"GET /metrics ") || request.starts_with(b"GET / ");
     if !known {
-        let refusal = text_response("404 Not Found", &[], "only GET /metrics is here\n");
+        let refusal = text_response("404 Not Found", &[], "only GET /metrics is supported\n");
         return client.write_all(&refusal);
     }
     let body = text(run, seen);
@@ -198,12 +199,12 @@ fn text(run: &str, seen: &Seen) -> String {
     page.counter("loadgen_messages_sent", "Messages sent.", sent);
     page.counter(
         "loadgen_deliveries",
-        "Deliveries received, each counted once.",
+        "Deliveries received, without duplicates.",
         received,
     );
     page.gauge(
         "loadgen_backlog",
-        "Deliveries that are due and have not come.",
+        "Deliveries that are due but have not arrived.",
         expected.saturating_sub(received),
     );
     page.gauge(
@@ -216,14 +217,14 @@ fn text(run: &str, seen: &Seen) -> String {
         page.histogram(
             "loadgen_latency_seconds",
             "seconds",
-            "Intended send time to receive, the whole run so far.",
+            "Time from the intended send to the receipt, the whole run so far.",
             &buckets,
             (seen.latency.count, seen.latency.sum_s),
         );
         quantiles(
             &mut page,
             "loadgen_latency_interval_seconds",
-            "Intended send time to receive, last interval.",
+            "Time from the intended send to the receipt, last interval.",
             &[
                 ("0.5", interval.p50_ns),
                 ("0.99", interval.p99_ns),
@@ -234,18 +235,18 @@ fn text(run: &str, seen: &Seen) -> String {
         quantiles(
             &mut page,
             "loadgen_lag_seconds",
-            "Intended to actual send time, last interval.",
+            "Time from the intended to the actual send, last interval.",
             &[("0.5", interval.lag_p50_ns), ("0.99", interval.lag_p99_ns)],
         );
     }
     if let Some(phase) = seen.phase {
         let name = format!("{phase:?}").to_lowercase();
-        page.info("loadgen_phase", "Where the run stands.", "phase", &name);
+        page.info("loadgen_phase", "The phase of the run.", "phase", &name);
     }
     if let Some(verdict) = seen.verdict {
         page.labelled_gauges(
             "loadgen_verdict",
-            "The verdict on the run: 1 for the one that holds.",
+            "The verdict on the run: 1 for the one that applies.",
             &["verdict"],
             VERDICT_WORDS.map(|word| ([word], u8::from(word == verdict))),
         );
@@ -261,9 +262,9 @@ fn quantiles(page: &mut OpenMetricsPage, name: &str, help: &str, values_ns: &[(&
     page.gauges(name, "seconds", help, "quantile", &values_s);
 }
 
-/// Between two looks for a client.
+/// Interval of checking for a client.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a client may take.
+/// Time for a client.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

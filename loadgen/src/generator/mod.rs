@@ -1,12 +1,11 @@
-//! A run of the generator: many clients, their load, and the figures of it.
+//! A run of the generator: many clients, their load, and its figures.
 //!
-//! `run.rs` is the whole run. `worker/` is a thread with its clients: `publisher.rs` and `subscriber.rs`, whose names
-//! and topics are in `identity.rs`, whose first packets are in `handshake.rs`, whose messages in flight are in
-//! `flights.rs`, whose PUBLISH packets are in `packets.rs`, and whose window of the closed loop is in `window.rs`.
-//! `interruptions.rs` knows what nobody was owed, `verify.rs` what each message has to be like. `background.rs` makes
-//! connections beside them. The threads share `state.rs`. `measure.rs` has what a thread measures and `meter.rs` what
-//! the broker uses; `gather.rs` makes the outcome of both. `progress.rs` and `metrics.rs` show the run while it goes
-//! on.
+//! `run.rs` is the whole run. `worker/` is a thread with its clients: `publisher.rs` and `subscriber.rs`; their names
+//! and topics are in `identity.rs`, their first packets in `handshake.rs`, their messages in flight in `flights.rs`,
+//! their PUBLISH packets in `packets.rs`, and their closed-loop window in `window.rs`. `interruptions.rs` knows which
+//! messages are unowed, `verify.rs` the expected properties of each message. `background.rs` makes connections beside
+//! them. The threads share `state.rs`. `measure.rs` has the measurements of a thread and `meter.rs` the broker's
+//! usage; `gather.rs` makes the outcome of both. `progress.rs` and `metrics.rs` show the run in progress.
 //!
 //! Invariants: none.
 

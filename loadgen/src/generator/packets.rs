@@ -1,7 +1,7 @@
 //! The encoded PUBLISH packets of a publisher: one, or one of each size.
 //!
-//! Invariants: the payload is at the end of its packet. Where payloads differ in their sizes, the sizes of a
-//! publisher's messages are drawn by their weights from a generator of its own seed, so that two runs send the same.
+//! Invariants: the payload is at the end of its packet. If payloads differ in size, the sizes of a publisher's
+//! messages are drawn by their weights from a generator with its own seed, so that two runs send the same.
 
 use mqtt::error::EncodeError;
 use mqtt::publish_template::PublishTemplate;
@@ -9,12 +9,12 @@ use mqtt::publish_template::PublishTemplate;
 use crate::scenario::payload;
 use crate::scenario::payload_sizes::PayloadSizes;
 
-/// An encoded PUBLISH, in which the stamp and the Packet Identifier are still to be patched.
+/// An encoded PUBLISH, in which the stamp and the Packet Identifier are patched before sending.
 #[derive(Debug)]
 pub(super) struct Packet {
     pub(super) template: PublishTemplate,
     pub(super) payload_bytes: usize,
-    /// The checksum of the payload behind its head, where messages are verified.
+    /// The checksum of the payload after its head, if messages are verified.
     pub(super) crc_of_filler: Option<u32>,
 }
 
@@ -35,7 +35,7 @@ impl Packet {
 /// The packets of all sizes.
 #[derive(Debug)]
 pub(super) struct Mixture {
-    /// Each with the sum of its weight and of those before it.
+    /// Each with the cumulative weight up to it.
     packets: Vec<(u32, Packet)>,
     random: fastrand::Rng,
 }

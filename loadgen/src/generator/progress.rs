@@ -1,7 +1,7 @@
 //! The progress line of a run.
 //!
-//! Invariant: where standard error is no terminal, nothing is drawn; a line of text every ten seconds shows that the
-//! run goes on.
+//! Invariant: if standard error is not a terminal, nothing is drawn; a line of text every ten seconds shows that the
+//! run is in progress.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::outcome::observer::Observer;
 use crate::scenario::Scenario;
 use crate::system::output::show_progress;
 
-/// The progress line; a line of text now and then where standard error is no terminal.
+/// The progress line; a line of text from time to time if standard error is not a terminal.
 #[derive(Debug)]
 pub struct ProgressLine {
     bar: ProgressBar,
@@ -88,5 +88,5 @@ impl Observer for ProgressLine {
     }
 }
 
-/// Between two lines of text where there is no terminal.
+/// Interval between two lines of text without a terminal.
 const LINE_EACH: Duration = Duration::from_secs(10);

@@ -20,31 +20,31 @@ use crate::scenario::payload::{self, LAG_BYTES_FROM, PayloadText, Stamp};
 use crate::scenario::properties::Carrier;
 use crate::scenario::schedule::{self, Schedule};
 
-/// One publishing client: its schedule, its window and what is in flight.
+/// One publishing client: its schedule, its window and its messages in flight.
 #[derive(Debug)]
 pub struct Publisher {
     number: u32,
     run: u16,
     packet: Packet,
-    /// Where payloads differ in their sizes.
+    /// If payloads differ in size.
     mixture: Option<Box<Mixture>>,
-    /// The next message is the one that registers the alias with the broker.
+    /// The next message registers the alias with the broker.
     registers_alias: bool,
     aliased: Option<Box<Aliased>>,
-    /// Where the payload is JSON.
+    /// If the payload is JSON.
     json: Option<JsonFields>,
     sent: u64,
     /// Its QoS 1 and 2 messages; `None` at QoS 0.
     pub flights: Option<Flights>,
-    /// Its slots; `None` in closed loop.
+    /// Its send times; `None` in closed loop.
     pub schedule: Option<Schedule>,
     /// The window of this publisher, for the closed loop.
     pub outstanding: Outstanding,
     /// Whether the socket or the in-flight window blocked it since its last message.
     pub blocked: bool,
-    /// Whether its connection broke since its last message that left in time.
+    /// Whether its connection broke since its last message that was sent in time.
     pub cut_off: bool,
-    /// When its closed-loop window moved last, CLOCK_MONOTONIC ns.
+    /// When its closed-loop window last made progress, CLOCK_MONOTONIC ns.
     pub progress_at_ns: u64,
     /// Whether it waits for its next intended time.
     pub scheduled: bool,
@@ -58,7 +58,7 @@ impl Publisher {
     /// The publisher with the number `number`, which publishes to `topic`.
     ///
     /// # Errors
-    /// When the PUBLISH would be larger than the protocol allows.
+    /// The PUBLISH would be larger than the protocol allows.
     pub fn new(scenario: &Scenario, run: u16, number: u32, topic: &str) -> Result<Publisher, EncodeError> {
         let own_seed = scenario.seed ^ u64::from(number);
         let random = || (payload::filler(scenario.payload_bytes, own_seed), Vec::new());
@@ -136,9 +136,8 @@ impl Publisher {
         aliased.map_or(self.packet.template.bytes(), |aliased| aliased.first.bytes())
     }
 
-    /// A connection begins whose broker takes aliases up to this one: if that is enough for the alias that was asked
-    /// for, the first message registers it and the others have it in the place of their topic [MQTT-3.3.2-7],
-    /// [MQTT-3.3.2-9].
+    /// A connection begins whose broker accepts aliases up to this one: if the requested alias is within that, the
+    /// first message registers it and the others have it instead of their topic [MQTT-3.3.2-7], [MQTT-3.3.2-9].
     pub fn begin_aliases(&mut self, topic_alias_maximum: u16) {
         let Some(aliased) = &mut self.aliased else {
             return;
@@ -153,12 +152,12 @@ impl Publisher {
         self.packet.template.clone_from(template);
     }
 
-    /// Whether an alias was asked for that the broker does not take.
+    /// Whether an alias was requested that the broker does not accept.
     pub fn lacks_alias(&self) -> bool {
         self.aliased.as_ref().is_some_and(|aliased| !aliased.allowed)
     }
 
-    /// The first message with the alias is on its way: the others are shorter.
+    /// The first message with the alias is sent: the others are shorter.
     #[cold]
     fn end_registration(&mut self) {
         self.registers_alias = false;
@@ -173,7 +172,7 @@ impl Publisher {
         times.start_ns + self.schedule.as_ref().map_or(0, Schedule::next_ns)
     }
 
-    /// Goes on to the next slot.
+    /// Advances to the next send time.
     #[inline]
     pub fn advance(&mut self) {
         if let Some(schedule) = &mut self.schedule {
@@ -181,7 +180,7 @@ impl Publisher {
         }
     }
 
-    /// Counts the slots before the end of the load that nothing was sent in, using them up.
+    /// Counts the send times before the end of the load at which nothing was sent, and skips them.
     pub fn unsent(&mut self, times: &Times) -> u64 {
         let mut unsent = 0;
         while self.schedule.is_some() && self.next_at_ns(times) < times.stop_ns {
@@ -191,13 +190,13 @@ impl Publisher {
         unsent
     }
 
-    /// Whether a message may leave as far as acknowledgements go.
+    /// Whether acknowledgements allow another message.
     #[inline]
     pub fn may_publish(&self) -> bool {
         self.flights.as_ref().is_none_or(Flights::has_room)
     }
 
-    /// Forgets what is in flight, because the connection is gone; returns how much that was.
+    /// Discards the messages in flight, because the connection is gone; returns their number.
     pub fn forget_flights(&mut self) -> u64 {
         let Some(flights) = &mut self.flights else {
             return 0;
@@ -207,8 +206,8 @@ impl Publisher {
         count
     }
 
-    /// Appends the next message. `intended_ns` counts from the run's epoch, `lag_ns` is how much later it leaves,
-    /// `now_ns` is CLOCK_MONOTONIC.
+    /// Appends the next message. `intended_ns` counts from the run's epoch, `lag_ns` is the delay after it, `now_ns`
+    /// is CLOCK_MONOTONIC.
     #[inline]
     pub fn publish(&mut self, intended_ns: u64, lag_ns: u64, now_ns: u64, out: &mut Vec<u8>) {
         let drawn = self.mixture.as_mut().and_then(|mixture| mixture.draw());
@@ -243,7 +242,7 @@ impl Publisher {
     }
 }
 
-/// What differs in each message of a publisher besides the stamp.
+/// The parts of a publisher's messages that differ besides the stamp.
 #[derive(Debug)]
 struct JsonFields {
     random_at: Vec<usize>,
@@ -256,9 +255,9 @@ struct Aliased {
     alias: NonZeroU16,
     /// The topic, with the alias that it registers.
     first: PublishTemplate,
-    /// The alias in the place of the topic.
+    /// The alias instead of the topic.
     others: PublishTemplate,
-    /// The topic alone, for a broker that does not take the alias.
+    /// The topic only, for a broker that does not accept the alias.
     without: PublishTemplate,
     /// Whether the broker's Topic Alias Maximum allows the alias.
     allowed: bool,
@@ -287,7 +286,7 @@ mod tests {
     use super::*;
     use mqtt::version::ProtocolVersion;
 
-    /// What one message has: its topic, its alias, and the stamp where it belongs.
+    /// The parts of one message: its topic, its alias, and the stamp.
     fn published(publisher: &mut Publisher, sequence: u32) -> (String, Option<u16>) {
         let mut out = Vec::new();
         publisher.publish(5, 0, 7, &mut out);

@@ -1,7 +1,7 @@
 //! One run: from a scenario and a broker to an outcome.
 //!
-//! Invariants: the load begins when every client is ready and not before; the broker's CPU time and the deliveries that
-//! it is divided by are read at the same moments; the threads are joined whatever happens.
+//! Invariants: the load begins when every client is ready and not before; the broker's CPU time and the deliveries by
+//! which it is divided are read at the same moments; the threads are joined in any case.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,10 +27,10 @@ use crate::system::error::Failure;
 use crate::system::machine;
 use crate::target::subject::Subject;
 
-/// Runs a scenario against a broker. `interrupted` ends the load early; what was measured until then is the outcome.
+/// Runs a scenario against a broker. `interrupted` ends the load early; the measurements until then are the outcome.
 ///
 /// # Errors
-/// When there is no outcome: the machine's limits, a client that cannot connect, an interruption before the load.
+/// There is no outcome: the machine's limits, a client that cannot connect, an interruption before the load.
 pub fn run(
     scenario: &Scenario,
     subject: &Subject,
@@ -107,14 +107,14 @@ fn join(handles: Vec<JoinHandle<WorkerOutcome>>) -> Result<Vec<WorkerOutcome>, F
         .collect()
 }
 
-/// What the coordinator knows at the end.
+/// The coordinator's data at the end.
 struct Coordinated {
     /// Wall time of connecting, ns.
     connect_wall_ns: u64,
     churn: Option<BackgroundReport>,
 }
 
-/// Takes the threads through the phases.
+/// Drives the threads through the phases.
 fn coordinate(
     state: &Run,
     subject: &Subject,
@@ -144,7 +144,7 @@ fn coordinate(
     })
 }
 
-/// Those who are notified of how the load goes on.
+/// The observers of the load.
 struct Watch<'a> {
     observer: &'a mut dyn Observer,
     meter: &'a mut Meter,
@@ -152,7 +152,7 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Takes what the threads have reported since the last look.
+    /// Takes the reports of the threads since the last check.
     fn listen(&mut self, events: &Receiver<Event>, times: &Times) -> Result<(), Failure> {
         for event in events.try_iter() {
             match event {
@@ -234,7 +234,7 @@ fn drive_load(
     Ok(())
 }
 
-/// When the outstanding deliveries have come, or will not come any more.
+/// Decides when the outstanding deliveries have arrived, or will not arrive any more.
 #[derive(Default)]
 struct Drain {
     began_ns: Option<u64>,
@@ -244,11 +244,11 @@ struct Drain {
 /// Why the wait for outstanding deliveries is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DrainEnd {
-    /// All came, or nothing comes any more.
+    /// All arrived, or nothing arrives any more.
     AtRest,
-    /// The time is over, and nothing came for a moment: that proves nothing yet.
+    /// The time is over, and nothing arrived for a moment: that proves nothing yet.
     CutOff,
-    /// The time is over, and some were still coming.
+    /// The time is over, and some were still arriving.
     StillComing,
 }
 
@@ -262,10 +262,10 @@ impl Drain {
             unfinished,
             ..
         } = *progress;
-        // What slow subscribers are still to get is not counted: they are done when nothing comes any more.
+        // Outstanding deliveries to slow subscribers are not counted: they end when nothing arrives any more.
         let is_complete =
             state.scenario.slow_subscribers == 0 && received >= expected && in_flight == 0 && unfinished == 0;
-        // The gauges lag the threads by a turn of their loops: twice the same means at rest.
+        // The gauges lag the threads by one turn of their loops: unchanged twice means at rest.
         let at_rest = self.moved.is_some_and(|(_, before)| before == *progress);
         if !at_rest {
             self.moved = Some((now_ns, *progress));
@@ -281,7 +281,7 @@ impl Drain {
     }
 }
 
-/// Descriptors and local ports, before anything is connected.
+/// Checks descriptors and local ports, before anything is connected.
 fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
     let connections = scenario.connections();
     let needed = connections + DESCRIPTORS_SPARE;
@@ -305,13 +305,13 @@ fn check_limits(scenario: &Scenario, subject: &Subject) -> Result<(), Failure> {
     }
 }
 
-/// From "all are ready" to the beginning of the load.
+/// Time from "all are ready" to the beginning of the load.
 const LEAD: Duration = Duration::from_millis(100);
-/// Interval of looking at the threads.
+/// Interval of checking the threads.
 const LOOK: Duration = Duration::from_millis(100);
-/// Deliveries that are closer to each other than this, or than half of the wait, are still coming.
+/// Deliveries that are closer to each other than this, or than half of the wait, are still arriving.
 const MOMENT: Duration = Duration::from_millis(500);
-/// Nothing moves for so long while draining: nothing will come.
+/// If there is no progress for this long while draining, nothing more will arrive.
 const QUIET: Duration = Duration::from_secs(3);
 /// Descriptors besides the connections: rings, files, the broker's pipes.
 const DESCRIPTORS_SPARE: u64 = 64;

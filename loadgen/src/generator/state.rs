@@ -1,6 +1,6 @@
 //! The state that the threads of one run share.
 //!
-//! Invariant: a gauge has one writer, its thread, and is read by the coordinator only.
+//! Invariant: a gauge has one writer, its thread, and is read only by the coordinator.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -19,7 +19,7 @@ use crate::scenario::topics::TopicPlan;
 use crate::scenario::{Load, Scenario};
 use crate::target::endpoint::Endpoint;
 
-/// What one thread reports while it runs; on cache lines of its own.
+/// The figures of one thread while it runs; on separate cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Gauges {
@@ -29,7 +29,7 @@ pub struct Gauges {
     pub sent: AtomicU64,
     /// Deliveries that the sent messages should cause.
     pub expected: AtomicU64,
-    /// Deliveries received, each counted once.
+    /// Deliveries received, without duplicates.
     pub received: AtomicU64,
     /// QoS 1 and 2 messages that are not acknowledged.
     pub in_flight: AtomicU64,
@@ -37,7 +37,7 @@ pub struct Gauges {
     pub unfinished: AtomicU64,
     /// Deliveries to slow subscribers received.
     pub slow_received: AtomicU64,
-    /// Deliveries that later ones of the same publisher overtook; of one thread it may wrap below 0.
+    /// Deliveries that were overtaken by later ones of the same publisher; for one thread it may wrap below 0.
     pub overtaken: AtomicU64,
     /// Connections that were lost.
     pub broken: AtomicU64,
@@ -51,13 +51,13 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// Gives the mailbox its owner's waker, once.
+    /// Sets its owner's waker, once.
     pub fn open(&self, waker: Waker) {
         // A mailbox is opened once, by its thread.
         let _ = self.waker.set(waker);
     }
 
-    /// Hands over `publishers`, leaving it empty, and wakes the owner.
+    /// Posts `publishers`, leaving it empty, and wakes the owner.
     pub fn post(&self, publishers: &mut Vec<u32>) {
         if let Ok(mut waiting) = self.publishers.lock() {
             waiting.append(publishers);
@@ -89,7 +89,7 @@ pub struct Run {
     pub plan: TopicPlan,
     /// Its number, in stamps, topics and client identifiers.
     pub number: u16,
-    /// Where stamps count from, CLOCK_MONOTONIC ns.
+    /// Origin of the stamps, CLOCK_MONOTONIC ns.
     pub epoch_ns: u64,
     /// The address of the broker.
     pub endpoint: Endpoint,
@@ -101,11 +101,11 @@ pub struct Run {
     pub gauges: Vec<Gauges>,
     /// The mailbox of each thread.
     pub mailboxes: Vec<Mailbox>,
-    /// One for each publisher; empty in open loop.
+    /// One window for each publisher; empty in open loop.
     pub windows: Vec<DeliveryWindow>,
     /// Whether payloads are JSON.
     pub json: bool,
-    /// What each message has to be like; `None` if none is compared.
+    /// The expected properties of each message; `None` if messages are not verified.
     pub verified: Option<Expected>,
     /// The breaks of connections.
     pub interruptions: Interruptions,
@@ -151,7 +151,7 @@ impl Run {
         }
     }
 
-    /// What all threads together have done so far.
+    /// The progress of all threads together.
     pub fn progress(&self) -> Progress {
         let mut progress = Progress::default();
         for gauges in &self.gauges {
@@ -169,7 +169,7 @@ impl Run {
         progress
     }
 
-    /// Wakes every thread, so that it looks at the timeline.
+    /// Wakes every thread, so that it reads the timeline.
     pub fn wake_all(&self) {
         self.mailboxes.iter().for_each(Mailbox::wake);
     }

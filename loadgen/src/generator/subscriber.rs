@@ -31,9 +31,9 @@ pub struct Subscriber {
 /// The ledger in which a subscriber records its messages.
 #[derive(Debug)]
 pub enum SubscriberLedger {
-    /// The ledger belongs to this subscriber alone.
+    /// The ledger belongs only to this subscriber.
     Own(Ledger),
-    /// Those of its group of a shared subscription.
+    /// The ledger of its group of a shared subscription.
     Group(Member),
 }
 
@@ -42,12 +42,12 @@ pub enum SubscriberLedger {
 #[derive(Debug)]
 pub struct Member {
     group: Arc<Mutex<Ledger>>,
-    /// For each publisher, one more than the highest sequence that came.
+    /// For each publisher, the highest sequence number received plus one.
     next: Box<[u32]>,
     reordered: u64,
-    /// While it is away, how many messages of each publisher had come to the group before.
+    /// While it is disconnected: the number of messages of each publisher that the group had received before.
     came_before: Option<Box<[u32]>>,
-    /// What this member's messages changed of [`Ledger::overtaken`]; wraps, because a late one may come to this member.
+    /// The contribution of this member's messages to [`Ledger::overtaken`]; wraps, because a late one may come to it.
     overtaken: u64,
 }
 
@@ -63,12 +63,12 @@ impl Member {
         }
     }
 
-    /// What is on its way to it may now be missing in the group.
+    /// It has disconnected: messages on their way to it may now be missing in the group.
     fn disconnected(&mut self) {
         self.came_before = Some(lock(&self.group).unique());
     }
 
-    /// It is there again, or the run is over: what was sent meanwhile and did not come is not lost.
+    /// It is connected again, or the run is over: messages sent in the meantime that did not arrive are not lost.
     fn reconnected(&mut self, sent: impl Fn(u32) -> u32) {
         let came_before = self.came_before.take().into_iter().flatten();
         let missing = (0..).zip(came_before);
@@ -142,7 +142,7 @@ impl SubscriberLedger {
     }
 }
 
-/// Closes the ledger of a group: each message once to the group, in any order between its members.
+/// Closes the ledger of a group: each message is due once to the group, in any order between its members.
 pub fn close_group(group: &Mutex<Ledger>, sent: impl Fn(u32) -> u64, breaks: &Interruptions) -> Totals {
     let cut = |publisher, missing| breaks.unowed(publisher, missing);
     Totals {
@@ -151,7 +151,7 @@ pub fn close_group(group: &Mutex<Ledger>, sent: impl Fn(u32) -> u64, breaks: &In
     }
 }
 
-/// The ledger is whole between any two of its calls, so a thread that panicked meanwhile changes nothing.
+/// The ledger is consistent between any two of its calls, even if a thread panicked.
 fn lock(group: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     group.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -167,7 +167,7 @@ impl Subscriber {
         }
     }
 
-    /// One of the slow ones: its messages are in a ledger of their own and in no latency.
+    /// A slow subscriber: its messages are in a separate ledger and in no latency.
     pub fn slow(run: u16, version: ProtocolVersion, ledger: SubscriberLedger) -> Subscriber {
         Subscriber {
             slow: true,
@@ -175,7 +175,7 @@ impl Subscriber {
         }
     }
 
-    /// Whether it is one of the slow ones.
+    /// Whether it is a slow subscriber.
     #[inline]
     pub fn is_slow(&self) -> bool {
         self.slow
@@ -197,8 +197,8 @@ impl Subscriber {
         }
     }
 
-    /// Acknowledges a message and enters it. Gives its stamp if it counts: received for the first time. What is not
-    /// what was sent is counted in `differences`; with a wrong payload it counts as nothing else.
+    /// Acknowledges a message and records it. Returns its stamp if it is received for the first time. Differences from
+    /// what was sent are counted in `differences`; a message with a wrong payload counts as nothing else.
     #[inline]
     pub fn receive(
         &mut self,
@@ -227,7 +227,7 @@ impl Subscriber {
         if let Some(expected) = &run.verified {
             let before = differences.payload;
             expected.check(stamp.publisher, publish, differences);
-            // Nobody knows what a stamp says in which a byte may be wrong.
+            // A stamp in which a byte may be wrong cannot be trusted.
             if differences.payload > before {
                 return None;
             }
@@ -241,13 +241,13 @@ impl Subscriber {
         }
     }
 
-    /// Messages to it that later ones overtook; of a group, the part of this member, which wraps below 0.
+    /// Messages to it that were overtaken by later ones; in a group, the part of this member, which wraps below 0.
     #[inline]
     pub fn overtaken(&self) -> u64 {
         self.ledger.overtaken()
     }
 
-    /// Hands over the ledger, at the end of the run.
+    /// Returns the ledger, at the end of the run.
     pub fn into_ledger(self) -> SubscriberLedger {
         self.ledger
     }

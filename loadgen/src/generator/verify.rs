@@ -1,6 +1,6 @@
 //! Compares a message that was received with the message that was sent: payload, topic, QoS, RETAIN and properties.
 //!
-//! Invariants: whatever a broker may change is not compared: the Message Expiry Interval, Topic Aliases, Subscription
+//! Invariants: what a broker may change is not compared: the Message Expiry Interval, Topic Aliases, Subscription
 //! Identifiers, the order of different properties [MQTT-3.3.2-18].
 
 use mqtt::packet::{Publish, QoS};
@@ -13,7 +13,7 @@ use crate::scenario::payload::{self, PayloadText};
 use crate::scenario::properties::Carrier;
 use crate::scenario::topics::TopicPlan;
 
-/// What each message of a run has to be like.
+/// The expected properties of each message of a run.
 #[derive(Debug)]
 pub struct Expected {
     qos: QoS,
@@ -26,12 +26,12 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// What the messages of a scenario have to be like; `None` if nobody asks.
+    /// The expectations for a scenario; `None` if messages are not verified.
     pub fn new(scenario: &Scenario, plan: &TopicPlan) -> Option<Expected> {
         let publishers = || 0..scenario.publishers;
         let properties = publishers().map(|number| scenario.properties.of(Carrier::Publish, Some(number)));
         let properties: Vec<PropertiesBuf> = if scenario.properties.any_of(Carrier::Publish) {
-            // What cannot be encoded is refused before anything is sent.
+            // A packet that cannot be encoded is refused before anything is sent.
             properties.map(Result::unwrap_or_default).collect()
         } else {
             Vec::new()
@@ -45,19 +45,19 @@ impl Expected {
         })
     }
 
-    /// Counts a message of `publisher` if it is not like what was sent; whether it is.
+    /// Counts a message of `publisher` if it differs from what was sent; returns whether it is the same.
     #[inline]
     pub fn check(&self, publisher: u32, received: &Publish<'_>, differences: &mut Differences) -> bool {
         let place = publisher as usize;
         let topic = self.topics.get(place);
         let counter = match () {
             () if !self.is_whole(received.payload) => &mut differences.payload,
-            // A Topic Alias stands in the place of a topic that was checked with the first message.
+            // A Topic Alias replaces a topic that was checked with the first message.
             () if !received.topic.is_empty() && topic.is_none_or(|topic| topic != received.topic) => {
                 &mut differences.topic
             }
             () if received.qos != self.qos => &mut differences.qos,
-            // A message that was kept comes with RETAIN to a client that connects again.
+            // A retained message has RETAIN when a client reconnects.
             () if self.retain && !received.retain => &mut differences.retain,
             () if !self.has_properties(place, received.properties) => &mut differences.properties,
             () => return true,
@@ -83,7 +83,7 @@ impl Expected {
     }
 }
 
-/// Whether two messages have the same properties, as far as a broker has to pass them on unchanged.
+/// Whether two messages have the same properties, as far as a broker must forward them unchanged.
 fn is_alike(sent: Properties<'_>, received: Properties<'_>) -> bool {
     let expires = match (
         sent.message_expiry_interval_s(),

@@ -1,20 +1,20 @@
 //! The window of the closed loop: the messages of a publisher that some of its subscribers have not received yet.
 //!
-//! Invariants: a publisher never has more than `size` messages under way, so each message has a counter of its own. The
+//! Invariants: a publisher never has more than `size` messages in flight, so each message has its own counter. The
 //! counter is set before the message is sent, and counts its subscribers down. What breaks them: counting a duplicate
 //! down (the ledger distinguishes duplicates), or a lost message, after which the window is blocked until
 //! [`Outstanding::give_up`].
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// The part that the publisher's and its subscribers' threads share.
+/// The part that the threads of the publisher and its subscribers share.
 #[derive(Debug)]
 pub struct DeliveryWindow {
-    /// A power of two of counters, so that they stay apart when sequences wrap.
+    /// A power of two of counters, so that they remain distinct when sequence numbers wrap.
     remaining: Box<[AtomicU32]>,
     size: u32,
     subscribers: u32,
-    /// Whether the publisher has been notified of room and has not looked yet.
+    /// Whether the publisher has been notified of room and has not checked it yet.
     notified: AtomicBool,
 }
 
@@ -30,7 +30,7 @@ impl DeliveryWindow {
         }
     }
 
-    /// So many subscribers received the message `sequence` for the first time. True if that makes room and the
+    /// This many subscribers received the message `sequence` for the first time. True if this makes room and the
     /// publisher has to be notified.
     #[inline]
     pub fn received(&self, sequence: u32, subscribers: u32) -> bool {
@@ -41,7 +41,7 @@ impl DeliveryWindow {
             && !self.notified.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether the publisher has more than one subscriber: then a [`Tally`] is worth its memory.
+    /// Whether the publisher has more than one subscriber: then a [`Tally`] is worthwhile.
     #[inline]
     pub fn has_many_subscribers(&self) -> bool {
         self.subscribers > 1
@@ -57,8 +57,8 @@ impl DeliveryWindow {
     }
 }
 
-/// What one thread's subscribers have received in a turn of its loop, so that threads meet at a counter once a turn and
-/// message, and not once a delivery.
+/// What the subscribers of one thread have received in a turn of its loop, so that threads access a shared counter
+/// once per turn and message, and not once per delivery.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// By publisher and sequence, as in the window; 0 between turns.
@@ -90,7 +90,7 @@ impl Tally {
         }
     }
 
-    /// Adds the counts to the windows; calls `notify` with each publisher that has to be notified of room.
+    /// Adds the counts to the windows; calls `notify` for each publisher that has to be notified of room.
     pub fn flush(&mut self, windows: &[DeliveryWindow], mut notify: impl FnMut(u32)) {
         for (publisher, sequence) in self.touched.drain(..) {
             let counts = self.counts.get_mut(publisher as usize);
@@ -105,7 +105,7 @@ impl Tally {
     }
 }
 
-/// The publisher's own view: the messages `oldest..next` are under way.
+/// The publisher's side: the messages `oldest..next` are in flight.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outstanding {
     oldest: u32,
@@ -113,7 +113,7 @@ pub struct Outstanding {
 }
 
 impl Outstanding {
-    /// How many messages may leave now. Clears the notification first, so that room made later is notified again.
+    /// How many messages may be sent now. Clears the notification first, so that room made later is notified again.
     pub fn room(&mut self, window: &DeliveryWindow) -> u32 {
         window.notified.store(false, Ordering::Release);
         while self.oldest != self.next && window.is_received(self.oldest) {
@@ -131,7 +131,7 @@ impl Outstanding {
         self.next = self.next.wrapping_add(1);
     }
 
-    /// Takes everything under way for lost; returns how many messages that is.
+    /// Considers all messages in flight as lost; returns their number.
     pub fn give_up(&mut self) -> u32 {
         let lost = self.next.wrapping_sub(self.oldest);
         self.oldest = self.next;

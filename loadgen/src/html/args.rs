@@ -14,8 +14,8 @@ use crate::scenario::Origin;
     disable_help_flag = true,
     disable_version_flag = true,
     term_width = HELP_COLUMNS,
-    after_help = "Writes report.html into a folder of results: of a run (--out), a search, a sweep, or a comparison, \
-                  whose rounds it sums up anew."
+    after_help = "Writes report.html into a folder of results: of a run (--out), a search, a sweep, or a \
+        comparison, whose rounds it summarizes again."
 )]
 pub struct ReportArguments {
     /// The folder of results

@@ -31,19 +31,19 @@ struct Page {
     facts: Vec<(String, String)>,
 }
 
-/// The verdict in one word.
+/// The verdict as one word.
 #[derive(Clone, Debug, Serialize)]
 struct Badge {
     level: Level,
     text: &'static str,
 }
 
-/// A figure that matters most.
+/// One of the most important figures.
 #[derive(Clone, Debug, Serialize)]
 struct Card {
     name: &'static str,
     value: String,
-    /// It is not the broker's figure.
+    /// It does not describe the broker.
     is_marked: bool,
 }
 
@@ -58,17 +58,17 @@ struct Notice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
-    /// Worth knowing, and neither praise nor blame.
+    /// Information without an assessment.
     Plain,
-    /// The figures can be relied on.
+    /// The figures are reliable.
     Good,
-    /// The figures may be off.
+    /// The figures may be inaccurate.
     Warning,
     /// The run is invalid, or it failed.
     Bad,
 }
 
-/// A table with a title and a head for each column.
+/// A table with a title and a heading for each column.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Table {
     title: String,
@@ -84,7 +84,7 @@ enum LastColumn {
     /// A figure, as in the columns before it.
     #[default]
     Figure,
-    /// A word of praise or blame.
+    /// A word that assesses the row.
     Verdict,
     /// A sentence, which may be long.
     Sentence,
@@ -98,14 +98,14 @@ struct Plot {
     /// Number of the colour and name of each series.
     legend: Vec<(usize, String)>,
     svg: String,
-    /// The same for a narrow page.
+    /// The same plot for a narrow page.
     svg_narrow: String,
 }
 
-/// Writes `report.html` into a folder of results, and its first plot as `plot.svg`; gives the path of the page.
+/// Writes `report.html` into a folder of results, and its first plot as `plot.svg`; returns the path of the page.
 ///
 /// # Errors
-/// What reading and writing give; `InvalidData` where the folder has no results.
+/// The errors of reading and writing; `InvalidData` if the folder has no results.
 pub fn write(folder: &Path) -> io::Result<PathBuf> {
     let page = folder::read(folder)?;
     let path = folder.join("report.html");
@@ -120,9 +120,9 @@ fn render_page(page: &Page) -> io::Result<String> {
     render(PAGE, context! { page, colours => COLOURS, style => STYLE })
 }
 
-/// A plot that stands alone: with its legend and the page's colours.
+/// A stand-alone plot: with its legend and the page's colours.
 fn render_plot(plot: &Plot) -> io::Result<String> {
-    // `<svg width="900" height="254" ...`: of what `plots` draws.
+    // `<svg width="900" height="254" ...`: the output of `plots`.
     let mut sizes = plot.svg.split('"').skip(1).step_by(2);
     let mut size = || sizes.next().and_then(|size| size.parse::<u32>().ok());
     let (width, height) = (size(), size());
@@ -140,7 +140,7 @@ fn render(template: &str, content: Value) -> io::Result<String> {
 
 const PAGE: &str = include_str!("page.html");
 const PLOT: &str = include_str!("plot.svg");
-/// Of page and plots, for light and dark.
+/// The colours of page and plots, for light and dark.
 const COLOURS: &str = include_str!("colours.css");
 const STYLE: &str = include_str!("style.css");
 

@@ -1,4 +1,4 @@
-//! Reports of folders as they are written, and what a page must not do.
+//! Reports of folders as they are written, and what a page must not contain.
 
 use super::*;
 use crate::outcome::header::{Header, OutcomeKind};
@@ -212,7 +212,7 @@ fn a_sweep_has_a_page_and_a_comparison_of_sweeps_one_plot_for_all() {
     }
     let html = page_of(folder.path());
     assert!(html.contains("hockey-p2p: latency at the offered rate"), "{html}");
-    // Of each broker two filled points and a hollow one, not one for each round; in a wide and in a narrow plot.
+    // For each broker two filled points and a hollow one, not one for each round; in a wide and in a narrow plot.
     assert_eq!(html.matches("<circle").count(), 2 * 6, "{html}");
 }
 

@@ -1,16 +1,16 @@
-//! How many messages were not what was sent.
+//! Numbers of messages that differ from what was sent.
 //!
 //! Invariants: none.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How many messages differed from what was sent, by what differed first.
+/// Numbers of messages that differ from what was sent, by the first difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Differences {
     /// Payloads whose CRC32C is wrong.
     pub payload: u64,
-    /// Topics that are not the publisher's.
+    /// Topics other than the publisher's.
     pub topic: u64,
     /// A QoS that is neither the publisher's nor the subscription's.
     pub qos: u64,
@@ -21,7 +21,7 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Adds what another thread found.
+    /// Adds the counts of another thread.
     pub fn add(&mut self, other: &Differences) {
         self.payload += other.payload;
         self.topic += other.topic;
@@ -30,7 +30,7 @@ impl Differences {
         self.properties += other.properties;
     }
 
-    /// The counts that are not 0, each with what it counts.
+    /// The counts that are not 0, each with its name.
     pub fn named(&self) -> Vec<(u64, &'static str)> {
         let named = [
             (self.payload, "payload"),

@@ -1,7 +1,7 @@
 //! Latency histograms: one set for each thread, merged at the end.
 //!
-//! Invariants: recording never fails and never allocates (a value beyond the range counts as its end); merging loses
-//! nothing. All values are nanoseconds.
+//! Invariants: recording never fails and never allocates (a value beyond the range counts as its end); merging is
+//! exact. All values are nanoseconds.
 
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
@@ -25,7 +25,7 @@ impl Latency {
         Latency(Histogram::new_with_bounds(1, VALUE_NS_MAX, SIGNIFICANT_DIGITS).expect("constant bounds"))
     }
 
-    /// Counts one duration; beyond the range it counts as its end.
+    /// Records one duration; beyond the range it counts as its end.
     #[inline]
     pub fn record(&mut self, duration_ns: u64) {
         self.0.saturating_record(duration_ns);
@@ -38,12 +38,12 @@ impl Latency {
 
     /// Adds everything that `other` recorded.
     pub fn merge(&mut self, other: &Latency) {
-        // Fails only if `other` has a wider range: all of them have the same.
+        // Fails only if `other` has a wider range, but all have the same.
         let merged = self.0.add(&other.0);
         debug_assert!(merged.is_ok());
     }
 
-    /// How many durations were recorded.
+    /// Number of recorded durations.
     pub fn count(&self) -> u64 {
         self.0.len()
     }
@@ -53,7 +53,7 @@ impl Latency {
         self.0.value_at_quantile(quantile)
     }
 
-    /// How many durations are at most as long as this.
+    /// Number of durations that are at most this long.
     pub fn count_at_most(&self, duration_ns: u64) -> u64 {
         if self.0.is_empty() {
             0
@@ -78,7 +78,7 @@ impl Latency {
         })
     }
 
-    /// The latency at quantiles that lie evenly on the scale of 1 / (1 - quantile), as far as there are values.
+    /// The latency at quantiles that are spaced evenly on the scale of 1 / (1 - quantile), as far as there are values.
     pub fn quantiles(&self) -> Vec<(f64, u64)> {
         if self.0.is_empty() {
             return Vec::new();

@@ -1,16 +1,16 @@
 //! The ledger of a subscriber: for each of its publishers, how many messages arrived, arrived twice, arrived late, or
 //! never arrived.
 //!
-//! Invariants: `unique + lost + unowed = sent` for each pair of publisher and subscriber once the run has drained; what
-//! nobody was owed, because the subscriber was away or the publisher's connection broke, is not lost. The memory of
-//! a pair is constant (the highest sequence number and a bitmap of those just below it), however much is lost. What
-//! breaks them: a message older than the bitmap cannot be distinguished from a duplicate; it is counted as late as long
-//! as the pair still misses messages older than the bitmap. The proptest compares the ledger with a model that keeps
-//! everything.
+//! Invariants: `unique + lost + unowed = sent` for each pair of publisher and subscriber once the run has drained. A
+//! message is unowed, and not lost, if the subscriber was disconnected or the publisher's connection broke. The memory
+//! of a pair is constant (the highest sequence number and a bitmap of those just below it), however many messages are
+//! lost. What breaks them: a message older than the bitmap cannot be distinguished from a duplicate; it is counted as
+//! late as long as the pair still misses messages older than the bitmap. The proptest compares the ledger with a model
+//! that keeps everything.
 
 use std::ops::Range;
 
-/// The publishers that one subscriber receives from: `first`, `first + step`, ... (`count` of them).
+/// The publishers from which one subscriber receives: `first`, `first + step`, ... (`count` of them).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublisherRange {
     /// The lowest number of a publisher.
@@ -41,12 +41,12 @@ impl PublisherRange {
     }
 }
 
-/// What a received message means for the ledger.
+/// The result of recording a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// Received for the first time, in order.
     InOrder,
-    /// Received for the first time, behind a later one.
+    /// Received for the first time, after a later one.
     Reordered,
     /// Received before: a duplicate.
     Duplicate,
@@ -59,19 +59,18 @@ pub enum Entry {
     Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, serde::Serialize, serde::Deserialize,
 )]
 pub struct Totals {
-    /// Deliveries that the publishers' messages call for, without those that nobody was owed.
+    /// Deliveries that the publishers' messages should cause, without unowed ones.
     pub expected: u64,
-    /// Deliveries received, each counted once.
+    /// Deliveries received, without duplicates.
     pub received: u64,
-    /// Deliveries that never came.
+    /// Deliveries that never arrived.
     pub lost: u64,
-    /// Deliveries that never came and that nobody was owed: the subscriber was away, or the publisher's connection
-    /// broke.
+    /// Unowed deliveries that never arrived: the subscriber was disconnected, or the publisher's connection broke.
     #[serde(default)]
     pub unowed: u64,
-    /// Deliveries that came again.
+    /// Deliveries that arrived again.
     pub duplicate: u64,
-    /// Deliveries that came behind a later one of the same publisher.
+    /// Deliveries that arrived after a later one of the same publisher.
     pub reordered: u64,
     /// Messages that this run did not send, or not to this subscriber.
     pub foreign: u64,
@@ -98,15 +97,15 @@ pub struct Ledger {
     duplicate: u64,
     reordered: u64,
     foreign: u64,
-    /// Messages that did not come although a later one of their publisher did.
+    /// Messages that did not arrive although a later one of their publisher did.
     overtaken: u64,
-    /// Of these, the ones that nobody was owed.
+    /// Of these, the unowed ones.
     unowed: u64,
-    /// Messages that may be missing without being lost, because members of the group were away.
+    /// Messages that may be missing without being lost, because members of the group were disconnected.
     allowance: u64,
-    /// Whether the subscriber is away.
+    /// Whether the subscriber is disconnected.
     away: bool,
-    /// For each pair the first sequence that is owed again; none if the subscriber was never away.
+    /// For each pair the first sequence number that is owed again; `None` if the subscriber was never disconnected.
     owed_from: Option<Box<[u32]>>,
 }
 
@@ -128,14 +127,15 @@ impl Ledger {
         }
     }
 
-    /// Messages that did not come although a later one of their publisher did: they are no backlog, they will not come.
+    /// Messages that did not arrive although a later one of their publisher did: they will not arrive, so they are no
+    /// backlog.
     #[inline]
     pub fn overtaken(&self) -> u64 {
         self.overtaken
     }
 
-    /// Records a message that was received, and returns what it was. `cut` returns how many messages of a range that is
-    /// missing were on a connection of their publisher that broke.
+    /// Records a message that was received, and returns the result. `cut` returns how many messages of a missing range
+    /// were in flight on a connection of their publisher that broke.
     #[inline]
     pub fn record(&mut self, publisher: u32, sequence: u32, cut: impl Fn(u32, Range<u32>) -> u32) -> Entry {
         let Some((position, pair)) = self
@@ -161,7 +161,7 @@ impl Ledger {
         entry
     }
 
-    /// How many of the messages that are missing nobody was owed.
+    /// Number of unowed messages among the missing ones.
     fn unowed_of(&self, position: usize, missing: Range<u32>, cut: impl Fn(Range<u32>) -> u32) -> u32 {
         let owed_from = self.owed_from.as_ref();
         let owed_from = owed_from.and_then(|owed_from| owed_from.get(position).copied());
@@ -171,15 +171,15 @@ impl Ledger {
         owed_from - start + cut(owed_from..end)
     }
 
-    /// The subscriber has lost its connection: what is under way to it is not owed any more, nor what is published now.
+    /// The subscriber has lost its connection: messages in flight to it, and those published from now on, are unowed.
     pub fn disconnected(&mut self) {
         self.away = true;
         self.owed_from
             .get_or_insert_with(|| vec![0; self.pairs.len()].into_boxed_slice());
     }
 
-    /// The subscriber is subscribed again; `sent` returns how many messages a publisher has sent until now, modulo
-    /// 2^32.
+    /// The subscriber is subscribed again; `sent` returns the number of messages that a publisher has sent until now,
+    /// modulo 2^32.
     pub fn reconnected(&mut self, sent: impl Fn(u32) -> u32) {
         self.away = false;
         let owed_from = self.owed_from.iter_mut().flatten();
@@ -188,22 +188,23 @@ impl Ledger {
         }
     }
 
-    /// For each publisher how many of its messages have come.
+    /// For each publisher the number of its messages that have arrived.
     pub fn unique(&self) -> Box<[u32]> {
         self.pairs.iter().map(|pair| pair.unique as u32).collect()
     }
 
-    /// So many more messages may be missing without being lost.
+    /// This many more messages may be missing without being lost.
     pub fn allow(&mut self, messages: u64) {
         self.allowance += messages;
     }
 
-    /// Counts a message that carries no stamp of this run.
+    /// Counts a message without a stamp of this run.
     pub fn record_foreign(&mut self) {
         self.foreign += 1;
     }
 
-    /// Closes the ledger; `sent` returns how many messages a publisher sent, `cut` is that of [`Ledger::record`].
+    /// Closes the ledger; `sent` returns the number of messages that a publisher sent, `cut` is that of
+    /// [`Ledger::record`].
     pub fn close(&self, sent: impl Fn(u32) -> u64, cut: impl Fn(u32, Range<u32>) -> u32) -> Totals {
         let mut totals = Totals {
             duplicate: self.duplicate,
@@ -227,13 +228,13 @@ impl Ledger {
     }
 }
 
-/// One (subscriber, publisher) pair. Bit k of `seen` stands for the sequence `next - 1 - k`; sequences before the first
-/// count as seen.
+/// One (subscriber, publisher) pair. Bit k of `seen` is the sequence number `next - 1 - k`; numbers before the first
+/// one count as seen.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     seen: u128,
     unique: u64,
-    /// Not yet received and too old for `seen`.
+    /// Not received yet and too old for `seen`.
     missing_older: u32,
     next: u32,
 }

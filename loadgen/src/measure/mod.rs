@@ -1,8 +1,8 @@
 //! The parts of measurements: times, histograms, ledgers.
 //!
 //! `timeline.rs` has the phases, `latency.rs` the histograms, `ledger.rs` the deliveries of a subscriber,
-//! `differences.rs` what was not as it was sent, `thread_use.rs` the CPU time of a thread, `numbers.rs` the formats of
-//! figures.
+//! `differences.rs` the differences from what was sent, `thread_use.rs` the CPU time of a thread, `numbers.rs` the
+//! formats of figures.
 //!
 //! Invariants: none.
 

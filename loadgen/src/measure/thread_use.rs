@@ -16,7 +16,7 @@ pub struct ThreadUse {
     pub cpu_ns: u64,
     /// Wall time of the same part, ns.
     pub wall_ns: u64,
-    /// Time that it was ready and did not run, ns; `None` where the kernel does not count it.
+    /// Time that it was ready but did not run, ns; `None` if the kernel does not count it.
     #[serde(default)]
     pub run_delay_ns: Option<u64>,
     /// How often it was given a CPU.
@@ -34,13 +34,13 @@ impl ThreadUse {
         }
     }
 
-    /// Share of the time that it was ready and did not run, in percent; `None` where that is not known.
+    /// Share of the time that it was ready but did not run, in percent; `None` if it is not known.
     pub fn run_delay_percent(&self) -> Option<f64> {
         let delay_ns = self.run_delay_ns.filter(|_| self.wall_ns > 0)?;
         Some(100.0 * delay_ns as f64 / self.wall_ns as f64)
     }
 
-    /// How long it waited for a CPU each time, in the mean, ns.
+    /// Its mean waiting time for a CPU, ns.
     pub fn run_delay_ns_each(&self) -> Option<f64> {
         Some(self.run_delay_ns? as f64 / self.turns.max(1) as f64)
     }
@@ -86,7 +86,7 @@ impl ThreadMeter {
             return ThreadUse::default();
         };
         let run_queues = from.run_queue.zip(to.run_queue);
-        // A run that is interrupted in its warm-up has no measured part: it ends before it begins.
+        // A run that is interrupted in its warm-up has no measured part.
         ThreadUse {
             cpu_ns: to.cpu_ns.saturating_sub(from.cpu_ns),
             wall_ns: to.at_ns.saturating_sub(from.at_ns),

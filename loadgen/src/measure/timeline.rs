@@ -15,14 +15,14 @@ pub enum Phase {
     WarmUp,
     /// Load that is measured.
     Measuring,
-    /// No more load: outstanding deliveries come in.
+    /// No more load: outstanding deliveries arrive.
     Draining,
 }
 
-/// How the measured part is cut for the check of its steadiness.
+/// Number of parts of the measured part for the check of its steadiness.
 pub const WINDOWS: usize = 5;
 
-/// Windows of the measured part in which slow subscribers still read: what the others have to be compared with.
+/// Parts of the measured part in which slow subscribers still read, for comparison with the others.
 pub const READING_WINDOWS: usize = 2;
 
 /// When the phases begin, CLOCK_MONOTONIC ns.
@@ -43,7 +43,7 @@ pub struct Times {
     pub start_ns: u64,
     /// The time at which the measured part begins, CLOCK_MONOTONIC ns.
     pub measure_from_ns: u64,
-    /// The load and the measured part end.
+    /// The time at which the load and the measured part end, CLOCK_MONOTONIC ns.
     pub stop_ns: u64,
 }
 
@@ -59,7 +59,7 @@ impl Timeline {
         }
     }
 
-    /// Fixes the phases; the threads see it at their next look.
+    /// Sets the phases; the threads see them when they next read the timeline.
     pub fn begin(&self, start_ns: u64, warmup: Duration, duration: Duration) {
         let measure_from_ns = start_ns + nanoseconds(warmup);
         self.measure_from_ns.store(measure_from_ns, Ordering::Release);
@@ -68,7 +68,7 @@ impl Timeline {
         self.start_ns.store(start_ns, Ordering::Release);
     }
 
-    /// Ends the load at `now_ns` if it was to go on longer.
+    /// Ends the load at `now_ns` if it would last longer.
     pub fn stop_load(&self, now_ns: u64) {
         self.stop_ns.fetch_min(now_ns, Ordering::AcqRel);
     }
@@ -102,13 +102,13 @@ impl Default for Timeline {
 }
 
 impl Times {
-    /// Whether a message that was meant to leave at `intended_ns` is measured.
+    /// Whether a message with this intended time is measured.
     #[inline]
     pub fn is_measured(&self, intended_ns: u64) -> bool {
         (self.measure_from_ns..self.stop_ns).contains(&intended_ns)
     }
 
-    /// When slow subscribers stop reading: behind the first [`READING_WINDOWS`] windows of the measured part.
+    /// When slow subscribers stop reading: after the first [`READING_WINDOWS`] windows of the measured part.
     pub fn stall_from_ns(&self) -> u64 {
         let measured_ns = self.stop_ns.saturating_sub(self.measure_from_ns);
         self.measure_from_ns + measured_ns / WINDOWS as u64 * READING_WINDOWS as u64
@@ -140,8 +140,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Deliveries that are due, have not come, and may still come: what a later message of the same publisher overtook
-    /// does not come any more.
+    /// Deliveries that are due, have not arrived, and may still arrive: those that a later message of the same
+    /// publisher overtook do not arrive any more.
     pub fn backlog(&self) -> u64 {
         let expected = self.expected.saturating_sub(self.overtaken);
         expected.saturating_sub(self.received)
@@ -153,7 +153,7 @@ pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Until the next look, or until the measured part begins or ends.
+/// The pause until the next check, or until the measured part begins or ends.
 pub fn pause(times: &Times, now_ns: u64, phase: Phase) -> Duration {
     let next_ns = match phase {
         Phase::WarmUp => times.measure_from_ns,
@@ -163,13 +163,13 @@ pub fn pause(times: &Times, now_ns: u64, phase: Phase) -> Duration {
     Duration::from_nanos(next_ns.saturating_sub(now_ns)).min(LOOK)
 }
 
-/// Differs between runs that follow one another.
+/// A number that differs between consecutive runs.
 pub fn run_number(now_ns: u64) -> u16 {
     let mut random = fastrand::Rng::with_seed(now_ns ^ u64::from(std::process::id()) << 32);
     random.u16(1..)
 }
 
-/// Longest pause between two looks at the threads.
+/// Longest pause between two checks of the threads.
 const LOOK: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

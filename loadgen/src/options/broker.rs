@@ -17,33 +17,33 @@ use crate::system::hide_password::PASSWORD_VARIABLE;
 use crate::target::certificates::{CLIENT, ServerKey};
 use crate::target::request::{OwnRequest, TargetRequest, TlsRequest};
 
-/// The path of WebSocket where none is given: that of most brokers.
+/// The default path of WebSocket: that of most brokers.
 pub(crate) const WEB_SOCKET_PATH: &str = "/mqtt";
 
-/// The options that describe the broker and who its clients are.
+/// The options that describe the broker and the identity of the clients.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Broker")]
 pub(crate) struct BrokerArguments {
-    /// Load this running broker instead of starting one; of several hosts, HOST or HOST:PORT with commas between,
-    /// client number n takes the one whose turn it is, so that pair n is on one host
+    /// Load this running broker instead of starting one; with several hosts, HOST or HOST:PORT separated by commas,
+    /// client number n uses host n modulo their number, so that pair n is on one host
     #[arg(short, long, value_name = "HOST[,HOST]")]
     host: Option<HostWords>,
     /// Its port [default: 1883, with TLS 8883, with --ws 8083 and 8084]
     #[arg(short, long, value_name = "PORT", requires = "host")]
     port: Option<u16>,
-    /// Its process on this machine: reports its CPU time and memory
+    /// Process of the broker on this machine, to report its CPU time and memory
     #[arg(long, value_name = "PID", requires = "host")]
     broker_pid: Option<u32>,
-    /// Shards of the broker that is started [default: half of the cores]
+    /// Shards of the started broker [default: half of the cores]
     #[arg(long, value_name = "N", conflicts_with = "host")]
     broker_shards: Option<NonZeroUsize>,
-    /// CPUs that the broker that is started may use [default: those of this process]
+    /// CPUs for the started broker [default: those of this process]
     #[arg(long, value_name = "LIST", conflicts_with = "host")]
     broker_cpus: Option<Cpus>,
-    /// Use TLS to the broker of -h; the broker that is started has it anyway
+    /// Use TLS to the broker of -h; a started broker uses it anyway
     #[arg(long)]
     tls: bool,
-    /// No TLS to the broker that is started
+    /// Do not use TLS to the started broker
     #[arg(long, conflicts_with = "tls")]
     no_tls: bool,
     /// Speak MQTT over WebSocket
@@ -52,7 +52,7 @@ pub(crate) struct BrokerArguments {
     /// Path of the WebSocket upgrade
     #[arg(long, value_name = "PATH", default_value = WEB_SOCKET_PATH, value_parser = web_socket_path)]
     ws_path: String,
-    /// Key of the certificate of the broker that is started
+    /// Key type of the started broker's certificate
     #[arg(
         long,
         value_name = "p256|rsa2048",
@@ -60,10 +60,10 @@ pub(crate) struct BrokerArguments {
         hide_possible_values = true
     )]
     broker_key: ServerKey,
-    /// The broker that is started wants a certificate, a user name and a password of each client
+    /// The started broker requires a certificate, a user name and a password from each client
     #[arg(long, conflicts_with_all = ["host", "no_tls", "username"])]
     users: bool,
-    /// CA that the broker's certificate must come from (implies --tls)
+    /// CA that issued the broker's certificate (implies --tls)
     #[arg(long, visible_aliases = ["cacertfile", "ca"], value_name = "FILE", requires = "host")]
     cafile: Option<PathBuf>,
     /// The clients' certificate (implies --tls); %i is the client's number
@@ -72,10 +72,10 @@ pub(crate) struct BrokerArguments {
     /// Its private key; %i is the client's number
     #[arg(long, visible_alias = "keyfile", value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// File with the passphrase of the keys; else MIDGE_KEY_PASSPHRASE, or the terminal is asked
+    /// File with the passphrase of the keys; otherwise MIDGE_KEY_PASSPHRASE, or the terminal
     #[arg(long, value_name = "FILE", requires = "key")]
     key_pass_file: Option<PathBuf>,
-    /// Take the CN of a broker's certificate that has no subjectAltName for its name
+    /// Accept the CN of a broker's certificate without subjectAltName as its name
     #[arg(long, requires = "host")]
     cn_fallback: bool,
     /// Trust any certificate (implies --tls)
@@ -84,7 +84,7 @@ pub(crate) struct BrokerArguments {
     /// User name; %i is the client's number
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
-    /// Password; the environment variable MIDGE_PASSWORD is another way
+    /// Password; the environment variable MIDGE_PASSWORD can be used instead
     #[arg(
         short = 'P',
         long = "pw",
@@ -102,7 +102,7 @@ pub(crate) struct BrokerArguments {
 }
 
 impl BrokerArguments {
-    /// The broker that they name, or what is wrong with them.
+    /// The broker that the options name, or what is wrong with them.
     pub(crate) fn target(&self, half_the_cores: usize) -> Result<TargetRequest, String> {
         let Some(host) = self.host.clone() else {
             if let Some(cpu) = self.broker_cpus.as_ref().and_then(Cpus::first_forbidden) {
@@ -124,7 +124,7 @@ impl BrokerArguments {
             );
         }
         if host.0.len() > 1 && self.broker_pid.is_some() {
-            return Err("--broker-pid is for one host".to_owned());
+            return Err("--broker-pid supports one host only".to_owned());
         }
         let port = self.port.unwrap_or(default_port(tls.is_some(), self.ws));
         let hosts = host.0.into_iter();
@@ -148,7 +148,7 @@ impl BrokerArguments {
         })
     }
 
-    /// Whether TLS was asked for, and not only taken by default.
+    /// Whether TLS was requested, and is not only the default.
     pub(crate) fn asks_for_tls(&self) -> bool {
         self.tls
     }
@@ -157,12 +157,12 @@ impl BrokerArguments {
         self.ws.then(|| self.ws_path.clone())
     }
 
-    /// The password that they have, if any.
+    /// The password in the options, if any.
     pub(crate) fn password(&self) -> Option<&str> {
         self.password.as_deref()
     }
 
-    /// Those of the command line; with a broker of users, a password that nobody else knows.
+    /// The credentials of the command line; for a started broker with users, a random password.
     pub(crate) fn credentials(&self) -> Result<Credentials, String> {
         if !self.users {
             let from_environment = || std::env::var(PASSWORD_VARIABLE).ok();

@@ -5,7 +5,7 @@
 /// The help of a subcommand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct HelpArgument {
-    /// Print this help and end
+    /// Print this help and exit
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
 }

@@ -9,11 +9,11 @@ use std::str::FromStr;
 pub(crate) struct HostWord {
     /// The host's name or address, without the brackets of an IPv6 address.
     pub(crate) name: String,
-    /// The port that stands behind the name.
+    /// The port after the name.
     pub(crate) port: Option<u16>,
 }
 
-/// The hosts of `-h`, one at least.
+/// The hosts of `-h`, at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostWords(pub(crate) Vec<HostWord>);
 
@@ -46,7 +46,7 @@ impl FromStr for HostWord {
         }
         let port = port.map(|port| port.parse().ok().filter(|&port| port > 0));
         match port {
-            Some(None) => Err(format!("{word:?} has no port from 1 to 65535 behind its colon")),
+            Some(None) => Err(format!("{word:?} has no port from 1 to 65535 after its colon")),
             port => Ok(HostWord {
                 name: name.to_owned(),
                 port: port.flatten(),
@@ -56,7 +56,7 @@ impl FromStr for HostWord {
 }
 
 fn not_a_host(word: &str) -> String {
-    format!("{word:?} is not a host: write HOST, HOST:PORT or [IPv6]:PORT, several with commas between")
+    format!("{word:?} is not a host: write HOST, HOST:PORT or [IPv6]:PORT, several separated by commas")
 }
 
 #[cfg(test)]

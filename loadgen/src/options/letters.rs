@@ -1,6 +1,6 @@
 //! Option letters that have different meanings in other load generators and clients.
 //!
-//! Invariant: such a letter is refused, and the error names the long option; it is never guessed.
+//! Invariant: such a letter is refused, and the error names the long option; its meaning is never guessed.
 
 use std::ffi::OsString;
 
@@ -28,7 +28,7 @@ pub(crate) const CLASHING_LETTERS: &[(char, &str)] = &[
     ),
     (
         'l',
-        "it reads standard input for some tools and saves memory for others; there is no such option here",
+        "it reads standard input for some tools and saves memory for others; this program has no such option",
     ),
     (
         'L',
@@ -61,7 +61,7 @@ pub(crate) fn refuse_clashing_letters(words: &[OsString]) -> Result<(), String> 
         .filter_map(letter_of);
     for letter in letters {
         if let Some((_, why)) = CLASHING_LETTERS.iter().find(|(clashing, _)| *clashing == letter) {
-            return Err(format!("-{letter} is not taken: {why}"));
+            return Err(format!("-{letter} is not supported: {why}"));
         }
     }
     Ok(())

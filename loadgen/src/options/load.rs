@@ -30,35 +30,35 @@ pub(crate) struct LoadArguments {
     /// Subscribing connections [default: 100]
     #[arg(long, value_name = "N")]
     subs: Option<u32>,
-    /// Subscribers beside them, of the same topics, that stop reading for the last three fifths of the measured part
+    /// Additional subscribers of the same topics that stop reading for the last three fifths of the measured part
     #[arg(long, value_name = "N", default_value_t = 0)]
     slow_subs: u32,
-    /// Messages per second, all publishers together; `max`: closed loop; `flood`: as the sockets take it [default:
-    /// one per publisher]
+    /// Messages per second of all publishers together; `max`: closed loop; `flood`: as fast as the sockets accept
+    /// [default: one per publisher]
     #[arg(long, value_name = "N|max|flood")]
     rate: Option<Rate>,
     /// Closed loop, as fast as possible: the same as --rate max
     #[arg(long, overrides_with = "rate")]
     max_rate: bool,
-    /// No messages: the connections are made and kept
+    /// No messages: the connections are only made and kept
     #[arg(long, conflicts_with_all = ["rate", "max_rate"])]
     idle: bool,
-    /// With --rate max: messages of a publisher that its subscribers have not all received, at most
+    /// With --rate max: largest number of messages of a publisher that some of its subscribers have not received
     #[arg(long, value_name = "N", default_value_t = 100)]
     window: u32,
     /// Exponential instead of equal intervals
     #[arg(long)]
     poisson: bool,
-    /// Each message in a write of its own, even if several are due together
+    /// Send each message with a separate write, even if several are due together
     #[arg(long)]
     one_per_write: bool,
     /// QoS of publishes and subscriptions
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
-    /// Bytes of each payload: one size; MIN-MAX, 16 sizes evenly spaced; or BYTES:WEIGHT,BYTES:WEIGHT,...
+    /// Payload size in bytes: one size; MIN-MAX, 16 evenly spaced sizes; or BYTES:WEIGHT,BYTES:WEIGHT,...
     #[arg(short, long, value_name = "BYTES", default_value = "64")]
     size: PayloadSizes,
-    /// File whose bytes follow the stamp at the head of each payload, in the place of --size
+    /// File whose bytes follow the stamp at the beginning of each payload, instead of --size
     #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "payload"])]
     payload_file: Option<PathBuf>,
     /// Text that follows the stamp; %i is the number of the publisher
@@ -74,7 +74,7 @@ pub(crate) struct LoadArguments {
     /// pairs, fan-out, fan-in, or a topic: %i is the client's number, %c the publisher's client id, %u the user
     #[arg(short, long, value_name = "SHAPE|TOPIC", default_value = "pairs", value_parser = topics)]
     topics: Topics,
-    /// Shared subscriptions: the subscribers form so many groups, each of which receives from every publisher
+    /// Shared subscriptions: the subscribers form this many groups, each of which receives from every publisher
     #[arg(long, value_name = "GROUPS", conflicts_with = "topics")]
     share: Option<NonZeroU32>,
     /// Client identifiers: %i is the client's number, %k its kind (p, s, or z if slow), %r the run
@@ -89,7 +89,7 @@ pub(crate) struct LoadArguments {
     /// Will QoS of each client
     #[arg(long, value_name = "0|1|2", requires = "will_topic", default_value = "0", value_parser = qos)]
     will_qos: QoS,
-    /// Publish the Wills with RETAIN
+    /// Publish the Wills as retained messages
     #[arg(long, requires = "will_topic")]
     will_retain: bool,
     #[command(flatten)]
@@ -99,10 +99,10 @@ pub(crate) struct LoadArguments {
     /// Seconds of the measured part
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     duration: Duration,
-    /// Seconds of load before it
+    /// Seconds of load before the measured part
     #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
     warmup: Duration,
-    /// Seconds to wait for outstanding deliveries, at most
+    /// Longest time to wait for outstanding deliveries, seconds
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     drain: Duration,
     /// Exit 1 if the p99 of the latency is above this
@@ -110,44 +110,44 @@ pub(crate) struct LoadArguments {
     slo_p99_ms: Option<f64>,
     #[command(flatten)]
     objectives: ObjectiveArguments,
-    /// Exit 1 if anything is lost, even where QoS 0 allows it: a flood, full sockets
+    /// Exit 1 if a message is lost, even where QoS 0 allows it: a flood, full sockets
     #[arg(long)]
     no_loss: bool,
-    /// At QoS 0 what is lost is a figure and no failure
+    /// At QoS 0 a loss is a figure and not a failure
     #[arg(long, conflicts_with = "no_loss")]
     allow_loss: bool,
     /// Compare each message with what was sent: payload, topic, QoS, properties [default: payloads of 24 to 256 bytes
-    /// at a rate]
+    /// at a fixed rate]
     #[arg(long, overrides_with = "no_verify")]
     verify: bool,
-    /// Compare no message with what was sent
+    /// Do not compare messages with what was sent
     #[arg(long, overrides_with = "verify")]
     no_verify: bool,
-    /// Only the ledger is asked for: a generator that did not keep up is a warning, and its latencies are marked
+    /// Only the ledger matters: a generator that did not keep up is a warning, and its latencies are marked
     #[arg(long)]
     ledger_only: bool,
-    /// QoS 1 and 2: unacknowledged messages of a publisher, at most [default: 20, with --rate max the window]
+    /// QoS 1 and 2: largest number of unacknowledged messages of a publisher [default: 20, with --rate max the window]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     inflight: Option<u16>,
     /// Generator threads [default: half of the cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Pin them to these CPUs, in turns
+    /// Pin the threads to these CPUs, in rotation
     #[arg(long, value_name = "LIST")]
     cpus: Option<Cpus>,
-    /// Connections that are being made at the same time
+    /// Connections that are being established at the same time
     #[arg(long, value_name = "N", default_value_t = 32)]
     connect_concurrency: usize,
     /// Seconds over which the connections are spread [default: as fast as --connect-concurrency allows]
     #[arg(long, value_name = "S", value_parser = seconds)]
     ramp: Option<Duration>,
-    /// Connect again what broke during the load
+    /// Re-establish connections that break during the load
     #[arg(long)]
     reconnect: bool,
-    /// Connections per second that come and go beside the load
+    /// Connections per second that are made and closed beside the load
     #[arg(long, value_name = "N", default_value_t = 0.0)]
     churn: f64,
-    /// Local addresses to connect from, in turns
+    /// Local addresses to connect from, in rotation
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     bind: Vec<IpAddr>,
     /// Seconds for each connection to become ready
@@ -156,13 +156,14 @@ pub(crate) struct LoadArguments {
     /// Seed of phases, intervals and payloads
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Publishers, subscribers and rates times this; the outcome has it, with the duration of the scenario as published
+    /// Factor for publishers, subscribers and rates; the outcome records it, with the published duration of the
+    /// scenario
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     scale: f64,
 }
 
 impl LoadArguments {
-    /// The load that they describe, or what is wrong with them.
+    /// The load that the options describe, or what is wrong with them.
     pub(crate) fn scenario(
         self,
         broker: &BrokerArguments,
@@ -257,13 +258,13 @@ impl LoadArguments {
         }
     }
 
-    /// Whether messages are compared with what was sent; unasked only where that costs next to nothing.
+    /// Whether messages are compared with what was sent; by default only where the cost is negligible.
     fn verifies(&self) -> bool {
         let has_text = self.payload.is_some() || self.payload_file.is_some() || self.payload_json.is_some();
         let is_cheap =
             self.size.smallest() >= CHECKED_BYTES_FROM && self.size.largest() <= CHECKED_BYTES_UNASKED;
         let is_unasked = is_cheap && !has_text && self.publishers() <= VERIFIED_PUBLISHERS_UNASKED;
-        // Without a schedule a message takes a tenth of the time, and comparing it a fifth of that.
+        // Without a schedule a message takes a tenth of the time, and comparing it takes a fifth of that.
         let has_schedule = matches!(self.load(), Load::Scheduled { .. });
         self.verify || (is_unasked && has_schedule && !self.no_verify)
     }
@@ -298,13 +299,13 @@ const CARRIERS: &[Carrier] = &[
     Carrier::Subscribe,
 ];
 
-/// Connections of a kind for which no number was given.
+/// The default number of publishers and of subscribers.
 const CONNECTIONS_DEFAULT: u32 = 100;
 
-/// Publishers whose topics are kept for the comparison without being asked for.
+/// Number of publishers up to which topics are compared by default.
 const VERIFIED_PUBLISHERS_UNASKED: u32 = 100_000;
 
-/// At least one of those that there were.
+/// At least one, if there was one.
 fn scaled(count: u32, scale: f64) -> u32 {
     let scaled = (f64::from(count) * scale).round() as u32;
     scaled.max(count.min(1))

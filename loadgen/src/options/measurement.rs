@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use super::help::HelpArgument;
 use crate::target::request::TargetRequest;
 
-/// The scenario that is asked for by its name.
+/// The scenario that is requested by name.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ScenarioArgument {
-    /// A scenario with a name (`loadgen scenarios` lists them), or a TOML file whose keys are the long options
+    /// A named scenario (`loadgen scenarios` lists them), or a TOML file whose keys are the long options
     #[arg(long, value_name = "NAME|FILE")]
     scenario: Option<String>,
 }
 
-/// Where the outcome of a single measurement goes besides the terminal.
+/// Where the outcome of a single measurement is written besides the terminal.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct MeasurementOutput {
@@ -27,12 +27,12 @@ pub(crate) struct MeasurementOutput {
     help: HelpArgument,
 }
 
-/// A single measurement, the broker that it is taken of, and where its outcome goes.
+/// A single measurement, its broker, and where its outcome is written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeasurementRequest<M> {
-    /// What is measured, and at which load.
+    /// The measurement, with its load.
     pub measurement: M,
-    /// The broker that it is measured at.
+    /// The broker to measure.
     pub target: TargetRequest,
     /// File for the outcome.
     pub json: Option<PathBuf>,

@@ -3,11 +3,11 @@
 //! [`Options`] is the trait of every subcommand's struct. [`run`] has the options of a run, [`rates`] those that a
 //! search and a sweep share, [`measurement`] those that `conn`, `retained` and `selftest` share. [`broker`], [`load`],
 //! [`properties`], [`objectives`], [`hosts`] and [`help`] are groups that several subcommands use. [`words`] parses
-//! single values, [`letters`] refuses what is ambiguous.
+//! single values, [`letters`] refuses ambiguous letters.
 //!
 //! Invariant: a letter has the meaning that it has in mosquitto_pub. A letter with different meanings in the known
 //! tools is refused, and the error names the long option. What breaks it: clap's automatic `-h` and `-V`, which are
-//! turned off. A scenario's words stand before those of the command line, so the command line overrides them.
+//! turned off. A scenario's arguments come before those of the command line, so the command line overrides them.
 
 pub(crate) mod broker;
 pub(crate) mod help;
@@ -38,25 +38,25 @@ pub trait Options: clap::Args {
     /// The name of the subcommand.
     const WORD: &'static str;
 
-    /// What they ask for; `origin` is the scenario that they named.
+    /// The request of the options; `origin` is the scenario that they named.
     ///
     /// # Errors
-    /// One sentence on what cannot be.
+    /// One sentence about what is impossible.
     fn request(self, origin: Option<Origin>) -> Result<Self::Request, String>;
 
-    /// Whether a signal is the way to end it, so that it is no interruption: its exit code is 0 then.
+    /// Whether a signal is the normal way to end it, and not an interruption: its exit code is 0 then.
     const ENDS_BY_SIGNAL: bool = false;
 
-    /// The password among the options, or the word that has it, so that it can be hidden.
+    /// The password among the options, or the argument that contains it, so that it can be hidden.
     fn password(&self) -> Option<&str> {
         None
     }
 }
 
-/// Reads the words of a subcommand, its own word first.
+/// Parses the arguments of a subcommand, which begin with its name.
 ///
 /// # Errors
-/// Help, version, or what is wrong; [`clap::Error::exit_code`] and its text are ready to be shown.
+/// Help, version, or what is wrong; [`clap::Error::exit_code`] and its text can be used directly.
 pub fn parse_as<O: Options>(words: impl IntoIterator<Item = OsString>) -> Result<O::Request, clap::Error> {
     let command = || {
         let named = clap::Command::new("loadgen").bin_name(format!("loadgen {}", O::WORD));
@@ -69,7 +69,7 @@ pub fn parse_as<O: Options>(words: impl IntoIterator<Item = OsString>) -> Result
     arguments.request(origin).map_err(refuse)
 }
 
-/// Reads the words of a run, the program's name first.
+/// Parses the arguments of a run, which begin with the program's name.
 ///
 /// # Errors
 /// As [`parse_as`].
@@ -77,7 +77,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<RunRequest, cl
     parse_as::<RunArguments>(words)
 }
 
-/// Puts the words of the scenario that `words` name before them, behind the first word, for who takes scenarios.
+/// Inserts the arguments of the scenario that `words` name after the first one, for subcommands that support
+/// scenarios.
 pub(crate) fn expand(
     words: Vec<OsString>,
     taker: Option<Command>,
@@ -98,7 +99,7 @@ pub fn command_line() -> String {
     format!("loadgen {}", words.join(" "))
 }
 
-/// Half of the cores, at least one: what a broker of our own and the generator take each.
+/// Half of the cores, at least one: the default for a started broker and for the generator.
 pub(crate) fn half_the_cores() -> usize {
     std::thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)

@@ -1,4 +1,4 @@
-//! Options that say what a run must reach; a run that does not ends with 1.
+//! Options for what a run must reach; if it does not, the exit code is 1.
 //!
 //! Invariants: none.
 
@@ -15,16 +15,16 @@ pub(crate) struct ObjectiveArguments {
     /// Exit 1 if the p99.9 of the latency is above this
     #[arg(long, value_name = "MS")]
     slo_p999_ms: Option<f64>,
-    /// Exit 1 if fewer deliveries come in a second
+    /// Exit 1 if fewer deliveries arrive per second
     #[arg(long, value_name = "N")]
     min_rate: Option<f64>,
-    /// Exit 1 if more is lost; at QoS 0 less is a figure and no failure
+    /// Exit 1 if more is lost; at QoS 0 less is a figure and not a failure
     #[arg(long, value_name = "PERCENT", conflicts_with = "no_loss")]
     max_loss: Option<f64>,
-    /// Exit 1 if a delivery costs the broker more CPU time
+    /// Exit 1 if a delivery takes more CPU time of the broker
     #[arg(long, value_name = "US")]
     max_cpu_us: Option<f64>,
-    /// Exit 1 if the broker has more memory
+    /// Exit 1 if the broker uses more memory
     #[arg(long, value_name = "MIB")]
     max_rss_mib: Option<f64>,
 }
@@ -54,7 +54,7 @@ impl ObjectiveArguments {
         })
     }
 
-    /// Whether a loss at QoS 0 is no failure in itself.
+    /// Whether a loss at QoS 0 is not a failure in itself.
     pub(super) fn allow_loss(&self) -> bool {
         self.max_loss.is_some()
     }

@@ -1,4 +1,4 @@
-//! `-D` and the options of subscriptions that MQTT 5.0 added.
+//! `-D` and the subscription options of MQTT 5.0.
 //!
 //! Invariant: any of these without `-V 5` is refused, because the broker would not receive it.
 
@@ -9,7 +9,7 @@ use mqtt::version::ProtocolVersion;
 use crate::scenario::properties::{Carrier, GivenProperties};
 use crate::scenario::subscription::{SubscriptionChoices, retain_handling};
 
-/// `-D PACKET NAME VALUE [VALUE]`, as often as one likes; the packets are those that the command sends.
+/// `-D PACKET NAME VALUE [VALUE]`, repeated; the packets are those that the command sends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PropertyArguments(Vec<Vec<String>>);
 
@@ -26,7 +26,7 @@ impl PropertyArguments {
         }
         match self.0.first() {
             Some(words) if version != ProtocolVersion::V5 => Err(format!(
-                "-D {}: properties are of MQTT 5.0: add -V 5",
+                "-D {}: properties need MQTT 5.0: add -V 5",
                 words.join(" ")
             )),
             _ => Ok(given),
@@ -58,7 +58,7 @@ impl Args for PropertyArguments {
             .action(ArgAction::Append)
             .help_heading(HEADING)
             .help(
-                "A property as mosquitto_pub has it, for example `-D publish content-type text` or \
+                "A property as in mosquitto_pub, for example `-D publish content-type text` or \
                  `-D connect user-property NAME VALUE`",
             );
         command.arg(property)
@@ -69,7 +69,7 @@ impl Args for PropertyArguments {
     }
 }
 
-/// The options of a subscription that MQTT 5.0 has.
+/// The subscription options of MQTT 5.0.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(crate) struct SubscriptionArguments {
     /// Subscribe with No Local
@@ -84,7 +84,7 @@ pub(crate) struct SubscriptionArguments {
 }
 
 impl SubscriptionArguments {
-    /// The subscription options that were chosen.
+    /// The given subscription options.
     pub(crate) fn choices(self, version: ProtocolVersion) -> Result<SubscriptionChoices, String> {
         let SubscriptionArguments {
             no_local,
@@ -98,7 +98,7 @@ impl SubscriptionArguments {
         ];
         match options.into_iter().find(|(_, is_there)| *is_there) {
             Some((option, _)) if version != ProtocolVersion::V5 => {
-                Err(format!("{option} is of MQTT 5.0: add -V 5"))
+                Err(format!("{option} needs MQTT 5.0: add -V 5"))
             }
             _ => Ok(SubscriptionChoices {
                 no_local,

@@ -13,7 +13,7 @@ use super::measurement::ScenarioArgument;
 use crate::scenario::{Load, Origin, Scenario};
 use crate::target::request::TargetRequest;
 
-/// The load, the broker, and where the outcome goes.
+/// The load, the broker, and where the outcome is written.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RatesArguments {
     #[command(flatten)]
@@ -32,16 +32,16 @@ pub(crate) struct RatesArguments {
 /// A load that is run at several rates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RatesRequest {
-    /// The load; its rate is the first that is tried.
+    /// The load; its rate is the first one.
     pub scenario: Scenario,
-    /// The broker that it goes to.
+    /// The broker to load.
     pub target: TargetRequest,
     /// New folder for the outcome and report.html.
     pub out: Option<PathBuf>,
 }
 
 impl RatesArguments {
-    /// What they ask for, or what is wrong with it.
+    /// The request of the options, or what is wrong with them.
     pub(crate) fn request(self, origin: Option<Origin>) -> Result<RatesRequest, String> {
         let half_the_cores = half_the_cores();
         let target = self.broker.target(half_the_cores)?;
@@ -55,7 +55,7 @@ impl RatesArguments {
         })
     }
 
-    /// The password that they have, if any.
+    /// The password in the options, if any.
     pub(crate) fn password(&self) -> Option<&str> {
         self.broker.password()
     }
@@ -68,10 +68,10 @@ fn check(scenario: &Scenario) -> Result<(), String> {
         return Err("the rate is varied: --rate gives the first one, not max, flood or --idle".to_owned());
     }
     if scenario.subscribers == 0 {
-        return Err("what subscribers receive is looked at: give --subs".to_owned());
+        return Err("the measurement needs subscribers: give --subs".to_owned());
     }
     Ok(())
 }
 
-/// The objective where none is given.
+/// The objective if none is given.
 pub(crate) const SLO_P99_DEFAULT: Duration = Duration::from_millis(10);

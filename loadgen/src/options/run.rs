@@ -1,4 +1,4 @@
-//! The options of `loadgen run`, which is also what `loadgen` does without a subcommand.
+//! The options of `loadgen run`, which is the default command.
 //!
 //! Invariants: none.
 
@@ -15,25 +15,25 @@ use super::{HELP_COLUMNS, Options, half_the_cores};
 use crate::scenario::{Origin, Scenario};
 use crate::target::request::TargetRequest;
 
-/// What the command line asks for.
+/// The request on the command line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRequest {
-    /// The load that is asked for.
+    /// The load that is requested.
     pub scenario: Scenario,
-    /// The broker that it goes to.
+    /// The broker to load.
     pub target: TargetRequest,
-    /// Where the outcome goes besides the terminal.
+    /// Where the outcome is written besides the terminal.
     pub output: OutcomeFiles,
 }
 
-/// Where an outcome goes besides the terminal.
+/// Where an outcome is written besides the terminal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutcomeFiles {
     /// File for the outcome.
     pub json: Option<PathBuf>,
     /// Folder for everything: outcome, time series, histograms, report.
     pub folder: Option<PathBuf>,
-    /// Where OpenMetrics are served while it runs.
+    /// Where OpenMetrics are served during the run.
     pub metrics: Option<MetricsRequest>,
 }
 
@@ -67,12 +67,12 @@ pub struct RunArguments {
     output: OutputArguments,
     #[command(flatten, next_help_heading = "Output")]
     help: HelpArgument,
-    /// Print the version and end
+    /// Print the version and exit
     #[arg(long, action = clap::ArgAction::Version, help_heading = "Output")]
     version: Option<bool>,
 }
 
-/// Where an outcome goes.
+/// Where an outcome is written.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArguments {
@@ -82,13 +82,13 @@ pub(crate) struct OutputArguments {
     /// Write result.json, windows.csv, latency.hgrm, latency.hlog and report.html into this new folder
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Serve OpenMetrics on this address and port while it runs
+    /// Serve OpenMetrics on this address and port during the run
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
-    /// The label `run` of these metrics; when the run began if there is none
+    /// The label `run` of these metrics [default: the time when the run began]
     #[arg(long, value_name = "NAME", requires = "metrics")]
     run_label: Option<String>,
-    /// Serve them so long after the run, with the verdict, so that a scrape finds it
+    /// Serve them for this long after the run, with the verdict, so that a scrape finds it
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds, requires = "metrics")]
     metrics_keep: Duration,
 }
@@ -115,7 +115,7 @@ impl From<OutputArguments> for OutcomeFiles {
     }
 }
 
-/// The time of now in the form of RFC 3339, UTC.
+/// The current time in the format of RFC 3339, UTC.
 fn now() -> String {
     chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -1,4 +1,4 @@
-//! Tables of command lines and what they mean; the help text as it is printed.
+//! Tables of command lines and their meanings; the help text as it is printed.
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -250,7 +250,7 @@ fn what_cannot_be_is_refused_with_a_sentence_and_exit_2() {
         ("-h a,,b", "not a host"),
         ("-h a:x", "no port"),
         ("-h a,b --broker-pid 1", "--broker-pid"),
-        ("--ws --ws-path mqtt", "begins with /"),
+        ("--ws --ws-path mqtt", "must start with /"),
         ("--tls --no-tls", "--no-tls"),
         ("-p 1883", "--host"),
         ("--cert c -h a", "--key"),

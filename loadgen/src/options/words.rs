@@ -1,4 +1,4 @@
-//! Parses single words of the command line into values.
+//! Parses single values of the command line.
 //!
 //! Invariants: none.
 
@@ -17,7 +17,7 @@ pub(crate) enum Rate {
     PerSecond(f64),
     /// As fast as possible.
     Max,
-    /// As fast as the sockets take it.
+    /// As fast as the sockets accept.
     Flood,
 }
 
@@ -36,7 +36,7 @@ impl std::str::FromStr for Rate {
     }
 }
 
-/// Reads a QoS by its number.
+/// Parses a QoS number.
 pub(crate) fn qos(word: &str) -> Result<QoS, String> {
     match word {
         "0" => Ok(QoS::AtMostOnce),
@@ -46,7 +46,7 @@ pub(crate) fn qos(word: &str) -> Result<QoS, String> {
     }
 }
 
-/// A protocol version by its number or mosquitto's word.
+/// A protocol version by its number or mosquitto's name.
 pub(crate) fn version(word: &str) -> Result<ProtocolVersion, String> {
     match word {
         "3" | "31" | "3.1" | "mqttv31" => Ok(ProtocolVersion::V3_1),
@@ -61,7 +61,7 @@ pub(crate) fn web_socket_path(word: &str) -> Result<String, &'static str> {
     Resource::new("localhost", word).map(|_| word.to_owned())
 }
 
-/// The port where none is given; for WebSocket there is no custom but EMQX's.
+/// The default port; for WebSocket there is no convention except EMQX's.
 pub(crate) fn default_port(tls: bool, web_socket: bool) -> u16 {
     match (tls, web_socket) {
         (false, false) => 1883,
@@ -91,7 +91,7 @@ pub(crate) fn seconds(word: &str) -> Result<Duration, String> {
     )
 }
 
-/// So many seconds, where a duration has room for them.
+/// This many seconds, if a duration can represent them.
 pub(crate) fn seconds_of(number: f64) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
 }

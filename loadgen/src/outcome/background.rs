@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::latency::Summary;
 
-/// What the connections beside a load did.
+/// The connections made beside the load.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct BackgroundReport {
     /// Connections that the broker accepted.
     pub made: u64,
-    /// Connections that the broker refused or that broke on the way.
+    /// Connections that the broker refused or that broke before CONNACK.
     pub failed: u64,
-    /// Intended start to CONNACK, in the measured part.
+    /// Time from the intended start to CONNACK, in the measured part.
     pub whole: Option<Summary>,
     /// Why some failed; the first few.
     pub causes: Vec<String>,

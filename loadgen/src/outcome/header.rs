@@ -6,8 +6,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Version of the outcomes' form in files. Since 2, deliveries that never came count in the latency of a run; since 3,
-/// a load at a rate is `scheduled`, the connections that are asked for are `load`, and a selftest's schedule is
+/// Version of the outcomes' format in files. Since 2, deliveries that never arrived count in the latency of a run;
+/// since 3, a load at a rate is `scheduled`, the requested connections are `load`, and a selftest's schedule is
 /// `schedule`.
 pub const SCHEMA: u32 = 3;
 
@@ -16,7 +16,7 @@ pub const SCHEMA: u32 = 3;
 pub struct Header {
     /// [`SCHEMA`] of the generator that wrote it.
     pub schema: u32,
-    /// What was measured; absent in runs of the first versions.
+    /// The kind of measurement; absent in runs of the first versions.
     #[serde(default)]
     pub kind: OutcomeKind,
     /// Version of the generator that wrote it.
@@ -40,9 +40,9 @@ pub enum OutcomeKind {
     Sweep,
     /// The generator against its own sink.
     Selftest,
-    /// The rounds of a comparison, summed up.
+    /// The rounds of a comparison, summarized.
     Comparison,
-    /// What brokers that were killed have kept.
+    /// What killed brokers have kept.
     Kill,
     /// The verdicts on faults that were injected.
     Prove,

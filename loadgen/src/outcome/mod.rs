@@ -1,9 +1,8 @@
 //! The outcome of a run: its figures, whether they are valid, and how they are shown.
 //!
-//! `run_outcome.rs` is the outcome, behind the `header.rs` that all files have; `series.rs` is the run as a time series
+//! `run_outcome.rs` is the outcome, after the `header.rs` that all files have; `series.rs` is the run as a time series
 //! and `background.rs` the connections beside it. `validity/` and `steadiness.rs` assess the outcome; `report/` is its
-//! text and `export/` its files. `observer.rs` is notified while the run goes on; `testing.rs` makes outcomes for
-//! tests.
+//! text and `export/` its files. `observer.rs` is notified during the run; `testing.rs` makes outcomes for tests.
 //!
 //! Invariants: none.
 

@@ -13,11 +13,11 @@ pub trait Observer {
     /// `elapsed` counts from the beginning of the load, in the connecting phase from the beginning of the run.
     fn observe(&mut self, phase: Phase, elapsed: Duration, progress: &Progress);
 
-    /// An interval of the time series is complete, with the latencies of what came in it.
+    /// An interval of the time series is complete; `latency` has the latencies of deliveries that arrived in it.
     fn interval(&mut self, _interval: &IntervalReport, _latency: &Latency) {}
 }
 
-/// An observer of nothing, for runs without a terminal.
+/// An observer that ignores everything, for runs without a terminal.
 #[derive(Debug, Default)]
 pub struct Silent;
 

@@ -1,7 +1,7 @@
-//! What a run found out: one value that reports print and files hold.
+//! The result of a run: one value that reports print and files contain.
 //!
-//! Invariants: a field that changes its meaning changes the [schema](crate::outcome::header::SCHEMA); times
-//! are in ns, and their names end so.
+//! Invariants: a field that changes its meaning changes the [schema](crate::outcome::header::SCHEMA); times are in ns,
+//! and their names end with the unit.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,82 +18,82 @@ use crate::outcome::validity::{OwnShare, Throttling, Verdict};
 use crate::scenario::Scenario;
 use crate::system::machine::Machine;
 
-/// Everything that one run found out.
+/// The complete result of one run.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Its form, its kind and what wrote it.
+    /// Its format, its kind and the program that wrote it.
     #[serde(flatten)]
     pub header: Header,
     /// Wall clock at the beginning, seconds since 1970.
     pub started_unix_s: u64,
-    /// What was asked for.
+    /// The load that was requested.
     pub scenario: Scenario,
     /// The broker that was measured.
     pub broker: BrokerReport,
     /// Time and memory of connecting all clients.
     pub connect: ConnectReport,
-    /// Connections that came and went beside the load.
+    /// Connections that were made and closed beside the load.
     pub churn: Option<BackgroundReport>,
-    /// Intended send time to receive.
+    /// Time from the intended send to the receipt.
     pub latency: Option<Summary>,
-    /// Measured deliveries that never came; they are in `latency` too.
+    /// Measured deliveries that never arrived; they are in `latency` too.
     #[serde(default)]
     pub never_came: Option<NeverCame>,
-    /// Write to receive; absent without a schedule and where payloads are too short to carry it.
+    /// Time from the write to the receipt; absent without a schedule and if payloads are too short to contain it.
     pub service: Option<Summary>,
-    /// Write to PUBACK or PUBCOMP.
+    /// Time from the write to PUBACK or PUBCOMP.
     pub acknowledged: Option<Summary>,
-    /// Intended to actual send time.
+    /// Time from the intended to the actual send.
     pub lag: Option<Summary>,
-    /// The same, of the messages that did not wait for the broker.
+    /// The same for messages that did not wait for the broker.
     pub lag_own: Option<Summary>,
-    /// Arrival in the kernel to read, of each read of a few subscribers of each thread; absent without a schedule and
-    /// where the kernel does not note arrivals.
+    /// Time from the arrival in the kernel to the read, for each read of a few subscribers of each thread; absent
+    /// without a schedule and if the kernel does not record arrivals.
     #[serde(default)]
     pub read_delay: Option<Summary>,
-    /// Messages and deliveries counted.
+    /// Numbers of messages and deliveries.
     pub ledger: LedgerReport,
     /// Messages per second in the measured part.
     pub rates: Rates,
-    /// What came behind the end of the load.
+    /// Deliveries that arrived after the end of the load.
     pub drain: DrainReport,
-    /// The slow subscribers and what they did to the others.
+    /// The slow subscribers and their effect on the others.
     pub slow: Option<SlowReport>,
-    /// The measured part in five.
+    /// The measured part in five parts.
     pub windows: Vec<WindowReport>,
     /// The whole run in short intervals.
     pub series: Vec<IntervalReport>,
     /// The latency at many quantiles: quantile and ns.
     pub quantiles: Vec<(f64, u64)>,
-    /// The histograms themselves, for files of their own.
+    /// The histograms themselves, for separate files.
     #[serde(skip)]
     pub histograms: Histograms,
-    /// Whether they are alike.
+    /// Whether these parts are alike.
     pub steadiness: Option<Steadiness>,
     /// The generator's own cost.
     pub generator: GeneratorReport,
     /// The machine that it ran on.
     pub machine: Machine,
-    /// Whether to believe it.
+    /// Whether the result is valid.
     pub verdict: Verdict,
 }
 
-/// Measured deliveries of a load with a schedule that never came: nobody knows their latency, but it is no shorter than
-/// the wait for them.
+/// Measured deliveries of a load with a schedule that never arrived: their latency is not known, but it is at least
+/// the time for which they were waited for.
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct NeverCame {
-    /// How many there are.
+    /// Number of these deliveries.
     pub deliveries: u64,
     /// Their share of all measured deliveries, percent.
     pub percent: f64,
-    /// The latency that each counts with, ns: how long outstanding deliveries were waited for.
+    /// The latency with which each counts, ns: the time for which outstanding deliveries were waited for.
     pub counted_as_ns: u64,
 }
 
 /// Histograms of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Histograms {
-    /// Intended send time to receive, of the measured part.
+    /// Time from the intended send to the receipt, in the measured part.
     pub latency: Latency,
     /// The same for each interval of the whole run.
     pub series: Option<Series>,
@@ -104,7 +104,7 @@ pub struct Histograms {
 pub struct BrokerReport {
     /// Its address and port; those of all hosts.
     pub address: String,
-    /// What it is, if that is known.
+    /// Its name, if it is known.
     pub name: String,
     /// Its configuration file, if it is known.
     pub configuration: Option<String>,
@@ -120,7 +120,7 @@ pub struct BrokerReport {
     pub usage: Option<BrokerUse>,
 }
 
-/// What the broker used during the measured part.
+/// CPU time and memory of the broker in the measured part.
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct BrokerUse {
     /// CPU time of all its threads, ns.
@@ -137,9 +137,9 @@ pub struct BrokerUse {
     pub rss_bytes_connected: Option<u64>,
     /// At the end of the load, bytes.
     pub rss_bytes_loaded: Option<u64>,
-    /// The highest that was seen from the beginning of the load to the end of the run, ten times a second, bytes.
+    /// The highest value from the beginning of the load to the end of the run, read ten times a second, bytes.
     pub rss_bytes_peak: Option<u64>,
-    /// When the outstanding deliveries had come, bytes.
+    /// When the outstanding deliveries had arrived, bytes.
     pub rss_bytes_drained: Option<u64>,
     /// CPU time while connecting, ns.
     pub connect_cpu_ns: Option<u64>,
@@ -164,21 +164,21 @@ pub struct ConnectReport {
     pub connack: Option<Summary>,
 }
 
-/// Messages and deliveries of a run, counted.
+/// Numbers of messages and deliveries of a run.
 #[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct LedgerReport {
     /// Messages sent, warm-up included.
     pub sent: u64,
     /// Messages sent in the measured part.
     pub sent_measured: u64,
-    /// Messages of the schedule that never left.
+    /// Messages of the schedule that were never sent.
     pub unsent: u64,
-    /// Closed loop: messages taken for lost because nothing moved any more.
+    /// Closed loop: messages considered lost because there was no progress.
     pub given_up: u64,
-    /// Messages that were not what was sent; `None` if they were not compared.
+    /// Messages that differ from what was sent; `None` if they were not compared.
     #[serde(default)]
     pub differences: Option<Differences>,
-    /// Deliveries to all subscribers but the slow ones.
+    /// Deliveries to all subscribers except the slow ones.
     #[serde(flatten)]
     pub totals: Totals,
 }
@@ -188,42 +188,42 @@ pub struct LedgerReport {
 pub struct Rates {
     /// Length of the measured part, s.
     pub measured_s: f64,
-    /// Asked for; `None` where there is no schedule.
+    /// The requested rate; `None` without a schedule.
     pub offered_per_s: Option<f64>,
-    /// Messages that left, per second.
+    /// Messages sent per second.
     pub sent_per_s: f64,
-    /// Received by subscribers: of what was sent in it; in a flood what came in it, whenever it was sent.
+    /// Deliveries of messages sent in this part; in a flood, deliveries that arrived in it, whenever they were sent.
     pub delivered_per_s: f64,
 }
 
-/// What came behind the end of the load.
+/// Deliveries that arrived after the end of the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct DrainReport {
-    /// Deliveries that were due and had not come when the load ended.
+    /// Deliveries that were due but had not arrived when the load ended.
     pub backlog: u64,
-    /// From then to the last delivery that came, to some 20 ms, ns.
+    /// Time from then to the last delivery that arrived, within about 20 ms, ns.
     pub wall_ns: u64,
-    /// Whether the time to wait for them was over before it was clear that nothing would come any more.
+    /// Whether the waiting time was over before it was clear that nothing more would arrive.
     pub cut_off: bool,
-    /// Whether deliveries were still coming then.
+    /// Whether deliveries were still arriving then.
     #[serde(default)]
     pub still_coming: bool,
 }
 
-/// Subscribers that stop reading, and what they do to the others.
+/// Subscribers that stop reading, and their effect on the others.
 #[derive(Clone, Copy, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct SlowReport {
-    /// How many there are.
+    /// Number of slow subscribers.
     pub subscribers: u32,
-    /// How many of them lost their connection.
+    /// Number of these that lost their connection.
     pub disconnected: u64,
-    /// Deliveries to them; what they got behind the end of the load counts.
+    /// Deliveries to them, including those after the end of the load.
     pub ledger: Totals,
     /// Latency of the others while all read: the first two fifths of the measured part.
     pub reading: Option<Summary>,
-    /// Latency of the others while the slow ones did not read: the rest of it.
+    /// Latency of the others while the slow ones did not read: the rest of the measured part.
     pub stalled: Option<Summary>,
-    /// The p99 of the second by that of the first.
+    /// The p99 of the latter divided by that of the former.
     pub p99_ratio: Option<f64>,
 }
 
@@ -247,10 +247,10 @@ pub struct GeneratorReport {
     pub cpu_ns_per_message: Option<f64>,
     /// CPU time of the machine that the hypervisor took, percent.
     pub steal_percent: f64,
-    /// How control groups limit it.
+    /// How control groups limit its CPU time.
     #[serde(default)]
     pub throttling: Throttling,
-    /// How much of each percentile of the latency is its own.
+    /// The share of each percentile of the latency that is caused by the generator.
     #[serde(default)]
     pub own_shares: Vec<OwnShare>,
 }

@@ -1,8 +1,9 @@
-//! The run as a time series: what each thread saw in each interval, merged.
+//! The run as a time series: the merged intervals of all threads.
 //!
-//! Invariants: an event belongs to the interval in which it happened, not to the one it was meant for; intervals cover
-//! warm-up, measured part and drain; there are about [`INTERVALS`] of them whatever the run's length, so memory is
-//! bounded. What breaks them: a thread that stalls, whose events then stand in the interval in which it went on.
+//! Invariants: an event belongs to the interval in which it happened, not to the one for which it was intended;
+//! intervals cover warm-up, measured part and drain; there are about [`INTERVALS`] of them whatever the run's length,
+//! so memory is bounded. What breaks them: a thread that stalls, whose events are then in the interval in which it
+//! continued.
 
 use std::time::Duration;
 
@@ -16,16 +17,16 @@ use crate::scenario::Scenario;
 /// The approximate number of intervals in a run.
 pub const INTERVALS: u64 = 60;
 
-/// What one thread saw in one interval.
+/// One interval of one thread.
 #[derive(Clone, Debug, Default)]
 pub struct IntervalPart {
     /// The number of the thread that measured the interval.
     pub thread: usize,
     /// The interval, counted from the beginning of the load.
     pub index: usize,
-    /// Intended send time to receive, of what was received in it.
+    /// Time from the intended send to the receipt, for messages received in it.
     pub latency: Latency,
-    /// Intended to actual send time, of what was sent in it.
+    /// Time from the intended to the actual send, for messages sent in it.
     pub lag: Latency,
     /// Messages that the thread sent in it.
     pub sent: u64,
@@ -36,15 +37,15 @@ pub struct IntervalPart {
 pub struct IntervalReport {
     /// Its beginning, seconds since the beginning of the load.
     pub from_s: f64,
-    /// In which part of the run it begins.
+    /// The part of the run in which it begins.
     pub part: Part,
     /// Messages sent in it.
     pub sent: u64,
-    /// Deliveries that came in it.
+    /// Deliveries that arrived in it.
     pub received: u64,
-    /// Deliveries that were due and had not come at its end.
+    /// Deliveries that were due but had not arrived at its end.
     pub backlog: u64,
-    /// Median latency of the deliveries, ns; 0 without any, as the next ones.
+    /// Median latency of the deliveries, ns; 0 without any, as in the next fields.
     pub p50_ns: u64,
     /// p99 of the latency.
     pub p99_ns: u64,
@@ -52,7 +53,7 @@ pub struct IntervalReport {
     pub p99_9_ns: u64,
     /// Maximum of the latency.
     pub max_ns: u64,
-    /// Median schedule lag of what was sent, ns.
+    /// Median schedule lag of sent messages, ns.
     pub lag_p50_ns: u64,
     /// p99 of the schedule lag.
     pub lag_p99_ns: u64,
@@ -125,7 +126,7 @@ const LENGTHS_NS: &[u64] = &[
 ];
 
 impl Series {
-    /// A series that has not begun, for so many threads.
+    /// A series that has not begun, for this many threads.
     pub fn new(interval_ns: u64, threads: usize) -> Series {
         Series {
             interval_ns: interval_ns.max(1),
@@ -147,7 +148,7 @@ impl Series {
         }
     }
 
-    /// What was due and had not come, `since_ns` after the beginning of the load.
+    /// Records the deliveries due but not arrived, `since_ns` after the beginning of the load.
     pub fn note_backlog(&mut self, since_ns: u64, backlog: u64) {
         let index = (since_ns / self.interval_ns) as usize;
         self.interval(index).backlog = backlog;
@@ -159,7 +160,7 @@ impl Series {
         if self.intervals.len() <= index {
             self.intervals.resize_with(index + 1, Interval::default);
         }
-        // It was made a line above.
+        // It was created one line above.
         #[expect(clippy::indexing_slicing, reason = "the length is at least index + 1")]
         &mut self.intervals[index]
     }
@@ -174,7 +175,7 @@ impl Series {
         self.report(self.reported - 1, times)
     }
 
-    /// The latencies of the interval that [`Series::next_complete`] has given last.
+    /// The latencies of the interval that [`Series::next_complete`] returned last.
     pub fn last_reported(&self) -> &Latency {
         let index = self.reported.saturating_sub(1);
         self.intervals
@@ -224,7 +225,7 @@ impl Series {
     }
 }
 
-/// Far more than a run has.
+/// Far more than a run can have.
 const INTERVALS_MAX: usize = 100_000;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whether the measured part was one steady state or several different ones.
 //!
-//! Invariants: variation that chance explains is not reported: the fewer the messages, the more the parts may vary.
+//! Invariants: variation that is explained by chance is not reported: the fewer the messages, the more the parts may
+//! vary.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,12 +15,12 @@ pub struct Steadiness {
     pub variation_percent: f64,
     /// Change from the first to the last window by a fitted line, in percent of the mean.
     pub trend_percent: f64,
-    /// Growth of what is sent and not received, in percent of the deliveries.
+    /// Growth of the messages sent but not received, in percent of the deliveries.
     pub backlog_percent: f64,
 }
 
 impl Steadiness {
-    /// From the deliveries of each window and the backlog (deliveries due and not received) at moments of the
+    /// Computed from the deliveries of each window and the backlog (deliveries due but not received) at moments of the
     /// measured part. `None` if nothing was delivered.
     pub fn of(deliveries: &[u64], backlog: &[u64]) -> Option<Steadiness> {
         let values: Vec<f64> = deliveries.iter().map(|&count| count as f64).collect();
@@ -39,14 +40,14 @@ impl Steadiness {
         })
     }
 
-    /// Whether what is sent and not received grows.
+    /// Whether the number of messages sent but not received grows.
     pub fn backlog_grows(&self) -> bool {
         self.backlog_percent > BACKLOG_PERCENT_MAX
     }
 
     /// What is wrong with it, in one sentence.
     pub fn complaint(&self) -> Option<String> {
-        // Few messages vary by chance alone.
+        // Small numbers of messages vary by chance.
         let by_chance = 200.0 / self.deliveries_mean.sqrt();
         let allowed = VARIATION_PERCENT_MAX.max(by_chance);
         let Steadiness {
@@ -76,7 +77,7 @@ impl Steadiness {
 const VARIATION_PERCENT_MAX: f64 = 5.0;
 const BACKLOG_PERCENT_MAX: f64 = 1.0;
 
-/// How far the least-squares line through equidistant values rises from the first to the last.
+/// The rise of the least-squares line through equidistant values from the first to the last.
 fn rise(values: &[f64]) -> f64 {
     let count = values.len() as f64;
     if count < 2.0 {

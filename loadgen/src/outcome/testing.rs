@@ -43,7 +43,7 @@ pub(crate) fn outcome(options: &str) -> Outcome {
     }
 }
 
-/// The verdict of a run in which nothing was wrong.
+/// The verdict of a run without any findings.
 pub(crate) fn valid() -> Verdict {
     Verdict {
         exit_code: 0,
@@ -53,7 +53,7 @@ pub(crate) fn valid() -> Verdict {
     }
 }
 
-/// What a broker used that nothing is known of.
+/// The usage of a broker of which nothing is known.
 pub(crate) fn usage() -> BrokerUse {
     BrokerUse {
         cpu_ns: 0,

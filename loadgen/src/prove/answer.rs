@@ -1,4 +1,4 @@
-//! What a generator concluded: its exit code, the verdict of its outcome, and what it wrote.
+//! The conclusion of a generator: its exit code, the verdict of its outcome, and its output.
 //!
 //! Invariants: none.
 
@@ -14,7 +14,7 @@ use crate::measure::latency::Summary;
 use crate::outcome::Outcome;
 use crate::outcome::validity::{LimitedBy, Verdict};
 
-/// What outcomes of every kind of load have.
+/// The fields that outcomes of every kind of load have.
 #[derive(Deserialize)]
 struct Concluded {
     verdict: Verdict,
@@ -25,15 +25,15 @@ struct Concluded {
 pub struct Answer {
     /// The exit code, or 128 and the signal that ended it; -1 if it did not end in time.
     pub exit_code: i32,
-    /// The outcome of a load of messages, of our own generator.
+    /// The outcome of a load of messages, from this generator.
     pub(super) outcome: Option<Box<Outcome>>,
-    /// The verdict of a load of messages or of connections, of our own generator.
+    /// The verdict of a load of messages or of connections, from this generator.
     pub(super) verdict: Option<Verdict>,
     /// The last line that it wrote.
     pub(super) last_line: String,
 }
 
-/// What [`Answer::exit_code`] is where the generator was ended because its time was over.
+/// The value of [`Answer::exit_code`] if the generator was ended because its time was over.
 pub(super) const NOT_IN_TIME: i32 = -1;
 
 fn ended_with(status: ExitStatus) -> Option<i32> {
@@ -41,11 +41,11 @@ fn ended_with(status: ExitStatus) -> Option<i32> {
 }
 
 impl Answer {
-    /// Reads what a run has left.
+    /// Reads the results of a run.
     pub(super) fn read(status: Option<ExitStatus>, outcome: &Path, mut output: File) -> Answer {
         let text = std::fs::read_to_string(outcome).unwrap_or_default();
         let mut written = Vec::new();
-        // What cannot be read is nothing said.
+        // An unreadable output counts as empty.
         let _ = output.rewind().and_then(|()| output.read_to_end(&mut written));
         let written = String::from_utf8_lossy(&written).into_owned();
         let last_line = written.lines().rev().map(str::trim).find(|line| !line.is_empty());
@@ -59,18 +59,18 @@ impl Answer {
         }
     }
 
-    /// Whether a finding has these words.
+    /// Whether a finding contains these words.
     pub(super) fn found(&self, words: &str) -> bool {
         self.findings().iter().any(|text| text.contains(words))
     }
 
-    /// A figure of the latency, in ns; not a number where there is none.
+    /// A figure of the latency, in ns; NaN if there is none.
     pub(super) fn latency_ns(&self, figure: impl Fn(&Summary) -> u64) -> f64 {
         let latency = self.outcome.as_ref().and_then(|outcome| outcome.latency.as_ref());
         latency.map_or(f64::NAN, |latency| figure(latency) as f64)
     }
 
-    /// The p99 of the time from the arrival in the kernel to the read, in ns; not a number where there is none.
+    /// The p99 of the time from the arrival in the kernel to the read, in ns; NaN if there is none.
     pub(super) fn read_delay_p99_ns(&self) -> f64 {
         let delay = self
             .outcome
@@ -79,7 +79,7 @@ impl Answer {
         delay.map_or(f64::NAN, |delay| delay.p99_ns as f64)
     }
 
-    /// How many percent of the messages never came; not a number where there is no outcome.
+    /// Percentage of the messages that never arrived; NaN without an outcome.
     pub(super) fn never_came_percent(&self) -> f64 {
         let outcome = self.outcome.as_ref();
         let never_came = outcome.and_then(|outcome| outcome.never_came.as_ref());
@@ -97,7 +97,7 @@ impl Answer {
         findings.map(|finding| finding.text.as_str()).collect()
     }
 
-    /// In a line or two: exit code, percentiles, findings.
+    /// A text of one or two lines: exit code, percentiles, findings.
     pub(super) fn text(&self) -> String {
         let figures = match self.latency_ns(|latency| latency.p50_ns) / 1e6 {
             p50 if p50.is_nan() => String::new(),

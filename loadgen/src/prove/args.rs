@@ -9,9 +9,9 @@ use crate::options::measurement::MeasurementOutput;
 use crate::options::{HELP_COLUMNS, Options};
 use crate::scenario::Origin;
 
-/// What the command line asks for.
+/// The request on the command line.
 pub struct ProveRequest {
-    /// The cases that are played.
+    /// The cases to run.
     pub cases: Vec<Case>,
     /// The command of another generator; `None`: this one.
     pub against: Option<Vec<String>>,
@@ -19,15 +19,16 @@ pub struct ProveRequest {
     pub json: Option<PathBuf>,
 }
 
-/// Plays faults of the path and the machine to this generator, and checks what it concludes
+/// Injects faults of the path and the machine, and checks the verdicts of this generator
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     term_width = HELP_COLUMNS,
-    after_help = "A proxy drops, repeats, swaps, corrupts, delays, stalls, slows and cuts what a broker sends; busy \
-                  loops and a quota take the generator's CPU. The table shows what was done, what was said and what \
-                  is right. Exit 1 if a conclusion is wrong, 4 if the machine was too busy for one."
+    after_help = "A proxy drops, repeats, swaps, corrupts, delays, stalls, slows and cuts what a broker \
+        sends; busy loops and a quota take CPU time from the generator. The table shows the fault, the \
+        verdict and the correct verdict. Exit 1 if a verdict is wrong, 4 if the machine was too busy for \
+        one."
 )]
 pub struct ProveArguments {
     /// A case by its name; may be repeated [default: all]
@@ -35,8 +36,8 @@ pub struct ProveArguments {
     case: Vec<String>,
     #[command(flatten)]
     output: MeasurementOutput,
-    /// Another generator, the last option: its command, in which %h is the host and %p the port. Only its exit code is
-    /// understood
+    /// Another generator, as the last option: its command, in which %h is the host and %p the port. Only its exit code
+    /// is interpreted
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
     against: Option<Vec<String>>,
 }

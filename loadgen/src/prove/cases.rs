@@ -1,6 +1,6 @@
-//! The faults that are played, with the conclusion that is right for each.
+//! The injected faults, with the correct verdict for each.
 //!
-//! Invariant: what is right follows from the fault and not from what the generator concludes.
+//! Invariant: the correct verdict follows from the fault and not from what the generator concludes.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,40 +12,40 @@ use super::proxy::PathFault;
 use crate::outcome::validity::LimitedBy;
 use crate::system::cpus::Cpus;
 
-/// What is done to the generator.
+/// A fault that is injected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// The generator is left alone.
+    /// There is no fault.
     Nothing,
-    /// The path from the broker does this.
+    /// This fault of the path from the broker.
     Path(PathFault),
-    /// Busy loops run on one core that the generator has.
+    /// Busy loops run on one of the generator's cores.
     BusyCore,
     /// A control group gives it a tenth of a core.
     Quota,
 }
 
-/// One fault with its load and the conclusion that is right.
+/// One fault with its load and the correct verdict.
 #[derive(Clone, Copy)]
 pub struct Case {
     /// The name for `--case`.
     pub name: &'static str,
-    /// The fault in words.
+    /// The description of the fault.
     pub done: &'static str,
     /// The fault that is played.
     pub fault: Fault,
     /// The subcommand and the load.
     load: &'static str,
-    /// Whether a generator that ends with 0 has not noticed the fault.
+    /// Whether a generator that exits with 0 has missed the fault.
     must_fail: bool,
-    /// The right conclusion in words.
+    /// The description of the correct verdict.
     pub right: &'static str,
-    /// Whether a conclusion is the right one.
+    /// Whether a verdict is correct.
     pub is_right: fn(&Answer) -> bool,
 }
 
 impl Case {
-    /// The words of our own generator; `None` where the machine has too few CPUs for the case.
+    /// The arguments of this generator; `None` if the machine has too few CPUs for the case.
     pub(super) fn words(&self, port: u16, outcome: &Path, busy: Option<usize>) -> Option<Vec<OsString>> {
         let mut words: Vec<OsString> = self.load.split_whitespace().map(OsString::from).collect();
         words.extend(["-h", "127.0.0.1", "-p", &port.to_string()].map(OsString::from));
@@ -62,18 +62,18 @@ impl Case {
         Some(words)
     }
 
-    /// Whether another generator, of which only the exit code is understood, noticed the fault.
+    /// Whether another generator, of which only the exit code is interpreted, noticed the fault.
     pub(super) fn noticed_by_another(&self, answer: &Answer) -> Proof {
         match (self.must_fail, answer.exit_code) {
             (true, 0) => Proof::Wrong,
-            // From 128 on it crashed.
+            // An exit code of 128 or above is a crash.
             (true, 1..128) | (false, 0) => Proof::Right,
             _ => Proof::Unproven,
         }
     }
 }
 
-/// The words of another generator: `%p` is the port and `%h` the host.
+/// The arguments of another generator: `%p` is the port and `%h` the host.
 pub(super) fn of_another(command: &[String], port: u16) -> Vec<OsString> {
     let put = |word: &String| {
         word.replace("%p", &port.to_string())
@@ -95,7 +95,7 @@ macro_rules! scheduled {
     };
 }
 
-/// A load that starves.
+/// A load without enough CPU time.
 macro_rules! starved {
     ($load:literal) => {
         concat!($load, " --warmup 0.2")

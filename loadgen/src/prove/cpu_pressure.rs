@@ -1,6 +1,7 @@
-//! Takes the CPU away from a generator: busy loops on a core, and a control group with a quota.
+//! Takes CPU time away from a generator: with busy loops on its core, or with a control group that has a quota.
 //!
-//! Invariant: both end with their values: the loops stop, and the group is removed once nothing is in it.
+//! Invariant: both effects end when their values are dropped: the loops stop, and the group is removed once it is
+//! empty.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +13,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::system::cpus::Cpus;
 
-/// Threads that share a core with whoever else is on it.
+/// Threads that compete for a core with everything else that runs on it.
 #[derive(Debug)]
 pub struct BusyCore {
     core: usize,
@@ -24,7 +25,7 @@ impl BusyCore {
     /// Makes the last CPU of this process busy.
     ///
     /// # Errors
-    /// When threads cannot be pinned to it.
+    /// When the threads cannot be pinned to the CPU.
     pub fn start() -> io::Result<BusyCore> {
         let allowed = Cpus::allowed();
         let last = allowed.one(allowed.count() - 1);
@@ -49,7 +50,7 @@ impl BusyCore {
         Ok(busy)
     }
 
-    /// The number of the CPU.
+    /// The number of the CPU that the loops run on.
     pub fn core(&self) -> usize {
         self.core
     }
@@ -59,13 +60,14 @@ impl Drop for BusyCore {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // A thread that panicked has stopped too.
+            // A thread that panicked has stopped as well.
             let _ = thread.join();
         }
     }
 }
 
-/// The words of a program that begins when its standard input ends: so it is in its control group before it looks.
+/// The words of a command that starts its program only when its standard input is closed: by then the process is
+/// in its control group.
 pub(super) fn waiting(words: Vec<OsString>) -> Vec<OsString> {
     let shell = ["sh", "-c", "read -r line; exec \"$@\"", "sh"].map(OsString::from);
     shell.into_iter().chain(words).collect()
@@ -76,7 +78,7 @@ pub(super) fn waiting(words: Vec<OsString>) -> Vec<OsString> {
 pub struct Quota(PathBuf);
 
 impl Quota {
-    /// Makes the group.
+    /// Creates the group.
     ///
     /// # Errors
     /// Why this machine does not allow it.
@@ -99,10 +101,10 @@ impl Quota {
         Ok(quota)
     }
 
-    /// Puts a process into it.
+    /// Moves a process into the group.
     ///
     /// # Errors
-    /// What writing gives.
+    /// When the group's file cannot be written.
     pub fn limit(&self, pid: u32) -> io::Result<()> {
         self.write("cgroup.procs", &pid.to_string())
     }
@@ -114,10 +116,10 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // A group that something is still in stays until the machine is started again.
+        // A group that still contains a process stays until the machine is restarted.
         let _ = fs::remove_dir(&self.0);
     }
 }
 
-/// With three of them the generator has a quarter of the core.
+/// With three busy threads the generator gets a quarter of the core.
 const BUSY_THREADS: usize = 3;

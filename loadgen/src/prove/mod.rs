@@ -1,12 +1,12 @@
-//! `loadgen prove`: plays faults of the path, the broker and the machine to the generator, and checks its
-//! conclusions.
+//! `loadgen prove`: injects faults of the path, the broker and the machine into runs of the generator, and checks
+//! its conclusions.
 //!
-//! [`cases`] has the faults with the verdict that is right for each, `proxy.rs` the proxy that stands between the
-//! generator and a broker of our own, `cpu_pressure.rs` takes the generator's CPU away, `answer.rs` reads what a run
+//! [`cases`] has the faults with the correct verdict for each, `proxy.rs` the proxy between the generator and a
+//! broker that it started, `cpu_pressure.rs` takes CPU time away from the generator, `answer.rs` reads what a run
 //! concluded. `args.rs` has the options.
 //!
-//! Invariants: the generator under proof is a process of its own that knows nothing of the fault. A run that a busy
-//! machine made invalid proves nothing and is repeated; it is never counted as right.
+//! Invariants: the generator under test is a separate process that knows nothing of the fault. A run that is invalid
+//! because the machine was busy proves nothing and is repeated; it never counts as right.
 
 mod answer;
 pub mod args;
@@ -32,13 +32,13 @@ use cases::{Case, Fault};
 use cpu_pressure::{BusyCore, Quota};
 use proxy::Proxy;
 
-/// What the proof of one case came to.
+/// The result of one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Proof {
-    /// The conclusion is the right one.
+    /// The conclusion is correct.
     Right,
-    /// The conclusion is another one.
+    /// The conclusion is a different one.
     Wrong,
     /// The machine was too busy, or does not allow the fault.
     Unproven,
@@ -62,7 +62,7 @@ pub struct Proved {
 /// The outcome of `loadgen prove`.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct ProveOutcome {
-    /// Its form, its kind and what wrote it.
+    /// The format, the kind and the program that wrote it.
     #[serde(flatten)]
     pub header: Header,
     /// One line for each case, in their order.
@@ -77,10 +77,10 @@ impl ProveOutcome {
     }
 }
 
-/// Plays the cases that were asked for.
+/// Runs the selected cases.
 ///
 /// # Errors
-/// When the broker cannot be started, or a process of the generator cannot.
+/// When the broker or a process of the generator cannot be started.
 pub fn run(request: &ProveRequest, interrupted: &AtomicBool) -> Result<Vec<Proved>, Failure> {
     let free = FreeAddress::find()?;
     let port = free.address.port().to_string();
@@ -110,7 +110,7 @@ pub fn exit_code(proved: &[Proved]) -> u8 {
     }
 }
 
-/// The table for the terminal: four lines a case, because sentences are longer than columns.
+/// The table for the terminal: four lines for each case, because sentences do not fit into columns.
 pub fn text(proved: &[Proved]) -> String {
     let of = |line: &Proved| {
         let mark = match line.proof {
@@ -150,7 +150,7 @@ fn prove(
         let answer = match play(case, request, broker_port, interrupted)? {
             Ok(answer) => answer,
             Err(reason) => {
-                line.concluded = format!("not played: {reason}");
+                line.concluded = format!("not run: {reason}");
                 return Ok(line);
             }
         };
@@ -168,7 +168,7 @@ fn prove(
     Ok(line)
 }
 
-/// Plays a fault once; the reason if this machine does not allow it.
+/// Runs a fault once; returns the reason if this machine does not allow it.
 fn play(
     case: &Case,
     request: &ProveRequest,
@@ -218,7 +218,7 @@ fn play(
             .limit(child.id())
             .map_err(Failure::system("cannot limit the generator"))?;
     }
-    // Its end lets a generator go on that waits to be limited.
+    // Closing it starts a generator that waits to be limited.
     drop(child.stdin.take());
     let status = wait(&mut child, interrupted);
     Ok(Ok(Answer::read(status, &file, output)))
@@ -236,7 +236,7 @@ fn spawn(words: &[OsString], output: &std::fs::File) -> Result<Child, Failure> {
         .map_err(Failure::system(format!("cannot start {}", program.display())))
 }
 
-/// Waits until it has ended, or ends it.
+/// Waits until the process has ended, or ends it.
 fn wait(child: &mut Child, interrupted: &AtomicBool) -> Option<ExitStatus> {
     let began = Instant::now();
     while began.elapsed() < ENDS_WITHIN && !interrupted.load(Ordering::Relaxed) {
@@ -246,13 +246,13 @@ fn wait(child: &mut Child, interrupted: &AtomicBool) -> Option<ExitStatus> {
             Err(_) => return None,
         }
     }
-    // Both fail where it has just ended.
+    // Both fail if the process has just ended.
     let _ = child.kill();
     let _ = child.wait();
     None
 }
 
-/// How often a case is played until a run is valid enough to conclude something.
+/// How often a case is run until a run is valid enough for a conclusion.
 const ATTEMPTS: u32 = 3;
-/// How long a generator may take for one case.
+/// The time limit of the generator for one case.
 const ENDS_WITHIN: Duration = Duration::from_secs(90);

@@ -1,7 +1,7 @@
-//! A proxy between clients and a broker that does harm to what the broker sends.
+//! A proxy between clients and a broker that disturbs what the broker sends.
 //!
-//! Invariants: what clients send passes unharmed. Packets other than PUBLISH pass in their order. The proxy ends with
-//! its value: no new connection is taken, and those that are open end with either side.
+//! Invariants: what clients send is passed on unchanged. Packets other than PUBLISH are passed on in order. The proxy
+//! ends when its value is dropped: it accepts no new connection, and an open one ends when either side closes it.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -13,35 +13,35 @@ use std::time::{Duration, Instant};
 
 use mqtt::frame::{self, PacketType};
 
-/// What happens to what the broker sends, on each connection.
+/// What happens on each connection to what the broker sends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PathFault {
-    /// It comes as it was sent.
+    /// It arrives as it was sent.
     Nothing,
-    /// It comes later by so much.
+    /// It arrives later by this duration.
     Delay(Duration),
-    /// Nothing comes for a while, once.
+    /// It stops arriving for a while, once.
     Stall {
-        /// From the first byte to the stall.
+        /// Time from the first byte to the stall.
         after: Duration,
         /// Length of the stall.
         length: Duration,
     },
-    /// One PUBLISH in so many is missing.
+    /// One PUBLISH in this many is missing.
     DropOneIn(u32),
-    /// One PUBLISH in so many comes twice.
+    /// One PUBLISH in this many arrives twice.
     RepeatOneIn(u32),
-    /// One PUBLISH in so many comes behind the next packet.
+    /// One PUBLISH in this many arrives after the next packet.
     SwapOneIn(u32),
-    /// One PUBLISH in so many has a bit of its last byte flipped.
+    /// One PUBLISH in this many has one bit of its last byte flipped.
     FlipOneIn(u32),
-    /// The connection is cut after so long.
+    /// The connection is cut after this time.
     Cut(Duration),
-    /// So many bytes come in a second.
+    /// This many bytes arrive per second.
     BytesPerSecond(u32),
 }
 
-/// A proxy on a port of its own.
+/// A proxy that listens on a port.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -49,10 +49,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one before the broker on this port of 127.0.0.1.
+    /// Starts a proxy in front of the broker on this port of 127.0.0.1.
     ///
     /// # Errors
-    /// What binding gives.
+    /// When the port cannot be bound.
     pub fn start(broker_port: u16, fault: PathFault) -> io::Result<Proxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
@@ -63,7 +63,7 @@ impl Proxy {
                 if ends.load(Ordering::Acquire) {
                     return;
                 }
-                // A client whose proxy fails sees a connection that ends.
+                // If the proxy fails, the client sees that its connection ends.
                 let _ = connect(client, broker_port, fault);
             }
         });
@@ -79,7 +79,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
-        // Wakes the thread that accepts; where it is gone already nothing is left to do.
+        // Wakes the thread that accepts; if the thread has ended already, nothing is left to do.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }
@@ -92,7 +92,7 @@ fn connect(client: TcpStream, broker_port: u16, fault: PathFault) -> io::Result<
     thread::spawn(move || copy(from_client, to_broker));
     thread::spawn(move || {
         let ends = [client.try_clone(), broker.try_clone()];
-        // It ends with either side, which is what is wanted.
+        // It ends with either side, as intended.
         let _ = harm(broker, client, fault);
         for end in ends.into_iter().flatten() {
             let _ = end.shutdown(Shutdown::Both);
@@ -102,7 +102,7 @@ fn connect(client: TcpStream, broker_port: u16, fault: PathFault) -> io::Result<
 }
 
 fn copy(mut from: TcpStream, mut to: TcpStream) {
-    // Either side may end: the other then sees it.
+    // Either side may end: the other side then sees it.
     let _ = io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Both);
 }
@@ -124,7 +124,7 @@ fn harm(from: TcpStream, to: TcpStream, fault: PathFault) -> io::Result<()> {
             let timer = (from.try_clone()?, to.try_clone()?);
             thread::spawn(move || {
                 thread::sleep(after);
-                // It may have ended before.
+                // The connection may have ended before.
                 let _ = timer.0.shutdown(Shutdown::Both);
                 let _ = timer.1.shutdown(Shutdown::Both);
             });
@@ -146,7 +146,7 @@ fn harm(from: TcpStream, to: TcpStream, fault: PathFault) -> io::Result<()> {
     }
 }
 
-/// Passes on what comes, after `before` has seen how long the connection is open and how many bytes there are.
+/// Passes on what arrives, after `before` was called with the age of the connection and the number of bytes.
 fn each_chunk(
     mut from: TcpStream,
     mut to: TcpStream,
@@ -190,7 +190,7 @@ fn pass_slowly(mut from: TcpStream, mut to: TcpStream, bytes_per_s: f64) -> io::
         if bytes == 0 {
             return Ok(());
         }
-        // At most a tenth of a second is saved up.
+        // At most a tenth of a second is accumulated.
         passed = f64::max(passed, bytes_per_s * (began.elapsed().as_secs_f64() - 0.1)) + bytes as f64;
         to.write_all(chunk.get(..bytes).unwrap_or_default())?;
         let due = Duration::from_secs_f64(passed / bytes_per_s);
@@ -198,7 +198,7 @@ fn pass_slowly(mut from: TcpStream, mut to: TcpStream, bytes_per_s: f64) -> io::
     }
 }
 
-/// Passes on every packet, but each PUBLISH whose turn it is as `harmed` has it.
+/// Passes on every packet, and each PUBLISH that the fault selects as `harmed` returns it.
 fn each_publish(
     from: TcpStream,
     to: TcpStream,
@@ -216,7 +216,7 @@ fn each_publish(
     })
 }
 
-/// Each PUBLISH whose turn it is waits for the next.
+/// Passes on each PUBLISH that the fault selects after the next packet.
 fn swap(from: TcpStream, to: TcpStream, turn: u32) -> io::Result<()> {
     let (mut count, mut waiting) = (0_u32, Vec::new());
     each_packet(from, to, move |packet, is_publish, passed| {
@@ -232,7 +232,7 @@ fn swap(from: TcpStream, to: TcpStream, turn: u32) -> io::Result<()> {
     })
 }
 
-/// Hands each whole packet to `pass`, with whether it is a PUBLISH and with what goes on.
+/// Calls `pass` with each whole packet, whether it is a PUBLISH, and the destination.
 fn each_packet(
     mut from: TcpStream,
     mut to: TcpStream,

@@ -9,25 +9,25 @@ use crate::options::{HELP_COLUMNS, Options, half_the_cores};
 use crate::scenario::Origin;
 use crate::target::request::TargetRequest;
 
-/// Publishes retained messages, then subscribes to all of them. Without -h it starts a broker of its own, without TLS.
+/// Publishes retained messages, then subscribes to all of them. Without -h it starts a broker itself, without TLS.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
     term_width = HELP_COLUMNS,
-    after_help = "Without -h it starts a broker of its own, without TLS unless --tls is given."
+    after_help = "Without -h it starts a broker itself, without TLS unless --tls is given."
 )]
 pub struct RetainedArguments {
     #[command(flatten)]
     scenario: ScenarioArgument,
-    /// Retained messages, each on a topic of its own
+    /// Number of retained messages, each on a separate topic
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     messages: u32,
     /// Bytes of each payload
     #[arg(short, long, value_name = "BYTES", default_value_t = 64)]
     size: usize,
-    /// Unacknowledged messages, at most
+    /// Largest number of unacknowledged messages
     #[arg(long, value_name = "N", default_value_t = 100)]
     inflight: u16,
     #[command(flatten)]
@@ -45,10 +45,13 @@ impl Options for RetainedArguments {
         let mut target = self.broker.target(half_the_cores())?;
         match &mut target {
             TargetRequest::Running { hosts, .. } if hosts.len() > 1 => {
-                return Err("retained messages are those of one host".to_owned());
+                return Err("the retained messages must be those of one host".to_owned());
             }
-            TargetRequest::OwnBroker(own) if own.users => return Err("--users is for loadgen run".to_owned()),
-            // What is stored costs the same with TLS, and the figures of a broker of our own are those without.
+            TargetRequest::OwnBroker(own) if own.users => {
+                return Err("--users is an option of loadgen run only".to_owned());
+            }
+            // Storing costs the same with TLS, and the published figures of brokers that the generator started are
+            // those without.
             TargetRequest::OwnBroker(own) => own.tls = self.broker.asks_for_tls(),
             TargetRequest::Running { .. } => {}
         }

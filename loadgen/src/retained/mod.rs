@@ -31,22 +31,22 @@ use crate::system::error::{EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::machine::{self, Machine};
 use crate::target::subject::Subject;
 
-/// The retained messages that are asked for.
+/// The retained messages that are to be measured.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Retained {
-    /// Its name, if it has one.
+    /// Its name and scale, if it has a name.
     pub origin: Option<Origin>,
-    /// How many retained messages, each on a topic of its own.
+    /// Number of retained messages, each on a separate topic.
     pub messages: u32,
     /// Bytes of each payload.
     pub payload_bytes: usize,
-    /// Messages that are unacknowledged at most.
+    /// Largest number of unacknowledged messages.
     pub inflight: u16,
-    /// Protocol version; files of before there was a choice have none.
+    /// Protocol version; files from before this option have none.
     #[serde(default = "version_default", with = "json::version")]
     #[schemars(with = "String")]
     pub version: ProtocolVersion,
-    /// User name and password.
+    /// User name and password for the broker.
     #[serde(skip)]
     pub credentials: Credentials,
 }
@@ -58,14 +58,14 @@ fn version_default() -> ProtocolVersion {
 /// The outcome of a measurement of retained messages.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct RetainedOutcome {
-    /// Its form, its kind and what wrote it.
+    /// The format, the kind and the program that wrote it.
     #[serde(flatten)]
     pub header: Header,
     /// Wall clock at the beginning, seconds since 1970.
     pub started_unix_s: u64,
     /// The scenario that was measured.
     pub scenario: Retained,
-    /// The broker, and what it used.
+    /// The broker, and the resources that it used.
     pub broker: RetainedBroker,
     /// Messages inserted per second.
     pub inserted_per_s: f64,
@@ -73,13 +73,13 @@ pub struct RetainedOutcome {
     pub received: u64,
     /// The same, per second.
     pub received_per_s: f64,
-    /// The machine that it ran on.
+    /// The machine on which it ran.
     pub machine: Machine,
     /// Whether the outcome is valid, and why.
     pub verdict: Verdict,
 }
 
-/// The broker and what it used.
+/// The broker and the resources that it used.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct RetainedBroker {
     /// The address and port of the broker.
@@ -104,14 +104,14 @@ pub struct RetainedBroker {
     pub cpu_ns_per_message: Option<f64>,
 }
 
-/// Most messages of one measurement.
+/// Largest number of messages in one measurement.
 pub const MESSAGES_MAX: u32 = 10_000_000;
 
 impl Retained {
     /// Refuses what cannot be run, in one sentence.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// A sentence on the first mistake.
     pub fn check(&self) -> Result<(), String> {
         match self {
             Retained { messages, .. } if !(1..=MESSAGES_MAX).contains(messages) => {
@@ -126,7 +126,7 @@ impl Retained {
     }
 }
 
-/// Runs it against a broker.
+/// Measures a broker.
 ///
 /// # Errors
 /// When there is no outcome: no connection, a broker that stops answering, an interruption.
@@ -209,7 +209,7 @@ fn assess(retained: &Retained, received: u64) -> Verdict {
     }
 }
 
-/// One of the two clients: who publishes, and who subscribes.
+/// Connects one of the two clients: the publisher or the subscriber.
 fn open(
     retained: &Retained,
     subject: &Subject,
@@ -312,7 +312,7 @@ fn receive(
             PacketType::SubAck => login::suback(frame, retained.version, QoS::AtMostOnce),
             _ => ended(frame, retained.version),
         })?;
-        // A broker that has more would have sent it.
+        // If the broker had more messages, one would have arrived.
         if !came {
             break;
         }
@@ -320,7 +320,7 @@ fn receive(
     Ok(received)
 }
 
-/// What a packet means that was not waited for.
+/// What a packet means that was not expected.
 fn ended(frame: &Frame<'_>, version: ProtocolVersion) -> Result<(), Broken> {
     match mqtt::decode::packet(frame, version)? {
         Packet::Disconnect(disconnect) => Err(login::disconnected(&disconnect)),
@@ -328,9 +328,9 @@ fn ended(frame: &Frame<'_>, version: ProtocolVersion) -> Result<(), Broken> {
     }
 }
 
-/// The longest time without an answer before the broker is given up.
+/// Time without an answer after which the broker counts as failed.
 const ANSWER: Duration = Duration::from_secs(30);
-/// Nothing comes for so long: nothing more will.
+/// Time without a message after which no more are expected.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// The outcome as text.

@@ -1,7 +1,7 @@
-//! How durations, QoS and protocol versions stand in the files of outcomes, for `#[serde(with = ...)]`.
+//! How durations, QoS and protocol versions are represented in the files of outcomes, for `#[serde(with = ...)]`.
 //!
-//! Invariant: what one of these modules writes it reads back as the same value; durations to the nanosecond, as far as
-//! an `f64` of seconds has them.
+//! Invariant: each of these modules reads back the value that it wrote; durations to the nanosecond, as far as an
+//! `f64` of seconds represents them.
 
 use std::time::Duration;
 
@@ -55,12 +55,12 @@ pub(crate) mod qos {
             0 => Ok(QoS::AtMostOnce),
             1 => Ok(QoS::AtLeastOnce),
             2 => Ok(QoS::ExactlyOnce),
-            other => Err(D::Error::custom(format!("{other} is no QoS"))),
+            other => Err(D::Error::custom(format!("{other} is not a QoS"))),
         }
     }
 }
 
-/// A protocol version by its number in the specification's title.
+/// A protocol version, by its number in the title of the specification.
 pub(crate) mod version {
     use super::*;
 
@@ -77,7 +77,7 @@ pub(crate) mod version {
         let name = String::deserialize(deserializer)?;
         let mut versions = VERSIONS.into_iter();
         let known = versions.find(|version| version_name(*version) == name);
-        known.ok_or_else(|| D::Error::custom(format!("{name} is no version of MQTT")))
+        known.ok_or_else(|| D::Error::custom(format!("{name} is not a version of MQTT")))
     }
 
     const VERSIONS: [ProtocolVersion; 3] = [
@@ -87,7 +87,7 @@ pub(crate) mod version {
     ];
 }
 
-/// The version's number in the specifications' titles.
+/// The version's number in the title of the specification.
 pub(crate) fn version_name(version: ProtocolVersion) -> &'static str {
     match version {
         ProtocolVersion::V3_1 => "3.1",

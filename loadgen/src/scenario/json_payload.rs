@@ -1,21 +1,21 @@
 //! Payloads that are JSON: the stamp is the first member of an object, in hexadecimal digits.
 //!
-//! Invariants: every payload is valid JSON, whatever the stamp and the random fields are; the stamp stands at the same
-//! place in each. What breaks them: a field that is replaced by text of another length.
+//! Invariants: every payload is valid JSON, whatever the stamp and the random fields are; the stamp is at the same
+//! position in each. This would break if a field were replaced by text of a different length.
 
 use crate::scenario::payload::{CHECKED_BYTES_FROM, LAG_BYTES_FROM, Stamp};
 use crate::scenario::topics::numbered;
 
-/// What stands before the digits of the stamp.
+/// The text before the digits of the stamp.
 const BEFORE: &str = "{\"stamp\":\"";
 /// Digits of stamp, lag and checksum.
 const DIGITS: usize = 2 * CHECKED_BYTES_FROM;
-/// A field that differs in each message.
+/// A field whose value differs in each message.
 const RANDOM: &str = "%r";
-/// Digits of such a field: the first is not 0, as JSON wants it of a number.
+/// Digits of such a field: the first is not 0, as JSON requires of a number.
 const RANDOM_DIGITS: usize = 6;
 
-/// The payload of a publisher, with room for the stamp, and the places of its random fields.
+/// The payload of a publisher, with space for the stamp, and the positions of its random fields.
 pub fn compose(object: &str, publisher: u32) -> (Vec<u8>, Vec<usize>) {
     let object = numbered(object.trim(), publisher);
     let rest = object.strip_prefix('{').unwrap_or(&object).trim_start();
@@ -32,21 +32,21 @@ pub fn compose(object: &str, publisher: u32) -> (Vec<u8>, Vec<usize>) {
     (payload, places)
 }
 
-/// Refuses what is no JSON object.
+/// Refuses a template that is not a JSON object.
 ///
 /// # Errors
-/// A sentence on why not.
+/// A sentence that says why it is refused.
 pub fn check(object: &str) -> Result<(), String> {
     let (payload, _) = compose(object, u32::MAX);
     let is_object = object.trim().starts_with('{');
     match serde_json::from_slice::<serde_json::Value>(&payload) {
         Ok(value) if is_object && value.is_object() => Ok(()),
-        Ok(_) => Err("--payload-json is an object in braces".to_owned()),
-        Err(error) => Err(format!("--payload-json is no JSON: {error}")),
+        Ok(_) => Err("--payload-json must be an object in braces".to_owned()),
+        Err(error) => Err(format!("--payload-json is not JSON: {error}")),
     }
 }
 
-/// Fills the random fields in.
+/// Fills in the random fields.
 #[inline]
 pub fn draw(places: &[usize], random: &mut fastrand::Rng, payload: &mut [u8]) {
     for place in places {
@@ -59,7 +59,7 @@ pub fn draw(places: &[usize], random: &mut fastrand::Rng, payload: &mut [u8]) {
     }
 }
 
-/// Writes the stamp, with the checksum of everything if it is wanted.
+/// Writes the stamp, and the checksum of everything if it is wanted.
 #[inline]
 pub fn write(stamp: &Stamp, is_checked: bool, payload: &mut [u8]) {
     let mut head = [0; CHECKED_BYTES_FROM];
@@ -91,7 +91,7 @@ pub fn is_whole(payload: &[u8]) -> bool {
     })
 }
 
-/// The checksum of everything but its own digits: what follows the stamp, what stands before it, and its bytes.
+/// The checksum of everything except its own digits: what follows the stamp, what precedes it, and its bytes.
 fn crc(head: &[u8], payload: &[u8]) -> u32 {
     let rest = payload.get(BEFORE.len() + DIGITS..).unwrap_or_default();
     let before = payload.get(..BEFORE.len()).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! The scenario of a run: its load, and the parts that a load consists of.
 //!
 //! `run_scenario.rs` is the scenario; `json_payload.rs` has payloads that are JSON. `topics.rs`, `schedule.rs`,
-//! `payload.rs`, `payload_sizes.rs`, `properties.rs`, `subscription.rs` and `objectives.rs` are its parts, `named/` has
-//! the scenarios with names, `json.rs` the formats of values in files.
+//! `payload.rs`, `payload_sizes.rs`, `properties.rs`, `subscription.rs` and `objectives.rs` are its parts, `named/`
+//! has the scenarios with names, `json.rs` the formats of values in files.
 //!
 //! Invariants: none.
 

@@ -1,11 +1,12 @@
-//! The stamp at the head of each payload: the publisher, the sequence number, and the intended send time.
+//! The stamp at the start of each payload: the publisher, the sequence number, and the intended send time.
 //!
 //! Layout, big endian: 2 bytes run, 6 bytes intended time (ns since the run's epoch), 4 bytes publisher, 4 bytes
-//! sequence; where the payload has 20 bytes or more, 4 bytes send lag (ns, saturating) follow; with `--verify` then 4
-//! bytes CRC32C of all others, first of those behind it and then of those before it.
+//! sequence; in a payload of 20 bytes or more, 4 bytes send lag (ns, saturating) follow; with `--verify` then 4 bytes
+//! CRC32C of all other bytes, first those after it and then those before it.
 //!
-//! Invariant: a stamp of another run is never counted, because the run number differs or the payload is foreign. What
-//! breaks it: two generators that draw the same run number and share topics; so the topics have the number too.
+//! Invariant: a stamp of another run is never counted, because the run number differs or the payload is foreign. Two
+//! generators that draw the same run number and share topics would break this; therefore the topics contain the
+//! number as well.
 
 use std::sync::Arc;
 
@@ -14,23 +15,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::scenario::json_payload;
 use crate::scenario::topics::numbered;
 
-/// Bytes of the stamp: the least payload size.
+/// Bytes of the stamp: the smallest payload size.
 pub const STAMP_BYTES: usize = 16;
 
-/// Payload size from which the send lag travels along, so that the service time is known.
+/// Payload size from which the send lag is included, so that the service time is known.
 pub const LAG_BYTES_FROM: usize = 20;
 
-/// Payload size from which a checksum fits: it stands behind the lag.
+/// Payload size from which a checksum fits, which follows the lag.
 pub const CHECKED_BYTES_FROM: usize = 24;
 
-/// Largest payload whose checksum costs so little at a rate that it is there without being asked for: at 20 bytes each
-/// ns or more under 3 % of the microsecond that receiving a message takes.
+/// Largest payload that has a checksum at a fixed rate without `--verify`: at 20 bytes per ns or more it costs
+/// less than 3 % of the microsecond that receiving a message takes.
 pub const CHECKED_BYTES_UNASKED: usize = 256;
 
 /// Longest time that fits the stamp: 48 bits of nanoseconds, about 78 hours.
 pub const INTENDED_NS_MAX: u64 = (1 << 48) - 1;
 
-/// What a payload has at its head.
+/// The content of a payload's first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Number of the run.
@@ -41,12 +42,12 @@ pub struct Stamp {
     pub publisher: u32,
     /// Sequence number of the message at its publisher, from 0, wrapping.
     pub sequence: u32,
-    /// Actual minus intended send time; `None` where the payload is too short to carry it.
+    /// Actual minus intended send time; `None` if the payload is too short to carry it.
     pub lag_ns: Option<u32>,
 }
 
 impl Stamp {
-    /// Writes the stamp over the head of `payload`; a payload shorter than [`STAMP_BYTES`] is left alone.
+    /// Writes the stamp over the start of `payload`; a payload shorter than [`STAMP_BYTES`] is left unchanged.
     #[inline]
     pub fn write(&self, payload: &mut [u8]) {
         let Some((head, rest)) = payload.split_first_chunk_mut::<STAMP_BYTES>() else {
@@ -75,7 +76,8 @@ impl Stamp {
     }
 }
 
-/// Bytes at the head of a payload that are the generator's: the stamp, the lag, and the checksum if there is one.
+/// Bytes at the start of a payload that belong to the generator: the stamp, the lag, and the checksum if there is
+/// one.
 pub fn head_bytes(is_checked: bool) -> usize {
     if is_checked {
         CHECKED_BYTES_FROM
@@ -84,12 +86,12 @@ pub fn head_bytes(is_checked: bool) -> usize {
     }
 }
 
-/// The checksum of what follows the checksum's place, the same for all messages of a publisher.
+/// The checksum of what follows the checksum's position, the same for all messages of a publisher.
 pub fn crc_of_filler(payload: &[u8]) -> u32 {
     crc32c::crc32c(payload.get(CHECKED_BYTES_FROM..).unwrap_or_default())
 }
 
-/// Writes the checksum behind the stamp and the lag; a payload without room for it is left alone.
+/// Writes the checksum after the stamp and the lag; a payload without space for it is left unchanged.
 #[inline]
 pub fn seal(crc_of_filler: u32, payload: &mut [u8]) {
     let Some((head, _)) = payload.split_first_chunk_mut::<CHECKED_BYTES_FROM>() else {
@@ -122,7 +124,7 @@ enum Source {
 }
 
 impl PayloadText {
-    /// A payload that has the bytes of a file behind its stamp.
+    /// A payload with the bytes of a file after its stamp.
     pub fn file(bytes: Vec<u8>) -> PayloadText {
         PayloadText(Source::File(bytes.into()))
     }
@@ -136,7 +138,7 @@ impl PayloadText {
     /// member.
     ///
     /// # Errors
-    /// A sentence on what is wrong with it.
+    /// A sentence that says what is wrong with it.
     pub fn json(object: String) -> Result<PayloadText, String> {
         json_payload::check(&object)?;
         Ok(PayloadText(Source::Json(object)))
@@ -147,7 +149,7 @@ impl PayloadText {
         matches!(self.0, Source::Json(_))
     }
 
-    /// Bytes of the longest payload that any publisher has, where the generator has so many at its head.
+    /// Bytes of the longest payload of any publisher, including this many bytes of the generator at its start.
     pub fn longest_bytes(&self, head_bytes: usize) -> usize {
         self.payload(u32::MAX, head_bytes).0.len()
     }
@@ -174,7 +176,7 @@ impl Serialize for PayloadText {
     }
 }
 
-/// For reports: of a file only its size was written, and it comes back as the text that says so.
+/// For reports: only the size of a file was written, and it is read back as the text that states it.
 impl<'de> Deserialize<'de> for PayloadText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PayloadText, D::Error> {
         String::deserialize(deserializer).map(PayloadText::template)

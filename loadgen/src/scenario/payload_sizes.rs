@@ -1,4 +1,4 @@
-//! The sizes of payloads, where messages differ in theirs: each size with its weight.
+//! The sizes of payloads if messages differ in size: each size with its weight.
 //!
 //! Invariant: there is at least one size, and every weight is at least 1.
 
@@ -10,10 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::measure::numbers::grouped;
 use crate::scenario::Scenario;
 
-/// Sizes with their weights, as `--size` has them.
+/// Sizes with their weights, in the syntax of `--size`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadSizes {
-    /// As it was written.
+    /// The text as it was given.
     text: String,
     weighted: Vec<(usize, u32)>,
 }
@@ -34,12 +34,12 @@ impl PayloadSizes {
         self.weighted.iter().map(|(bytes, _)| *bytes).max().unwrap_or(0)
     }
 
-    /// Whether messages differ in their sizes.
+    /// Whether messages differ in size.
     pub fn differ(&self) -> bool {
         self.smallest() != self.largest()
     }
 
-    /// The size of all payloads.
+    /// The size of every payload.
     pub fn all(bytes: usize) -> PayloadSizes {
         PayloadSizes {
             text: bytes.to_string(),
@@ -49,7 +49,7 @@ impl PayloadSizes {
 
     fn evenly(text: &str, smallest: usize, largest: usize) -> Result<PayloadSizes, String> {
         if smallest >= largest {
-            return Err("MIN-MAX needs a MIN that is less than MAX".to_owned());
+            return Err("MIN-MAX requires a MIN that is less than MAX".to_owned());
         }
         let last = STEPS_MAX.min(largest - smallest + 1) - 1;
         let step = |step: usize| (smallest + (largest - smallest) * step / last, 1);
@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for PayloadSizes {
     }
 }
 
-/// Most sizes of one load: a publisher has a packet of each. MIN-MAX has so many, evenly spaced.
+/// Largest number of sizes of one load: a publisher has a packet of each. MIN-MAX has this many, evenly spaced.
 const STEPS_MAX: usize = 16;
 const FORMS: &str = "BYTES, MIN-MAX, or BYTES:WEIGHT,BYTES:WEIGHT,...";
 

@@ -1,8 +1,8 @@
-//! Properties of MQTT 5.0 that the user gives, in the words of mosquitto_pub and mosquitto_sub: `PACKET NAME VALUE
-//! [VALUE]`.
+//! Properties of MQTT 5.0 that the user gives, in the syntax of mosquitto_pub and mosquitto_sub: `PACKET NAME
+//! VALUE [VALUE]`.
 //!
-//! Invariant: what is in [`GivenProperties`] was understood: it belongs to its packet, is there once (user properties
-//! excepted) and has a value that the protocol allows. `%i` in it is the number of the client.
+//! Invariant: what is in [`GivenProperties`] was accepted: it belongs to its packet, occurs once (except user
+//! properties) and has a value that the protocol allows. `%i` in it is the number of the client.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -38,14 +38,14 @@ struct Given {
 }
 
 impl GivenProperties {
-    /// Adds one of its words: the packet, the property's name, and one value or two.
+    /// Adds one property from its words: the packet, the property's name, and one or two values.
     ///
     /// # Errors
-    /// One sentence on what is wrong.
+    /// A sentence that says what is wrong.
     pub fn add(&mut self, words: &[String], carriers: &[Carrier]) -> Result<(), String> {
         let refuse = |why: &str| Err(format!("-D {}: {why}", words.join(" ")));
         let [carrier, name, values @ ..] = words else {
-            return refuse("it needs a packet, a property and its value");
+            return refuse("it requires a packet, a property and its value");
         };
         let Some(&carrier) = carriers.iter().find(|known| known.word() == carrier) else {
             let known: Vec<_> = carriers.iter().map(|carrier| carrier.word()).collect();
@@ -53,17 +53,17 @@ impl GivenProperties {
         };
         if !carrier.names().contains(&name.as_str()) {
             let names = carrier.names().join(", ");
-            return refuse(&format!("{} carries {names}", carrier.word()));
+            return refuse(&format!("the properties of {} are {names}", carrier.word()));
         }
         if name != USER_PROPERTY && self.find(carrier, name).is_some() {
-            return refuse("it is there already");
+            return refuse("it was already given");
         }
         let given = Given {
             carrier,
             name: name.clone(),
             values: values.to_vec(),
         };
-        // The longest that a value becomes.
+        // The longest text that a value can become.
         let longest = given.numbered(Some(u32::MAX));
         let pushed = property(name, &longest).map(|property| PropertiesBuf::new().push(property));
         match pushed {
@@ -86,12 +86,12 @@ impl GivenProperties {
         self.0.iter().any(|given| given.carrier == carrier)
     }
 
-    /// Whether a packet has a property of this name.
+    /// Whether a packet has a property with this name.
     pub fn has(&self, carrier: Carrier, name: &str) -> bool {
         self.find(carrier, name).is_some()
     }
 
-    /// The Topic Alias that publishers are to use.
+    /// The Topic Alias for publishers to use.
     pub fn topic_alias(&self) -> Option<NonZeroU16> {
         self.find(Carrier::Publish, TOPIC_ALIAS)?
             .values
@@ -100,7 +100,7 @@ impl GivenProperties {
             .ok()
     }
 
-    /// Those of a packet, the Topic Alias excepted, for the client with this number; without one `%i` stays.
+    /// The properties of a packet, except the Topic Alias, for the client with this number, if any (else `%i` stays).
     ///
     /// # Errors
     /// When they are too large together.
@@ -108,7 +108,7 @@ impl GivenProperties {
         let mut properties = PropertiesBuf::new();
         let mine = |given: &&Given| given.carrier == carrier && given.name != TOPIC_ALIAS;
         for given in self.0.iter().filter(mine) {
-            // They were understood when they were added.
+            // They were checked when they were added.
             if let Ok(property) = property(&given.name, &given.numbered(number)) {
                 properties.push(property)?;
             }
@@ -116,7 +116,7 @@ impl GivenProperties {
         Ok(properties)
     }
 
-    /// No packet's properties have more bytes.
+    /// The largest number of bytes of any packet's properties.
     pub fn bytes_max(&self) -> usize {
         let bytes = |given: &Given| {
             let numbers = given.numbered(Some(u32::MAX));
@@ -131,7 +131,7 @@ impl GivenProperties {
     }
 }
 
-/// In result files as they were given.
+/// Written to result files as they were given.
 impl Serialize for GivenProperties {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let words = |given: &Given| {
@@ -146,7 +146,7 @@ impl Serialize for GivenProperties {
     }
 }
 
-/// For reports: where the words of a User Property have blanks, its name and its value cannot be separated.
+/// For reports: if the words of a User Property contain blanks, its name and its value cannot be separated.
 impl<'de> Deserialize<'de> for GivenProperties {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GivenProperties, D::Error> {
         let given = |words: String| {
@@ -228,7 +228,7 @@ fn property<'a>(name: &str, values: &'a [String]) -> Result<Property<'a>, String
     let values: Vec<&'a str> = values.iter().map(String::as_str).collect();
     Ok(match (name, values.as_slice()) {
         (USER_PROPERTY, &[name, value]) => Property::UserProperty(name, value),
-        (USER_PROPERTY, _) => return Err("a user property has a name and a value".to_owned()),
+        (USER_PROPERTY, _) => return Err("a user property requires a name and a value".to_owned()),
         (SESSION_EXPIRY_INTERVAL, &[value]) => Property::SessionExpiryInterval(number(value)?),
         ("receive-maximum", &[value]) => Property::ReceiveMaximum(number::<NonZeroU16>(value)?),
         ("maximum-packet-size", &[value]) => Property::MaximumPacketSize(number::<NonZeroU32>(value)?),
@@ -248,31 +248,31 @@ fn property<'a>(name: &str, values: &'a [String]) -> Result<Property<'a>, String
         ("subscription-identifier", &[value]) => {
             Property::SubscriptionIdentifier(number::<NonZeroU32>(value)?.get())
         }
-        _ => return Err("it has one value".to_owned()),
+        _ => return Err("it requires one value".to_owned()),
     })
 }
 
 fn number<N: std::str::FromStr<Err: std::fmt::Display>>(value: &str) -> Result<N, String> {
     value
         .parse()
-        .map_err(|error| format!("{value:?} is no number for it: {error}"))
+        .map_err(|error| format!("{value:?} is not a valid number: {error}"))
 }
 
 fn flag(value: &str) -> Result<bool, String> {
     match value {
         "0" => Ok(false),
         "1" => Ok(true),
-        _ => Err("its value is 0 or 1".to_owned()),
+        _ => Err("its value must be 0 or 1".to_owned()),
     }
 }
 
 const USER_PROPERTY: &str = "user-property";
 const TOPIC_ALIAS: &str = "topic-alias";
-/// The property of a PUBLISH that names where its response goes.
+/// The property of a PUBLISH that names the topic of the response.
 pub const RESPONSE_TOPIC: &str = "response-topic";
-/// The property of a CONNECT that has an option of its own besides.
+/// The property of a CONNECT that also has a separate option.
 pub const SESSION_EXPIRY_INTERVAL: &str = "session-expiry-interval";
-/// Bytes of a property besides its texts, at most: identifier, two lengths.
+/// Largest number of bytes of a property besides its texts: identifier, two lengths.
 const PROPERTY_BYTES: usize = 5;
 
 #[cfg(test)]
@@ -366,13 +366,13 @@ mod tests {
         let long = format!("publish content-type {}", "x".repeat(65_536));
         let long_with_number = format!("publish content-type {}%i", "x".repeat(65_530));
         for (lines, part) in [
-            (&["publish"][..], "needs a packet"),
+            (&["publish"][..], "requires a packet"),
             (
                 &["disconnect reason-string x"],
                 "connect, will, publish, subscribe",
             ),
-            (&["publish receive-maximum 5"], "publish carries"),
-            (&["connect nonsense 5"], "connect carries session-expiry-interval"),
+            (&["publish receive-maximum 5"], "of publish are"),
+            (&["connect nonsense 5"], "of connect are session-expiry-interval"),
             (&["publish content-type"], "one value"),
             (&["publish content-type a b"], "one value"),
             (&["publish user-property a"], "a name and a value"),

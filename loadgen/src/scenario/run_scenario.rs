@@ -1,7 +1,7 @@
-//! What is to be measured: one value, the same on every machine, that a run turns into an outcome.
+//! What is to be measured: one value, the same on every machine, from which a run produces an outcome.
 //!
-//! Invariant: a `Scenario` that passed [`Scenario::check`] can be run; nothing behind it checks again. Secrets are
-//! not part of what is written to files.
+//! Invariant: a `Scenario` that passed [`Scenario::check`] can be run; nothing after it checks again. Secrets are not
+//! written to files.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,44 +21,44 @@ use crate::scenario::subscription::SubscriptionChoices;
 use crate::scenario::topics::Topics;
 use crate::system::cpus::Cpus;
 
-/// A load, whatever broker it goes to.
+/// A load, independent of the broker that it is sent to.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Scenario {
-    /// Its name, if it has one, and its scale.
+    /// Its name and scale, if it has a name.
     pub origin: Option<Origin>,
     /// Number of publishing connections.
     pub publishers: u32,
     /// Number of subscribing connections.
     pub subscribers: u32,
-    /// Subscribers beside those that stop reading in the measured part; each has the topics of one of those.
+    /// Additional subscribers that stop reading in the measured part; each has the topics of one of the others.
     pub slow_subscribers: u32,
-    /// How messages follow one another.
+    /// How messages follow each other.
     pub load: Load,
     /// QoS of publishes and of subscriptions.
     #[serde(with = "json::qos")]
     #[schemars(with = "u8")]
     pub qos: QoS,
-    /// Bytes of each payload; of the longest, where a text differs between publishers.
+    /// Bytes of each payload; of the longest if a text differs between publishers.
     pub payload_bytes: usize,
-    /// The sizes with their weights, where messages differ in theirs.
+    /// The sizes with their weights, if messages differ in size.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub payload_sizes: Option<PayloadSizes>,
-    /// What follows the stamp at the head of each payload; random bytes if there is none.
+    /// What follows the stamp at the start of each payload; random bytes if absent.
     #[schemars(with = "Option<String>")]
     pub text: Option<PayloadText>,
     /// The Will of each client.
     pub will: Option<Will>,
     /// Whether messages are published with RETAIN.
     pub retain: bool,
-    /// Whether each message has a write of its own, even if several are due together.
+    /// Whether each message is sent with a separate write, even if several are due together.
     pub one_per_write: bool,
-    /// The topics: who publishes where.
+    /// The topics to which each client publishes or subscribes.
     pub topics: Topics,
     /// Properties of MQTT 5.0 in the packets of the clients.
     #[schemars(with = "Vec<String>")]
     pub properties: GivenProperties,
-    /// What subscriptions ask for besides the QoS.
+    /// The options of subscriptions besides the QoS.
     pub subscription: SubscriptionChoices,
     /// Protocol version of MQTT.
     #[serde(with = "json::version")]
@@ -66,7 +66,7 @@ pub struct Scenario {
     pub version: ProtocolVersion,
     /// Keep Alive of each connection, in seconds; 0 is off.
     pub keep_alive_s: u16,
-    /// QoS 1 and 2: messages that a publisher has unacknowledged at most.
+    /// QoS 1 and 2: largest number of unacknowledged messages of a publisher.
     pub inflight: u16,
     /// Load before the measured part.
     #[serde(rename = "warmup_s", with = "json::seconds")]
@@ -80,12 +80,12 @@ pub struct Scenario {
     #[serde(rename = "drain_s", with = "json::seconds")]
     #[schemars(with = "f64")]
     pub drain: Duration,
-    /// Generator threads, each with a ring.
+    /// Generator threads, each with an io_uring instance.
     pub threads: usize,
-    /// The CPUs that they are pinned to, in turns.
+    /// The CPUs that they are pinned to, in rotation.
     #[schemars(with = "Option<String>")]
     pub cpus: Option<Cpus>,
-    /// Connections that are being made at the same time, in all.
+    /// Largest number of connections being opened at the same time, in total.
     pub connect_concurrency: usize,
     /// Longest time from TCP connect to ready, for each connection.
     #[serde(rename = "connect_timeout_s", with = "json::seconds")]
@@ -95,11 +95,11 @@ pub struct Scenario {
     #[serde(rename = "ramp_s", default, with = "json::optional_seconds")]
     #[schemars(with = "Option<f64>")]
     pub ramp: Option<Duration>,
-    /// Whether a connection that breaks during the load is made again.
+    /// Whether a connection that breaks during the load is opened again.
     pub reconnect: bool,
-    /// Connections per second that come and go beside the load.
+    /// Connections per second that are opened and closed besides the load.
     pub churn_per_s: f64,
-    /// Local addresses to connect from, in turns; none: the system's choice.
+    /// Local addresses to connect from, in rotation; empty: the system chooses.
     pub bind: Vec<IpAddr>,
     /// Seed of phases, arrivals and payloads.
     pub seed: u64,
@@ -107,18 +107,18 @@ pub struct Scenario {
     #[serde(rename = "slo_p99_s", default, with = "json::optional_seconds")]
     #[schemars(with = "Option<f64>")]
     pub slo_p99: Option<Duration>,
-    /// What else the run must reach.
+    /// Further objectives of the run.
     #[serde(default)]
     pub objectives: Objectives,
-    /// Whether a loss is a failure even where QoS 0 allows it.
+    /// Whether a loss is a failure even if QoS 0 allows it.
     pub no_loss: bool,
-    /// Whether a loss at QoS 0 is a figure and no failure.
+    /// Whether a loss at QoS 0 is reported but is not a failure.
     #[serde(default)]
     pub allow_loss: bool,
-    /// Whether each message that is received is compared with what was sent.
+    /// Whether each received message is compared with what was sent.
     #[serde(default)]
     pub verify: bool,
-    /// Whether a generator that did not keep up is no failure, because only the ledger is asked for.
+    /// Whether a generator that is late is not a failure, because only the ledger matters.
     #[serde(default)]
     pub ledger_only: bool,
     /// Pattern of the client identifiers: `%i` is the number, `%k` the kind, `%r` the run.
@@ -128,7 +128,7 @@ pub struct Scenario {
     pub credentials: Credentials,
 }
 
-/// How messages follow one another.
+/// How messages follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
@@ -140,29 +140,29 @@ pub enum Load {
         /// How they are spread.
         arrival: Arrival,
     },
-    /// Closed loop: as fast as possible with a bounded number of messages under way.
+    /// Closed loop: as fast as possible with a bounded number of messages in flight.
     Saturating {
-        /// Messages of one publisher that not all its subscribers have received, at most.
+        /// Largest number of messages of one publisher that not all its subscribers have received.
         window: u32,
     },
-    /// A flood: as fast as the publishers' sockets take it, whatever has been received.
+    /// A flood: as fast as the publishers' sockets accept data, regardless of what has been received.
     Flood,
-    /// No messages: the connections are kept.
+    /// No messages: the connections are only kept open.
     Idle,
 }
 
-/// Where a scenario is from.
+/// Where a scenario comes from.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Origin {
-    /// The name that it has, or that of its file.
+    /// Its name, or the name of its file.
     pub name: String,
     /// Factor of its publishers, subscribers and rate.
     pub scale: f64,
-    /// Its own seconds, as published: what was measured may be shorter.
+    /// Its published duration in seconds: what was measured may be shorter.
     pub published_duration_s: Option<f64>,
 }
 
-/// The Will that each client has.
+/// The Will of each client.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Will {
     /// Its topic; `%i` is the number of the client.
@@ -173,11 +173,11 @@ pub struct Will {
     #[serde(with = "json::qos")]
     #[schemars(with = "u8")]
     pub qos: QoS,
-    /// Whether it is retained.
+    /// Whether the Will is retained.
     pub retain: bool,
 }
 
-/// User name and password.
+/// User name and password of the clients.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// User name; `%i` is the number of the client.
@@ -197,13 +197,13 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// Most connections of one generator.
+/// Largest number of connections of one generator.
 pub const CONNECTIONS_MAX: u32 = 1_000_000;
 
-/// Largest payload: the protocol's largest packet less room for its header and topic.
+/// Largest payload: the protocol's largest packet minus space for its header and topic.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024 - 70_000;
 
-/// Most pairs of publisher and subscriber in the ledger, at 32 bytes each.
+/// Largest number of pairs of publisher and subscriber in the ledger, at 32 bytes each.
 pub const LEDGER_PAIRS_MAX: u64 = 50_000_000;
 
 /// The largest window of [`Load::Saturating`].
@@ -360,12 +360,12 @@ impl Scenario {
         })
     }
 
-    /// One more than the highest number of a client.
+    /// The highest number of a client plus one.
     pub fn numbers(&self) -> u32 {
         self.publishers.max(self.subscribers).max(self.slow_subscribers)
     }
 
-    /// Connections that are made and kept.
+    /// Connections that are opened and kept.
     pub fn connections(&self) -> u64 {
         [self.publishers, self.subscribers, self.slow_subscribers]
             .map(u64::from)
@@ -373,12 +373,12 @@ impl Scenario {
             .sum()
     }
 
-    /// The subscriber whose topics a slow one has.
+    /// The subscriber whose topics a slow subscriber has.
     pub fn model_of(&self, slow: u32) -> u32 {
         slow.checked_rem(self.subscribers).unwrap_or(0)
     }
 
-    /// Mean interval between two messages of one publisher, in ns; `None` where there is no schedule.
+    /// Mean interval between two messages of one publisher, in ns; `None` if there is no schedule.
     pub fn interval_ns(&self) -> Option<f64> {
         match self.load {
             Load::Scheduled { rate_per_s, .. } => Some(f64::from(self.publishers) * 1e9 / rate_per_s),
@@ -388,7 +388,7 @@ impl Scenario {
 }
 
 impl Load {
-    /// How messages are spread in time; equal intervals where there is no schedule.
+    /// How messages are spread in time; equal intervals if there is no schedule.
     pub fn arrival(&self) -> Arrival {
         match *self {
             Load::Scheduled { arrival, .. } => arrival,

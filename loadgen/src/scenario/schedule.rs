@@ -1,7 +1,7 @@
-//! When each message of a publisher is meant to leave: an absolute schedule, fixed before the run.
+//! When each message of a publisher is meant to be sent: an absolute schedule, fixed before the run.
 //!
-//! Invariants: slot k of a uniform schedule lies at `phase + k * interval`, computed anew from k, so nothing drifts;
-//! no slot is ever skipped, however late the publisher is. What breaks them: advancing from "now", which turns a
+//! Invariants: slot k of a uniform schedule lies at `phase + k * interval`, computed from k each time, so there is no
+//! drift; no slot is ever skipped, however late the publisher is. Advancing from "now" would break this: it turns a
 //! stall of the broker into a smaller load (coordinated omission).
 
 use fastrand::Rng;
@@ -10,9 +10,9 @@ use fastrand::Rng;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrival {
-    /// Equal intervals behind a random phase.
+    /// Equal intervals after a random phase.
     Uniform,
-    /// Exponential intervals: the publishers together make a Poisson process.
+    /// Exponential intervals: the publishers together are a Poisson process.
     Poisson,
 }
 
@@ -53,7 +53,7 @@ impl Schedule {
         self.next_ns
     }
 
-    /// Goes on to the following slot.
+    /// Advances to the following slot.
     #[inline]
     pub fn advance(&mut self) {
         self.slot += 1;

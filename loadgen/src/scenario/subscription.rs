@@ -6,12 +6,12 @@ use mqtt::packet::{QoS, RetainHandling, SubscriptionOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a user wants of subscriptions besides their QoS.
+/// The options of subscriptions besides their QoS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct SubscriptionChoices {
-    /// No Local: not to whoever published it.
+    /// No Local: messages are not sent to the client that published them.
     pub no_local: bool,
-    /// Retain As Published: RETAIN stays as it was published.
+    /// Retain As Published: the RETAIN flag is kept as published.
     pub retain_as_published: bool,
     /// Retain Handling; `None` if it was not given.
     #[serde(
@@ -24,7 +24,7 @@ pub struct SubscriptionChoices {
 }
 
 impl SubscriptionChoices {
-    /// As a SUBSCRIBE has them; `retain_handling` where none was given.
+    /// The options as in a SUBSCRIBE; `retain_handling` if none was given.
     pub fn options(&self, qos: QoS, retain_handling: RetainHandling) -> SubscriptionOptions {
         SubscriptionOptions {
             qos,
@@ -41,10 +41,10 @@ const HANDLINGS: [(&str, RetainHandling); 3] = [
     ("never", RetainHandling::DoNotSend),
 ];
 
-/// A Retain Handling by its word.
+/// A Retain Handling by its name.
 ///
 /// # Errors
-/// The words that there are.
+/// The names that exist.
 pub(crate) fn retain_handling(word: &str) -> Result<RetainHandling, String> {
     let mut handlings = HANDLINGS.into_iter();
     let found = handlings.find(|(known, _)| *known == word);

@@ -1,29 +1,30 @@
 //! The topics of a run: where each publisher publishes, and which publishers each subscriber receives from.
 //!
 //! Invariant: [`TopicPlan::publishers_of`] is exactly what the filters of [`TopicPlan::filters`] match; the ledger's
-//! "lost" and "foreign" depend on it. What breaks it: a pattern whose topics other clients use at the same time.
+//! "lost" and "foreign" depend on it. A pattern whose topics other clients use at the same time breaks it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::ledger::PublisherRange;
 
-/// How topics are spread over publishers and subscribers.
+/// How topics are distributed over publishers and subscribers.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Topics {
-    /// Publisher i and subscriber i share a topic; where there are more of one kind they take turns.
+    /// Publisher i and subscriber i share a topic; if the numbers differ, those of the smaller number repeat in
+    /// rotation.
     Pairs,
     /// Every subscriber subscribes to the topic of every publisher.
     FanOut,
-    /// Every subscriber receives from all publishers through one wildcard.
+    /// Every subscriber receives from all publishers through one wildcard filter.
     FanIn,
-    /// Publishers as in `FanIn`; the subscribers form groups of a shared subscription, in turns.
+    /// Publishers as in `FanIn`; the subscribers are assigned to groups of a shared subscription in rotation.
     Shared {
         /// The number of groups.
         groups: u32,
     },
-    /// A topic of the caller's, in which `%i` is the number of the client.
+    /// A topic given by the user, in which `%i` is the number of the client.
     Pattern(String),
 }
 
@@ -33,7 +34,7 @@ pub struct TopicPlan {
     topics: Topics,
     publishers: u32,
     subscribers: u32,
-    /// Topic that no other run uses.
+    /// A topic that no other run uses.
     root: String,
 }
 
@@ -56,7 +57,7 @@ impl TopicPlan {
         }
     }
 
-    /// The topic filters of a subscriber.
+    /// The topic filters of one subscriber.
     pub fn filters(&self, subscriber: u32) -> Vec<String> {
         match &self.topics {
             Topics::Pattern(pattern) => vec![numbered(pattern, subscriber)],
@@ -105,8 +106,8 @@ impl TopicPlan {
         }
     }
 
-    /// Whether some subscriber should receive from a publisher on another host, if client n connects to host n modulo
-    /// `hosts`.
+    /// Whether some subscriber is to receive from a publisher on another host, if client n connects to host n
+    /// modulo `hosts`.
     pub fn crosses(&self, hosts: u32) -> bool {
         let hosts = hosts.max(1);
         let is_on_another_host = |subscriber: u32, publisher: u32| subscriber % hosts != publisher % hosts;
@@ -117,7 +118,7 @@ impl TopicPlan {
             })
     }
 
-    /// The group of a subscriber; `None` where subscriptions are not shared.
+    /// The group of a subscriber; `None` if subscriptions are not shared.
     pub fn group(&self, subscriber: u32) -> Option<u32> {
         match self.topics {
             Topics::Shared { groups } => Some(subscriber % groups.max(1)),
@@ -155,7 +156,7 @@ impl TopicPlan {
     }
 }
 
-/// `pattern` with the client's number in the place of `%i`.
+/// `pattern` with the client's number in place of `%i`.
 pub fn numbered(pattern: &str, number: u32) -> String {
     pattern.replace(NUMBER, &number.to_string())
 }
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!((plan.subscribers_of(2), plan.publishers_of(4).count), (2, 3));
     }
 
-    /// The plan against the protocol's own matching, for many shapes.
+    /// Compares the plan with the protocol's matching, for many shapes.
     #[test]
     fn publishers_and_subscribers_agree_with_topic_matching() {
         let shapes = [

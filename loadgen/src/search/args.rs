@@ -13,8 +13,8 @@ use crate::scenario::Origin;
     disable_version_flag = true,
     args_override_self = true,
     term_width = HELP_COLUMNS,
-    after_help = "The highest rate with a p99 within --slo-p99-ms (10 ms if not given): it doubles the rate, bisects \
-                  to 3 %, and confirms three times."
+    after_help = "Finds the highest rate with a p99 within --slo-p99-ms (10 ms if not given): it doubles the rate, \
+                  bisects to 3 %, and confirms three times."
 )]
 pub struct SearchArguments {
     #[command(flatten)]

@@ -1,10 +1,10 @@
-//! `loadgen search`: the highest rate at which the objective is kept.
+//! `loadgen search`: the highest rate that meets the objective.
 //!
 //! `args.rs` has the options.
 //!
 //! Invariants: a rate passes only if the run is valid, its p99 is within the objective, 99.9 % was delivered, the
-//! backlog is flat and nothing broke; what is found was confirmed three times. What breaks them: a generator that
-//! cannot follow, which ends the search with what was found as a lower bound, and reports that.
+//! backlog does not grow and nothing broke; the result was confirmed three times. If the generator cannot follow, the
+//! search ends with the result so far as a lower bound, and reports that.
 
 pub mod args;
 
@@ -28,7 +28,7 @@ use crate::target::subject::Subject;
 pub struct Point {
     /// Messages per second offered.
     pub rate_per_s: f64,
-    /// Share of the deliveries that came, percent.
+    /// Percentage of the deliveries that arrived.
     pub delivered_percent: f64,
     /// Median of the latency.
     pub p50_ns: u64,
@@ -40,29 +40,29 @@ pub struct Point {
     pub cpu_ns_per_delivery: Option<f64>,
     /// Whether the generator could follow.
     pub valid: bool,
-    /// Whether the objective was kept.
+    /// Whether the objective was met.
     pub passed: bool,
 }
 
-/// Everything that a search found out.
+/// The whole result of a search.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct SearchOutcome {
-    /// Its form, its kind and what wrote it.
+    /// The format, the kind and the program that wrote it.
     #[serde(flatten)]
     pub header: Header,
-    /// The load, but for its rate.
+    /// The load, except for its rate.
     pub scenario: Scenario,
     /// The name of the broker.
     pub broker: String,
     /// The objective for the p99, s.
     pub slo_p99_s: Option<f64>,
-    /// All runs, in their order.
+    /// All runs, in order.
     pub points: Vec<Point>,
     /// The highest rate that passed and was confirmed.
     pub found_per_s: Option<f64>,
-    /// Whether the generator ended the search: the broker may do more.
+    /// Whether the search ended because of the generator: the broker may be faster.
     pub lower_bound: bool,
-    /// The machine that it ran on.
+    /// The machine on which it ran.
     pub machine: Machine,
 }
 
@@ -77,10 +77,10 @@ impl SearchOutcome {
     }
 }
 
-/// How a rate did.
+/// The result of one rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// It kept the objective.
+    /// It met the objective.
     Passed,
     /// It missed the objective.
     Missed,
@@ -88,7 +88,7 @@ pub enum Step {
     Invalid,
 }
 
-/// Searches with runs of this scenario, whose own rate is the first that is tried.
+/// Searches with runs of this scenario, whose rate is the first to be tried.
 ///
 /// # Errors
 /// When a run has no outcome.
@@ -103,7 +103,7 @@ pub fn run(
     } = scenario.load
     else {
         return Err(Failure::Limits(
-            "a search needs a --rate to begin with".to_owned(),
+            "a search requires a --rate to start with".to_owned(),
         ));
     };
     let mut points = Vec::new();
@@ -128,10 +128,10 @@ pub fn run(
     })
 }
 
-/// One run of the scenario with another rate, reported on standard error.
+/// One run of the scenario with a different rate, reported on standard error.
 ///
 /// # Errors
-/// An interruption, and what the run gives.
+/// An interruption, or the error of the run.
 pub(crate) fn measure(
     scenario: &Scenario,
     rate_per_s: f64,
@@ -153,7 +153,7 @@ pub(crate) fn measure(
         .slo_p99
         .map_or(u64::MAX, crate::measure::timeline::nanoseconds);
     let outcome = run::run(&scenario, subject, interrupted, observer)?;
-    // A run that a signal cut short is no measure of its rate.
+    // A run that was cut short by a signal does not measure its rate.
     if interrupted.load(Ordering::Relaxed) {
         return Err(Failure::Interrupted);
     }
@@ -190,11 +190,11 @@ impl Point {
     }
 }
 
-/// Share of the deliveries that has to come.
+/// Percentage of the deliveries that must arrive.
 pub const DELIVERED_PERCENT_MIN: f64 = 99.9;
-/// How near the highest rate that passed and the lowest that did not have to be, as a factor.
+/// Largest ratio of the lowest rate that failed to the highest rate that passed at the end of the search.
 pub const NEAR: f64 = 1.03;
-/// How often what was found has to pass again.
+/// How often the result must pass again.
 pub const CONFIRMATIONS: u32 = 3;
 
 /// The highest rate, as far as it was found.
@@ -202,19 +202,19 @@ pub const CONFIRMATIONS: u32 = 3;
 pub struct HighestRate {
     /// The highest rate that passed and was confirmed.
     pub rate_per_s: Option<f64>,
-    /// Whether the generator ended the search.
+    /// Whether the search ended because of the generator.
     pub lower_bound: bool,
 }
 
-/// Doubles until a rate fails, bisects to 3 %, and confirms what is left.
+/// Doubles the rate until it fails, bisects to 3 %, and confirms the result.
 ///
 /// # Errors
-/// What a step gives.
+/// The error of a step.
 pub fn find<E>(start: f64, mut step: impl FnMut(f64) -> Result<Step, E>) -> Result<HighestRate, E> {
     let (mut low, mut high) = (None, None);
     let mut lower_bound = false;
     let mut rate = start;
-    // Up from what passes, or down from what does not: sixty doublings are more than any machine has.
+    // Upwards from a rate that passes, or downwards from one that does not: sixty doublings exceed any machine.
     for _ in 0..DOUBLINGS_MAX {
         let result = step(rate)?;
         lower_bound |= result == Step::Invalid;
@@ -257,7 +257,7 @@ pub fn find<E>(start: f64, mut step: impl FnMut(f64) -> Result<Step, E>) -> Resu
     })
 }
 
-/// Three times at the same rate, lower where one of them fails.
+/// Runs the same rate three times, and a lower one if a run fails.
 fn confirm<E>(mut rate: f64, step: &mut impl FnMut(f64) -> Result<Step, E>) -> Result<Option<f64>, E> {
     for _ in 0..RETREATS_MAX {
         let mut passed = 0;
@@ -292,7 +292,7 @@ fn line(point: &Point) -> String {
     )
 }
 
-/// What has to be kept, in words.
+/// The objective in words.
 pub(crate) fn objective(slo_p99_s: Option<f64>) -> String {
     slo_p99_s.map_or("any p99".to_owned(), |slo_s| {
         format!("a p99 of at most {} ms", slo_s * 1e3)
@@ -311,7 +311,7 @@ pub fn text(outcome: &SearchOutcome) -> String {
             "at least {} messages per second with {objective}: the generator could not offer more\n",
             crate::measure::numbers::digits(rate)
         ),
-        (None, _) => format!("no rate kept {objective}\n"),
+        (None, _) => format!("no rate reached {objective}\n"),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::options::{HELP_COLUMNS, Options};
 use crate::scenario::Origin;
 use crate::system::cpus::Cpus;
 
-/// What the command line asks for.
+/// What the command line requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelftestRequest {
     /// The selftest that is asked for.
@@ -23,18 +23,18 @@ pub struct SelftestRequest {
 
 const DURATION_MAX: Duration = Duration::from_secs(60);
 
-/// Checks that the generator keeps its schedule, and states what it can do, against a sink. Exit 4 if it does not
-/// keep its schedule.
+/// Checks that the generator keeps its schedule, and measures what it can do, against a sink. Exit 4 if it does
+/// not keep its schedule.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
     disable_version_flag = true,
     term_width = HELP_COLUMNS,
-    after_help = "Checks that the generator keeps its schedule, and states what it can do, against a sink. \
+    after_help = "Checks that the generator keeps its schedule, and measures what it can do, against a sink. \
                   Exit 4 if it does not keep its schedule."
 )]
 pub struct SelftestArguments {
-    /// Seconds of each of the four runs
+    /// Duration of each of the four runs, in seconds
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     duration: Duration,
     /// CPU of the generator's thread

@@ -1,7 +1,8 @@
-//! Measures what the kernel alone needs for a message in a write of its own, which limits what the generator can do.
+//! Measures what the kernel alone needs to send a message with a separate write, which limits the generator.
 //!
-//! Invariant: it writes the same bytes to as many connections of the same sink, in the same turns, from a thread on the
-//! same CPU. So the kernel does the same work for a send (a segment, the wake of the receiver) as for the generator.
+//! Invariant: it writes the same bytes to the same number of connections of the same sink, in the same order, from a
+//! thread on the same CPU. So the kernel does the same work for a send (a segment, waking the receiver) as for the
+//! generator.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +15,7 @@ use super::Ceiling;
 use crate::system::cpus::Cpus;
 use crate::system::error::Failure;
 
-/// Sends for so long.
+/// Sends for this duration.
 ///
 /// # Errors
 /// When the sink cannot be reached or the thread cannot be pinned.
@@ -68,7 +69,7 @@ fn connect(sink: SocketAddr) -> io::Result<TcpStream> {
     Ok(connection)
 }
 
-/// As long as those of the run beside it: a topic of the generator and 64 bytes.
+/// A PUBLISH of the same length as in the generator's run: a topic of the generator and 64 bytes.
 fn publish() -> Vec<u8> {
     let topic = b"loadgen/0000/0";
     let mut packet = vec![
@@ -82,13 +83,13 @@ fn publish() -> Vec<u8> {
     packet
 }
 
-/// A client of MQTT 3.1.1 without a name.
+/// The CONNECT of an MQTT 3.1.1 client without an identifier.
 const CONNECT: &[u8] = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00";
 const CONNACK_BYTES: usize = 4;
 const PAYLOAD_BYTES: usize = 64;
-/// As in the run of the generator.
+/// The same number as in the generator's run.
 const CONNECTIONS: usize = 10;
-/// As the generator's visit of a publisher.
+/// The same number as when the generator visits a publisher.
 const SENDS_A_TURN: u64 = 16;
 
 #[cfg(test)]

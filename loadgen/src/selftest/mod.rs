@@ -1,11 +1,11 @@
-//! `loadgen selftest`: measures the generator itself, against a sink in the place of a broker.
+//! `loadgen selftest`: measures the generator itself, against a sink in place of a broker.
 //!
 //! [`sink`] takes what publishers send and passes it to subscribers without any other work. The loads are ordinary
 //! runs, so the code that is measured is the code that measures brokers. `args.rs` has the options; `bare.rs` sends
 //! without the generator.
 //!
-//! Invariants: the generator sends exactly what its schedule contains. The ceilings are those of the generator only if
-//! the sink is not slower; on one core they share it.
+//! Invariants: the generator sends exactly what its schedule contains. The measured maxima are those of the generator
+//! only if the sink is not slower; on one core they share it.
 
 pub mod args;
 mod bare;
@@ -30,49 +30,49 @@ use crate::target::endpoint::Endpoint;
 use crate::target::subject::Subject;
 use sink::Sink;
 
-/// What a selftest is made with.
+/// The settings of a selftest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selftest {
-    /// Length of each of its runs.
+    /// Length of each run.
     pub duration: Duration,
     /// CPUs that the generator's thread may use.
     pub cpus: Option<Cpus>,
 }
 
-/// The outcome of a self-test.
+/// What the runs of a selftest measured, and what is worse than it should be.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct SelftestOutcome {
-    /// Its form, its kind and what wrote it.
+    /// The format, the kind and the program that wrote it.
     #[serde(flatten)]
     pub header: Header,
-    /// Whether the schedule is kept.
+    /// How well the schedule was kept.
     #[serde(alias = "pacer")]
     pub schedule: ScheduleCheck,
-    /// Each message in a write of its own.
+    /// Each message sent with a separate write.
     pub single: Ceiling,
-    /// The same by `send(2)` and nothing else, which is the kernel's part of it; first versions did not measure it.
+    /// The same with `send(2)` only, which is the kernel's share; the first versions did not measure it.
     #[serde(default)]
     pub bare: Option<Ceiling>,
-    /// As many messages in a write as fit.
+    /// As many messages in each write as fit.
     pub batched: Ceiling,
-    /// Messages received; the cost of sending them is taken off.
+    /// Messages received; the cost of sending them is subtracted.
     pub received: Ceiling,
     /// What is worse than it should be.
     pub findings: Vec<String>,
     /// Exit code of the program.
     pub exit_code: u8,
-    /// The machine that it ran on.
+    /// The machine on which it ran.
     pub machine: Machine,
 }
 
 /// How well the generator kept its schedule at one rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ScheduleCheck {
-    /// Messages per second asked for.
+    /// Messages per second in the schedule.
     pub asked_per_s: f64,
     /// Messages per second sent in the measured part.
     pub sent_per_s: f64,
-    /// Messages of the schedule that never left.
+    /// Messages of the schedule that were never sent.
     pub unsent: u64,
     /// Intended to actual send time: the median.
     pub lag_p50_ns: u64,
@@ -82,25 +82,26 @@ pub struct ScheduleCheck {
     pub lag_max_ns: u64,
 }
 
-/// How much, and what it costs.
+/// A maximum rate and its cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Ceiling {
     /// Messages per second in the measured part.
     pub per_s: f64,
-    /// CPU time of the generator for each, ns.
+    /// CPU time of the generator for each message, ns.
     pub cpu_ns_per_message: f64,
 }
 
-/// Aim: CPU time of a publish alone, ns; where the kernel's part is more than most of that, [`BARE_SHARE_AIM`].
+/// Objective: CPU time of a publish that is sent alone, ns; if the kernel's share is most of that,
+/// [`BARE_SHARE_AIM`].
 pub const SINGLE_NS_AIM: f64 = 1_000.0;
-/// Aim: a publish alone in bare sends.
+/// Objective: ratio of a publish that is sent alone to a bare send.
 pub const BARE_SHARE_AIM: f64 = 1.25;
-/// Aim: CPU time of a publish among others, ns.
+/// Objective: CPU time of a publish in a batch, ns.
 pub const BATCHED_NS_AIM: f64 = 100.0;
-/// Aim: CPU time of a delivery, ns.
+/// Objective: CPU time of a delivery, ns.
 pub const RECEIVED_NS_AIM: f64 = 1_200.0;
 
-/// Runs it.
+/// Runs all parts of the selftest.
 ///
 /// # Errors
 /// When the sink or a run cannot be set up.
@@ -115,14 +116,14 @@ pub fn run(selftest: &Selftest, interrupted: &AtomicBool) -> Result<SelftestOutc
     let load = |words: &str| {
         let scenario = scenario(selftest, words)?;
         let outcome = run::run(&scenario, &subject, interrupted, &mut Silent)?;
-        // What was cut short proves nothing.
+        // A run that was cut short proves nothing.
         match interrupted.load(Ordering::Relaxed) {
             true => Err(Failure::Interrupted),
             false => Ok(outcome),
         }
     };
     let schedule = schedule(&load(&format!("--pubs 100 --subs 0 --rate {SCHEDULE_RATE}"))?);
-    // More than can be sent, so that what is measured is the sending and not the waiting.
+    // More than can be sent, so that sending is measured and not waiting.
     let single = sent(&load("--pubs 10 --subs 0 --one-per-write --rate 20000000")?);
     let bare = bare::measure(
         sink.address(),
@@ -180,7 +181,7 @@ fn cpu_ns(outcome: &Outcome) -> f64 {
         .sum()
 }
 
-/// By the threads' own clocks: the messages that left while they ran.
+/// By the CPU clocks of the threads: the messages that were sent while they ran.
 fn sent(outcome: &Outcome) -> Ceiling {
     let count = by_time(outcome, |interval| interval.sent);
     Ceiling {
@@ -198,8 +199,8 @@ fn received(outcome: &Outcome, batched: &Ceiling) -> Ceiling {
     }
 }
 
-/// Messages of the measured part by the time at which they passed, not by the time that they were meant for: a schedule
-/// that cannot be kept is what shows the ceiling.
+/// Messages of the measured part by the time at which they were sent or received, not by their intended time: only
+/// a schedule that cannot be kept shows the maximum.
 fn by_time(outcome: &Outcome, count: fn(&crate::outcome::series::IntervalReport) -> u64) -> f64 {
     let measured = outcome
         .series
@@ -213,14 +214,14 @@ fn assess(schedule: &ScheduleCheck, ceilings: &[&Ceiling; 3], bare: &Ceiling) ->
     let off_percent = 100.0 * (schedule.sent_per_s / schedule.asked_per_s - 1.0).abs();
     if schedule.unsent > 0 || off_percent > RATE_OFF_PERCENT_MAX {
         findings.push(format!(
-            "the schedule was not kept: {:.1} per second instead of {:.1}, {} never left",
+            "the schedule was not kept: {:.1} per second instead of {:.1}, {} never sent",
             schedule.sent_per_s, schedule.asked_per_s, schedule.unsent
         ));
     }
     if schedule.lag_p50_ns > LAG_P50_NS_MAX {
         let lag_ms = schedule.lag_p50_ns as f64 / 1e6;
         findings.push(format!(
-            "the generator is late by {lag_ms:.3} ms in the median: this machine is too busy to measure"
+            "the generator is late by {lag_ms:.3} ms (median): this machine is too busy to measure"
         ));
     }
     let exit_code = if findings.is_empty() {
@@ -230,17 +231,17 @@ fn assess(schedule: &ScheduleCheck, ceilings: &[&Ceiling; 3], bare: &Ceiling) ->
     };
     let aims = [
         (
-            "a publish alone",
+            "a publish sent alone",
             SINGLE_NS_AIM.max(BARE_SHARE_AIM * bare.cpu_ns_per_message),
         ),
-        ("a publish among others", BATCHED_NS_AIM),
+        ("a publish in a batch", BATCHED_NS_AIM),
         ("a delivery", RECEIVED_NS_AIM),
     ];
     for ((what, aim_ns), ceiling) in aims.into_iter().zip(ceilings) {
         if ceiling.cpu_ns_per_message > aim_ns {
             let (ns, aim_ns) = (ceiling.cpu_ns_per_message, aim_ns);
             findings.push(format!(
-                "{what} costs {ns:.0} ns of the generator's CPU, the aim is {aim_ns:.0}"
+                "{what} costs {ns:.0} ns of the generator's CPU, the objective is {aim_ns:.0}"
             ));
         }
     }
@@ -262,7 +263,7 @@ pub fn text(outcome: &SelftestOutcome) -> String {
     } = outcome.schedule;
     let us = |ns: u64| ns as f64 / 1e3;
     let mut text = format!(
-        "{:>24} {asked_per_s:.0} per second asked, {sent_per_s:.1} sent, {unsent} never left; \
+        "{:>24} {asked_per_s:.0} per second scheduled, {sent_per_s:.1} sent, {unsent} never sent; \
          late by {:.1} µs (p50), {:.1} µs (p99), {:.1} µs (max)\n",
         "schedule",
         us(lag_p50_ns),
@@ -271,7 +272,7 @@ pub fn text(outcome: &SelftestOutcome) -> String {
     );
     let rows = [
         ("publish alone", Some(&outcome.single)),
-        ("of it the bare send", outcome.bare.as_ref()),
+        ("of which the bare send", outcome.bare.as_ref()),
         ("publish batched", Some(&outcome.batched)),
         ("delivery", Some(&outcome.received)),
     ];
@@ -328,6 +329,6 @@ mod tests {
         let (findings, code) = assess(&right, &[&dear, &dear, &dear], &cheap);
         assert_eq!((findings.len(), code), (3, EXIT_OK));
         let (findings, _) = assess(&right, &[&dear, &cheap, &cheap], &dear);
-        assert!(findings.is_empty(), "it is the kernel that is dear: {findings:?}");
+        assert!(findings.is_empty(), "the cost is the kernel's: {findings:?}");
     }
 }

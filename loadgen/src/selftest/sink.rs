@@ -1,9 +1,9 @@
-//! A server that accepts every client and passes a PUBLISH to the subscribers of exactly its topic. It has no sessions
-//! and no QoS 2.
+//! A server that accepts every client and passes a PUBLISH to the subscribers of exactly its topic. It has no
+//! sessions and no QoS 2.
 //!
-//! Invariants: it is one thread with one ring. Each connection has at most one send in the ring, and newer output
-//! waits. The thread ends with the [`Sink`]. It listens on 127.0.0.1 only and serves only the generator's own clients,
-//! so nothing else is bounded.
+//! Invariants: it is one thread with one io_uring instance. Each connection has at most one send in the ring, and
+//! newer output waits. The thread ends when the [`Sink`] is dropped. It listens on 127.0.0.1 only and serves only the
+//! generator's clients, so nothing else is bounded.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,10 +35,10 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Starts one on a free port of 127.0.0.1.
+    /// Starts a sink on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// When there is no port, no ring or no thread.
+    /// When no port, ring or thread can be created.
     pub fn start() -> Result<Sink, Failure> {
         transport::socket::raise_descriptor_limit();
         let listener = socket::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true);
@@ -50,7 +50,7 @@ impl Sink {
         let ended = Arc::clone(&over);
         let work = move || match RING.ring_or_smaller() {
             Ok(ring) => {
-                // Whoever started this waits for it.
+                // The thread that starts the sink waits for this.
                 let _ = sender.send(Ok(ring.waker()));
                 Server::new(ring, listener.into()).serve(&ended);
             }
@@ -71,7 +71,7 @@ impl Sink {
         })
     }
 
-    /// The address that it listens on.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -95,7 +95,7 @@ struct Server {
     /// The slots of the subscribers of each topic.
     subscribers: HashMap<String, Vec<usize>>,
     dirty: Vec<usize>,
-    /// What is to be handed on: slot and bytes.
+    /// What is to be passed on: slot and bytes.
     deliveries: Vec<(usize, usize, usize)>,
     delivery_bytes: Vec<u8>,
 }
@@ -174,7 +174,7 @@ impl Server {
         self.clients.get_mut(slot)?.as_mut()
     }
 
-    /// Slots are never used again, so nothing that comes late finds another's.
+    /// Slots are never reused, so a late completion never reaches another client.
     fn add_client(&mut self, socket: Socket) {
         let slot = self.clients.len();
         self.clients.push(Some(SinkClient {
@@ -331,7 +331,7 @@ impl Server {
     }
 }
 
-/// No connection has it: slots count from 0.
+/// A token that no connection has: slots count from 0.
 const LISTENER: Token = Token(u32::MAX as u64);
 const LOOK: Duration = Duration::from_millis(200);
 const PACKET_BYTES_MAX: u32 = 1 << 20;

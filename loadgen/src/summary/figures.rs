@@ -1,6 +1,6 @@
-//! The figures of a comparison: what each is called, and where it stands in an outcome.
+//! The figures of a comparison: their names, and where they are in an outcome.
 //!
-//! Invariants: a figure belongs to one kind of outcome; a latency is taken from valid runs with a schedule alone, a
+//! Invariants: a figure belongs to one kind of outcome; a latency is taken only from valid runs with a schedule, a
 //! cost from every run.
 
 use crate::connect::outcome::ConnectOutcome;
@@ -15,11 +15,11 @@ use crate::sweep::SweepOutcome;
 pub(super) struct Figure {
     /// The name of the figure in tables.
     pub(super) name: &'static str,
-    /// The unit that it has in tables.
+    /// The unit of the figure in tables.
     pub(super) unit: &'static str,
-    /// Whether lower is better; `None` where neither is.
+    /// Whether lower is better; `None` if neither direction is.
     pub(super) lower_is_better: Option<bool>,
-    /// It says how fast something went, so that a generator without CPU time left may be what it shows.
+    /// Whether it is a speed, which a generator without CPU time left may limit.
     pub(super) is_speed: bool,
     source: FigureSource,
 }
@@ -33,7 +33,7 @@ enum FigureSource {
 }
 
 impl Figure {
-    /// The figure in a round; `None` where the round has none.
+    /// The figure in a round; `None` if the round does not have it.
     pub(super) fn of(&self, record: &Record) -> Option<f64> {
         match (&self.source, record) {
             (FigureSource::Run(of), Record::Run(outcome)) => of(outcome),
@@ -65,7 +65,7 @@ impl Figure {
     }
 }
 
-/// The names of the figures of which one direction is better.
+/// The names of the figures for which one direction is better.
 pub(crate) fn with_direction() -> Vec<&'static str> {
     let named = FIGURES.iter().filter(|figure| figure.lower_is_better.is_some());
     let mut names: Vec<&str> = Vec::new();
@@ -77,11 +77,11 @@ pub(crate) fn with_direction() -> Vec<&'static str> {
     names
 }
 
-/// The headline of a load of messages.
+/// The main figure of a load of messages.
 pub(crate) const CPU_PER_MESSAGE: &str = "broker CPU per message";
-/// The cost of a connection that is made.
+/// The cost of opening a connection.
 pub(crate) const CPU_PER_CONNECTION: &str = "broker CPU per connection";
-/// The memory of a connection that is held.
+/// The memory of an open connection.
 pub(crate) const RSS_PER_CONNECTION: &str = "RSS per connection";
 
 /// All figures, in the order of the tables.
@@ -236,7 +236,7 @@ const NS_PER_MS: f64 = 1e6;
 const BYTES_PER_KIB: f64 = 1024.0;
 const BYTES_PER_MIB: f64 = 1024.0 * 1024.0;
 
-/// Connections, where there are enough of them to divide by.
+/// Number of connections, if there are enough of them to divide by.
 fn connections(run: &Outcome) -> Option<f64> {
     let connections = run.connect.connections;
     (connections >= CONNECTIONS_MIN).then_some(connections as f64)
@@ -244,8 +244,8 @@ fn connections(run: &Outcome) -> Option<f64> {
 
 const CONNECTIONS_MIN: u64 = 1_000;
 
-/// CPU time of the generator for each delivery. On one machine the kernel's work for a message lands on either side, so
-/// that the broker's alone is not the whole.
+/// CPU time of the generator for each delivery. On one machine the kernel's work for a message is counted on
+/// either side, so the broker's time alone is not all of it.
 fn client_cpu_ns(run: &Outcome) -> Option<f64> {
     let deliveries = run.broker.usage.map(|usage| usage.deliveries);
     let deliveries = deliveries.filter(|deliveries| *deliveries > 0)?;
@@ -261,7 +261,7 @@ fn is_flood(run: &Outcome) -> bool {
     run.scenario.load == Load::Flood
 }
 
-/// Whether messages went as fast as possible, in closed loop or in a flood.
+/// Whether messages were sent as fast as possible, in closed loop or in a flood.
 fn has_no_rate(run: &Outcome) -> bool {
     matches!(run.scenario.load, Load::Saturating { .. } | Load::Flood)
 }

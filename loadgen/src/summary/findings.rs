@@ -1,14 +1,14 @@
 //! What the runs of one broker reported about themselves, each sentence once.
 //!
-//! Invariants: two sentences are the same if they differ in their numbers alone; the numbers then become the range that
-//! they have over the rounds.
+//! Invariants: two sentences are the same if they differ only in their numbers; the numbers then become the range of
+//! their values over the rounds.
 
 use std::collections::BTreeMap;
 
 use crate::outcome::validity::Gravity;
 use crate::summary::record::Record;
 
-/// The sentences of the verdicts (notes left out) and of failed runs, with the number of runs that have each.
+/// The sentences of the verdicts (without notes) and of failed runs, with the number of runs that have each.
 pub(super) fn findings(records: &[Record]) -> BTreeMap<String, usize> {
     let mut sentences: BTreeMap<Vec<String>, Vec<Vec<String>>> = BTreeMap::new();
     for text in records.iter().flat_map(texts) {
@@ -35,7 +35,7 @@ fn texts(record: &Record) -> Vec<&str> {
         .collect()
 }
 
-/// The text around the numbers, which has one part more, and the numbers.
+/// The parts of the text around the numbers, of which there is one more than numbers, and the numbers.
 fn split(text: &str) -> (Vec<String>, Vec<String>) {
     let (mut words, mut numbers) = (vec![String::new()], Vec::<String>::new());
     let mut inside = false;
@@ -71,7 +71,7 @@ fn with_ranges(words: &[String], rounds: &[Vec<String>]) -> String {
     text
 }
 
-/// One number where all are the same, else the lowest and the highest.
+/// One number if all are the same, else the lowest and the highest.
 fn range(mut numbers: Vec<&String>) -> String {
     let value = |number: &String| number.replace(',', "").parse::<f64>().unwrap_or(f64::INFINITY);
     numbers.sort_by(|one, other| value(one).total_cmp(&value(other)).then_with(|| one.cmp(other)));

@@ -1,4 +1,4 @@
-//! The rounds of a comparison and what they sum up to.
+//! The rounds of a comparison and their summary.
 //!
 //! [`record`] is one round, [`rounds`] are those of a folder; [`figures`] finds the figures in them, [`statistics`]
 //! their intervals and [`findings`] what the runs reported; [`comparison`] is the whole, and [`table`] shows it.

@@ -1,6 +1,6 @@
-//! One round of a comparison as its file holds it: the outcome of any kind, or why there is none.
+//! One round of a comparison as its file contains it: the outcome of any kind, or the reason why there is none.
 //!
-//! Invariants: a file is read as the type that wrote it; a file of a newer form is refused instead of misread.
+//! Invariants: a file is read as the type that wrote it; a file of a newer format is refused instead of misread.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,19 +14,19 @@ use crate::retained::RetainedOutcome;
 use crate::search::SearchOutcome;
 use crate::sweep::SweepOutcome;
 
-/// What a file of an outcome holds.
+/// The content of a file with an outcome.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum Record {
     /// A load of messages.
     Run(Box<Outcome>),
-    /// Connections made and closed again.
+    /// Connections opened and closed again.
     Connections(Box<ConnectOutcome>),
     /// Retained messages stored and delivered.
     Retained(Box<RetainedOutcome>),
     /// The highest rate within an objective.
     Search(Box<SearchOutcome>),
-    /// One rate after the other.
+    /// Increasing rates, one after the other.
     Sweep(Box<SweepOutcome>),
     /// The run failed before it had an outcome.
     Failed(RunFailure),
@@ -39,7 +39,7 @@ pub struct RunFailure {
     pub error: String,
 }
 
-/// What says how the rest of a file is to be read.
+/// The fields that say how the rest of a file is to be read.
 #[derive(Deserialize)]
 struct Head {
     #[serde(default)]
@@ -50,10 +50,10 @@ struct Head {
 }
 
 impl Record {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
-    /// A sentence on what is wrong with it.
+    /// A sentence that says what is wrong with it.
     pub fn parse(text: &str) -> Result<Record, String> {
         let head: Head = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if let Some(error) = head.error {
@@ -61,7 +61,8 @@ impl Record {
         }
         if head.schema > SCHEMA {
             return Err(format!(
-                "it has form {} and this loadgen reads up to {SCHEMA}: use the loadgen that wrote it, or a newer one",
+                "it has format {} and this loadgen reads formats up to {SCHEMA}: use the \
+                 loadgen that wrote it, or a newer one",
                 head.schema
             ));
         }
@@ -75,7 +76,7 @@ impl Record {
             | OutcomeKind::Comparison
             | OutcomeKind::Kill
             | OutcomeKind::Prove) => {
-                return Err(format!("it is of the kind {kind:?}, which is no round"));
+                return Err(format!("it is of the kind {kind:?}, which is not a round"));
             }
         };
         record.map_err(|error| error.to_string())
@@ -108,7 +109,7 @@ impl Record {
         }
     }
 
-    /// What each thread of the generator used in the measured part, where it was measured.
+    /// What each thread of the generator used in the measured part, if it was measured.
     pub fn generator_threads(&self) -> &[ThreadUse] {
         match self {
             Record::Run(outcome) => &outcome.generator.threads,
@@ -117,7 +118,7 @@ impl Record {
         }
     }
 
-    /// CPU and wall time of the broker in the measured part, where it was measured.
+    /// CPU and wall time of the broker in the measured part, if it was measured.
     pub fn broker_use(&self) -> Option<ThreadUse> {
         match self {
             Record::Run(outcome) => outcome.broker.usage.map(|usage| ThreadUse {

@@ -20,11 +20,11 @@ pub type Rounds = BTreeMap<String, BTreeMap<String, Vec<Record>>>;
 pub struct BrokerVersion {
     /// The name of the broker in this comparison.
     pub broker: String,
-    /// The version that it reports of itself.
+    /// The version that it reports.
     pub version: String,
     /// SHA-256 of the broker's program.
     pub sha256: Option<String>,
-    /// The commit of the tree that the program was built in, where that is known, and how it was built.
+    /// The commit from which the program was built, if it is known, and how it was built.
     #[serde(default)]
     pub build: Option<String>,
 }
@@ -32,7 +32,7 @@ pub struct BrokerVersion {
 /// Reads the rounds of a folder.
 ///
 /// # Errors
-/// What reading gives, and a file that holds no outcome.
+/// The errors of reading, and a file that contains no outcome.
 pub fn read(folder: &Path) -> io::Result<Rounds> {
     let mut rounds = Rounds::new();
     for scenario in sorted(&folder.join("raw"))? {
@@ -53,7 +53,7 @@ pub fn read(folder: &Path) -> io::Result<Rounds> {
     Ok(rounds)
 }
 
-/// The files of a broker's rounds by their numbers: 2 stands before 10.
+/// The files of a broker's rounds ordered by number: 2 precedes 10.
 fn in_order(broker: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = sorted(broker)?;
     files.retain(|file| file.extension().is_some_and(|end| end == "json"));

@@ -1,10 +1,10 @@
 //! Medians, and the intervals of paired ratios.
 //!
-//! Invariants: rounds are compared in pairs, so that what disturbed both brokers of a round does not widen the
+//! Invariants: rounds are compared in pairs, so that a disturbance of both brokers in a round does not widen the
 //! interval.
-//! The interval of a ratio is that of order statistics: it holds the true median with the confidence that was asked
-//! for whatever the distribution is, and nothing is drawn at random. The chance that one of several verdicts on equals
-//! is wrong is at most 5 %, so with more verdicts each needs more rounds. Below that there is no verdict.
+//! The interval of a ratio is that of order statistics: it contains the true median with the requested confidence for
+//! every distribution, and nothing is drawn at random. The probability that one of several verdicts on equal brokers
+//! is wrong is at most 5 %, so with more verdicts each requires more rounds. With fewer rounds there is no verdict.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct Estimate {
     /// The median over the rounds.
     pub median: f64,
-    /// Lower end of the interval; of single figures the lowest round.
+    /// Lower end of the interval; the lowest round for single figures.
     pub low: f64,
-    /// Upper end of the interval; of single figures the highest round.
+    /// Upper end of the interval; the highest round for single figures.
     pub high: f64,
 }
 
@@ -27,12 +27,12 @@ pub struct Comparison {
     pub ratio: Estimate,
     /// The first minus the other in the unit of the figure, likewise.
     pub difference: Estimate,
-    /// Whether there is a difference, and for whom.
+    /// Whether there is a difference, and in which direction.
     pub sign: Sign,
     /// Rounds in which both have the figure.
     #[serde(default)]
     pub rounds: usize,
-    /// Rounds that a verdict needs.
+    /// Rounds that a verdict requires.
     #[serde(default)]
     pub rounds_needed: usize,
 }
@@ -45,32 +45,33 @@ pub enum Sign {
     Lower,
     /// The first is certainly the higher one.
     Higher,
-    /// The interval of the ratio holds 1.
+    /// The interval of the ratio contains 1.
     None,
     /// Too few rounds for a verdict.
     Unknown,
 }
 
-/// Fewest rounds that a verdict is made of: with five equals the interval of all ratios misses 1 in 6 % of all cases.
+/// Smallest number of rounds for a verdict: with five rounds of equal brokers the interval of all ratios misses 1
+/// in 6 % of all cases.
 pub const ROUNDS_MIN: usize = 6;
 
-/// Share of all tables in which a verdict on equals may be wrong.
+/// Share of all tables in which a verdict on equal brokers may be wrong.
 const WRONG_MAX: f64 = 0.05;
 
-/// Rounds that each verdict needs where there are so many.
+/// Rounds that each verdict requires if there are this many verdicts.
 pub fn rounds_needed(verdicts: usize) -> usize {
     let needed = 1.0 + (verdicts.max(1) as f64 / WRONG_MAX).log2();
     (needed.ceil() as usize).max(ROUNDS_MIN)
 }
 
-/// The median; `None` of nothing.
+/// The median; `None` if there are no values.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
     middle_of(&sorted)
 }
 
-/// The median of some rounds with the lowest and the highest; `None` of nothing.
+/// The median of some rounds with the lowest and the highest; `None` if there are none.
 pub fn estimate(values: &[f64]) -> Option<Estimate> {
     let finite = || values.iter().copied().filter(|value| value.is_finite());
     Some(Estimate {
@@ -80,7 +81,7 @@ pub fn estimate(values: &[f64]) -> Option<Estimate> {
     })
 }
 
-/// Compares rounds in pairs, as one of so many verdicts; `None` where there is nothing to compare.
+/// Compares rounds in pairs, as one of this many verdicts; `None` if there is nothing to compare.
 pub fn compare(pairs: &[(f64, f64)], verdicts: usize) -> Option<Comparison> {
     let wrong = WRONG_MAX / verdicts.max(1) as f64;
     let has_ratio = |(ours, theirs): &&(f64, f64)| *ours > 0.0 && *theirs > 0.0;
@@ -129,10 +130,10 @@ fn middle_of(sorted: &[f64]) -> Option<f64> {
 }
 
 /// The narrowest interval between two order statistics that misses the median in at most `wrong` of all cases; all
-/// values where none is narrow enough.
+/// values if none is narrow enough.
 fn interval(sorted: &[f64], wrong: f64) -> Option<(f64, f64)> {
     let count = sorted.len();
-    // Chance that at most `left_out` of the values lie on one side of the median, which is 1/2 for each.
+    // Probability that at most `left_out` of the values lie on one side of the median, which is 1/2 for each.
     let mut left_out = 0;
     let mut term = 0.5_f64.powi(i32::try_from(count).ok()?);
     let mut below = term;
@@ -213,10 +214,10 @@ mod tests {
             "two verdicts of six rounds"
         );
         assert_eq!(compare(&[], 1), None);
-        assert_eq!(compare(&[(0.0, 1.0)], 1), None, "nothing has no ratio");
+        assert_eq!(compare(&[(0.0, 1.0)], 1), None, "a ratio to zero does not exist");
     }
 
-    /// Both brokers of a round suffer alike: the ratio is sharp although the figures are not.
+    /// Both brokers of a round are disturbed alike: the ratio is precise although the figures are not.
     #[test]
     fn rounds_are_compared_in_pairs() {
         let theirs = [10.0, 20.0, 40.0, 15.0, 30.0, 12.0];
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(comparison.sign, Sign::Lower);
     }
 
-    /// Equals, with the noise that machines have: a table of ten verdicts is wrong at most once in twenty.
+    /// Equal brokers, with realistic noise: a table of ten verdicts is wrong at most once in twenty.
     #[test]
     fn equals_are_hardly_ever_called_different() {
         let mut random = fastrand::Rng::with_seed(7);

@@ -8,7 +8,7 @@ use super::comparison::{ComparisonSummary, FigureSummary, shown as shown_broker}
 use super::statistics::Estimate;
 use crate::measure::numbers::digits;
 
-/// The head of the table and its lines: a cell for each column.
+/// The header of the table and its rows: a cell for each column.
 pub(crate) fn cells(summary: &ComparisonSummary) -> Vec<[String; 7]> {
     let mut lines = Vec::new();
     for row in &summary.rows {
@@ -32,10 +32,10 @@ pub(crate) fn cells(summary: &ComparisonSummary) -> Vec<[String; 7]> {
     lines
 }
 
-/// The title above the findings of the runs.
+/// The title above what the runs reported.
 pub(crate) const FINDINGS: &str = "What the runs reported about themselves";
 
-/// The heads of the columns.
+/// The headers of the columns.
 pub(crate) fn heads(summary: &ComparisonSummary) -> [String; 7] {
     let first = shown_broker(&summary.first);
     [
@@ -105,7 +105,7 @@ pub fn markdown(summary: &ComparisonSummary) -> String {
 /// One record for each scenario, figure and broker.
 ///
 /// # Errors
-/// What the writer gives.
+/// The errors of the writer.
 pub fn csv(summary: &ComparisonSummary) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([

@@ -10,12 +10,12 @@ use crate::options::{HELP_COLUMNS, Options};
 use crate::scenario::Origin;
 use crate::target::request::TargetRequest;
 
-/// What the command line asks for.
+/// What the command line requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SweepRequest {
     /// The load and its rates.
     pub sweep: Sweep,
-    /// The broker that it goes to.
+    /// The broker to which it is sent.
     pub target: TargetRequest,
     /// New folder for sweep.json and report.html.
     pub out: Option<PathBuf>,
@@ -28,14 +28,14 @@ pub struct SweepRequest {
     disable_version_flag = true,
     args_override_self = true,
     term_width = HELP_COLUMNS,
-    after_help = "From --rate on, until two steps behind the first rate with a p99 above --slo-p99-ms (10 ms if not \
-                  given)."
+    after_help = "From --rate upwards, until two steps beyond the first rate with a p99 above --slo-p99-ms (10 ms if \
+    not given)."
 )]
 pub struct SweepArguments {
-    /// Rates that are tried, at most
+    /// Largest number of rates to try
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     steps: u32,
-    /// Each rate is so many times the one before
+    /// Ratio of each rate to the previous one
     #[arg(long, value_name = "FACTOR", default_value_t = 2.0)]
     factor: f64,
     #[command(flatten)]
@@ -61,10 +61,10 @@ impl Options for SweepArguments {
             steps: self.steps,
             factor: self.factor,
         };
-        // The last rate has to be one too.
+        // The last rate must be a valid one too.
         if sweep.rates().last().is_some_and(|rate| *rate > RATE_MAX) {
             return Err(format!(
-                "the last of the --steps is more than {RATE_MAX} messages per second"
+                "the rate of the last of the --steps is more than {RATE_MAX} messages per second"
             ));
         }
         Ok(SweepRequest { sweep, target, out })

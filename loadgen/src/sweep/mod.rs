@@ -1,9 +1,9 @@
-//! `loadgen sweep`: measures the latency at one offered rate after the other, from a low rate to more than the broker
-//! can take. `args.rs` has the options.
+//! `loadgen sweep`: measures the latency at increasing offered rates, from a low rate to more than the broker can
+//! carry. `args.rs` has the options.
 //!
 //! Invariants: the rates are fixed before the first run, so brokers can be compared at each rate. The sweep continues
-//! for [`BEYOND`] steps after the first one that misses the objective, so that the bend of the curve is visible and no
-//! more time is spent on it. What breaks it: a backlog that one step leaves to the next; `--drain` is for that.
+//! for [`BEYOND`] steps after the first one that misses the objective, so that the bend of the curve is visible and
+//! no more time is spent on it. A backlog that one step leaves to the next would break this; `--drain` is for that.
 
 pub mod args;
 
@@ -22,27 +22,27 @@ use crate::system::error::{EXIT_GENERATOR, EXIT_MISSED, EXIT_OK, Failure};
 use crate::system::machine::Machine;
 use crate::target::subject::Subject;
 
-/// Steps behind the first that misses the objective.
+/// Steps after the first that misses the objective.
 pub const BEYOND: usize = 2;
 
-/// A load and the rates that it is run at.
+/// A load and the rates at which it is run.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Sweep {
-    /// The load; its rate is the first.
+    /// The load; its rate is the first one.
     pub scenario: Scenario,
-    /// How many rates, at most.
+    /// Largest number of rates.
     pub steps: u32,
-    /// Each rate is so many times the one before.
+    /// Ratio of each rate to the previous one.
     pub factor: f64,
 }
 
-/// Everything that a sweep found out.
+/// The whole result of a sweep.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct SweepOutcome {
-    /// Its form, its kind and what wrote it.
+    /// The format, the kind and the program that wrote it.
     #[serde(flatten)]
     pub header: Header,
-    /// What was asked for.
+    /// The load and the rates that were requested.
     #[serde(flatten)]
     pub sweep: Sweep,
     /// The name of the broker.
@@ -51,11 +51,11 @@ pub struct SweepOutcome {
     pub slo_p99_s: Option<f64>,
     /// All runs, from the lowest rate to the highest.
     pub points: Vec<Point>,
-    /// The highest rate up to which every step kept the objective.
+    /// The highest rate up to which every step met the objective.
     pub highest_per_s: Option<f64>,
-    /// The machine that it ran on.
+    /// The machine on which it ran.
     pub machine: Machine,
-    /// Whether to believe it.
+    /// Whether the outcome is valid, and why.
     pub verdict: Verdict,
 }
 
@@ -72,7 +72,7 @@ pub fn run(
     let scenario = &sweep.scenario;
     let points = steps(&sweep.rates(), |rate_per_s| {
         let point = search::measure(scenario, rate_per_s, subject, interrupted, observer)?;
-        // Once more: a disturbance of the generator is not the bend.
+        // Once more: a disturbance of the generator is not the bend of the curve.
         if point.valid {
             return Ok(point);
         }
@@ -101,7 +101,7 @@ impl Sweep {
     }
 }
 
-/// Measures at each rate until [`BEYOND`] steps behind the first that misses.
+/// Measures at each rate until [`BEYOND`] steps after the first that misses the objective.
 fn steps<E>(rates: &[f64], mut measure: impl FnMut(f64) -> Result<Point, E>) -> Result<Vec<Point>, E> {
     let mut points: Vec<Point> = Vec::new();
     for &rate_per_s in rates {
@@ -119,7 +119,7 @@ fn highest(points: &[Point]) -> Option<f64> {
     kept.last().map(|point| point.rate_per_s)
 }
 
-/// A sweep is right if its first rate was kept; invalid if the generator limited every step that was not.
+/// A sweep is right if its first rate met the objective; invalid if the generator limited every step that did not.
 fn assess(points: &[Point]) -> Verdict {
     let invalid = points.iter().filter(|point| !point.valid).count();
     let missed = points.iter().filter(|point| point.valid && !point.passed).count();
@@ -134,7 +134,7 @@ fn assess(points: &[Point]) -> Verdict {
     if invalid + missed == 0 {
         findings.push(Finding {
             gravity: Gravity::Note,
-            text: "every step kept the objective: the broker can do more".to_owned(),
+            text: "every step met the objective: the broker can carry more".to_owned(),
         });
     }
     Verdict {

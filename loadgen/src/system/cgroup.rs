@@ -1,7 +1,7 @@
 //! The CPU limit of the control groups that this process is in, version 1 or 2, and how long it was throttled.
 //!
-//! Invariants: all groups above count too, as far as they can be seen; a group that cannot be seen is reported and
-//! taken neither for one without a limit nor for one with.
+//! Invariants: all parent groups count too, as far as they are visible; a group that is not visible is reported, and
+//! is assumed neither to have a limit nor to have none.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use procfs::ProcessCGroups;
 use procfs::process::{MountInfo, MountInfos, Process};
 
-/// The groups of this process that decide about CPU time, the innermost first.
+/// The groups of this process that limit CPU time, the innermost first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CpuGroups {
     groups: Vec<PathBuf>,
-    /// The path of the innermost group, where the file system shows no such folder.
+    /// The path of the innermost group, if the file system does not show it.
     hidden: Option<String>,
 }
 
 impl CpuGroups {
-    /// Those of this process.
+    /// Finds the groups of this process.
     pub(crate) fn find() -> CpuGroups {
         let own = Process::myself();
         let memberships = own.as_ref().ok().and_then(|own| own.cgroups().ok());
@@ -38,20 +38,20 @@ impl CpuGroups {
         let mut found = CpuGroups::default();
         for membership in &memberships.0 {
             let (controllers, path) = (&membership.controllers, membership.pathname.as_str());
-            // An empty list may come as one empty name.
+            // An empty list may appear as one empty name.
             let is_version_2 = controllers.iter().all(String::is_empty);
             if !is_version_2 && !controllers.iter().any(|controller| controller == "cpu") {
                 continue;
             }
             let mount = mounts.iter().find(|mount| is_mount_of(mount, is_version_2));
             let Some((root, point)) = mount.map(|mount| (mount.root.as_str(), &mount.mount_point)) else {
-                // Version 2 is in every list, whether it decides about anything or not.
+                // Version 2 is in every list, even if it controls nothing.
                 if !is_version_2 || path != "/" {
                     found.hidden = Some(path.to_owned());
                 }
                 continue;
             };
-            // Seen from a namespace of its own, the path may lie outside of what is mounted.
+            // Seen from a separate namespace, the path may lie outside of what is mounted.
             let relative = path.strip_prefix(root.trim_end_matches('/')).unwrap_or("/..");
             let folder = point.join(relative.trim_start_matches('/'));
             let is_hidden = relative.starts_with("/..") || !exists(&folder);
@@ -71,7 +71,8 @@ impl CpuGroups {
         limits.min_by(|(one, of_one), (other, of_other)| (one * of_other).cmp(&(other * of_one)))
     }
 
-    /// How long threads of these groups were throttled since the groups were made, ns; `None` if no group counts it.
+    /// How long threads of these groups were throttled since the groups were created, ns; `None` if no group
+    /// counts it.
     pub(crate) fn throttled_ns(&self) -> Option<u64> {
         let stats = self
             .groups
@@ -82,13 +83,13 @@ impl CpuGroups {
             .reduce(|one, other| one + other)
     }
 
-    /// The path of the group whose limit cannot be seen.
+    /// The path of the group whose limit is not visible.
     pub(crate) fn hidden(&self) -> Option<&str> {
         self.hidden.as_deref()
     }
 }
 
-/// Whether the CPU controller is there.
+/// Whether this is a mount of the CPU controller.
 fn is_mount_of(mount: &MountInfo, is_version_2: bool) -> bool {
     match mount.fs_type.as_str() {
         "cgroup2" => is_version_2,

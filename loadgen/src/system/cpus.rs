@@ -1,6 +1,6 @@
 //! Which CPUs a thread may run on.
 //!
-//! Invariant: nothing is pinned unless it was asked for; a CPU that this process may not use is an error before the
+//! Invariant: nothing is pinned unless it was requested; a CPU that this process may not use is an error before the
 //! run, not a thread that silently runs on another CPU.
 
 use std::fmt;
@@ -9,22 +9,22 @@ use std::str::FromStr;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Some CPUs, ascending, as in `taskset -c`: `0,2-3`.
+/// A set of CPUs, ascending, as in `taskset -c`: `0,2-3`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpus(Vec<usize>);
 
 impl Cpus {
-    /// Lets the calling thread, and threads and processes that it starts, run on these CPUs only.
+    /// Restricts the calling thread, and the threads and processes that it starts, to these CPUs.
     ///
     /// # Errors
-    /// What `sched_setaffinity(2)` gives.
+    /// The errors of `sched_setaffinity(2)`.
     pub fn confine_this_thread(&self) -> io::Result<()> {
         let mut set = CpuSet::new();
         self.0.iter().for_each(|&cpu| set.set(cpu));
         Ok(sched_setaffinity(None, &set)?)
     }
 
-    /// One of them, for the thread `index`: they take turns.
+    /// The CPU for the thread `index`, in rotation.
     pub fn one(&self, index: usize) -> Cpus {
         Cpus(
             self.0
@@ -37,14 +37,14 @@ impl Cpus {
         )
     }
 
-    /// Those that this process may use.
+    /// The CPUs that this process may use.
     pub fn allowed() -> Cpus {
         let allowed = sched_getaffinity(None);
         let is_allowed = |cpu: &usize| allowed.as_ref().is_ok_and(|allowed| allowed.is_set(*cpu));
         Cpus((0..CpuSet::MAX_CPU).filter(is_allowed).collect())
     }
 
-    /// These without others; `None` if nothing is left.
+    /// These CPUs without others; `None` if nothing is left.
     pub fn except(&self, others: &Cpus) -> Option<Cpus> {
         let rest: Vec<usize> = self
             .0
@@ -60,12 +60,12 @@ impl Cpus {
         Cpus(self.0.iter().copied().take(count).collect())
     }
 
-    /// How many there are.
+    /// The number of CPUs.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// The first that this process may not use.
+    /// The first CPU that this process may not use.
     pub fn first_forbidden(&self) -> Option<usize> {
         let allowed = sched_getaffinity(None).ok()?;
         self.0.iter().copied().find(|&cpu| !allowed.is_set(cpu))
@@ -82,12 +82,12 @@ impl FromStr for Cpus {
             let number = |word: &str| {
                 word.trim()
                     .parse::<usize>()
-                    .map_err(|_| "CPUs like 0,2-3".to_owned())
+                    .map_err(|_| "a list of CPUs like 0,2-3".to_owned())
             };
             let (first, last) = (number(first)?, number(last)?);
             if first > last || last >= CpuSet::MAX_CPU {
                 return Err(format!(
-                    "CPUs from 0 to {}, ascending, like 0,2-3",
+                    "a list of CPUs from 0 to {}, ascending, like 0,2-3",
                     CpuSet::MAX_CPU - 1
                 ));
             }

@@ -1,16 +1,16 @@
 //! The errors that end a command without an outcome, and the exit codes.
 //!
-//! Invariant: an exit code keeps its meaning, because scripts depend on it.
+//! Invariant: the meaning of an exit code never changes, because scripts depend on it.
 
 use std::io;
 
 use transport::ring::RingError;
 
-/// Exit code: all is well.
+/// Exit code: nothing failed and every objective was met.
 pub const EXIT_OK: u8 = 0;
 /// Exit code: messages were lost, or the objective was missed.
 pub const EXIT_MISSED: u8 = 1;
-/// Exit code: wrong use, or more than this machine allows.
+/// Exit code: wrong use, or the machine's limits do not allow the load.
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code: the broker could not be started or reached, or it refused a client.
 pub const EXIT_CONNECT: u8 = 3;
@@ -18,20 +18,20 @@ pub const EXIT_CONNECT: u8 = 3;
 pub const EXIT_GENERATOR: u8 = 4;
 /// Exit code: the broker, or the path to it, did not carry the offered rate.
 pub const EXIT_SATURATED: u8 = 5;
-/// Exit code: a signal ended it, with an outcome of what there was until then or without one.
+/// Exit code: a signal ended the program, with an outcome of what there was until then or without one.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// Why there is no outcome: one sentence with what to do.
+/// Why there is no outcome: one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// More was asked for than this machine allows.
+    /// The request exceeds the limits of this machine.
     #[error("{0}")]
     Limits(String),
-    /// The ring could not be made.
+    /// The io_uring instance could not be created.
     #[error(transparent)]
     Ring(#[from] RingError),
-    /// The system refused something else.
+    /// Another error of the system.
     #[error("{what}: {source}")]
     System {
         /// What was being done.
@@ -46,15 +46,15 @@ pub enum Failure {
     #[error("{0}")]
     Broker(String),
     /// A thread of the generator panicked.
-    #[error("a thread of the generator ended by a programming error; its message stands above")]
+    #[error("a thread of the generator ended with a programming error; its message is above")]
     Thread,
-    /// A signal came before the load began.
+    /// A signal arrived before the load started.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Failure {
-    /// For `map_err`: what was being done when the system refused.
+    /// For `map_err`: what was being done when the system reported an error.
     pub fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
         let what = what.into();
         move |source| Failure::System { what, source }

@@ -8,14 +8,15 @@ use transport::command_line;
 
 use super::output::note;
 
-/// The environment variable that may hold the password.
+/// The environment variable that may contain the password.
 pub const PASSWORD_VARIABLE: &str = "MIDGE_PASSWORD";
 
-/// Overwrites the password among the arguments of this process.
+/// Overwrites the password in the arguments of this process.
 pub fn hide(password: &str) {
     if let Err(error) = command_line::hide(OsStr::new(password)) {
         note(&format!(
-            "Warning: the password is in the command line, where others see it ({error}); {PASSWORD_VARIABLE} hides it"
+            "Warning: the password is visible to others in the command line ({error}); the environment \
+             variable {PASSWORD_VARIABLE} hides it"
         ));
     }
 }

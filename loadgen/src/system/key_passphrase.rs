@@ -19,7 +19,7 @@ pub struct ClientPassphrase {
 }
 
 impl ClientPassphrase {
-    /// A source with the file of `--key-pass-file` and a passphrase that a file of properties gave.
+    /// A source with the file of `--key-pass-file` and a passphrase from a properties file.
     pub fn new(file: Option<PathBuf>, given: Option<Passphrase>) -> ClientPassphrase {
         ClientPassphrase {
             file,
@@ -43,7 +43,7 @@ impl ClientPassphrase {
 impl KeyPassphrase for ClientPassphrase {
     fn passphrase(&self, key: &Path, refused: u32) -> Result<Option<Passphrase>, String> {
         if let Some(found) = self.without_a_person() {
-            // Asked again, the same source would give the same.
+            // Asking the same source again would give the same passphrase.
             return found.map(|passphrase| Some(passphrase).filter(|_| refused == 0));
         }
         let mut typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,9 +58,9 @@ impl KeyPassphrase for ClientPassphrase {
 
 fn no_terminal(error: &io::Error) -> String {
     format!(
-        "there is no terminal to ask for its passphrase ({error}): put it into a file of mode 600 and name that with \
-         --key-pass-file, into a file of properties as ssl.client.key.passphrase, or into the environment variable \
-         {PASSPHRASE_VARIABLE}"
+        "there is no terminal on which to ask for its passphrase ({error}): put it into a file of mode 600 and \
+         name that with --key-pass-file, into a properties file as ssl.client.key.passphrase, or into the \
+         environment variable {PASSPHRASE_VARIABLE}"
     )
 }
 

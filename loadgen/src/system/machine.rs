@@ -1,6 +1,6 @@
-//! The fingerprint of the machine: without it a figure cannot be compared.
+//! A description of the machine: without it a figure cannot be compared.
 //!
-//! Invariant: what cannot be read is absent, never guessed; nothing that names the owner is taken.
+//! Invariant: what cannot be read is absent, never guessed; nothing that identifies the owner is included.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::CpuGroups;
 
-/// Where a run took place.
+/// The machine on which a run took place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Machine {
     /// Name of the CPU model.
@@ -24,7 +24,7 @@ pub struct Machine {
     pub kernel: Option<String>,
     /// Memory of the machine, KiB.
     pub memory_kib: Option<u64>,
-    /// How many threads wanted a CPU on average when it was looked at: of 1, 5 and 15 minutes.
+    /// Load average of the last 1, 5 and 15 minutes at the time of reading.
     #[serde(default)]
     pub load_average: Option<String>,
     /// The tightest CPU limit of the control groups of this process: quota and period, µs.
@@ -33,12 +33,12 @@ pub struct Machine {
     pub descriptors_limit: Option<u64>,
     /// Soft limit of locked memory, bytes.
     pub locked_memory_limit: Option<u64>,
-    /// What decides about sockets and ports.
+    /// The settings that affect sockets and ports.
     pub sysctls: Vec<(String, String)>,
 }
 
 impl Machine {
-    /// Looks at this machine.
+    /// Reads the description of this machine.
     pub fn look() -> Machine {
         Machine {
             cpu: CpuInfo::current().ok().and_then(|cpus| {
@@ -72,7 +72,7 @@ pub struct CpuTimes {
 }
 
 impl CpuTimes {
-    /// Those since the machine was started; zeros where they cannot be read.
+    /// The times since the machine was started; zeros if they cannot be read.
     pub fn now() -> CpuTimes {
         let read = KernelStats::current().ok();
         read.map_or(CpuTimes::default(), |stats| CpuTimes::of(&stats.total))
@@ -80,7 +80,7 @@ impl CpuTimes {
 
     fn of(times: &CpuTime) -> CpuTimes {
         let steal = times.steal.unwrap_or(0);
-        // That of virtual machines is in user already.
+        // The time of virtual machines is already part of user.
         let some = [times.iowait, times.irq, times.softirq].map(Option::unwrap_or_default);
         let always = [times.user, times.nice, times.system, times.idle, steal];
         CpuTimes {
@@ -100,7 +100,7 @@ impl CpuTimes {
     }
 }
 
-/// Local ports that one address can open to one address and port.
+/// Number of local ports for connections from one address to one address and port.
 pub fn local_ports() -> Option<u64> {
     let range = sysctl("net.ipv4.ip_local_port_range")?;
     let mut ends = range
@@ -121,8 +121,8 @@ pub fn sha256_of(path: &Path) -> Option<String> {
     Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// SHA-256 of the program that a process runs; `None` if it cannot be read. A process that lets nobody look into its
-/// memory does not show its file either, but the path that it was started with, if that is a whole one.
+/// SHA-256 of the program that a process runs; `None` if it cannot be read. If a process does not allow reading
+/// its memory, its executable is not visible either, but the path that it was started with is, if that is absolute.
 pub fn sha256_of_process(pid: u32) -> Option<String> {
     let started_with = || {
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;

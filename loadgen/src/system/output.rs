@@ -1,16 +1,17 @@
 //! Writes text to standard output and standard error.
 //!
 //! Invariant: nothing here panics, whatever reads the other end. If the reader is gone, the output is dropped; if a
-//! write fails for another reason, that is a [`Failure`]. What breaks it: `println!` and `eprintln!`, which panic.
+//! write fails for another reason, that is a [`Failure`]. `println!` and `eprintln!` would break this, because they
+//! panic.
 
 use std::io::{self, ErrorKind, Write as _};
 
 use super::error::Failure;
 
-/// Writes to standard output. A pipe whose reader has gone takes everything.
+/// Writes to standard output. If it is a pipe whose reader is gone, this succeeds.
 ///
 /// # Errors
-/// What writing gives otherwise: a full disk.
+/// Any other error of writing, such as a full disk.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -21,12 +22,12 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line with the program's name to standard error; it is lost where nobody reads it.
+/// Writes a line with the program's name to standard error; it is lost if nothing reads it.
 pub fn note(line: &str) {
     show_progress(&format!("loadgen: {line}"));
 }
 
-/// Writes a line of what has been done to standard error; it is lost where nobody reads it.
+/// Writes a line about progress to standard error; it is lost if nothing reads it.
 pub fn show_progress(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,10 +1,10 @@
-//! Processes and what they started, as `/proc` shows them.
+//! Processes and their descendants, as `/proc` shows them.
 //!
-//! Invariant: a process that ends while it is looked at is left out.
+//! Invariant: a process that ends while it is read is left out.
 
 use transport::clock::process_rss_bytes_about;
 
-/// Of a process and everything that it started, the one with most memory.
+/// The process with the most memory among a process and its descendants.
 pub(crate) fn largest_below(pid: u32) -> u32 {
     let parents = parents();
     let mut family = vec![pid];
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn a_child_with_more_memory_is_found() {
-        // A shell that starts another one, which reads a megabyte times eight into a variable and then waits.
+        // A shell that starts another one, which reads eight megabytes into a variable and then waits.
         let inner = "x=$(head -c 8000000 /dev/zero | tr '\\0' x); read -r line; echo ${#x}";
         let mut shell = Command::new("sh")
             .args(["-c", "sh -c \"$0\"; true", inner])
@@ -43,7 +43,7 @@ mod tests {
             .spawn()
             .unwrap();
         let began = std::time::Instant::now();
-        // For a moment it may be one of those that fill the variable.
+        // For a moment it may be one of the processes that fill the variable.
         let is_child = |found| parents().contains(&(found, shell.id()));
         let mut found = shell.id();
         while !is_child(found) && began.elapsed().as_secs() < 20 {

@@ -1,21 +1,21 @@
 //! How long a thread was ready to run and had no CPU, as the kernel counts it in `schedstat`.
 //!
-//! Invariant: where the kernel does not count the delay it is `None`, never 0.
+//! Invariant: if the kernel does not count the delay, it is `None`, never 0.
 
 use procfs::FromRead as _;
 use procfs::process::Schedstat;
 
-/// What the kernel has counted of a thread since it began.
+/// What the kernel has counted for a thread since it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunQueue {
-    /// Time that it was ready and did not run, ns: another thread had the CPU, or a quota was used up.
+    /// Time during which it was ready and did not run, ns: another thread had the CPU, or a quota was used up.
     pub(crate) delay_ns: u64,
     /// How often it was given a CPU.
     pub(crate) turns: u64,
 }
 
 impl RunQueue {
-    /// That of the calling thread.
+    /// The counts of the calling thread.
     pub(crate) fn of_this_thread() -> Option<RunQueue> {
         RunQueue::counted(&Schedstat::from_file("/proc/thread-self/schedstat").ok()?)
     }

@@ -1,8 +1,8 @@
-//! Certificates for one run: a CA, a server's certificate and, if wanted, clients' certificates. They are deleted with
-//! the run.
+//! Certificates for one run: a CA, a server's certificate and, if wanted, clients' certificates. They are deleted
+//! with the run.
 //!
-//! Invariant: a private key's file is readable by its owner only from the moment it exists, and the CA's key is never
-//! written.
+//! Invariant: the file of a private key is readable by its owner only from the moment it exists, and the CA's key is
+//! never written.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ pub struct ServerCertificates {
     pub ca: PathBuf,
     /// The server's certificate for localhost and 127.0.0.1.
     pub certificate: PathBuf,
-    /// Its key.
+    /// The private key of the server.
     pub key: PathBuf,
 }
 
@@ -36,19 +36,19 @@ pub enum ServerKey {
     Rsa2048,
 }
 
-/// Makes a CA and a server certificate for localhost in `folder`.
+/// Creates a CA and a server certificate for localhost in `folder`.
 ///
 /// # Errors
-/// What writing the files gives.
+/// The errors of writing the files.
 pub fn make(folder: &Path) -> io::Result<ServerCertificates> {
     make_with_clients(folder, ServerKey::P256, 0)
 }
 
-/// As [`make`], and certificates of so many clients, each with a key (ECDSA P-256) and its own name as CN: the files
+/// As [`make`], and certificates for this many clients, each with a key (ECDSA P-256) and a unique CN: the files
 /// are those of [`client_files`].
 ///
 /// # Errors
-/// What writing the files gives.
+/// The errors of writing the files.
 pub fn make_with_clients(folder: &Path, key: ServerKey, clients: u32) -> io::Result<ServerCertificates> {
     let (ca, issuer) = authority().map_err(io::Error::other)?;
     let (certificate, key) = server(&issuer, key).map_err(io::Error::other)?;
@@ -80,7 +80,7 @@ pub fn client_files(folder: &Path, number: u32) -> (PathBuf, PathBuf) {
 /// Writes a new file that only its owner may read.
 ///
 /// # Errors
-/// What opening or writing gives; `AlreadyExists` if it is there.
+/// The errors of opening and writing; `AlreadyExists` if the file exists.
 pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -123,7 +123,7 @@ fn client(issuer: &Issuer<'_, KeyPair>, number: u32) -> Result<(String, String),
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// The beginning of a client's name; its number follows.
+/// The start of a client's name; its number follows.
 pub const CLIENT: &str = "client-";
 
 fn named(common_name: &str) -> DistinguishedName {

@@ -1,8 +1,8 @@
 //! The address of the broker, on one host or several, and the layers (TLS, WebSocket) above TCP.
 //!
-//! Invariant: the client with the number n, publisher or subscriber, connects to host n modulo the number of hosts, so
-//! publisher n and subscriber n are on the same host. What breaks it: a publisher and its subscriber with different
-//! numbers, which [`crate::scenario::topics::TopicPlan::crosses`] finds.
+//! Invariant: the client with the number n, publisher or subscriber, connects to host n modulo the number of hosts,
+//! so publisher n and subscriber n are on the same host. A publisher and its subscriber with different numbers break
+//! this, which [`crate::scenario::topics::TopicPlan::crosses`] detects.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -12,24 +12,24 @@ use rustls::ClientConfig;
 use transport::stream::{SecureStream, StreamError};
 use transport::websocket::client::Resource;
 
-/// Where the broker is and how it is spoken to.
+/// The address of the broker and the protocols to reach it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     first: Host,
     others: Vec<Host>,
     tls: Option<ClientConfigs>,
-    /// Whether MQTT travels in WebSocket frames.
+    /// Whether MQTT is carried in WebSocket frames.
     pub web_socket: bool,
 }
 
-/// One host.
+/// One host of the broker.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// Its address.
     pub address: SocketAddr,
-    /// The name that its certificate must bear.
+    /// The name that its certificate must contain.
     pub server_name: String,
-    /// What a WebSocket client asks it for.
+    /// The resource that a WebSocket client requests.
     pub resource: Option<Resource>,
 }
 
@@ -43,14 +43,14 @@ impl ClientConfigs {
         ClientConfigs(configs.into())
     }
 
-    /// That of the clients with this number.
+    /// The configuration of the clients with this number.
     pub fn of(&self, number: u32) -> Option<&Arc<ClientConfig>> {
         self.0.get(number as usize).or(self.0.first())
     }
 }
 
 impl Endpoint {
-    /// One host, over TCP or TLS.
+    /// An endpoint with one host, over TCP or TLS.
     pub fn one(address: SocketAddr, server_name: &str, tls: Option<ClientConfigs>) -> Endpoint {
         let host = Host {
             address,
@@ -60,7 +60,7 @@ impl Endpoint {
         Endpoint::new(host, Vec::new(), tls)
     }
 
-    /// All hosts are spoken to alike.
+    /// An endpoint whose hosts all use the same protocols.
     pub fn new(first: Host, others: Vec<Host>, tls: Option<ClientConfigs>) -> Endpoint {
         Endpoint {
             web_socket: first.resource.is_some(),

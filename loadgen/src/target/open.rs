@@ -1,7 +1,7 @@
-//! Finds the broker of a run, or starts one as a process of its own.
+//! Finds the broker of a run, or starts one as a separate process.
 //!
-//! Invariant: the key file of a broker that was started is deleted as soon as it listens. The broker itself ends with
-//! its [`BrokerProcess`].
+//! Invariant: the key file of a broker that was started is deleted as soon as it listens. The broker itself ends when
+//! its [`BrokerProcess`] is dropped.
 
 use std::ffi::OsString;
 use std::io;
@@ -29,7 +29,7 @@ use crate::target::endpoint::{ClientConfigs, Endpoint, Host};
 use crate::target::process::{BrokerProcess, FreeAddress};
 use crate::target::subject::Subject;
 
-/// The broker that is loaded.
+/// The broker under load.
 #[derive(Debug)]
 pub struct Target {
     /// Its address and name.
@@ -42,7 +42,7 @@ impl Target {
     /// Starts or finds the broker for the clients of a scenario.
     ///
     /// # Errors
-    /// One sentence on what failed: starting, the certificate files, or the name.
+    /// A sentence about what failed: starting, the certificate files, or the name.
     pub fn open(
         request: &TargetRequest,
         scenario: &Scenario,
@@ -87,7 +87,7 @@ impl Target {
         Ok(Target { subject, own: None })
     }
 
-    /// The same for clients that are all alike: without users of their own.
+    /// The same for clients that are all alike: without separate users.
     ///
     /// # Errors
     /// As [`Target::open`].
@@ -101,7 +101,7 @@ impl Target {
         }
     }
 
-    /// Whether the broker's process, if it is ours, has ended; with the end of its log.
+    /// Checks that the broker's process, if we started it, still runs; the error contains the end of its log.
     pub fn check_alive(&mut self) -> Result<(), Failure> {
         match &mut self.own {
             Some(own) => own.check_alive(),
@@ -140,7 +140,7 @@ fn find(name: &str, port: u16, web_socket: Option<&str>) -> Result<Host, Failure
     })
 }
 
-/// What a WebSocket client asks a host for.
+/// The resource that a WebSocket client requests from a host.
 pub(crate) fn resource(host: &str, port: u16, path: &str) -> Result<Resource, Failure> {
     let authority = if host.contains(':') {
         format!("[{host}]:{port}")
@@ -150,8 +150,8 @@ pub(crate) fn resource(host: &str, port: u16, path: &str) -> Result<Resource, Fa
     Resource::new(&authority, path).map_err(|why| Failure::Connect(format!("{host}: {why}")))
 }
 
-/// Of several addresses the first that takes a connection; the first of all if none does, so that connecting reports
-/// why.
+/// The first of several addresses that accepts a connection; the first of all if none does, so that connecting
+/// reports the reason.
 fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, ANSWERS_WITHIN).is_ok();
     match addresses {
@@ -160,7 +160,7 @@ fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     }
 }
 
-/// A client's configuration, or one sentence on what is wrong with its files.
+/// A client's configuration, or a sentence about what is wrong with its files.
 pub(crate) fn client_tls(
     tls: &ClientTls<'_>,
     passphrase: &dyn KeyPassphrase,
@@ -168,7 +168,7 @@ pub(crate) fn client_tls(
     transport::tls::client_config_with(tls, passphrase).map_err(|error| Failure::Connect(error.to_string()))
 }
 
-/// One configuration for all clients, or one for each number where the paths have `%i`.
+/// One configuration for all clients, or one for each number if the paths contain `%i`.
 fn client_configs(
     request: &TlsRequest,
     clients: u32,
@@ -188,18 +188,18 @@ fn client_configs(
     Ok(ClientConfigs::new(configs.collect::<Result<_, _>>()?))
 }
 
-/// Whom a broker of our own lets in.
+/// The clients that a broker we start accepts.
 #[derive(Clone, Copy)]
 enum Clients<'a> {
     /// Clients without a certificate, over TCP.
     Plain,
     /// Clients without a certificate, over TLS.
     Tls,
-    /// Those of a scenario, by certificate, user name and password.
+    /// The clients of a scenario, with certificate, user name and password.
     Users(&'a Scenario),
 }
 
-/// Starts a broker of our own and waits until it listens.
+/// Starts our broker and waits until it listens.
 fn start_own(own: &OwnRequest, clients: Clients<'_>, interrupted: &AtomicBool) -> Result<Target, Failure> {
     let folder = tempfile::Builder::new().prefix("loadgen-").tempdir();
     let folder = folder.map_err(Failure::system("cannot make a folder for the run"))?;
@@ -248,7 +248,7 @@ struct Configuration {
     text: String,
 }
 
-/// Writes the configuration and what it names: certificates, and the users with their passwords.
+/// Writes the configuration and the files that it names: certificates, and the users with their passwords.
 fn configure(
     folder: &Path,
     address: SocketAddr,
@@ -256,11 +256,11 @@ fn configure(
     clients: Clients<'_>,
 ) -> io::Result<Configuration> {
     let mut lines = vec![
-        // Who becomes somebody else is no longer ended with its parent.
+        // A process that changes its user no longer ends with its parent.
         "user root".to_owned(),
         format!("listener {} {}", address.port(), address.ip()),
         "persistence false".to_owned(),
-        // What a closed loop has under way may wait for one subscriber.
+        // What a closed loop has in flight may all wait for one subscriber.
         "max_queued_messages 0".to_owned(),
         "log_type error".to_owned(),
         "log_type warning".to_owned(),
@@ -312,7 +312,7 @@ fn users(scenario: &Scenario) -> io::Result<String> {
     lines.collect()
 }
 
-/// How the clients of our own broker speak TLS.
+/// The TLS configuration of the clients of our broker.
 fn own_clients_tls(folder: &Path, clients: Clients<'_>) -> Result<Option<ClientConfigs>, Failure> {
     let (numbers, with_certificates) = match clients {
         Clients::Plain => return Ok(None),
@@ -332,16 +332,16 @@ fn own_clients_tls(folder: &Path, clients: Clients<'_>) -> Result<Option<ClientC
     Ok(Some(ClientConfigs::new(configs.collect::<Result<_, _>>()?)))
 }
 
-/// The broker has read its files: they go now, so that nothing is left behind whatever happens later.
+/// Deletes the files after the broker has read them, so that nothing is left behind whatever happens later.
 fn remove(folder: TempDir) {
     if let Err(error) = folder.close() {
         note(&format!("cannot remove the files of the run: {error}"));
     }
 }
 
-/// Iterations of a password's hash: mosquitto_passwd's.
+/// Iterations of a password's hash, as in mosquitto_passwd.
 const ITERATIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(100);
-/// Time for one of several addresses to take a connection.
+/// Time limit for one of several addresses to accept a connection.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

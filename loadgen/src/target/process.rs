@@ -1,9 +1,9 @@
-//! A broker in a process of its own: starts it, waits until it listens, watches it and ends it.
+//! A broker in a separate process: starts it, waits until it listens, watches it and ends it.
 //!
-//! Invariants: a process that was started here is ended by its process id when the [`BrokerProcess`] is dropped, and by
-//! the kernel if the generator is killed before that. What breaks them: starting it from a thread that ends before the
-//! program does, because the kernel watches the thread; and a program that changes its user, because the kernel then
-//! forgets to end it.
+//! Invariants: a process that was started here is ended by its process id when the [`BrokerProcess`] is dropped, and
+//! by the kernel if the generator is killed before that. Two things would break this: starting it from a thread that
+//! ends before the program does, because the kernel watches the thread; and a program that changes its user, because
+//! the kernel then no longer ends it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -23,13 +23,13 @@ use crate::system::error::{EXIT_USAGE, Failure};
 use crate::system::hide_password::PASSWORD_VARIABLE;
 use crate::system::output::note;
 
-/// The word that makes this program the broker of a run.
+/// The first argument with which this program becomes the broker of a run.
 pub const BROKER_WORD: &str = "broker";
 
-/// The word that makes this program another one, pinned and watched: a peer of a comparison.
+/// The first argument with which this program becomes another one, pinned and watched: a peer of a comparison.
 pub const PEER_WORD: &str = "peer";
 
-/// A broker in a process of its own.
+/// A broker in a separate process.
 #[derive(Debug)]
 pub struct BrokerProcess {
     process: Child,
@@ -38,10 +38,10 @@ pub struct BrokerProcess {
 }
 
 impl BrokerProcess {
-    /// Starts our own broker with these words.
+    /// Starts our broker with these arguments.
     ///
     /// # Errors
-    /// What starting a process gives.
+    /// The errors of starting a process.
     pub fn own(
         words: impl IntoIterator<Item = OsString>,
         cpus: Option<&Cpus>,
@@ -49,10 +49,10 @@ impl BrokerProcess {
         BrokerProcess::spawn(BROKER_WORD, words, cpus)
     }
 
-    /// Starts another program, its name or path first.
+    /// Starts another program, given by its name or path first.
     ///
     /// # Errors
-    /// What starting a process gives; that the program is not there shows when it is waited for.
+    /// The errors of starting a process; a missing program is reported when it is waited for.
     pub fn peer(
         words: impl IntoIterator<Item = OsString>,
         cpus: Option<&Cpus>,
@@ -96,10 +96,10 @@ impl BrokerProcess {
         self.process.id()
     }
 
-    /// Waits until it takes connections on `address`.
+    /// Waits until it accepts connections on `address`.
     ///
     /// # Errors
-    /// That it ended or never listened, with its last words; an interruption.
+    /// That it ended or never listened, with the end of its log; an interruption.
     pub fn wait_until_it_listens(
         &mut self,
         address: SocketAddr,
@@ -108,7 +108,7 @@ impl BrokerProcess {
         self.wait_until_it_listens_within(address, LISTENS_WITHIN, interrupted)
     }
 
-    /// The same within this time.
+    /// The same with a time limit.
     ///
     /// # Errors
     /// As [`BrokerProcess::wait_until_it_listens`].
@@ -138,7 +138,7 @@ impl BrokerProcess {
     /// Ends it as `kill -9` does, and waits until it has ended.
     ///
     /// # Errors
-    /// What killing gives.
+    /// The errors of killing a process.
     pub fn kill(&mut self) -> Result<(), Failure> {
         self.process
             .kill()
@@ -146,7 +146,7 @@ impl BrokerProcess {
             .map_err(Failure::system("cannot kill the broker"))
     }
 
-    /// Whether it still runs; with the end of its log if not.
+    /// Checks that it still runs; the error contains the end of its log.
     ///
     /// # Errors
     /// That it has ended.
@@ -203,8 +203,8 @@ impl Drop for BrokerProcess {
     }
 }
 
-/// What this process does when its first argument is [`BROKER_WORD`]: the second is the process id of the generator,
-/// the third the CPUs to run on, the rest goes to the broker.
+/// What this process does when its first argument is [`BROKER_WORD`]: the second is the process id of the
+/// generator, the third the CPUs to run on, the rest are the broker's arguments.
 pub fn become_broker(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
     if let Err(code) = prepare_child(BROKER_WORD, &mut arguments) {
@@ -222,36 +222,36 @@ pub fn become_peer(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Some(program) = arguments.next() else {
         return ExitCode::from(EXIT_USAGE);
     };
-    // A broker that does not raise its own limit could not take the clients of the larger loads.
+    // A broker that does not raise its limit itself could not accept the clients of the larger loads.
     transport::socket::raise_descriptor_limit();
     let failed = Command::new(&program).args(arguments).exec();
     note(&format!("cannot start {}: {failed}", program.display()));
     ExitCode::FAILURE
 }
 
-/// Sees to it that this process ends with its parent, and runs on the CPUs that it was given.
+/// Ensures that this process ends with its parent, and runs on the given CPUs.
 fn prepare_child(kind: &str, arguments: &mut impl Iterator<Item = OsString>) -> Result<(), ExitCode> {
     let parent = arguments
         .next()
         .and_then(|word| word.to_str()?.parse::<u32>().ok());
     let cpus = arguments.next().unwrap_or_default();
     let is_child = || parent == Some(parent_id());
-    // Asked twice: the parent may end before the kernel watches it.
+    // Checked twice: the parent may end before the kernel watches it.
     if !is_child() || set_parent_process_death_signal(Some(Signal::KILL)).is_err() || !is_child() {
         note(&format!(
-            "{kind} is started by loadgen only; the broker itself is the program `broker`"
+            "{kind} is started by loadgen only; to start the broker, use the program `broker`"
         ));
         return Err(ExitCode::from(EXIT_USAGE));
     }
     let cpus = cpus.to_str().and_then(|list| list.parse::<Cpus>().ok());
     if let Some(Err(error)) = cpus.as_ref().map(Cpus::confine_this_thread) {
-        note(&format!("cannot run on the CPUs that were given: {error}"));
+        note(&format!("cannot run on the given CPUs: {error}"));
         return Err(ExitCode::FAILURE);
     }
     Ok(())
 }
 
-/// A free port of 127.0.0.1, which the kernel gives to nobody else as long as this is held.
+/// A free port of 127.0.0.1, which the kernel assigns to no other process while this is held.
 #[derive(Debug)]
 pub struct FreeAddress {
     /// The address that it listens on.
@@ -260,10 +260,10 @@ pub struct FreeAddress {
 }
 
 impl FreeAddress {
-    /// Finds one.
+    /// Finds a free port.
     ///
     /// # Errors
-    /// What binding gives.
+    /// The errors of binding a port.
     pub fn find() -> Result<FreeAddress, Failure> {
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (reserved, port) =
@@ -275,7 +275,7 @@ impl FreeAddress {
     }
 }
 
-/// The first line that a program prints when it is asked with `words`; `None` if it cannot be started.
+/// The first line that a program prints when it is started with `words`; `None` if it cannot be started.
 pub fn first_line_of(program: &OsStr, words: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(words)
@@ -288,15 +288,15 @@ pub fn first_line_of(program: &OsStr, words: &[&str]) -> Option<String> {
     Some(line.unwrap_or_default().to_owned())
 }
 
-/// In the place of a list of CPUs: all that are allowed. Not a list.
+/// In place of a list of CPUs: all that are allowed.
 const ANY_CPU: &str = "any";
-/// Time for a broker to listen, where nothing else is known of it.
+/// Time limit for a broker to listen, if nothing else is known about it.
 pub const LISTENS_WITHIN: Duration = Duration::from_secs(20);
-/// Time for the broker to end after SIGTERM.
+/// Time limit for the broker to end after SIGTERM.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// Time between two checks of the process.
 const POLL: Duration = Duration::from_millis(20);
-/// Lines of its log that are shown.
+/// Lines of its log to show.
 const LOG_LINES: usize = 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which broker is wanted: one that the generator starts, or one that runs already.
+//! Which broker is wanted: one that the generator starts, or one that already runs.
 //!
 //! Invariants: none.
 
@@ -9,18 +9,18 @@ use transport::tls::{ClientTls, TlsVersion};
 use super::certificates::ServerKey;
 use crate::system::cpus::Cpus;
 
-/// The broker that is to be loaded.
+/// The broker to put under load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetRequest {
-    /// One of our own, started for the run.
+    /// Our broker, started for the run.
     OwnBroker(OwnRequest),
-    /// A broker that runs already.
+    /// A broker that already runs.
     Running {
         /// Names or addresses with their ports: at least one.
         hosts: Vec<(String, u16)>,
         /// The TLS options; `None` for plain TCP.
         tls: Option<TlsRequest>,
-        /// Path of WebSocket, if that is wanted.
+        /// Path of WebSocket, if it is used.
         web_socket: Option<String>,
         /// File with the passphrase of the clients' keys.
         key_pass_file: Option<PathBuf>,
@@ -38,11 +38,11 @@ pub struct OwnRequest {
     pub tls: bool,
     /// The kind of key of its certificate.
     pub key: ServerKey,
-    /// Path of WebSocket, if clients come by it.
+    /// Path of WebSocket, if clients use it.
     pub web_socket: Option<String>,
     /// The CPUs that it may use.
     pub cpus: Option<Cpus>,
-    /// Whether clients must have certificates, user names and passwords, as in the tutorial of TLS.
+    /// Whether clients must have certificates, user names and passwords, as in the TLS tutorial.
     pub users: bool,
 }
 
@@ -57,14 +57,14 @@ pub struct TlsRequest {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Whether any certificate is accepted.
     pub insecure: bool,
-    /// Take a CN for the broker's name.
+    /// Accept a CN as the broker's name.
     pub cn_fallback: bool,
-    /// The one version of TLS that is spoken; without it all that are supported.
+    /// The only version of TLS to use; without it all supported ones.
     pub version: Option<TlsVersion>,
 }
 
 impl TlsRequest {
-    /// The same options in the transport's form.
+    /// The same options as the transport's type.
     pub fn as_client(&self) -> ClientTls<'_> {
         let certificate = self.certificate.as_ref();
         ClientTls {

@@ -1,4 +1,4 @@
-//! A server that speaks just enough MQTT to do one thing wrong.
+//! A server that speaks just enough MQTT to misbehave in one way.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use mqtt::property::Properties;
 use mqtt::reason::ReasonCode;
 use mqtt::version::ProtocolVersion::V3_1_1;
 
-/// What it does wrong.
+/// How the server misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behaviour {
     RefusesConnect,
@@ -55,7 +55,7 @@ fn converse(mut connection: TcpStream, behaviour: Behaviour) {
     }
 }
 
-/// Appends the answer; false closes the connection.
+/// Appends the answer; returns false to close the connection.
 fn respond(frame: &Frame<'_>, behaviour: Behaviour, answer: &mut Vec<u8>) -> bool {
     match mqtt::decode::packet(frame, V3_1_1).unwrap() {
         Packet::Connect(_) if behaviour == Behaviour::ClosesOnConnect => return false,

@@ -1,4 +1,4 @@
-//! What the tests of the commands share: the program, its outcome, and mosquitto.
+//! Shared by the tests of the commands: the program, its outcome, and mosquitto.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_loadgen");
 
-/// What is asked is whether everything comes: a busy machine makes the rate invalid, and that no failure.
+/// These tests check whether everything arrives: on a busy machine the rate is invalid, which is not a failure.
 pub(crate) const SHORT: &str =
     "--ledger-only --no-tls --rate max --window 10 --warmup 0.2 --duration 0.5 --drain 20";
 
@@ -24,7 +24,7 @@ pub(crate) fn shown(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Runs with `--json`; the exit code is one of these.
+/// Runs with `--json`; the exit code must be one of these.
 pub(crate) fn outcome(line: &str, exit_codes: &[i32]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("outcome.json");
@@ -38,14 +38,14 @@ pub(crate) fn expect(line: &str, output: &Output, exit_codes: &[i32]) {
     assert!(exit_codes.contains(&code), "{line}: {code}\n{}", shown(output));
 }
 
-/// An outcome in a file, which obeys the schema.
+/// An outcome in a file, which must conform to the schema.
 pub(crate) fn json(file: &Path) -> Value {
     let outcome = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     check_schema(&outcome, &file.display().to_string());
     outcome
 }
 
-/// Panics where a file does not obey the published schema.
+/// Panics if a file does not conform to the published schema.
 pub(crate) fn check_schema(outcome: &Value, place: &str) {
     let text =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/loadgen.schema.json"));
@@ -68,19 +68,19 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// Ended with the test.
+/// A process of mosquitto, ended with the test.
 pub(crate) struct Mosquitto {
     process: Child,
     pub(crate) port: u16,
 }
 
 impl Mosquitto {
-    /// `None`, with a line, where it is not installed; in CI it has to be.
+    /// `None`, with a printed line, if it is not installed; in CI it must be.
     pub(crate) fn start() -> Option<Mosquitto> {
         Mosquitto::start_with("")
     }
 
-    /// With more lines for its listener.
+    /// Starts it with further lines for its listener.
     pub(crate) fn start_with(lines: &str) -> Option<Mosquitto> {
         let port = free_port();
         let folder = tempfile::tempdir().unwrap();
@@ -116,7 +116,7 @@ impl Mosquitto {
 
 impl Drop for Mosquitto {
     fn drop(&mut self) {
-        // Both fail where it has ended already.
+        // Both fail if it has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,6 +1,6 @@
-//! CONNECT: the one packet that names its version itself.
+//! CONNECT: the only packet that names its version.
 //!
-//! Invariant: the Connect Flags and the payload agree, MQTT 3.1's missing User Name excepted.
+//! Invariant: the Connect Flags and the payload agree, except for MQTT 3.1's missing User Name.
 
 use super::read_properties;
 use crate::error::{DecodeError, DecodeErrorKind};
@@ -12,8 +12,8 @@ use crate::wire::Reader;
 
 /// Decodes the frame of a CONNECT by its own protocol level.
 ///
-/// An unsupported level is [`DecodeErrorKind::UnsupportedProtocolLevel`] with the level that was asked for: a server
-/// answers those below 5 with return code 1 and the others with reason code 0x84 [MQTT-3.1.2-2].
+/// An unsupported level is [`DecodeErrorKind::UnsupportedProtocolLevel`] with the requested level: a server answers
+/// those below 5 with return code 1 and the others with reason code 0x84 [MQTT-3.1.2-2].
 ///
 /// [MQTT3-3.1.2-9], [MQTT3-3.1.2-18], [MQTT3-3.1.2-19], [MQTT3-3.1.2-20], [MQTT3-3.1.2-21], [MQTT3-3.1.3-1],
 /// [MQTT3-3.1.3-3], [MQTT3-3.1.3-4], [MQTT3-3.1.3-11], [MQTT-3.1.2-9], [MQTT-3.1.2-16], [MQTT-3.1.2-17],
@@ -55,8 +55,8 @@ pub fn connect<'a>(frame: &Frame<'a>) -> Result<Connect<'a>, DecodeError> {
     })
 }
 
-/// The version of a CONNECT, if the first bytes behind its fixed header have it: for an answer to one that is malformed
-/// further behind, or has not come whole.
+/// The version of a CONNECT, if the first bytes after its fixed header contain it: for an answer to one that is
+/// malformed after that, or has not arrived completely.
 #[must_use]
 pub fn version_of_connect(body: &[u8]) -> Option<ProtocolVersion> {
     read_version(&mut Reader::new(body)).ok()
@@ -108,8 +108,8 @@ impl ConnectFlags {
 const WILL: u8 = 0x04;
 const WILL_RETAIN: u8 = 0x20;
 
-/// Whether the CONNECT of that body is a mosquitto bridge's: the highest bit of its level, 0x83 of 3.1 and 0x84 of
-/// 3.1.1, which no version of the specification has (`try_private` in mosquitto.conf(5)).
+/// Whether a CONNECT with that body is from a mosquitto bridge: the highest bit of its level is set, 0x83 for 3.1 and
+/// 0x84 for 3.1.1, which no version of the specification has (`try_private` in mosquitto.conf(5)).
 #[must_use]
 pub fn is_bridge(body: &[u8]) -> bool {
     let mut reader = Reader::new(body);
@@ -118,7 +118,7 @@ pub fn is_bridge(body: &[u8]) -> bool {
 
 const BRIDGE: u8 = 0x80;
 
-/// The version of what follows; of a bridge the one that it speaks.
+/// The version of what follows; for a bridge the version that it uses.
 fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, DecodeErrorKind> {
     let name = reader.binary()?;
     let levels: &[ProtocolVersion] = match name {

@@ -1,6 +1,6 @@
 //! CONNECT and CONNACK.
 //!
-//! Invariant: the Connect Flags say what the payload has.
+//! Invariant: the Connect Flags describe the payload.
 
 use super::{begin, begin_checked, fitting, properties_bytes, whole, write_properties};
 use crate::error::EncodeError;
@@ -61,7 +61,7 @@ impl Connect<'_> {
 }
 
 impl ConnAck<'_> {
-    /// Appends the packet; in 3.x with the return code that comes nearest to the reason.
+    /// Appends the packet; in 3.x with the return code that is nearest to the reason.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         // [MQTT-3.2.2-6]; MQTT 3.1 does not have Session Present.
         let session_present = self.session_present && !self.reason.is_error();

@@ -62,7 +62,7 @@ impl Unsubscribe<'_> {
     }
 }
 
-/// Appends a SUBSCRIBE; 3.x sends the QoS of the options alone.
+/// Appends a SUBSCRIBE; 3.x sends only the QoS of the options.
 ///
 /// Errors: no Topic Filter, one of more than 65,535 bytes, a packet that is too large.
 pub fn subscribe(
@@ -134,7 +134,7 @@ pub fn unsuback(
 }
 
 impl SubscriptionOptions {
-    /// The Subscription Options byte; 3.x has the QoS alone.
+    /// The Subscription Options byte; 3.x has only the QoS.
     pub fn to_byte(self, version: ProtocolVersion) -> u8 {
         let qos = self.qos as u8;
         if version != ProtocolVersion::V5 {
@@ -202,7 +202,7 @@ fn write_reason_codes(
     out: &mut Vec<u8>,
 ) {
     let properties = fitting(properties);
-    // No SUBSCRIBE has as many filters as would not fit here.
+    // No SUBSCRIBE has more filters than fit here.
     let reason_codes = reason_codes
         .get(..ANSWER_PROPERTIES_BYTES_MAX - 16)
         .unwrap_or(reason_codes);

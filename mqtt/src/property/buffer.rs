@@ -20,10 +20,10 @@ impl PropertiesBuf {
         Self::default()
     }
 
-    /// Appends a property. That it belongs to the packet and is not there yet is the caller's to know.
+    /// Appends a property. The caller must ensure that it belongs to the packet and does not occur twice.
     ///
-    /// Errors: a string or data of more than 65,535 bytes, a Subscription Identifier out of range, more than 256 MiB in
-    /// all. The buffer is then as it was.
+    /// Errors: a string or data of more than 65,535 bytes, a Subscription Identifier out of range, more than 256 MiB
+    /// in total. The buffer is unchanged then.
     pub fn push(&mut self, property: Property<'_>) -> Result<(), EncodeError> {
         let before = self.bytes.len();
         let written = write_property(property, &mut self.bytes).and_then(|()| self.check_length());
@@ -33,7 +33,7 @@ impl PropertiesBuf {
         written
     }
 
-    /// Appends properties as they are.
+    /// Appends properties in their encoded form.
     pub fn extend_raw(&mut self, properties: Properties<'_>) -> Result<(), EncodeError> {
         let before = self.bytes.len();
         self.bytes.extend_from_slice(properties.as_bytes());
@@ -45,12 +45,12 @@ impl PropertiesBuf {
         self.bytes.is_empty()
     }
 
-    /// Takes all out and keeps the memory.
+    /// Removes everything and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
     }
 
-    /// The properties as a packet has them.
+    /// The properties in the form for a packet.
     pub fn as_properties(&self) -> Properties<'_> {
         Properties::from_validated(&self.bytes)
     }
@@ -86,7 +86,7 @@ fn write_property(property: Property<'_>, out: &mut Vec<u8>) -> Result<(), Encod
         P::ReceiveMaximum(value) => write_u16(33, value.get(), out),
         P::TopicAliasMaximum(value) => write_u16(34, value, out),
         P::TopicAlias(value) => write_u16(35, value.get(), out),
-        // There is no other way to say 2 than to leave the property out.
+        // Maximum QoS 2 can only be expressed by omitting the property.
         P::MaximumQoS(QoS::ExactlyOnce) => {}
         P::MaximumQoS(value) => out.extend([36, value as u8]),
         P::RetainAvailable(value) => out.extend([37, u8::from(value)]),

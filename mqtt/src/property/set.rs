@@ -2,7 +2,7 @@
 //!
 //! Invariants: none.
 
-/// A set of property identifiers. Bit 63 says that Subscription Identifier may repeat.
+/// A set of property identifiers. Bit 63 means that Subscription Identifier may repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PropertySet(u64);
 

@@ -1,8 +1,8 @@
 //! A second, independent implementation of the protocol (mqttbytes), on packets that both should accept.
 //!
-//! Our bytes are read by mqttbytes, written by mqttbytes, and must decode to the packet they were. Left out is what it
-//! is known to get wrong: AUTH and MQTT 3.1 (it has neither), and in 5.0 the CONNACK without properties, UNSUBSCRIBE
-//! and DISCONNECT.
+//! Our bytes are read by mqttbytes, written by mqttbytes, and must decode to the original packet. Excluded is what
+//! mqttbytes is known to do wrong: AUTH and MQTT 3.1 (it has neither), and in 5.0 the CONNACK without properties,
+//! UNSUBSCRIBE and DISCONNECT.
 
 use bytes::BytesMut;
 use mqttbytes::{v4, v5};
@@ -69,7 +69,7 @@ fn through_v5(packet: &Packet<'_>) -> BytesMut {
     out
 }
 
-/// mqttbytes keeps a Password as text, and takes an empty User Name or Password for none.
+/// mqttbytes keeps a Password as text, and treats an empty User Name or Password as absent.
 fn with_text_as_password<'a>(packet: Packet<'a>) -> Packet<'a> {
     let Packet::Connect(mut connect) = packet else {
         return packet;
@@ -90,7 +90,7 @@ fn left_out_of_v5(packet: &Packet<'_>) -> bool {
     }
 }
 
-/// mqttbytes writes properties in an order of its own: compare them as sets, and the rest of the packet without them.
+/// mqttbytes writes properties in a different order: compares them as sets, and the rest of the packet without them.
 fn same_but_for_the_order(left: Packet<'_>, right: Packet<'_>) -> bool {
     let (left, left_properties) = without_properties(left);
     let (right, right_properties) = without_properties(right);
@@ -152,7 +152,7 @@ proptest! {
         }
     }
 
-    /// What the other implementation saw in a PUBLISH, field by field.
+    /// How the other implementation reads a PUBLISH, field by field.
     #[test]
     fn both_see_the_same_publish(mut fields in Fields::any()) {
         fields.version = ProtocolVersion::V3_1_1;

@@ -1,4 +1,4 @@
-//! Random fields, and a packet of each type made of them.
+//! Random fields, and a packet of each type with them.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -14,7 +14,7 @@ use crate::reason::ReasonCode;
 use crate::version::ProtocolVersion;
 use crate::wire;
 
-/// The random material of one packet of each type.
+/// The random content of one packet of each type.
 #[derive(Clone, Debug)]
 pub(super) struct Fields {
     pub(super) version: ProtocolVersion,
@@ -160,7 +160,7 @@ impl Fields {
         *all[seed % all.len()]
     }
 
-    /// Of the properties that a packet may have those that the mask names.
+    /// The properties that are allowed in a packet and selected by the mask.
     fn properties(&self, allowed: PropertySet) -> PropertiesBuf {
         let mut buffer = PropertiesBuf::new();
         if self.version != ProtocolVersion::V5 {
@@ -216,7 +216,7 @@ impl Fields {
         ]
     }
 
-    /// One packet of each type; AUTH in 5.0 alone.
+    /// One packet of each type; AUTH only in 5.0.
     pub(super) fn packets<'a>(&'a self, buffers: &'a Buffers) -> Vec<Packet<'a>> {
         let packet_identifier = self.identifier;
         let acknowledgement = buffers.acknowledgement.as_properties();

@@ -223,7 +223,7 @@ fn malformed_packets_are_refused_for_their_reason() {
     }
 }
 
-/// All 256 first bytes, against table 2-2 of the specification written down once more.
+/// All 256 first bytes, compared with a second copy of table 2-2 of the specification.
 #[test]
 fn every_reserved_bit_of_the_first_byte_is_checked() {
     for first in 0..=255_u8 {

@@ -1,4 +1,4 @@
-//! Topic Names and Topic Filters: tables from the specification, and a naive matcher to differ from.
+//! Topic Names and Topic Filters: tables from the specification, and a comparison with a naive matcher.
 
 use proptest::prelude::*;
 
@@ -99,7 +99,7 @@ fn names_are_checked() {
     assert_eq!(check_name(&"x".repeat(65_536)), Err(TopicError::TooLong));
 }
 
-/// The check looks at eight bytes at a time: each forbidden byte at each place of names of each length.
+/// The check processes eight bytes at a time: each forbidden byte at each position of names of each length.
 #[test]
 fn names_are_checked_at_every_byte() {
     for bytes in 1..=40 {
@@ -182,7 +182,7 @@ fn levels_may_be_empty() {
     assert_eq!(levels("a").collect::<Vec<_>>(), ["a"]);
 }
 
-/// The rules said once more, recursively and without care for time.
+/// The rules once more, recursively and without regard to speed.
 fn matches_naively(filter: &[&str], name: &[&str]) -> bool {
     match (filter, name) {
         (["#"], _) => true,

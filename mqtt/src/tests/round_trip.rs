@@ -1,4 +1,4 @@
-//! Every packet type in every version with random fields: what is encoded is decoded as it was.
+//! Every packet type in every version with random fields: what is encoded is decoded unchanged.
 
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ proptest! {
         }
     }
 
-    /// Packets one behind the other come out one by one, however much of the next is there.
+    /// Consecutive packets are returned one by one, whatever part of the next one has arrived.
     #[test]
     fn a_stream_falls_apart_into_its_packets(fields in Fields::any(), chunk_bytes in 1..64_usize) {
         let buffers = fields.buffers();
@@ -106,8 +106,8 @@ proptest! {
         prop_assert_eq!(out, expected);
     }
 
-    /// Random bytes, and packets with one byte changed: an answer or an error, never a panic; and what is taken is
-    /// encoded to something that decodes to the same.
+    /// Random bytes, and packets with one byte changed: the result is a packet or an error, never a panic; and an
+    /// accepted packet is encoded to something that decodes to the same packet.
     #[test]
     fn no_bytes_panic(
         fields in Fields::any(),

@@ -1,4 +1,4 @@
-//! Packets that must be taken, and every way to cut one short.
+//! Packets that must be accepted, and every way to truncate one.
 
 use ProtocolVersion::{V3_1, V3_1_1, V5};
 
@@ -69,7 +69,7 @@ const CANONICAL: &[Row] = &[
     ("AUTH, continue", V5, 0xF0, r#"18 [15 "SCRAM-SHA-256" 16 "abc" 1F "r" 26 "k" "v"]"#, &[0, 1]),
 ];
 
-/// Packets that say in more bytes what the encoder says in fewer: first byte, body, and the encoder's packet.
+/// Packets that are longer than the encoder's form of them: first byte, body, and the encoder's packet.
 const LONGER: &[(ProtocolVersion, u8, &str, u8, &str)] = &[
     (V5, 0x40, "0001 00", 0x40, "0001"),
     (V5, 0x62, "0001 00 []", 0x62, "0001"),
@@ -78,7 +78,7 @@ const LONGER: &[(ProtocolVersion, u8, &str, u8, &str)] = &[
     (V5, 0xE0, "00 []", 0xE0, ""),
     (V5, 0xE0, "8E []", 0xE0, "8E"),
     (V5, 0xF0, "00 []", 0xF0, ""),
-    // MQTT 3.1: DUP in PUBREL, SUBSCRIBE and UNSUBSCRIBE, unused bits, User Name and Password that are not there.
+    // MQTT 3.1: DUP in PUBREL, SUBSCRIBE and UNSUBSCRIBE, unused bits, missing User Name and Password.
     (V3_1, 0x6A, "0001", 0x62, "0001"),
     (V3_1, 0x8A, r#"0001 "a" 01"#, 0x82, r#"0001 "a" 01"#),
     (V3_1, 0xAA, r#"0001 "a""#, 0xA2, r#"0001 "a""#),
@@ -129,7 +129,7 @@ fn what_may_be_left_out_may_be_there() {
     }
 }
 
-/// V10: cut anywhere, a packet is incomplete; with its Remaining Length cut along, it is malformed.
+/// V10: truncated anywhere, a packet is incomplete; with its Remaining Length reduced accordingly, it is malformed.
 #[test]
 fn v10_packets_cut_short_at_every_byte_are_refused() {
     for (what, version, first, body, lawful) in CANONICAL {
@@ -154,7 +154,7 @@ fn v10_packets_cut_short_at_every_byte_are_refused() {
     }
 }
 
-/// A byte behind the last field is refused, wherever the last field does not simply go on.
+/// A byte after the last field is refused, unless the last field simply continues.
 #[test]
 fn trailing_bytes_are_refused() {
     for (what, version, first, body, _) in CANONICAL {
@@ -162,9 +162,9 @@ fn trailing_bytes_are_refused() {
         let mut body = bytes_of(body);
         body.push(0);
         let longer = with_length(*first, &body);
-        // A shorter form may go on: what follows is then read as a reason code or a length.
+        // A shorter form may continue: what follows is then read as a reason code or a length.
         let next_field = *version == V5 && matches!(first >> 4, 4..=7 | 14 | 15) && body.len() <= 4;
-        // MQTT 3.1's missing User Name: the byte begins it.
+        // MQTT 3.1's missing User Name: the byte starts it.
         let taken = decode(&longer, *version).is_ok();
         assert!(!taken || open_ended || next_field, "{what} {version:?}");
         assert!(taken || !open_ended, "{what} {version:?}");

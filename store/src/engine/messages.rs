@@ -1,7 +1,7 @@
 //! Reads the messages of publications back from the log.
 //!
-//! Invariants: a record is returned only if its crc is right for its place, because its segment may have been used
-//! again meanwhile.
+//! Invariants: a record is returned only if its CRC is right for its place, because its segment may have been reused
+//! meanwhile.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ use crate::progress::{Progress, Report};
 use crate::record::{self, Record};
 use crate::recovered::{Recovered, RecoveredPublication};
 
-/// Fills in the publications with their messages. What cannot be read is damage.
+/// Fills in the messages of the publications. What cannot be read is reported as damage.
 pub(super) fn load_messages(
     index: &Index,
     segments: &Segments,
@@ -72,7 +72,7 @@ pub(super) fn read_frame(segments: &Segments, place: Place, window: &mut Window)
         }
         frame.extend_from_slice(bytes);
         if frame.len() < place.len as usize {
-            // The commit filled its segment; the next one begins the next segment.
+            // The commit filled its segment; the next one starts the next segment.
             at = Location {
                 sequence: at.sequence + 1,
                 offset: SEGMENT_HEADER as u32,

@@ -2,13 +2,13 @@
 //!
 //! `write.rs` writes commits into the files of `segments.rs`. `recovery.rs` opens a log: `scan.rs` finds its commits,
 //! `read_ahead.rs` has a thread for that, and `replay.rs` applies them. `reclaim.rs` frees the oldest segments.
-//! `messages.rs` reads messages, through a `window.rs` of the segment: all at a start, and those that wait for one
-//! session in `read_back.rs`.
+//! `messages.rs` reads messages, through a `window.rs` of the segment: all of them at a start, and those that wait for
+//! one session in `read_back.rs`.
 //!
-//! Invariants: a commit is applied to the index when it is written, so the index has nothing that is not in the log.
-//! `previous` is the last commit that counts; numbers of a failed attempt are never used again. Durable bytes are not
-//! changed until their segment is freed. A header names a segment as reclaimed only if the copies of its records are
-//! durable, because the copies of a torn commit are lost. A segment is freed when a durable header has named it.
+//! Invariants: a commit is applied to the index when it is written, so the index contains nothing that is not in the
+//! log. `previous` is the last commit that counts; numbers of a failed attempt are never used again. Durable bytes are
+//! not changed until their segment is freed. A header names a segment as reclaimed only if the copies of its records
+//! are durable, because the copies of a torn commit are lost. A segment is freed when a durable header has named it.
 
 mod messages;
 mod read_ahead;
@@ -37,7 +37,7 @@ use write::Part;
 
 pub(crate) use recovery::{Inspected, inspect, open};
 
-/// The log and what lives in it.
+/// The log with its index.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) segments: Segments,
@@ -48,30 +48,30 @@ pub(crate) struct Engine {
     previous: u64,
     /// The highest number that was ever used.
     number_max: u64,
-    /// Up to this commit all is durable.
+    /// The last commit up to which everything is durable.
     durable: u64,
-    /// Up to this commit nothing is needed: its copies are written.
+    /// The last commit up to which nothing is needed: its copies are written.
     reclaimed: u64,
-    /// As `reclaimed`, of copies that are durable: this is what headers name.
+    /// As `reclaimed`, but only with copies that are durable: this is what headers name.
     reclaimed_durable: u64,
-    /// What the last header that was written names.
+    /// The value of `reclaimed_durable` in the last header that was written.
     reclaimed_named: u64,
     reclaim: Reclaim,
-    /// The header's place, and the stream of the next commit.
+    /// Space for the header, and the stream of the next commit.
     stream: BlockBuffer,
     layout: Layout,
     parts: Vec<Part>,
-    /// For the later parts of a chain.
+    /// The buffer for the later parts of a chain.
     part_buffer: BlockBuffer,
-    /// Segments with writes that are not synced, by their sequence numbers.
+    /// Sequence numbers of the segments with writes that are not synced.
     unsynced: Vec<u32>,
-    /// The last commit has no records.
+    /// Whether the last commit has no records.
     is_marked: bool,
-    /// After a segment could not be made: the commits and idle times until the next attempt.
+    /// After a segment could not be created: the commits and idle times until the next attempt.
     grow_after: u32,
-    /// Whether the failure to make a segment was reported.
+    /// Whether the failure to create a segment was reported.
     growth_failed: bool,
-    /// Failures in a row to make a segment for another reason than that there is no space.
+    /// Consecutive failures to create a segment for another reason than lack of space.
     growth_errors: u32,
 }
 
@@ -81,15 +81,15 @@ impl Engine {
         self.segments.room().saturating_sub(COMMIT_HEADER)
     }
 
-    /// Bytes of frames after which a commit is not made larger: reclaiming goes by commits.
+    /// Bytes of frames after which a commit is not made larger: reclaiming works in whole commits.
     pub(crate) fn commit_target(&self) -> usize {
         self.segments.commit_max() / COMMITS_OF_SEGMENT
     }
 
-    /// Writes batches, whole, in their order. In [`Durability::Sync`] they are durable when it returns.
+    /// Writes batches, whole and in order. With [`Durability::Sync`] they are durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Full`]: nothing was written, and it may be tried again. All others are final.
+    /// [`StoreError::Full`]: nothing was written, and it may be tried again. All other errors are final.
     pub(crate) fn commit<'a>(&mut self, batches: impl Iterator<Item = &'a [u8]>) -> Result<(), StoreError> {
         self.collect();
         self.stream.clear();
@@ -102,9 +102,7 @@ impl Engine {
             Ok(()) => {}
             Err(error @ StoreError::Full { .. }) => return Err(error),
             Err(error) => {
-                tracing::warn!(
-                    "{error}; the segment is not used any more, and the commit is written once more"
-                );
+                tracing::warn!("{error}; the segment is no longer used, and the commit is written again");
                 self.segments.retire(self.previous);
                 self.write_stream()?;
             }
@@ -116,7 +114,7 @@ impl Engine {
         self.plan_reclaim(written);
         self.prepare(written)?;
         if self.options.durability == Durability::None && self.parts.iter().any(|part| part.advances) {
-            // Segments are freed by what is durable.
+            // Segments are freed according to what is durable.
             self.sync()?;
         }
         self.counters.committed(&self.index, &self.segments);
@@ -125,10 +123,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes all that was written durable.
+    /// Makes everything that was written durable.
     ///
     /// # Errors
-    /// What was written may be lost: it is final.
+    /// What was written may be lost: the error is final.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         for sequence in std::mem::take(&mut self.unsynced) {
             if let Some(segment) = self.segments.by_sequence(sequence) {
@@ -145,8 +143,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes a commit without records, so that the log itself says that the last one is durable. Without it damage to
-    /// the last commit could not be distinguished from a torn write.
+    /// Writes a commit without records, so that the log itself states that the last one is durable. Without it, damage
+    /// to the last commit could not be distinguished from a torn write.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -168,15 +166,15 @@ impl Engine {
         (!self.is_marked && self.durable == self.previous) || self.has_reclaim_work() || self.may_prepare()
     }
 
-    /// Whether there is only what is reserved for acknowledgements and reclaiming.
+    /// Whether the only space left is what is reserved for acknowledgements and reclaiming.
     pub(crate) fn is_short(&self) -> bool {
         self.segments.free.len() < RESERVE && (self.growth_failed || !self.segments.may_grow())
     }
 
-    /// Has time: what can be done ahead is done.
+    /// Does work in advance while there is nothing else to do.
     ///
     /// # Errors
-    /// The store cannot go on; or the disk is full, which is no harm here.
+    /// The store cannot continue; or the disk is full, which does no harm here.
     pub(crate) fn idle(&mut self) -> Result<(), StoreError> {
         if self.may_prepare() {
             self.prepare(IDLE_PREPARED)?;
@@ -188,15 +186,15 @@ impl Engine {
         self.mark()
     }
 
-    /// Allows attempts to make the log larger again, because there may be space now.
+    /// Allows new attempts to enlarge the log, because there may be space now.
     pub(crate) fn try_to_grow_again(&mut self) {
         self.grow_after = 0;
     }
 
-    /// Makes segments ahead, so that no commit waits for one. Without space it is tried again when there is time.
+    /// Creates segments in advance, so that no commit waits for one. Without space it is tried again at an idle time.
     ///
     /// # Errors
-    /// The disk failed twice in a row: it is final.
+    /// The disk failed twice in a row: the error is final.
     fn prepare(&mut self, written: usize) -> Result<(), StoreError> {
         if self.grow_after > 0 {
             self.grow_after -= 1;
@@ -207,7 +205,7 @@ impl Engine {
         }
         let free = self.segments.free.len();
         match self.segments.prepare(written * PREPARED_AHEAD) {
-            // One that has only been begun may still be too large, or fail.
+            // A segment that was only started may still be too large, or fail.
             Ok(()) => {
                 if self.segments.free.len() > free {
                     (self.growth_failed, self.growth_errors) = (false, 0);
@@ -215,16 +213,16 @@ impl Engine {
             }
             Err(error) if !is_full(&error) => {
                 self.growth_errors += 1;
-                let failed = StoreError::io("make another segment in", self.segments.files.folder())(error);
+                let failed = StoreError::io("create another segment in", self.segments.files.folder())(error);
                 if self.growth_errors > 1 {
                     return Err(failed);
                 }
-                tracing::warn!("{failed}; it is tried once more");
+                tracing::warn!("{failed}; it is tried again");
             }
             Err(error) => {
                 if !self.growth_failed {
                     let folder = self.segments.files.folder().display();
-                    tracing::warn!("cannot make another segment in {folder}: {error}");
+                    tracing::warn!("cannot create another segment in {folder}: {error}");
                 }
                 self.growth_failed = true;
                 self.grow_after = GROW_AFTER;
@@ -245,19 +243,19 @@ impl Engine {
     }
 }
 
-/// Commits of the largest size in a segment.
+/// Number of largest commits that fit into a segment.
 const COMMITS_OF_SEGMENT: usize = 8;
-/// Free segments that are kept; others are removed.
+/// Number of free segments to keep; further ones are removed.
 const FREE_MAX: usize = 5;
-/// Free segments that are made ahead.
+/// Number of free segments to create in advance.
 const FREE_WANTED: usize = 4;
-/// Free segments that only acknowledgements and copies may use.
+/// Number of free segments that only acknowledgements and copies may use.
 const RESERVE: usize = 3;
-/// Bytes of the next segment that are written for each byte of a commit.
+/// Bytes of the next segment to write for each byte of a commit.
 const PREPARED_AHEAD: usize = 4;
-/// Commits and idle times after a segment could not be made before the next is tried.
+/// Commits and idle times between a failure to create a segment and the next attempt.
 const GROW_AFTER: u32 = 20;
-/// Bytes of the next segment that are written when there is time.
+/// Bytes of the next segment to write at an idle time.
 const IDLE_PREPARED: usize = 1 << 20;
-/// A commit buffer that is larger is given back.
+/// A larger commit buffer is released.
 const STREAM_KEPT: usize = 16 << 20;

@@ -1,8 +1,8 @@
-//! Reads the segments of a log in a thread of its own, while the index is made of those before. Small ones are read in
-//! between, because a thread would cost more than it saves.
+//! Reads the segments of a log in a separate thread, while the previous ones are applied to the index. Small logs are
+//! read without a thread, which would cost more than it saves.
 //!
-//! Invariants: segments come in their order. All are read, whatever is made of them, so that the operations on the
-//! files are the same each time. If the taker panics, the reader ends too.
+//! Invariants: segments arrive in order. All are read, whatever happens to their content, so that the operations on
+//! the files are the same each time. If the consumer panics, the reader ends too.
 
 use std::io;
 use std::sync::mpsc::{channel, sync_channel};
@@ -11,7 +11,7 @@ use std::thread;
 use super::scan::{FoundCommit, SegmentBytes};
 use super::segments::Segment;
 
-/// A segment that is to be read.
+/// A segment that has to be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NeededSegment<'a> {
     pub(super) segment: &'a Segment,
@@ -28,10 +28,10 @@ pub(super) struct ReadSegment {
     pub(super) commits: Vec<FoundCommit>,
 }
 
-/// Calls `take` with one segment after the other. There are two in memory: one is read, and one is taken.
+/// Calls `take` with one segment after the other. Two are in memory: one is being read, and one is being applied.
 ///
 /// # Errors
-/// There is no thread to read them.
+/// No thread can be started to read them.
 pub(super) fn read_each(
     needed: &[NeededSegment<'_>],
     mut take: impl FnMut(&NeededSegment<'_>, &ReadSegment),
@@ -63,7 +63,7 @@ pub(super) fn read_each(
             .spawn_scoped(scope, read_all)?;
         for (needed, found) in needed.iter().zip(next) {
             take(needed, &found);
-            // The reader has ended if it was the last one.
+            // The reader has ended if it was the last segment.
             let _ended = give_back.send(found.bytes);
         }
         Ok(())
@@ -76,5 +76,5 @@ fn read(segment: &Segment, mut bytes: SegmentBytes) -> ReadSegment {
     ReadSegment { bytes, commits }
 }
 
-/// From so many bytes on there is a thread.
+/// Number of bytes from which a thread is used.
 const THREAD_BYTES: u64 = 48 << 20;

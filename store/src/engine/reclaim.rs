@@ -2,7 +2,7 @@
 //!
 //! Invariants: the cursor moves over whole chains in the order of the log and never into the segment that takes
 //! commits. In a commit, copies precede what the shards appended meanwhile, because they describe the state before it.
-//! A record that cannot be read any more is counted and left behind.
+//! A record that can no longer be read is counted and skipped.
 
 use super::Engine;
 use super::segments::Segment;
@@ -18,14 +18,14 @@ use crate::record;
 /// The progress of reclaiming.
 #[derive(Debug, Default)]
 pub(super) struct Reclaim {
-    /// Where the next commit is looked for; nothing before the first segment was looked at.
+    /// Where the search for the next commit starts; `None` before the first segment was examined.
     cursor: Option<Location>,
     /// The last commit of the last chain that was collected.
     collected: u64,
-    /// Frames that are to be appended.
+    /// Frames to append again.
     pub(super) copies: Vec<u8>,
     window: Window,
-    /// Bytes that are still to be looked through.
+    /// Bytes that are still to be examined.
     owed: usize,
 }
 
@@ -43,14 +43,14 @@ impl Reclaim {
 enum Next {
     Commit(CommitHeader),
     Nothing,
-    /// The log that may be reclaimed ends here.
+    /// The end of the part of the log that may be reclaimed.
     End,
 }
 
 impl Engine {
-    /// Looks through the oldest commits, as far as what was written makes it necessary.
+    /// Examines the oldest commits, as far as the amount written requires it.
     pub(super) fn collect(&mut self) {
-        // Copies use space before they free some.
+        // Copies use space before they free any.
         let copies_max = COPIES_MAX.min(self.commit_target());
         while self.reclaim.owed > 0 && self.reclaim.copies.len() < copies_max {
             let looked_through = self.collect_chain();
@@ -61,7 +61,7 @@ impl Engine {
         }
     }
 
-    /// Forgets the copies, because they have been written.
+    /// Drops the copies, because they have been written.
     pub(super) fn collected(&mut self) {
         self.reclaim.copies.clear();
         self.reclaim.copies.shrink_to(COPIES_MAX);
@@ -81,7 +81,7 @@ impl Engine {
         self.reclaim.owed = (self.reclaim.owed + written * factor).min(owed_max);
     }
 
-    /// Whether reclaiming would bring something though nothing is written.
+    /// Whether reclaiming would free something although nothing is written.
     pub(super) fn has_reclaim_work(&self) -> bool {
         if self.is_short() {
             self.frees_a_segment()
@@ -95,7 +95,7 @@ impl Engine {
         self.reclaim.owed = IDLE_BYTES.min(self.segments.size as usize);
     }
 
-    /// Segments in use above what there should be: the larger of eight, and four times what lives.
+    /// Number of used segments above the target: the larger of eight, and four times what the live records need.
     fn segments_over(&self) -> i64 {
         let live = self.index.live_bytes().saturating_mul(LIVE_FACTOR);
         let bound = live.div_ceil(self.segments.size.into()).max(SEGMENTS_BOUND);
@@ -104,8 +104,8 @@ impl Engine {
         used - i64::try_from(bound).unwrap_or(i64::MAX) + FREE_SHARE
     }
 
-    /// Whether copies of the oldest segments would need at least a segment less than these have. Without that they
-    /// would only use up what is left.
+    /// Whether copying the oldest segments needs at least one segment less than they have. Otherwise the copies would
+    /// only use up the remaining space.
     fn frees_a_segment(&self) -> bool {
         let size = u64::from(self.segments.size);
         let mut gain = 0;
@@ -118,7 +118,7 @@ impl Engine {
             })
     }
 
-    /// The segments that the cursor has not left; those that it has left are freed with the next commits.
+    /// The segments that the cursor has not left; the others are freed with the next commits.
     fn not_reclaimed(&self) -> impl Iterator<Item = &Segment> {
         let cursor = self.reclaim.cursor.map_or(0, |cursor| cursor.sequence);
         self.segments
@@ -127,7 +127,7 @@ impl Engine {
             .filter(move |segment| segment.sequence >= cursor)
     }
 
-    /// Looks through one chain; returns its length in bytes, 0 if there is no chain to look through.
+    /// Examines one chain; returns its length in bytes, 0 if there is no chain to examine.
     fn collect_chain(&mut self) -> usize {
         let Some(start) = self.reclaim.cursor.or_else(|| self.first_cursor()) else {
             return 0;
@@ -143,7 +143,7 @@ impl Engine {
                         self.reclaim.cursor = Some(cursor);
                         return passed;
                     }
-                    // The rest of the chain is in the segment that takes commits: it is looked at again later.
+                    // The rest of the chain is in the segment that takes commits: it is examined again later.
                     return 0;
                 }
                 Next::Nothing => passed += BLOCK,
@@ -176,7 +176,7 @@ impl Engine {
         }
     }
 
-    /// The commit at the cursor, which goes on to the next segment at the end of one.
+    /// The commit at the cursor, which moves to the next segment at the end of one.
     fn next(&mut self, cursor: &mut Location) -> Next {
         loop {
             let newest = self.segments.used.back().map_or(0, |segment| segment.sequence);
@@ -225,7 +225,7 @@ impl Engine {
                 Err(error) => {
                     let path = self.segments.files.path(&segment.name);
                     tracing::error!(
-                        "cannot read {}: {error}; what it has at {} is lost",
+                        "cannot read {}: {error}; its content at {} is lost",
                         path.display(),
                         at.offset
                     );
@@ -272,15 +272,15 @@ fn copy_frame(index: &mut Index, copies: &mut Vec<u8>, frame: &frame::Frame<'_>,
     });
 }
 
-/// Segments that may be there however little lives: 256 MB.
+/// Number of segments that may exist however little is live: 256 MB.
 const SEGMENTS_BOUND: u64 = 8;
-/// Of these some are free, or being freed.
+/// Some of these are free, or being freed.
 const FREE_SHARE: i64 = 4;
-/// Bytes on the disk for one that lives.
+/// Bytes on the disk for each live byte.
 const LIVE_FACTOR: u64 = 4;
-/// Bytes that are looked through for each that is written, when there is no space.
+/// Bytes to examine for each byte that is written, when there is no space.
 const FACTOR_MAX: usize = 8;
-/// Copies in one commit, unless one message is larger.
+/// Bytes of copies in one commit, unless one message is larger.
 const COPIES_MAX: usize = 1 << 20;
-/// Bytes that are looked through at once when there is time.
+/// Bytes to examine at once at an idle time.
 const IDLE_BYTES: usize = 4 << 20;

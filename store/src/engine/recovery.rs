@@ -1,7 +1,7 @@
-//! Opens a log: finds its segments, reads them in order, and begins a new one.
+//! Opens a log: finds its segments, reads them in order, and starts a new one.
 //!
-//! Invariants: nothing is written before everything is read, and what was read is synced before it counts as durable. A
-//! damaged file loses its own records and nothing else; a file of another version is refused.
+//! Invariants: nothing is written before everything is read, and what was read is synced before it counts as durable.
+//! A damaged file loses only its own records; a file of another version is refused.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::progress::{Progress, Report};
 use crate::record::{self, Record};
 use crate::recovered::{Damage, Recovered};
 
-/// Opens the log in a folder, or makes one.
+/// Opens the log in a folder, or creates one.
 pub(crate) fn open(
     files: Box<dyn FileLayer>,
     options: &Options,
@@ -70,19 +70,19 @@ pub(crate) fn open(
     Ok((engine, recovered))
 }
 
-/// What is in a log that is only read.
+/// The content of a log that is only read.
 #[derive(Debug)]
 pub(crate) struct Inspected {
     pub(crate) recovered: Recovered,
     pub(crate) segments: Segments,
     pub(crate) live_bytes: u64,
-    /// The last commit that counts, the last one that is marked as durable, the last one that is not needed.
+    /// The last commit that counts, the last one that is marked as durable, the last one that is no longer needed.
     pub(crate) last: u64,
     pub(crate) durable: u64,
     pub(crate) reclaimed: u64,
 }
 
-/// Reads a log without changing anything: also what was not acknowledged at its end is left out.
+/// Reads a log without changing anything: what was not acknowledged at its end is left out as well.
 pub(crate) fn inspect(files: Box<dyn FileLayer>, options: &Options) -> Result<Inspected, StoreError> {
     let mut index = Index::recovering();
     let mut segments = Segments::new(files, options.segment_size, options.segments_max());
@@ -105,7 +105,7 @@ pub(crate) fn inspect(files: Box<dyn FileLayer>, options: &Options) -> Result<In
     })
 }
 
-/// What the newest commits say of all others.
+/// What the newest commits state about all others.
 #[derive(Clone, Copy, Debug, Default)]
 struct Newest {
     durable: u64,
@@ -114,7 +114,7 @@ struct Newest {
 }
 
 impl Engine {
-    /// Makes the index ready, and appends what has to stand at the front of the new segment.
+    /// Prepares the index, and appends what must be at the start of the new segment.
     fn begin(&mut self, replayed: Replayed, report: Report<'_>) -> Result<Recovered, StoreError> {
         self.segments.free_up_to(self.reclaimed, FREE_MAX);
         let (last_epoch, last_shards) = self.index.epoch().unwrap_or_default();
@@ -147,10 +147,10 @@ impl Engine {
     }
 }
 
-/// Opens all files and puts the segments in their order. Returns what the newest commits say.
+/// Opens all files and sorts the segments. Returns what the newest commits state.
 fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest, StoreError> {
     let folder = segments.files.folder().to_owned();
-    // Before the folder is read: a broker that runs on it may begin another segment meanwhile.
+    // Before the folder is read: a broker that uses it may start another segment meanwhile.
     let newest_named = segments.read_newest();
     let names = segments.files.list().map_err(StoreError::io("read", folder))?;
     let mut bytes = SegmentBytes::default();
@@ -179,7 +179,7 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
         let header = match first_block(&*file) {
             FirstBlock::Header(header) => Some(header),
             FirstBlock::OtherVersion(found) => return Err(StoreError::Version { file: path, found }),
-            // Prepared, and never used.
+            // It was prepared, and never used.
             FirstBlock::Invalid if begins_with_zeros(&*file) => None,
             FirstBlock::Invalid => {
                 let size = segments.size;
@@ -213,16 +213,16 @@ fn find_segments(segments: &mut Segments, damage: &mut Damage) -> Result<Newest,
 }
 
 /// Reports that the newest segment is missing, unless a file that was found damaged may be it. Its number is not used
-/// again: the file may come back.
+/// again, because the file may reappear.
 fn report_missing(segments: &mut Segments, newest_named: Option<u32>, damage: &mut Damage) {
     let Some(named) = newest_named else {
-        // A new store, one of an earlier program, or a torn file.
+        // A new store, a store of an earlier program, or a torn file.
         return;
     };
     let found = segments.used.back().map_or(0, |segment| segment.sequence);
     if found < named && damage.files == 0 {
         damage.of_file(format!(
-            "segment {named} is missing, and with it what the log had last; the newest one that is there is {found}"
+            "segment {named} is missing, and with it the newest part of the log; the newest existing segment is {found}"
         ));
     }
     segments.next_sequence = segments.next_sequence.max(named.saturating_add(1));
@@ -234,8 +234,8 @@ fn open_segment(files: &dyn FileLayer, name: &str) -> io::Result<(Box<dyn StoreF
     Ok((file, len))
 }
 
-/// Whether an error of opening a file is the file's. All others are of this process or the system, and the file is
-/// whole: it must not be put aside.
+/// Whether an error of opening a file is caused by the file. All other errors are caused by this process or the
+/// system, and the file is intact: it must not be renamed.
 fn is_of_the_file(error: &io::Error) -> bool {
     let of_the_disk = [Errno::IO, Errno::LOOP].map(|errno| Some(errno.raw_os_error()));
     error.kind() == io::ErrorKind::InvalidInput || of_the_disk.contains(&error.raw_os_error())
@@ -249,7 +249,7 @@ fn first_block(file: &dyn StoreFile) -> FirstBlock {
     }
 }
 
-/// Whether there is nothing at the front of a file: commits lie there before any others, so it has none.
+/// Whether the start of a file is empty: since commits are written there first, it then has none.
 fn begins_with_zeros(file: &dyn StoreFile) -> bool {
     let mut front = vec![0; ZEROS_READ];
     let read = read_all(file, 0, &mut front);
@@ -273,7 +273,7 @@ fn newest(segments: &Segments, bytes: &mut SegmentBytes) -> Newest {
     newest
 }
 
-/// Reads the commits that count, in their order.
+/// Reads the commits that count, in order.
 fn replay(
     segments: &mut Segments,
     newest: &Newest,
@@ -325,7 +325,7 @@ fn replay_segment(replay: &mut Replay<'_>, needed: &NeededSegment<'_>, found: &R
     }
 }
 
-/// For each segment the last commit in it that may count: a later segment may say that the end of it does not.
+/// For each segment, the last commit in it that may count: a later segment may state that its end does not.
 fn limits(segments: &Segments, bytes: &mut SegmentBytes) -> Vec<u64> {
     let mut limit = u64::MAX;
     let mut limits: Vec<u64> = segments

@@ -1,6 +1,6 @@
-//! Applies the commits of a log in their order.
+//! Applies the commits of a log in order.
 //!
-//! Invariants: everything that was durable is used, and then the commits behind it up to the first gap. The first gap
+//! Invariants: everything that was durable is used, and then the commits after it up to the first gap. The first gap
 //! above the highest "durable up to" ends the log; a gap below it is damage, which is counted, and the rest is used.
 //! Whole batches of the commit that ends the log are kept and appended again.
 
@@ -17,9 +17,9 @@ use crate::recovered::Damage;
 #[derive(Debug)]
 pub(super) struct Replay<'a> {
     index: &'a mut Index,
-    /// Up to this commit all was durable.
+    /// The commit up to which everything was durable.
     durable: u64,
-    /// Up to this commit nothing is needed.
+    /// The commit up to which nothing is needed.
     reclaimed: u64,
     /// The last commit that was used.
     last: u64,
@@ -41,7 +41,7 @@ struct Chain {
     /// The number of the last commit of the chain.
     last: u64,
     is_open: bool,
-    /// The crc of each frame is known to be right.
+    /// Whether the CRC of each frame is known to be right.
     is_verified: bool,
 }
 
@@ -72,7 +72,7 @@ impl<'a> Replay<'a> {
         self.ended
     }
 
-    /// Something is wrong with a file.
+    /// Records that something is wrong with a file.
     pub(super) fn damaged(&mut self, finding: String) {
         self.damage.files += 1;
         note(&mut self.damage, finding);
@@ -101,7 +101,7 @@ impl<'a> Replay<'a> {
             self.chain.layout.clear();
         }
         self.chain.is_verified = *is_verified && !self.chain.is_open;
-        // Behind a gap a frame may begin that began in what is missing.
+        // After a gap, a frame may continue that started in the missing part.
         let skipped = if is_gap { header.first_frame as usize } else { 0 };
         let body = body.get(skipped..).unwrap_or_default();
         self.chain.layout.push(Piece {
@@ -122,7 +122,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Commits after `expected` up to `previous` are missing. Returns false if the log ends here.
+    /// Handles that commits after `expected` up to `previous` are missing. Returns false if the log ends here.
     fn skip(&mut self, expected: u64, previous: u64) -> bool {
         if previous > self.durable || previous < expected {
             self.ended = true;
@@ -190,7 +190,7 @@ impl<'a> Replay<'a> {
         self.last = self.chain.last;
     }
 
-    /// Bytes of the whole batches at the front of the chain that are valid, and whether that is all.
+    /// Bytes of the whole batches at the start of the chain that are valid, and whether they are the whole chain.
     fn whole_batches(&self) -> (usize, bool) {
         if self.chain.is_verified {
             return (self.chain.stream.len(), true);
@@ -213,7 +213,7 @@ impl<'a> Replay<'a> {
         (whole, true)
     }
 
-    /// Ends the replay after the last commit.
+    /// Completes the replay after the last commit.
     pub(super) fn finish(mut self) -> Replayed {
         if self.chain.is_open && !self.ended && self.chain.last < self.durable {
             self.apply_valid();
@@ -233,12 +233,12 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Keeps the first findings; all are counted.
+/// Keeps the text of the first findings; all are counted.
 fn note(damage: &mut Damage, finding: String) {
     if damage.findings.len() < FINDINGS_MAX {
         damage.findings.push(finding);
     }
 }
 
-/// Findings that are kept as text.
+/// Number of findings that are kept as text.
 const FINDINGS_MAX: usize = 20;

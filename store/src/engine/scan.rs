@@ -12,11 +12,11 @@ use crate::format::commit::{COMMIT_HEADER, CommitHeader};
 use crate::format::segment::SEGMENT_HEADER;
 use crate::format::{Location, frame};
 
-/// A commit of a segment.
+/// A commit that was found in a segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FoundCommit {
     pub(super) header: CommitHeader,
-    /// It is no part of a chain, and the crc of each of its frames is right.
+    /// Whether it is not part of a chain, and the CRC of each of its frames is right.
     pub(super) is_verified: bool,
 }
 
@@ -24,15 +24,15 @@ pub(super) struct FoundCommit {
 #[derive(Debug, Default)]
 pub(super) struct SegmentBytes {
     room: Room,
-    /// So many bytes of it are the segment.
+    /// Number of bytes that are the segment.
     size: usize,
     /// Blocks that the system could not read.
     pub(super) unreadable: u64,
-    /// Bytes at the end that the file does not have.
+    /// Bytes missing at the end of the file.
     pub(super) missing: u64,
 }
 
-/// Memory for a segment: pages of the system where they can be had, because those go back to it at once. An allocator
+/// Memory for a segment: pages from the system if possible, because they are returned to it at once. An allocator
 /// keeps what a start has used until its thread works again.
 #[derive(Debug)]
 enum Room {
@@ -96,7 +96,7 @@ impl SegmentBytes {
         self.room.bytes().get(..self.size).unwrap_or_default()
     }
 
-    /// The commits of this use of the segment that have a valid header.
+    /// The commits of the present use of the segment that have a valid header.
     pub(super) fn commits(&self, sequence: u32) -> Vec<CommitHeader> {
         let mut found = Vec::new();
         let mut offset = SEGMENT_HEADER;
@@ -117,7 +117,7 @@ impl SegmentBytes {
         found
     }
 
-    /// As [`Self::commits`], and which of them are right as a whole.
+    /// As [`Self::commits`], and which of them are completely right.
     pub(super) fn found_commits(&self, sequence: u32) -> Vec<FoundCommit> {
         let commits = self.commits(sequence).into_iter();
         let found = commits.map(|header| FoundCommit {
@@ -153,7 +153,7 @@ impl SegmentBytes {
         headers.max()
     }
 
-    /// The bytes behind a commit's header; fewer than it names if the segment ends before.
+    /// The bytes after a commit's header; fewer than it states if the segment ends before.
     pub(super) fn body(&self, header: &CommitHeader) -> &[u8] {
         let start = header.location.offset as usize + COMMIT_HEADER;
         let rest = self.bytes().get(start..).unwrap_or_default();
@@ -172,7 +172,7 @@ pub(super) fn first_commit(file: &dyn StoreFile, sequence: u32) -> io::Result<Op
     Ok(CommitHeader::parse(&block, location))
 }
 
-/// Reads block by block, after reading all at once failed; returns how many could not be read.
+/// Reads block by block, after reading everything at once failed; returns how many blocks could not be read.
 fn read_blocks(file: &dyn StoreFile, offset: u64, chunk: &mut [u8]) -> u64 {
     let mut unreadable = 0;
     for (number, block) in chunk.chunks_mut(BLOCK).enumerate() {
@@ -184,5 +184,5 @@ fn read_blocks(file: &dyn StoreFile, offset: u64, chunk: &mut [u8]) -> u64 {
     unreadable
 }
 
-/// Bytes that are read at once.
+/// Number of bytes to read at once.
 const CHUNK: usize = 1 << 20;

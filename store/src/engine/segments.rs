@@ -1,4 +1,4 @@
-//! The files of the log: those in use, and free ones that wait to be used again.
+//! The files of the log: those in use, and free ones for reuse.
 //!
 //! Invariants: `used` is in the order of the log, and its last segment takes commits. A free segment has been written
 //! to its whole length and synced, and so has the folder. A segment is freed only when a durable commit states that
@@ -20,7 +20,7 @@ pub(crate) struct Segment {
     pub(crate) file: Box<dyn StoreFile>,
     pub(crate) sequence: u32,
     pub(crate) size: u32,
-    /// Where the next commit goes; `size` if none may.
+    /// The offset of the next commit; `size` if there can be none.
     pub(crate) end: u32,
     /// The last commit in it that counts.
     pub(crate) last_number: u64,
@@ -56,9 +56,9 @@ pub(crate) struct Segments {
     pub(crate) next_sequence: u32,
     pub(crate) next_file: u32,
     segments_max: usize,
-    /// The segment that the file beside the segments names.
+    /// The segment that the file `newest` names.
     named_newest: u32,
-    /// Nothing is written, renamed or removed.
+    /// Whether nothing may be written, renamed or removed.
     pub(crate) is_read_only: bool,
 }
 
@@ -94,12 +94,12 @@ impl Segments {
         (self.used.len() + self.free.len() + preparing) as u64 * u64::from(self.size)
     }
 
-    /// Whether another segment may be made.
+    /// Whether another segment may be created.
     pub(crate) fn may_grow(&self) -> bool {
         self.used.len() + self.free.len() < self.segments_max
     }
 
-    /// Sees to it that as many segments are free.
+    /// Ensures that this many segments are free.
     pub(crate) fn reserve(&mut self, count: usize) -> Result<(), StoreError> {
         while self.free.len() < count {
             if !self.may_grow() {
@@ -110,13 +110,13 @@ impl Segments {
                     return Err(self.full(error.to_string()));
                 }
                 let folder = self.files.folder().to_owned();
-                return Err(StoreError::io("make a segment in", folder)(error));
+                return Err(StoreError::io("create a segment in", folder)(error));
             }
         }
         Ok(())
     }
 
-    /// Writes some bytes more of the next free segment; nothing of it is used before all is durable.
+    /// Writes further bytes of the next free segment, which is not used before all of it is durable.
     pub(crate) fn prepare(&mut self, budget: usize) -> io::Result<()> {
         let mut preparing = match self.preparing.take() {
             Some(preparing) => preparing,
@@ -168,7 +168,7 @@ impl Segments {
         })
     }
 
-    /// A file that could not be written is not left behind: it would take the space that is missing.
+    /// A file that could not be written is removed: it would take up space that is needed.
     fn abandon_segment(&self, preparing: Preparing, error: io::Error) -> io::Result<()> {
         let name = preparing.segment.name;
         drop(preparing.segment.file);
@@ -178,7 +178,7 @@ impl Segments {
         Err(error)
     }
 
-    /// Takes a free segment into use: from now on it takes the commits.
+    /// Starts to use a free segment: from now on it takes the commits.
     pub(crate) fn advance(&mut self) -> Result<(), StoreError> {
         self.reserve(1)?;
         let Some(FreeSegment { name, file }) = self.free.pop() else {
@@ -204,17 +204,17 @@ impl Segments {
         Ok(())
     }
 
-    /// Names the newest segment in the file beside the segments, if it does not yet. All headers are durable.
+    /// Names the newest segment in the file `newest`, if it does not yet. All headers are durable.
     pub(crate) fn name_newest(&mut self) {
         let Some(sequence) = self.used.back().map(|segment| segment.sequence) else {
             // The log has just been opened.
             return;
         };
         if sequence == self.named_newest {
-            // It does already.
+            // It names it already.
             return;
         }
-        // Once for each segment: without the file, nothing is lost but a sentence about a segment that is missing.
+        // Tried once for each segment: without the file, only the report about a missing segment is lost.
         self.named_newest = sequence;
         let mut block = BlockBuffer::default();
         block.extend(&newest::encode(sequence));
@@ -227,7 +227,7 @@ impl Segments {
         }
     }
 
-    /// The segment that the file beside the segments names, if there is one and it can be read.
+    /// The segment that the file `newest` names, if there is one and it can be read.
     pub(crate) fn read_newest(&self) -> Option<u32> {
         let mut block = [0; BLOCK];
         let file = self.files.open(NEWEST_FILE, false).ok()?;
@@ -235,7 +235,7 @@ impl Segments {
         newest::parse(&block)
     }
 
-    /// Removes what was being made when the process ended.
+    /// Removes the file that was being created when the process ended.
     pub(crate) fn remove_unfinished(&self, names: &[String]) {
         if names.iter().any(|name| name == UNFINISHED)
             && let Err(error) = self.files.remove(UNFINISHED)
@@ -244,7 +244,7 @@ impl Segments {
         }
     }
 
-    /// Renames a file that is no valid segment, unless the log is only read; its name is never used again.
+    /// Renames a file that is not a valid segment, unless the log is only read; its name is never used again.
     pub(crate) fn quarantine(&self, name: &str) {
         if self.is_read_only {
             return;
@@ -255,7 +255,7 @@ impl Segments {
         }
     }
 
-    /// Nothing more is written into the segment that takes commits; those after `last` do not count.
+    /// Nothing more is written into the segment that takes commits; commits after `last` do not count.
     pub(crate) fn retire(&mut self, last: u64) {
         if let Some(segment) = self.used.back_mut() {
             segment.end = segment.size;
@@ -265,7 +265,7 @@ impl Segments {
         }
     }
 
-    /// Frees segments whose commits up to this number are not needed; the log has at most `free_max` free ones then.
+    /// Frees segments whose commits up to this number are not needed; at most `free_max` free segments are kept.
     pub(crate) fn free_up_to(&mut self, reclaimed: u64, free_max: usize) {
         while self.used.len() > 1
             && self
@@ -307,7 +307,7 @@ impl Segments {
         self.used.get(place)
     }
 
-    /// The first segment in use whose sequence number is not lower.
+    /// The first used segment whose sequence number is not lower.
     pub(crate) fn at_or_after(&self, sequence: u32) -> Option<&Segment> {
         let place = self.used.partition_point(|segment| segment.sequence < sequence);
         self.used.get(place)
@@ -326,13 +326,13 @@ pub(crate) fn file_name(number: u32) -> String {
     format!("{number:08}{SUFFIX}")
 }
 
-/// The number in the name of a segment's file, also of one that was put aside.
+/// The number in the name of a segment's file, also if it was renamed as damaged.
 pub(crate) fn file_number(name: &str) -> Option<u32> {
     let name = name.strip_suffix(ASIDE).unwrap_or(name);
     name.strip_suffix(SUFFIX)?.parse().ok()
 }
 
-/// Whether an error says that there is no space; all others are failures.
+/// Whether an error means that there is no space; all others are failures.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -341,9 +341,9 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 const SUFFIX: &str = ".segment";
-/// The file that is being written for the first time.
+/// The name of the file that is being written for the first time.
 const UNFINISHED: &str = "unfinished";
-/// At the end of the name of a damaged file.
+/// The end of the name of a damaged file.
 pub(crate) const ASIDE: &str = ".damaged";
-/// Bytes that are written at once while a segment is made.
+/// Bytes to write at once while a segment is created.
 const PREPARE_STEP: usize = 256 * BLOCK;

@@ -8,7 +8,7 @@ use super::segments::Segment;
 use crate::files::read_all;
 use crate::format::Location;
 
-/// The bytes of a segment that were read last: what is read in the order of the log is read at once.
+/// The bytes of a segment that were read last, so that sequential reads are few and large.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     bytes: Vec<u8>,
@@ -43,7 +43,7 @@ impl Window {
     }
 }
 
-/// What fails so often is lost.
+/// Number of failed reads after which the content counts as lost.
 const READ_TRIES: u32 = 3;
-/// Bytes that are read at once.
+/// Number of bytes to read at once.
 const WINDOW: usize = 256 << 10;

@@ -1,7 +1,7 @@
 //! Writes the stream of a commit, and applies it to the index.
 //!
-//! Invariants: all segments that a chain needs are there before its first commit is written. Frames are closed for the
-//! place where they will lie, anew for each attempt.
+//! Invariants: all segments that a chain needs exist before its first commit is written. The CRCs of frames are
+//! computed for the place where they will be, again for each attempt.
 
 use std::time::Instant;
 
@@ -20,10 +20,10 @@ use crate::record;
 /// One commit of a chain before it is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
-    /// Where in the stream it begins.
+    /// Where it starts in the stream.
     start: usize,
     len: usize,
-    /// Whether the commit begins a new segment.
+    /// Whether the commit starts a new segment.
     pub(super) advances: bool,
     location: Location,
 }
@@ -58,7 +58,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Decides where the stream goes: into one commit if it fits into a segment, else into as many as it needs.
+    /// Decides where the stream is written: into one commit if it fits into a segment, else into as many as it needs.
     fn plan(&mut self) -> Result<(), StoreError> {
         let len = self.stream.bytes().len() - COMMIT_HEADER;
         let room = self.segments.room();
@@ -171,11 +171,11 @@ impl Engine {
         Ok(number)
     }
 
-    /// Where in a part the first frame begins.
+    /// Where the first frame starts in a part.
     fn first_frame(&self, part: Part) -> u32 {
         let stream = self.stream.bytes().get(COMMIT_HEADER..).unwrap_or_default();
         let mut place = 0;
-        // Only chains have frames that began earlier, and they are rare.
+        // Only chains have frames that started earlier, and they are rare.
         while place < part.start {
             match stream.get(place..).and_then(frame::parse) {
                 Some(frame) => place += frame.len,

@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 
 use crate::error::StoreError;
 
-/// Kept for as long as the store is open.
+/// Kept as long as the store is open.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
     _file: File,
@@ -57,7 +57,7 @@ fn write_owner(file: &mut File) -> io::Result<()> {
 
 fn owner(file: &mut File) -> String {
     let mut text = String::new();
-    // It is only a name for the message.
+    // It is needed only for the message.
     let _read = file.take(20).read_to_string(&mut text);
     match text.trim().parse::<u32>() {
         Ok(process) => format!("process {process}"),

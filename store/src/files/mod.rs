@@ -2,9 +2,9 @@
 //!
 //! `real.rs` is Linux, `simulated.rs` a disk in memory, `lock.rs` excludes a second process.
 //!
-//! Invariants: nothing else in this crate touches files. A durable write makes its bytes durable without a sync of the
-//! folder only if the file's length does not change, so segments are written to their whole length before they take
-//! commits.
+//! Invariants: nothing else in this crate accesses files. A durable write makes its bytes durable without a sync of
+//! the folder only if the file's length does not change; therefore segments are written to their whole length before
+//! they take commits.
 
 use std::fmt::Debug;
 use std::io;
@@ -25,25 +25,25 @@ pub trait FileLayer: Debug + Send {
     /// The folder cannot be read.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Opens a file for reading and writing, and makes it if `create`.
+    /// Opens a file for reading and writing, and creates it if `create`.
     ///
     /// # Errors
-    /// The file is not there, is no regular one, or cannot be opened or made.
+    /// The file does not exist, is not a regular file, or cannot be opened or created.
     fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn StoreFile>>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// The file is not there or cannot be removed.
+    /// The file does not exist or cannot be removed.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Gives a file another name, which no file has.
+    /// Renames a file to a name that is not in use.
     ///
     /// # Errors
-    /// The file is not there or cannot be renamed.
+    /// The file does not exist or cannot be renamed.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Makes durable which files there are.
+    /// Makes the list of files durable.
     ///
     /// # Errors
     /// The folder cannot be synced.
@@ -55,9 +55,9 @@ pub trait FileLayer: Debug + Send {
     }
 }
 
-/// A file of the folder that is open for reading and writing.
+/// An open file of the folder, for reading and writing.
 pub trait StoreFile: Debug + Send + Sync {
-    /// How many bytes the file has.
+    /// The size of the file in bytes.
     ///
     /// # Errors
     /// The system does not report it.
@@ -69,37 +69,37 @@ pub trait StoreFile: Debug + Send + Sync {
     /// Nothing, or an unknown part, was written.
     fn write_at(&self, offset: u64, bytes: &[u8], way: WriteWay) -> io::Result<usize>;
 
-    /// Reads bytes at an offset; fewer than asked for at the file's end.
+    /// Reads bytes at an offset; fewer than requested at the end of the file.
     ///
     /// # Errors
     /// The bytes cannot be read.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
 
-    /// Makes all that was written durable.
+    /// Makes everything that was written durable.
     ///
     /// # Errors
     /// What was written since the last time may be lost.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// Where bytes are when a write has returned.
+/// Where the bytes are when a write has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteWay {
-    /// On the disk, whatever happens then.
+    /// On the disk, whatever happens afterwards.
     Durable,
-    /// On their way to the disk, beside the page cache where the file system allows it.
+    /// On their way to the disk, bypassing the page cache if the file system supports it.
     Direct,
-    /// In the page cache: small writes that are synced together cost the least there.
+    /// In the page cache, which is cheapest for small writes that are synced together.
     Cached,
 }
 
-/// Writes all bytes, going on after short writes at whole blocks.
+/// Writes all bytes, continuing after short writes at whole blocks.
 pub(crate) fn write_all(file: &dyn StoreFile, offset: u64, bytes: &[u8], way: WriteWay) -> io::Result<()> {
     let mut written = 0;
     let mut idle = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
         let count = file.write_at(offset + written as u64, rest, way)?;
-        // Direct I/O cannot go on inside of a block.
+        // Direct I/O cannot continue within a block.
         let whole = if count == rest.len() {
             count
         } else {
@@ -114,7 +114,7 @@ pub(crate) fn write_all(file: &dyn StoreFile, offset: u64, bytes: &[u8], way: Wr
     Ok(())
 }
 
-/// Fills `bytes` from an offset; returns how many there are before the file ends.
+/// Fills `bytes` from an offset; returns how many bytes there are before the end of the file.
 pub(crate) fn read_all(file: &dyn StoreFile, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
     let mut read = 0;
     while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
@@ -126,5 +126,5 @@ pub(crate) fn read_all(file: &dyn StoreFile, offset: u64, bytes: &mut [u8]) -> i
     Ok(read)
 }
 
-/// Writes in a row that bring nothing before it counts as an error.
+/// Number of consecutive writes without progress that counts as an error.
 const SHORT_WRITES_MAX: u32 = 3;

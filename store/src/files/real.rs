@@ -1,8 +1,7 @@
 //! The file layer of Linux.
 //!
-//! Invariants: files have mode 0600 and the folder 0700. Writes that are to be durable go past the page cache where the
-//! file system allows it, and are so when the call returns: by `RWF_DSYNC` where the kernel has it, else by
-//! `fdatasync`.
+//! Invariants: files have mode 0600 and the folder 0700. Durable writes bypass the page cache if the file system
+//! supports it, and are durable when the call returns: with `RWF_DSYNC` if the kernel has it, else with `fdatasync`.
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
@@ -23,7 +22,7 @@ pub(crate) struct RealFiles {
 }
 
 impl RealFiles {
-    /// Makes the folder if it is not there.
+    /// Creates the folder if it does not exist.
     pub(crate) fn create(folder: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         Ok(Self {
@@ -32,7 +31,7 @@ impl RealFiles {
         })
     }
 
-    /// A folder that is only read.
+    /// Opens a folder only for reading.
     pub(crate) fn read_only(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -98,7 +97,7 @@ impl FileLayer for RealFiles {
     }
 }
 
-/// Refuses a folder, a pipe or a device: opening it may wait for ever.
+/// Refuses a folder, a pipe or a device: opening it may block for ever.
 pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
     if fs::metadata(path)?.is_file() {
         Ok(())
@@ -107,9 +106,9 @@ pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
     }
 }
 
-const NOT_REGULAR: &str = "it is no regular file";
+const NOT_REGULAR: &str = "it is not a regular file";
 
-/// One file, open twice: reads want the page cache, writes do not.
+/// One file, opened twice: reads use the page cache, writes do not.
 #[derive(Debug)]
 struct RealFile {
     direct: Option<File>,
@@ -144,7 +143,7 @@ impl StoreFile for RealFile {
         let is_direct = way != WriteWay::Cached && self.is_direct.load(Relaxed);
         if let Some(direct) = self.direct.as_ref().filter(|_| is_direct) {
             match self.write_with(direct, offset, bytes, way) {
-                // The file system takes the flag and then refuses to do it.
+                // The file system accepts the flag and then refuses to do it.
                 Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                     self.is_direct.store(false, Relaxed);
                 }

@@ -1,8 +1,8 @@
 //! A disk in memory that loses power, fails and fills up, for tests.
 //!
-//! Invariants: everything follows from the seed and the calls. What was synced, or written to be durable, is there
-//! after a power cut; of the rest any part may be there, in pieces of a sector. After a kill all that was written is
-//! there. A file that was made or removed is so after a power cut only if the folder was synced.
+//! Invariants: everything follows from the seed and the calls. What was synced, or written durably, exists after a
+//! power cut; any part of the rest may exist, in pieces of a sector. After a kill everything that was written exists.
+//! The creation or removal of a file survives a power cut only if the folder was synced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{FileLayer, StoreFile, WriteWay};
 
-/// A disk with one folder. Clones are the same disk.
+/// A disk with one folder. Clones refer to the same disk.
 #[derive(Clone, Debug)]
 pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
@@ -20,20 +20,20 @@ pub struct SimulatedDisk {
 /// The fault of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails, and a part of a write may be done.
+    /// It fails, and a write may be done partly.
     Io,
     /// There is no space, and nothing is done.
     NoSpace,
-    /// A write is done in part, and reports so.
+    /// A write is done partly, and reports so.
     Short,
-    /// The machine stops in the middle of it; all later operations fail until the next start.
+    /// The machine stops during the operation; all later operations fail until the next start.
     Stop,
 }
 
 #[derive(Debug, Default)]
 struct State {
     random: fastrand::Rng,
-    /// By number; names come and go.
+    /// By number, because names change.
     files: BTreeMap<u64, Content>,
     names: BTreeMap<String, u64>,
     durable_names: BTreeMap<String, u64>,
@@ -42,7 +42,7 @@ struct State {
     faults: BTreeMap<u64, Fault>,
     stops_at_sync: bool,
     is_off: bool,
-    /// Bytes that all files may have.
+    /// Total number of bytes for all files.
     space: Option<u64>,
 }
 
@@ -50,9 +50,9 @@ struct State {
 struct Content {
     /// The content that the process reads, synced or not.
     seen: Vec<u8>,
-    /// As it is on the disk without the writes below.
+    /// The content on the disk without the writes below.
     durable: Vec<u8>,
-    /// In their order, from the first one that is not durable.
+    /// The writes in order, from the first one that is not durable.
     writes: Vec<Write>,
 }
 
@@ -64,7 +64,7 @@ struct Write {
 }
 
 impl SimulatedDisk {
-    /// An empty disk; everything that it does follows from the seed.
+    /// An empty disk; its behaviour follows from the seed.
     pub fn new(seed: u64) -> Self {
         let state = State {
             random: fastrand::Rng::with_seed(seed),
@@ -80,20 +80,20 @@ impl SimulatedDisk {
         Box::new(self.clone())
     }
 
-    /// The operation with this number, counted from now and from 1, goes wrong. Reads, writes, syncs and those of the
-    /// folder are operations.
+    /// Makes the operation with this number, counted from now and from 1, fail. Reads, writes, syncs and operations on
+    /// the folder count.
     pub fn fail_after(&self, operations: u64, fault: Fault) {
         let mut state = self.state();
         let operation = state.operations + operations;
         state.faults.insert(operation, fault);
     }
 
-    /// The machine stops at the next sync of a file; writes until then are done.
+    /// Stops the machine at the next sync of a file; writes until then are done.
     pub fn stop_at_sync(&self) {
         self.state().stops_at_sync = true;
     }
 
-    /// Bytes that all files may have together.
+    /// Sets the number of bytes that all files may have together.
     pub fn set_space(&self, space: Option<u64>) {
         self.state().space = space;
     }
@@ -108,14 +108,14 @@ impl SimulatedDisk {
         self.state().clear_faults();
     }
 
-    /// The process ended: all that it wrote is there.
+    /// The process ends: everything that it wrote exists.
     pub fn kill(&self) {
         let mut state = self.state();
         state.is_off = false;
         state.clear_faults();
     }
 
-    /// The power was off: what was not durable is there in part.
+    /// The power is cut: what was not durable exists partly.
     pub fn power_cut(&self) {
         let mut state = self.state();
         state.is_off = false;
@@ -138,7 +138,7 @@ impl SimulatedDisk {
             .collect()
     }
 
-    /// The bytes of a file, to be changed as a broken disk changes them.
+    /// The bytes of a file, for changes as a broken disk makes them.
     pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         let file = state.names.get(name).copied();
@@ -169,7 +169,7 @@ impl State {
         Ok(self.faults.remove(&self.operations))
     }
 
-    /// As [`Self::operation`], for one that is done or not.
+    /// As [`Self::operation`], for an operation that is done completely or not at all.
     fn whole_operation(&mut self) -> io::Result<()> {
         match self.operation()? {
             None | Some(Fault::Short) => Ok(()),
@@ -204,7 +204,7 @@ impl State {
             Some(_) => self.random.usize(..=bytes.len() / SECTOR) * SECTOR,
         };
         let done = bytes.get(..count).unwrap_or(bytes);
-        // What a failed write has done is not durable, whatever it was to be.
+        // What a failed write has done is not durable, whatever was requested.
         let is_durable = is_durable && matches!(fault, None | Some(Fault::Short));
         if let Some(content) = self.files.get_mut(&file) {
             content.write(offset, done, is_durable);
@@ -215,7 +215,7 @@ impl State {
         }
     }
 
-    /// Each change of the folder that was not synced is there or not.
+    /// Each change of the folder that was not synced is kept or dropped.
     fn drop_unsynced_names(&mut self) {
         let mut names = self.durable_names.clone();
         for (name, file) in &self.names {
@@ -391,5 +391,5 @@ fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     }
 }
 
-/// What a disk writes as a whole.
+/// The unit that a disk writes as a whole.
 const SECTOR: usize = 512;

@@ -1,19 +1,19 @@
-//! The stream of a chain of commits, and where its bytes lie.
+//! The stream of a chain of commits, and where its bytes are.
 //!
-//! Invariants: pieces are in the order of the stream and leave nothing out; a place of the stream has one location.
+//! Invariants: pieces are in the order of the stream and leave nothing out; a position in the stream has one location.
 
 use super::{Location, frame};
 
-/// A piece of a stream that lies in one commit.
+/// A piece of a stream that is in one commit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece {
-    /// Where in the stream it begins.
+    /// Where it starts in the stream.
     pub(crate) start: usize,
     /// The place of the piece's first byte.
     pub(crate) location: Location,
 }
 
-/// Where the pieces of a stream lie.
+/// Where the pieces of a stream are.
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
     pieces: Vec<Piece>,
@@ -28,7 +28,7 @@ impl Layout {
         self.pieces.push(piece);
     }
 
-    /// Where the byte at this place of the stream lies.
+    /// The location of the byte at this position of the stream.
     pub(crate) fn locate(&self, place: usize) -> Option<Location> {
         let piece = self.pieces.iter().rev().find(|piece| piece.start <= place)?;
         Some(Location {
@@ -38,7 +38,7 @@ impl Layout {
     }
 }
 
-/// Writes the crc of every frame of a stream.
+/// Writes the CRC of every frame of a stream.
 pub(crate) fn close_frames(stream: &mut [u8], layout: &Layout) {
     let mut place = 0;
     while let Some(rest) = stream.get_mut(place..) {
@@ -46,7 +46,7 @@ pub(crate) fn close_frames(stream: &mut [u8], layout: &Layout) {
             .locate(place)
             .and_then(|location| frame::close(rest, location))
         else {
-            // The end of the stream, whose frames are all closed.
+            // The end of the stream: all frames are closed.
             return;
         };
         place += len;

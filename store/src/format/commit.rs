@@ -1,7 +1,8 @@
 //! The header of a commit.
 //!
-//! Invariants: a header is valid only where it was written: it names its segment and offset, and its crc covers them.
-//! Numbers of commits grow; those between `previous` and `number` are of an end of the log that a recovery did not use.
+//! Invariants: a header is valid only where it was written: it names its segment and offset, and its CRC covers them.
+//! Numbers of commits grow; those between `previous` and `number` belong to an end of the log that a recovery did not
+//! use.
 
 use super::Location;
 use crate::bytes::{array_at, u32_at, u64_at};
@@ -12,24 +13,25 @@ pub(crate) const COMMIT_HEADER: usize = 80;
 const MAGIC: [u8; 4] = *b"MCMT";
 const BODY: usize = 8;
 
-/// The header in front of the frames of a commit.
+/// The header that precedes the frames of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CommitHeader {
     /// The place at which the commit was written.
     pub(crate) location: Location,
     /// Bytes of the stream in this commit.
     pub(crate) len: u32,
-    /// Where the first frame begins that begins here, counted from the end of the header; `len` if none does.
+    /// Where the first frame starts that starts in this commit, counted from the end of the header; `len` if none
+    /// does.
     pub(crate) first_frame: u32,
-    /// The chain goes on with the next commit.
+    /// Whether the chain continues with the next commit.
     pub(crate) continues: bool,
     /// The number of the commit.
     pub(crate) number: u64,
     /// The number of the commit before this one.
     pub(crate) previous: u64,
-    /// Up to this one all are known to be durable.
+    /// The commit up to which everything is known to be durable.
     pub(crate) durable: u64,
-    /// Up to this one nothing is needed any more: what lives was appended again.
+    /// The commit up to which nothing is needed any more: its live records were appended again.
     pub(crate) reclaimed: u64,
     /// Highest session counter that was ever used.
     pub(crate) session_max: u64,
@@ -70,13 +72,13 @@ impl CommitHeader {
         bytes
     }
 
-    /// The header at this offset of a segment, if there is one of this use of the segment.
+    /// The header at this offset of a segment, if it belongs to the present use of the segment.
     pub(crate) fn parse(bytes: &[u8], location: Location) -> Option<Self> {
         let header = Self::parse_any(bytes)?;
         (header.location == location).then_some(header)
     }
 
-    /// Where the byte at this place behind the header lies.
+    /// Where the byte at this position after the header is.
     pub(crate) fn body_location(&self, place: usize) -> Option<Location> {
         let offset = u32::try_from(COMMIT_HEADER + place).ok()?;
         Some(Location {

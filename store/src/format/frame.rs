@@ -1,6 +1,6 @@
 //! The frame around the body of a record.
 //!
-//! Invariants: shards append frames without a crc; [`close`] makes a frame valid for the place where it is written.
+//! Invariants: shards append frames without a CRC; [`close`] makes a frame valid for the place where it is written.
 
 use super::Location;
 use crate::bytes::{array_at, u32_at};
@@ -8,12 +8,12 @@ use crate::bytes::{array_at, u32_at};
 /// The length of a frame's header in bytes.
 pub(crate) const FRAME_HEADER: usize = 9;
 
-/// In the type of the last frame of a batch.
+/// The flag in the type of the last frame of a batch.
 const BATCH_END: u8 = 0x80;
 const CRC: usize = 4;
 const KIND: usize = 8;
 
-/// A frame as it lies in a stream.
+/// A frame as it is in a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) kind: u8,
@@ -23,7 +23,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) len: usize,
 }
 
-/// Appends a frame whose body `encode` appends; `encode` returns the type. The crc is still missing.
+/// Appends a frame whose body `encode` appends; `encode` returns the type. The CRC is not yet set.
 pub(crate) fn append(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>) -> u8) {
     let start = out.len();
     out.extend_from_slice(&[0; FRAME_HEADER]);
@@ -38,14 +38,14 @@ pub(crate) fn append(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>) -> u8)
     }
 }
 
-/// Marks the frame that begins at `start` as the last one of its batch.
+/// Marks the frame that starts at `start` as the last one of its batch.
 pub(crate) fn end_batch(out: &mut [u8], start: usize) {
     if let Some(kind) = out.get_mut(start + KIND) {
         *kind |= BATCH_END;
     }
 }
 
-/// Writes the crc of the frame at the front of `stream`; returns the frame's length.
+/// Writes the CRC of the frame at the start of `stream`; returns the frame's length.
 pub(crate) fn close(stream: &mut [u8], location: Location) -> Option<usize> {
     let len = len_at(stream)?;
     let frame = stream.get_mut(..len)?;
@@ -54,7 +54,7 @@ pub(crate) fn close(stream: &mut [u8], location: Location) -> Option<usize> {
     Some(len)
 }
 
-/// The frame at the front of `stream`, its crc unchecked; nothing if it is longer than the stream.
+/// The frame at the start of `stream`, its CRC unchecked; `None` if it is longer than the stream.
 pub(crate) fn parse(stream: &[u8]) -> Option<Frame<'_>> {
     let len = len_at(stream)?;
     let kind = *stream.get(KIND)?;
@@ -66,7 +66,7 @@ pub(crate) fn parse(stream: &[u8]) -> Option<Frame<'_>> {
     })
 }
 
-/// Whether the frame at the front of `stream` was written at this place.
+/// Whether the frame at the start of `stream` was written at this place.
 pub(crate) fn is_valid(stream: &[u8], location: Location) -> bool {
     let check = || {
         let frame = stream.get(..len_at(stream)?)?;

@@ -6,13 +6,13 @@
 //! frame:   length of the body u32 | crc32c u32 | type u8, 0x80 ends a batch | body
 //! ```
 //!
-//! Beside the segments, a file names the newest of them (`newest.rs`).
+//! In addition to the segments, a file names the newest of them (`newest.rs`).
 //!
-//! A chain is the commits up to and with the first one that is not continued; the frames are in the chain's stream, so
-//! a frame may lie in several commits, and in several segments.
+//! A chain is the commits up to and including the first one that is not continued. The frames are in the chain's
+//! stream, so a frame may span several commits, and several segments.
 //!
-//! Invariants: every crc covers the sequence number of the segment and the offset in it, so that what an earlier use
-//! of the file left there is never taken for valid. The first 16 bytes of a segment (magic, version, their crc) are
+//! Invariants: every CRC covers the sequence number of the segment and the offset in it, so that the remains of an
+//! earlier use of the file are never taken for valid. The first 16 bytes of a segment (magic, version, their CRC) are
 //! the same in every version of the format.
 
 pub(crate) mod chain;
@@ -21,7 +21,7 @@ pub(crate) mod frame;
 pub(crate) mod newest;
 pub(crate) mod segment;
 
-/// Where something begins: the segment's sequence number and the offset in it.
+/// A position in the log: the segment's sequence number and the offset in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Location {
     pub(crate) sequence: u32,

@@ -1,7 +1,7 @@
-//! The file that names the newest segment, so that its absence is noticed: no other segment knows of it.
+//! The file that names the newest segment, so that its absence is noticed: no other segment refers to it.
 //!
-//! Invariants: it names a segment only when the segment's header is durable. After a power cut it may name an older one
-//! or be torn, which says nothing; it is never ahead of the log.
+//! Invariants: it names a segment only when the segment's header is durable. After a power cut it may name an older
+//! one or be torn, which means nothing; it is never ahead of the log.
 
 use crate::bytes::{array_at, u32_at};
 
@@ -20,7 +20,7 @@ pub(crate) fn encode(sequence: u32) -> [u8; LEN] {
     array_at(&bytes, 0).unwrap_or([0; LEN])
 }
 
-/// The sequence number, if the bytes are whole.
+/// The sequence number, if the bytes are intact.
 pub(crate) fn parse(bytes: &[u8]) -> Option<u32> {
     let body = bytes.get(..BODY_LEN)?;
     let is_whole = body.starts_with(&MAGIC) && u32_at(bytes, BODY_LEN)? == crc32c::crc32c(body);

@@ -15,10 +15,10 @@ const MAGIC: [u8; 8] = *b"MIDGELOG";
 const PREFIX_LEN: usize = 12;
 const LEN: usize = 40;
 
-/// What the first block of a segment names.
+/// What the first block of a segment states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
-    /// Counts the uses of segments; no two uses have the same.
+    /// Counts the uses of segments; no two uses have the same number.
     pub(crate) sequence: u32,
     /// Bytes of the segment with this header.
     pub(crate) size: u32,

@@ -1,6 +1,6 @@
-//! How many live bytes there are, in all and in each segment.
+//! How many live bytes there are, in total and in each segment.
 //!
-//! Invariants: a place is added once and freed once. References have no place, so they count in the total only.
+//! Invariants: a place is added once and freed once. References have no place, so they count only in the total.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use super::Place;
 #[derive(Debug, Default)]
 pub(super) struct LiveBytes {
     total: u64,
-    /// Of segments with growing sequence numbers, from `first`.
+    /// Live bytes of the segments with increasing sequence numbers, from `first`.
     segments: VecDeque<u64>,
     first: u32,
 }
@@ -66,5 +66,5 @@ impl LiveBytes {
     }
 }
 
-/// The bytes that a reference counts as.
+/// The number of bytes for which a reference counts.
 const REFERENCE_BYTES: u64 = 24;

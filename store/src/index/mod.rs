@@ -1,12 +1,12 @@
-//! The index: which records live in the log, and where. It is the only code that knows the effect of a record.
+//! The index: which records are live in the log, and where. It is the only code that knows the effect of a record.
 //!
 //! `session.rs`, `publications.rs` and `retained.rs` are its parts, `table.rs` is the map that keeps it small,
 //! `live.rs` counts bytes. `reclaim.rs` decides what is appended again, `recovered.rs` returns everything to the
 //! broker, `waiting.rs` what waits for one session.
 //!
 //! Invariants: applying the records of a log in order gives the same index, whatever was reclaimed meanwhile. Recovery
-//! makes the index in this way, and commits keep it up to date in this way. Copies that reclaiming appends change only
-//! places. A copy stands behind its original, so while the log is read a record may come before the record that it
+//! builds the index in this way, and commits keep it up to date in this way. Copies that reclaiming appends change
+//! only places. A copy is after its original, so while the log is read a record may come before the record that it
 //! belongs to. Until [`Index::finish_recovery`] such records wait; after that they are ignored and counted.
 
 mod live;
@@ -30,7 +30,7 @@ use crate::bytes::COUNTER_MAX;
 use crate::format::Location;
 use crate::record::{Record, Reference, ReferenceList, expires_ns};
 
-/// Where a record lies, with its frame.
+/// The place of a record with its frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) location: Location,
@@ -47,9 +47,9 @@ pub(crate) struct Index {
     session_max: u64,
     publication_max: u64,
     live: LiveBytes,
-    /// Records that name what is not there.
+    /// Records that refer to something that does not exist.
     ignored: u64,
-    /// What only a recovery needs; there while the log is read.
+    /// Used only by a recovery, while the log is read.
     texts: Option<Box<RecoveredTexts>>,
 }
 
@@ -61,7 +61,7 @@ struct Epoch {
 }
 
 impl Index {
-    /// An index that is about to read a log.
+    /// An index for reading a log.
     pub(crate) fn recovering() -> Self {
         Self {
             texts: Some(Box::default()),
@@ -74,7 +74,7 @@ impl Index {
         self.live.total()
     }
 
-    /// As [`Self::live_bytes`], of one segment and without references.
+    /// As [`Self::live_bytes`], for one segment and without references.
     pub(crate) fn live_bytes_of(&self, sequence: u32) -> u64 {
         self.live.of_segment(sequence)
     }
@@ -95,18 +95,18 @@ impl Index {
         self.epoch.map(|epoch| (epoch.number, epoch.shards))
     }
 
-    /// Counters that were used, though nothing of them may be left.
+    /// Raises the counters to those that were used, even if nothing of them is left.
     pub(crate) fn raise_counters(&mut self, session_max: u64, publication_max: u64) {
         self.session_max = self.session_max.max(session_max);
         self.publication_max = self.publication_max.max(publication_max);
     }
 
-    /// Where the message of a publication lies.
+    /// Where the message of a publication is.
     pub(crate) fn place_of(&self, publication: u64) -> Option<Place> {
         self.publications.get(publication)?.place()
     }
 
-    /// Changes the index as a record demands.
+    /// Applies a record to the index.
     pub(crate) fn apply(&mut self, record: &Record<'_>, place: Place) {
         match *record {
             Record::Epoch { number, shards, .. } => {
@@ -143,7 +143,7 @@ impl Index {
         }
     }
 
-    /// At the end of a commit: what nobody needs is not there any more.
+    /// At the end of a commit, removes what nothing needs any more.
     pub(crate) fn end_of_commit(&mut self) {
         let Self {
             publications, live, ..
@@ -151,12 +151,12 @@ impl Index {
         if self.texts.is_none() {
             publications.remove_unneeded(|place| live.free(place));
         } else {
-            // What is unneeded is found when all is read.
+            // What is not needed is found when everything is read.
             publications.forget_suspects();
         }
     }
 
-    /// What sessions are beside their messages.
+    /// Records of sessions, except their messages.
     fn apply_to_session(&mut self, record: &Record<'_>, place: Place) {
         match *record {
             Record::Session(ref session) => {
@@ -215,7 +215,7 @@ impl Index {
         }
     }
 
-    /// Publications, and the sessions that they wait for.
+    /// Records of publications, and of the sessions that they wait for.
     fn apply_to_message(&mut self, record: &Record<'_>, place: Place) {
         match *record {
             Record::Publication {
@@ -262,7 +262,7 @@ impl Index {
 
     fn end_session(&mut self, number: u64) {
         let Some(entry) = self.sessions.remove(&number) else {
-            // A copy: the end of the session was taken in before.
+            // A copy: the end of the session was applied before.
             return;
         };
         entry.places().for_each(|place| self.live.free(place));
@@ -360,7 +360,7 @@ impl Index {
         let in_flight = entry.in_flight.remove(&order);
         self.free(in_flight.map(|in_flight| in_flight.place));
         let Some(reference) = reference else {
-            // What was in flight alone, or a copy of a record that was taken in before.
+            // A reference that was only in flight, or a copy of a record that was applied before.
             return;
         };
         self.live.free_references(1);
@@ -369,7 +369,7 @@ impl Index {
         }
     }
 
-    /// The session; while the log is read it may come later than what belongs to it.
+    /// The session; while the log is read it may come later than the records that belong to it.
     fn session_mut(&mut self, number: u64) -> Option<&mut SessionEntry> {
         if self.texts.is_some() {
             return Some(self.sessions.entry(number).or_default());

@@ -1,6 +1,6 @@
-//! Which publications live, and where they are in the log.
+//! Which publications are live, and where they are in the log.
 //!
-//! A publication lives while some shard has not marked it, or while a reference to it is open.
+//! A publication is live while some shard has not marked it, or while a reference to it is open.
 //!
 //! Invariants: `open` is the number of references that are not released. While the log is read, copies may come before
 //! the records that they belong to, so nothing is removed until everything is read. Later, a publication without a mark
@@ -15,9 +15,9 @@ use crate::bytes::{COUNTER_BITS, COUNTER_MAX};
 
 #[derive(Debug, Default)]
 pub(super) struct Publications {
-    /// By the upper bits of their numbers, so that each table gets growing numbers.
+    /// By the upper bits of their numbers, so that the numbers in each table increase.
     tables: HashMap<u16, PagedTable<Publication>, foldhash::fast::RandomState>,
-    /// Shards that have not marked a publication yet: few, and not for long.
+    /// Shards that have not marked a publication yet; there are few, and only for a short time.
     unmarked: HashMap<u64, Vec<u16>, foldhash::fast::RandomState>,
     /// When messages expire, of those alone that do: wall clock, nanoseconds since 1970.
     expiries_ns: HashMap<u64, u64, foldhash::fast::RandomState>,
@@ -25,16 +25,16 @@ pub(super) struct Publications {
     suspects: Vec<u64>,
 }
 
-/// There are as many as messages wait, so it is small.
+/// There is one for each waiting message, so it is small.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Publication {
-    /// Of no bytes if only references to it were seen.
+    /// Empty if only references to it were seen.
     place: Place,
     open: u32,
 }
 
 impl Publication {
-    /// Where it lies; nothing if only references to it were seen.
+    /// Where it is; `None` if only references to it were seen.
     pub(super) fn place(&self) -> Option<Place> {
         (self.place.len > 0).then_some(self.place)
     }
@@ -55,7 +55,7 @@ impl Publications {
         self.unmarked.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// Those that some shard has not marked.
+    /// Publications that some shard has not marked.
     pub(super) fn all_unmarked(&self) -> impl Iterator<Item = u64> {
         self.unmarked.keys().copied()
     }
@@ -103,7 +103,7 @@ impl Publications {
         }
     }
 
-    /// A reference is not open any more.
+    /// Counts one open reference less.
     pub(super) fn release(&mut self, id: u64) {
         let (shard, counter) = split(id);
         if let Some(publication) = self
@@ -118,7 +118,7 @@ impl Publications {
         }
     }
 
-    /// Removes those of this commit that nobody needs, and calls `freed` with where they were.
+    /// Removes the publications of this commit that nothing needs, and calls `freed` with their places.
     pub(super) fn remove_unneeded(&mut self, mut freed: impl FnMut(Place)) {
         while let Some(id) = self.suspects.pop() {
             let (shard, counter) = split(id);
@@ -142,7 +142,7 @@ impl Publications {
         self.suspects.clear();
     }
 
-    /// After all was read: every publication without a reference may be unneeded.
+    /// After everything was read: every publication without a reference may be unneeded.
     pub(super) fn suspect_all(&mut self) {
         let unneeded = self.iter().filter(|(_, publication)| publication.open == 0);
         self.suspects = unneeded.map(|(id, _)| id).collect();

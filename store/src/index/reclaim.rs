@@ -1,8 +1,9 @@
-//! Decides what of a record has to be appended again when its segment is reclaimed.
+//! Decides what of a record must be appended again when its segment is reclaimed.
 //!
-//! Invariants: the record is the next one in the order of the log that was not reclaimed, so there is nothing before it
-//! that is still needed. Records that only undo earlier ones (ends, marks, acknowledgements) are therefore not needed
-//! either. A copy describes the present state: of references only the open ones, of a publication only the shards that
+//! Invariants: the record is the first one in the order of the log that was not reclaimed, so nothing before it is
+//! still needed. Therefore records that only undo earlier ones (ends, marks, acknowledgements) are not needed either.
+//! A copy describes the present state: only the open references, and only the shards that have not marked a
+//! publication.
 //! have not marked it.
 
 use super::{Index, Place};
@@ -70,12 +71,12 @@ impl Index {
                     });
                 }
             }
-            // They only undo what was before them.
+            // They only undo earlier records.
             _ => {}
         }
     }
 
-    /// Whether the record is the last one that says this of its session.
+    /// Whether the record is the last one of its kind for its session.
     fn is_current(&self, record: &Record<'_>, place: Place) -> bool {
         let session = |number| self.sessions.get(&number);
         let current = match *record {

@@ -1,7 +1,7 @@
 //! Returns the content of the index to the broker after recovery.
 //!
-//! Invariants: what belongs to a session or publication that is not in the log is left out and counted. Everything has
-//! an order that is the same each time.
+//! Invariants: what belongs to a session or publication that is not in the log is left out and counted. The order of
+//! everything is the same each time.
 
 use hashbrown::HashMap;
 
@@ -14,7 +14,7 @@ use crate::recovered::{
     WaitingRange,
 };
 
-/// What a recovery collects beside the index.
+/// What a recovery collects in addition to the index.
 #[derive(Debug, Default)]
 pub(super) struct RecoveredTexts {
     sessions: HashMap<u64, RecoveredSession, foldhash::fast::RandomState>,
@@ -56,7 +56,7 @@ impl Index {
     /// Ends the recovery after the last record: records that wait for a missing one are dropped, and the state is
     /// returned.
     ///
-    /// Messages of the publications are still missing.
+    /// The messages of the publications are still missing.
     pub(crate) fn finish_recovery(&mut self, options: &Options) -> Recovered {
         let mut texts = self.texts.take().unwrap_or_default();
         self.drop_incomplete();
@@ -110,7 +110,7 @@ impl Index {
         }
     }
 
-    /// What waits for a session: the first ones, and ranges of the others.
+    /// What waits for a session: the first references, and ranges of the others.
     fn recover_references(&self, entry: &SessionEntry, options: &Options, session: &mut RecoveredSession) {
         let mut waiting = 0;
         let mut in_range = false;
@@ -154,8 +154,8 @@ impl Index {
         }
     }
 
-    /// Where the messages lie that are to be recovered, in the order of the log: those of all references that are, and
-    /// those that a shard has not marked.
+    /// Where the messages to recover are, in the order of the log: those of all references, and those that a shard has
+    /// not marked.
     pub(crate) fn publication_places(&self, recovered: &Recovered) -> Vec<(Place, u64)> {
         let mut places = Vec::new();
         if recovered.sessions.iter().all(|session| session.rest.is_empty()) {

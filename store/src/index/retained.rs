@@ -1,11 +1,11 @@
 //! Which retained message of a topic is valid.
 //!
-//! Each shard appends its changes of a topic by itself, so an older ticket may come behind a newer one in the log.
+//! Each shard appends its changes of a topic independently, so an older ticket may come after a newer one in the log.
 //!
 //! Invariants: the highest ticket wins; of equal tickets, the last one. A cleared topic is kept until its record was
 //! appended again several times without an older ticket arriving, because a late shard must not restore an older
-//! message. What breaks it: a shard that appends a change after the log was written four times over since it drew its
-//! ticket.
+//! message. A shard that appends a change after the log was written four times over since it drew its ticket would
+//! break this.
 
 use hashbrown::HashMap;
 
@@ -21,14 +21,14 @@ pub(super) struct RetainedEntry {
     pub(super) ticket: u64,
     pub(super) place: Place,
     pub(super) cleared: bool,
-    /// How often its record was appended again since an older ticket came.
+    /// How often its record was appended again since an older ticket arrived.
     copies: u8,
 }
 
 /// The effect of a record on the retained message of its topic.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
-    /// It stands; the one before it lies here.
+    /// It is valid; this is the place of the previous one.
     Stands(Option<Place>),
     /// A newer one was there before.
     TooOld,
@@ -62,7 +62,8 @@ impl RetainedTopics {
         self.topics.get(topic)
     }
 
-    /// Whether the record of a cleared topic is still needed when its segment is reclaimed; if not it is forgotten.
+    /// Whether the record of a cleared topic is still needed when its segment is reclaimed; if not, the topic is
+    /// removed.
     pub(super) fn keep_cleared(&mut self, topic: &str) -> bool {
         let needed = self
             .topics

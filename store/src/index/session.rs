@@ -1,7 +1,7 @@
 //! The index's state of one session.
 //!
-//! Invariants: a reference that is released no longer counts at its publication. It stays until it is done, and has an
-//! entry in flight.
+//! Invariants: a reference that is released no longer counts for its publication. It stays until it is complete, and
+//! has an entry in flight.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +13,15 @@ use crate::record::Reference;
 
 #[derive(Debug, Default)]
 pub(super) struct SessionEntry {
-    /// Nothing if only what belongs to it was seen.
+    /// `None` if only records that belong to it were seen.
     pub(super) place: Option<Place>,
     pub(super) subscriptions: HashMap<Box<str>, SubscriptionEntry, foldhash::fast::RandomState>,
     pub(super) references: PagedTable<OpenReference>,
-    /// What references came by, of those few that came by something.
+    /// The shared subscription through which references arrived, for the few that have one.
     pub(super) via: BTreeMap<u64, Box<[u8]>>,
     pub(super) in_flight: BTreeMap<u64, InFlightEntry>,
     pub(super) received: BTreeMap<u16, Place>,
-    /// One above the highest order number that was seen.
+    /// The highest order number that was seen, plus one.
     pub(super) next_order: u64,
 }
 
@@ -39,8 +39,8 @@ pub(super) struct InFlightEntry {
     pub(super) released: bool,
 }
 
-/// A reference of a session, without the numbers that it is found by. There are as many as messages wait, so it takes
-/// no more bytes than it has.
+/// A reference of a session, without the numbers by which it is found. There is one for each waiting message, so it
+/// has no more bytes than necessary.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OpenReference {
     publication: [u8; 8],
@@ -74,7 +74,7 @@ impl OpenReference {
         self.flags & RELEASED != 0
     }
 
-    /// Marks it as released; false if it was already.
+    /// Marks it as released; returns false if it was already.
     pub(super) fn release(&mut self) -> bool {
         let was_open = !self.is_released();
         self.flags |= RELEASED;
@@ -83,7 +83,7 @@ impl OpenReference {
 }
 
 impl SessionEntry {
-    /// Where all lies that is here, but references.
+    /// The places of all its records, except references.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
         let places = self.place.iter();
         let places = places.chain(self.subscriptions.values().map(|entry| &entry.place));

@@ -1,8 +1,8 @@
 //! A map from growing numbers to small values, in pages of 64.
 //!
 //! Invariants: pages are in the order of their numbers and none is empty; a page's values are those of the set bits of
-//! its map, in their order. Numbers that come in order and go in about the same order cost a constant; a number in the
-//! middle costs a search, and its page's removal moves the shorter side of the pages.
+//! its map, in their order. Numbers that are inserted in order and removed in about the same order cost constant time;
+//! a number in the middle costs a search, and the removal of its page moves the shorter side of the pages.
 
 use std::collections::VecDeque;
 
@@ -15,9 +15,9 @@ pub(crate) struct PagedTable<T> {
 
 #[derive(Debug)]
 struct Page<T> {
-    /// The numbers of the page without their lowest bits.
+    /// The number of the page: the numbers of its values without their lowest bits.
     number: u64,
-    /// One bit for each value that is there.
+    /// One bit for each value that exists.
     present: u64,
     values: Vec<T>,
 }
@@ -48,7 +48,7 @@ impl<T> PagedTable<T> {
         page.values.get_mut(rank)
     }
 
-    /// Puts a value in; returns the one that was there.
+    /// Inserts a value; returns the previous one.
     #[cfg(test)]
     pub(crate) fn insert(&mut self, number: u64, value: T) -> Option<T>
     where
@@ -59,14 +59,14 @@ impl<T> PagedTable<T> {
         (!is_new).then_some(old)
     }
 
-    /// The value of a number; the default one if there was none. There always is one.
+    /// The value of a number; the default value if there was none.
     pub(crate) fn get_or_insert(&mut self, number: u64) -> Option<&mut T>
     where
         T: Default,
     {
         let page_number = number >> PAGE_BITS;
         let place = self.find(page_number).unwrap_or_else(|place| {
-            // Where numbers come without gaps, the next page will be full as well.
+            // If the numbers have no gaps, the next page will be full as well.
             let follows_full_page =
                 place == self.pages.len() && self.pages.back().is_some_and(|page| page.present == u64::MAX);
             let page = Page {
@@ -116,8 +116,8 @@ impl<T> PagedTable<T> {
             .skip_while(move |(other, _)| *other < number)
     }
 
-    /// Where the page is, or belongs. The first and the last page are those that are asked for most; where no page is
-    /// missing, the others are as far from the first one as their numbers.
+    /// Where the page is, or belongs. The first and the last page are requested most often; if no page is missing, the
+    /// distance of the others from the first one is that of their numbers.
     fn find(&self, page_number: u64) -> Result<usize, usize> {
         let (Some(front), Some(back)) = (self.pages.front(), self.pages.back()) else {
             return Err(0);

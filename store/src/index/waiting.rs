@@ -1,6 +1,6 @@
 //! What waits for a session and was not sent.
 //!
-//! Invariants: it is in the session's order.
+//! Invariants: the references are in the session's order.
 
 use super::{Index, Place};
 

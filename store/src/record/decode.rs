@@ -5,7 +5,7 @@
 use super::{Kind, Record, Reference, ReferenceList, Session, ShardList, Will};
 use crate::bytes::Reader;
 
-/// The record of a type with this body; nothing if the type is unknown or the body is not of it.
+/// The record of a type with this body; `None` if the type is unknown or the body is not valid for it.
 pub(crate) fn decode(kind: u8, body: &[u8]) -> Option<Record<'_>> {
     let mut reader = Reader::new(body);
     let record = read(Kind::from_number(kind)?, &mut reader)?;
@@ -94,8 +94,8 @@ fn will<'a>(from: &mut Reader<'a>) -> Option<Will<'a>> {
     })
 }
 
-/// The outer one is nothing if the bytes are wrong.
-#[expect(clippy::option_option, reason = "there is nothing, or the bytes are wrong")]
+/// The outer option is `None` if the bytes are wrong.
+#[expect(clippy::option_option, reason = "the value is absent, or the bytes are wrong")]
 fn option<'a, T>(
     from: &mut Reader<'a>,
     read: impl FnOnce(&mut Reader<'a>) -> Option<T>,

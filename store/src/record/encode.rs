@@ -50,7 +50,7 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> u8 {
     record.kind() as u8
 }
 
-/// The same of what becomes of a message.
+/// The same for records about messages.
 fn encode_message(record: &Record<'_>, out: &mut Vec<u8>) {
     match *record {
         Record::Publication {
@@ -155,7 +155,7 @@ fn put_references(out: &mut Vec<u8>, references: ReferenceList<'_>) {
     }
 }
 
-/// Appends one reference as it stands in the body of [`Record::References`].
+/// Appends one reference as it is in the body of [`Record::References`].
 pub(super) fn put_reference(out: &mut Vec<u8>, reference: &Reference<'_>) {
     let has_via = !reference.via.is_empty();
     out.push(reference.qos & 3 | u8::from(reference.retain) << 2 | u8::from(has_via) << 3);

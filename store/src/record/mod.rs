@@ -22,21 +22,21 @@ pub(crate) fn expires_ns(message: &[u8]) -> u64 {
 pub enum Record<'a> {
     /// The broker was started.
     Epoch {
-        /// How many starts there were, with this one.
+        /// The number of starts, including this one.
         number: u64,
         /// The number of shards of the broker.
         shards: u16,
         /// The time of the start: wall clock, milliseconds since 1970.
         started_ms: u64,
     },
-    /// A session is there, or something of it changed; replaces the earlier record of the session.
+    /// A session was created or changed; replaces the earlier record of the session.
     Session(Session<'a>),
-    /// A session ended, with all that belongs to it.
+    /// A session ended, with everything that belongs to it.
     SessionEnded {
         /// The number of the session.
         number: u64,
     },
-    /// A subscription is there, or changed.
+    /// A subscription was created or changed.
     Subscribed {
         /// The number of the session.
         session: u64,
@@ -58,15 +58,15 @@ pub enum Record<'a> {
     Publication {
         /// The number of the publication.
         id: u64,
-        /// The shards that have to mark it; where a mark is missing at recovery, it is routed again.
+        /// The shards that must mark it; if a mark is missing at recovery, it is routed there again.
         shards: ShardList<'a>,
-        /// Empty, or the shared subscription one of whose members gets it.
+        /// Empty, or the shared subscription of which one member receives it.
         share: &'a str,
         /// The message, as the broker encodes it. Its first 8 bytes are the time at which it expires, if it has as
         /// many: wall clock, nanoseconds since 1970, little-endian; all ones are never.
         message: &'a [u8],
     },
-    /// The sessions of a shard that a message waits for.
+    /// The sessions of a shard for which a message waits.
     References {
         /// The number of the publication.
         publication: u64,
@@ -74,7 +74,7 @@ pub enum Record<'a> {
         shard: u16,
         /// The references of the sessions of this shard; there may be none.
         references: ReferenceList<'a>,
-        /// The shard has taken the publication: it is not routed there again.
+        /// Whether the shard has accepted the publication: it is not routed there again.
         mark: bool,
     },
     /// A reference was sent and has a Packet Identifier.
@@ -88,7 +88,7 @@ pub enum Record<'a> {
         /// Whether PUBREC has arrived, so that only PUBCOMP is awaited.
         released: bool,
     },
-    /// PUBREC came for a reference in flight: the message is not needed any more.
+    /// PUBREC arrived for a reference in flight: the message is not needed any more.
     Released {
         /// The number of the session.
         session: u64,
@@ -102,23 +102,23 @@ pub enum Record<'a> {
         /// The order number of the reference in its session.
         order: u64,
     },
-    /// A QoS 2 message came in and was passed on.
+    /// A QoS 2 message arrived and was passed on.
     Received {
         /// The session of the publisher.
         session: u64,
         /// Packet Identifier of the PUBLISH.
         packet_identifier: u16,
     },
-    /// PUBREL came for a QoS 2 message: its identifier is free.
+    /// PUBREL arrived for a QoS 2 message: its identifier is free.
     ReceivedReleased {
         /// The session of the publisher.
         session: u64,
         /// Packet Identifier of the PUBLISH.
         packet_identifier: u16,
     },
-    /// A retained message was set or cleared. The highest ticket of a topic stands; of equal ones the last.
+    /// A retained message was set or cleared. The highest ticket of a topic is valid; of equal ones the last.
     Retained {
-        /// From a counter that all shards draw from.
+        /// A number from a counter that all shards use.
         ticket: u64,
         /// The whole text of the topic.
         topic: &'a str,
@@ -127,18 +127,18 @@ pub enum Record<'a> {
     },
 }
 
-/// What is kept of a session beside its subscriptions and messages.
+/// What is kept of a session, except its subscriptions and messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session<'a> {
     /// The number of the session.
     pub number: u64,
     /// The client whose session it is.
     pub client_identifier: &'a str,
-    /// Who the client proved to be.
+    /// The authenticated user of the client.
     pub user: Option<&'a str>,
     /// Session Expiry Interval in seconds; 0xFFFFFFFF never.
     pub expiry_s: u32,
-    /// Since when the client is away, wall clock; nothing while it is connected.
+    /// Since when the client is disconnected, wall clock; `None` while it is connected.
     pub away_since_ms: Option<u64>,
     /// The Will that is still to be published.
     pub will: Option<Will<'a>>,
@@ -155,7 +155,7 @@ pub struct Will<'a> {
     pub message: &'a [u8],
 }
 
-/// That a message waits for a session.
+/// The fact that a message waits for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference<'a> {
     /// The number of the session.
@@ -166,16 +166,16 @@ pub struct Reference<'a> {
     pub qos: u8,
     /// RETAIN flag of the delivery.
     pub retain: bool,
-    /// What it came by, as the broker encodes it.
+    /// The shared subscription, if any, as the broker encodes it.
     pub via: &'a [u8],
 }
 
-/// Shards that a publication goes to.
+/// The shards to which a publication is routed.
 #[derive(Clone, Copy, Debug)]
 pub enum ShardList<'a> {
     /// The numbers as the caller has them in memory.
     Numbers(&'a [u16]),
-    /// As they stand in a record: two bytes each.
+    /// The numbers as they are in a record: two bytes each.
     Encoded(&'a [u8]),
 }
 
@@ -200,17 +200,17 @@ impl PartialEq for ShardList<'_> {
     }
 }
 
-/// Sessions that a publication waits for.
+/// Sessions for which a publication waits.
 #[derive(Clone, Copy, Debug)]
 pub enum ReferenceList<'a> {
     /// The references as the caller has them in memory.
     Slice(&'a [Reference<'a>]),
-    /// As they stand in a record.
+    /// The references as they are in a record.
     Encoded(&'a [u8]),
 }
 
 impl<'a> ReferenceList<'a> {
-    /// The references in the order in which they were given; ends where an encoded one cannot be read.
+    /// The references in the order in which they were given; ends at an encoded one that cannot be read.
     pub fn iter(self) -> impl Iterator<Item = Reference<'a>> {
         let (slice, encoded): (&[Reference<'a>], &[u8]) = match self {
             Self::Slice(slice) => (slice, &[]),
@@ -246,7 +246,7 @@ impl Record<'_> {
     }
 }
 
-/// The type of a record on the disk. The numbers stay: they are the format. There is no 7.
+/// The type of a record on the disk. The numbers never change: they are the format. There is no 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Kind {

@@ -1,4 +1,4 @@
-//! What is committed is there after the next start.
+//! What is committed still exists after the next start.
 //!
 //! Invariants: none.
 

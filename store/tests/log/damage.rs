@@ -1,7 +1,7 @@
-//! Files that were changed by something else: bits flipped, ends cut off, files gone.
+//! Files that were changed from outside: flipped bits, truncated ends, missing files.
 //!
-//! Invariants: the store opens whatever is in its files; what is damaged is counted, and what is given back was once
-//! appended as it is.
+//! Invariants: the store opens whatever is in its files; damage is counted, and what is returned was appended exactly
+//! so.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ fn message(id: u64) -> Vec<u8> {
     (0..len).map(|place| (id + place) as u8).collect()
 }
 
-/// The messages that are still there; each is one that was published.
+/// The messages that still exist; each is one that was published.
 fn left(recovered: &Recovered) -> BTreeSet<Vec<u8>> {
     if recovered.sessions.is_empty() {
         return BTreeSet::new();
@@ -69,7 +69,7 @@ fn a_flipped_bit_costs_little_and_is_counted() {
         let (mut log, recovered) = open(&disk);
         let left = left(&recovered);
         assert!(left.is_subset(&all), "round {round}");
-        // A record, or a commit of one message; a header of the session's own commit takes the session.
+        // A record, or a commit of one message; a damaged header of the session's own commit loses the session.
         let lost = MESSAGES as usize - left.len();
         let damage = &recovered.damage;
         assert!(
@@ -77,7 +77,7 @@ fn a_flipped_bit_costs_little_and_is_counted() {
             "round {round}: {lost} {damage:?}"
         );
         assert!(lost == 0 || !damage.is_none(), "round {round}: {lost} {damage:?}");
-        // It goes on.
+        // The store continues to work.
         let mut shard = log.shard(0);
         shard.append(&session(2, "next"));
         shard.submit();
@@ -114,7 +114,7 @@ fn a_file_that_was_cut_or_is_gone_costs_what_was_in_it() {
     }
 }
 
-/// No other segment knows of the newest one: a file beside them names it.
+/// No other segment refers to the newest one: a file beside them names it.
 #[test]
 fn a_segment_that_is_missing_is_noticed_whichever_it_is() {
     const MESSAGES: u64 = 40;
@@ -133,7 +133,7 @@ fn a_segment_that_is_missing_is_noticed_whichever_it_is() {
         disk.layer().remove(&name).unwrap();
         let (log, recovered) = open(&disk);
         let lost = MESSAGES as usize - left(&recovered).len();
-        // The marks at the end of the log are in segments too.
+        // The marks at the end of the log are in segments as well.
         assert!(lost == 0 || !recovered.damage.is_none(), "{name}: {lost}");
         noticed += usize::from(!recovered.damage.is_none());
         drop(log);

@@ -1,4 +1,4 @@
-//! What a power cut leaves where acknowledgements do not wait, and where a write failed.
+//! What a power cut leaves if acknowledgements do not wait, and after a failed write.
 //!
 //! Invariants: none.
 
@@ -10,7 +10,7 @@ use store::{Durability, Options, Recovered, StoreError};
 use super::{options, publish, session, waiting};
 
 const INTERVAL: Duration = Duration::from_millis(100);
-/// The time of a thread that the machine does not run at once.
+/// Allowance for a thread that the machine does not run at once.
 const LATE: Duration = Duration::from_millis(400);
 
 fn recover(disk: &SimulatedDisk, options: &Options) -> Recovered {
@@ -18,7 +18,7 @@ fn recover(disk: &SimulatedDisk, options: &Options) -> Recovered {
     recovered
 }
 
-/// What is there is a beginning, and what is not was submitted within the interval.
+/// What exists is a prefix, and what is missing was submitted within the interval.
 #[test]
 fn a_power_cut_loses_what_was_submitted_within_the_interval_at_most() {
     let options = Options {
@@ -34,7 +34,7 @@ fn a_power_cut_loses_what_was_submitted_within_the_interval_at_most() {
         shard.append(&session(1, "client"));
         let mut submitted = Vec::new();
         let began = Instant::now();
-        // Longer than what may be lost, so that a store that never syncs is found.
+        // Longer than what may be lost, so that a store that never syncs is detected.
         while began.elapsed() < INTERVAL * 8 + Duration::from_millis(seed * 17) {
             let number = submitted.len() as u64;
             publish(&mut shard, number + 1, 1, number, &number.to_be_bytes());
@@ -44,7 +44,7 @@ fn a_power_cut_loses_what_was_submitted_within_the_interval_at_most() {
             std::thread::sleep(Duration::from_millis(1));
         }
         disk.fail_after(1, Fault::Stop);
-        // All before may be synced by now; something has to be written for the disk to fail.
+        // Everything before may be synced by now; something must be written for the disk to fail.
         let number = submitted.len() as u64;
         publish(&mut shard, number + 1, 1, number, &number.to_be_bytes());
         shard.submit();
@@ -70,7 +70,7 @@ fn a_power_cut_loses_what_was_submitted_within_the_interval_at_most() {
     assert!(lost_something, "the power was never cut between two syncs");
 }
 
-/// A write that fails is done once more in another segment, and what it was to make durable is.
+/// A write that fails is repeated in another segment, and its records become durable.
 #[test]
 fn a_commit_whose_write_fails_is_written_once_more() {
     for seed in 0..40 {
@@ -99,7 +99,7 @@ fn a_commit_whose_write_fails_is_written_once_more() {
     }
 }
 
-/// If that fails too it is over: nothing of it counts as durable, and what was before is there.
+/// If that fails too, it is final: nothing of it counts as durable, and everything before exists.
 #[test]
 fn a_commit_that_fails_twice_is_not_acknowledged() {
     let disk = SimulatedDisk::new(3);
@@ -125,7 +125,7 @@ fn a_commit_that_fails_twice_is_not_acknowledged() {
     assert_eq!(waiting(&recovered, 1)[0], b"kept");
 }
 
-/// A segment that cannot be made is tried once more; a disk that fails again is not full, and nothing goes on with it.
+/// Creating a segment is tried twice; a disk that fails again is not full, and the store stops.
 #[test]
 fn a_disk_that_fails_twice_while_a_segment_is_made_is_no_full_disk() {
     let disk = SimulatedDisk::new(11);
@@ -136,7 +136,7 @@ fn a_disk_that_fails_twice_while_a_segment_is_made_is_no_full_disk() {
     let failed = commits.find_map(|order| {
         publish(&mut shard, order + 1, 1, order, &[7; 3000]);
         shard.submit();
-        // Behind the commit's own write.
+        // After the commit's own write.
         disk.clear_faults();
         disk.fail_after(2, Fault::Io);
         log.step().err()

@@ -1,4 +1,4 @@
-//! A process that is killed in the middle of its commits.
+//! A process that is killed while it commits.
 //!
 //! Invariants: the process that writes is this test program, run again with an environment variable.
 
@@ -11,7 +11,7 @@ use super::{open, publish, session, waiting};
 
 const FOLDER: &str = "STORE_TEST_KILLED_IN";
 
-/// Does nothing in a run of the tests; it is the writer when [`killed_at_any_time`] starts it.
+/// Does nothing in a normal run of the tests; it is the writer when [`killed_at_any_time`] starts it.
 #[test]
 fn writer() {
     let Ok(folder) = std::env::var(FOLDER) else {
@@ -29,7 +29,7 @@ fn writer() {
         }
         shard.submit();
         log.step().unwrap();
-        // One write for the whole line, which a kill cannot cut.
+        // One write for the whole line, so that a kill cannot cut it.
         out.write_all(format!("durable {next}\n").as_bytes()).unwrap();
     }
 }

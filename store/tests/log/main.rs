@@ -1,4 +1,4 @@
-//! Tests of the log through its own interface.
+//! Tests of the log through its public interface.
 //!
 //! Invariants: none.
 
@@ -72,7 +72,7 @@ fn publish(log: &mut ShardLog, id: u64, session: u64, order: u64, message: &[u8]
     });
 }
 
-/// The messages that wait for a session, in their order.
+/// The messages that wait for a session, in order.
 fn waiting(recovered: &Recovered, session: u64) -> Vec<&[u8]> {
     let session = recovered
         .sessions

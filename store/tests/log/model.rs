@@ -1,7 +1,7 @@
-//! What a log has to bring back, found in another way than the log finds it.
+//! What a log must return, computed by other means than those of the log.
 //!
-//! Invariants: records are applied in their order and nothing is ever reclaimed; nothing is shared with the crate but
-//! the types at its edge.
+//! Invariants: records are applied in order and nothing is ever reclaimed; nothing is shared with the crate except the
+//! types of its interface.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -163,7 +163,7 @@ impl Model {
         }
     }
 
-    /// At the end of a batch: what nobody needs is gone.
+    /// At the end of a batch: what nothing needs any more is removed.
     pub(super) fn end_of_batch(&mut self) {
         let references = self
             .sessions
@@ -186,7 +186,7 @@ impl Model {
             .unwrap()
     }
 
-    /// As a recovery reports it; cleared topics are not in it.
+    /// As a recovery reports it; cleared topics are not included.
     pub(super) fn of(recovered: &Recovered) -> Self {
         let mut model = Self::default();
         for session in &recovered.sessions {
@@ -239,7 +239,7 @@ impl Model {
         model
     }
 
-    /// Sessions, and the order numbers that are open in each with whether they were sent.
+    /// Sessions, and the order numbers that are open in each, with whether they were sent.
     pub(super) fn open(&self) -> Vec<OpenSession> {
         let open = |session: &ModelSession| {
             let references = session.references.iter();
@@ -253,7 +253,7 @@ impl Model {
             .collect()
     }
 
-    /// One line for each thing, to be compared.
+    /// One line for each item, for comparison.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (number, session) in &self.sessions {

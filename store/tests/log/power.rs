@@ -1,8 +1,8 @@
-//! Power cuts, kills and failing disks at any operation: what was reported as durable is there, and what is there was
-//! submitted, in its order.
+//! Power cuts, kills and failing disks at any operation: what was reported as durable exists, and what exists was
+//! submitted, in order.
 //!
-//! Invariants: a state is replayable by its seed: `STORE_SEED=N cargo test -p store --test log power`;
-//! `STORE_STATES=10000` takes as many instead of some hundreds.
+//! Invariants: a state can be reproduced from its seed: `STORE_SEED=N cargo test -p store --test log power`;
+//! `STORE_STATES=10000` runs that many instead of some hundreds.
 
 use store::simulated::{Fault, SimulatedDisk};
 use store::{Durability, Log, Options, StoreError};
@@ -30,7 +30,7 @@ fn open(disk: &SimulatedDisk, durability: Durability) -> Result<(Log, Model), St
     Ok((log, Model::of(&recovered)))
 }
 
-/// Runs some lives of a store on one disk; each ends in the way that `fault` says, at an operation by chance.
+/// Runs several lives of a store on one disk; each ends as `fault` says, at a random operation.
 fn run(seed: u64, durability: Durability, faults: &[Fault]) {
     let disk = SimulatedDisk::new(seed);
     let mut workload = Workload::new(seed, durability == Durability::Sync);

@@ -16,7 +16,7 @@ fn request(from: u64, to: u64, messages_max: usize) -> ReadRequest {
     }
 }
 
-/// A session for which 100 messages wait; every tenth came by something.
+/// A session for which 100 messages wait; every tenth came through a shared subscription.
 fn fill(log: &mut Log) -> ShardLog {
     let mut shard = log.shard(0);
     shard.append(&Record::Session(Session {
@@ -72,7 +72,7 @@ fn what_waits_is_read_in_its_order_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let (mut log, _) = open(folder.path());
     let mut shard = fill(&mut log);
-    // It is not even submitted when it is asked for.
+    // It is not even submitted when it is requested.
     shard.submit();
     assert_eq!(
         answer(&mut log, &mut shard, request(1, 100, 3)),

@@ -1,7 +1,7 @@
-//! The same store on redb: each batch is one of its transactions. It finds what has to come back by other means than
-//! the log, in tables that another database keeps; both take the same batches, and have to bring back the same.
+//! The same store on redb: each batch is one transaction. It computes what must be returned by other means than the
+//! log, in tables of another database; both receive the same batches, and must return the same.
 //!
-//! Invariants: nothing is shared with the log but the records that go in and the types that come out.
+//! Invariants: nothing is shared with the log except the records that go in and the types that come out.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -17,9 +17,9 @@ use store::{
 use super::model::Model;
 use super::workload::{SHARDS, Workload};
 
-/// A client identifier, since when it is away, and the message of a Will.
+/// A client identifier, since when it is disconnected, and the message of a Will.
 type SessionRow = (&'static str, Option<u64>, Option<&'static [u8]>);
-/// A publication, its QoS, RETAIN flag, what it came by, its Packet Identifier, and whether it is released.
+/// A publication, its QoS, RETAIN flag, shared subscription, Packet Identifier, and whether it is released.
 type ReferenceRow = (u64, u8, bool, &'static [u8], Option<u16>, bool);
 
 const SESSIONS: TableDefinition<'_, u64, SessionRow> = TableDefinition::new("sessions");
@@ -44,7 +44,7 @@ impl RedbStore {
             database: database.unwrap(),
             batch: None,
         };
-        // Tables are made by the first transaction that opens them.
+        // Tables are created by the first transaction that opens them.
         store.submit();
         store
     }
@@ -110,7 +110,7 @@ impl RedbStore {
         }
     }
 
-    /// The batch counts as a whole; what nobody needs any more goes with it.
+    /// The batch counts as a whole; what nothing needs any more is removed with it.
     pub(super) fn submit(&mut self) {
         self.batch();
         let Some(batch) = self.batch.take() else { return };
@@ -122,7 +122,7 @@ impl RedbStore {
         batch.commit().unwrap();
     }
 
-    /// What a start would bring back.
+    /// What a start would recover.
     fn recovered(&self) -> Recovered {
         let read = self.database.begin_read().unwrap();
         let mut recovered = Recovered::default();
@@ -186,7 +186,7 @@ impl RedbStore {
     }
 }
 
-/// Publications, and the sessions that they wait for.
+/// Records of publications, and of the sessions that they wait for.
 fn append_message(batch: &WriteTransaction, record: &Record<'_>) {
     let mut references = batch.open_table(REFERENCES).unwrap();
     let change = |session, order, change: &dyn Fn(&mut RecoveredReference)| {
@@ -304,7 +304,7 @@ fn all_of(session: u64) -> RangeInclusive<(u64, u64)> {
     (session, 0)..=(session, u64::MAX)
 }
 
-/// Both take the same batches over several starts, while the log reclaims its segments.
+/// Both receive the same batches over several starts, while the log reclaims its segments.
 fn run(seed: u64) {
     let disk = SimulatedDisk::new(seed);
     let options = Options {

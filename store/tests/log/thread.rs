@@ -141,7 +141,7 @@ fn a_store_that_is_full_waits_for_space_and_acknowledges_nothing_meanwhile() {
     assert_eq!(waiting(&recovered, 1).len(), 1000);
 }
 
-/// What waits for space was not acknowledged: it keeps nobody from ending.
+/// What waits for space was not acknowledged: it does not prevent the end.
 #[test]
 fn a_store_that_waits_for_space_ends_when_it_is_asked_to() {
     let disk = SimulatedDisk::new(8);
@@ -182,7 +182,7 @@ fn a_disk_that_fails_stops_the_store_and_wakes_the_shards() {
     assert!(thread.close().is_err());
 }
 
-/// One that fails while nobody waits for anything, too.
+/// A sync that fails while nobody waits for anything wakes the shards as well.
 #[test]
 fn a_sync_that_fails_later_wakes_the_shards() {
     let disk = SimulatedDisk::new(9);
@@ -263,7 +263,7 @@ fn without_durability_segments_are_freed_and_a_kill_loses_nothing_that_was_writt
     disk.kill();
     let (_, recovered) = store::open_with(disk.layer(), &none, ignore()).unwrap();
     assert!(recovered.damage.is_none());
-    // The last one may be there: the write in which the machine stopped may be done in full.
+    // The last one may exist: the write during which the machine stopped may be complete.
     let found = recovered.sessions.iter().find(|found| found.number == 1).unwrap();
     let left: Vec<_> = found
         .references
@@ -273,8 +273,8 @@ fn without_durability_segments_are_freed_and_a_kill_loses_nothing_that_was_writt
     assert!(left.iter().all(|id| *id == 3000), "{left:?}");
 }
 
-/// Each commit takes a block of the disk and a sync: what nobody waits for is written together. What somebody waits for
-/// is written at once.
+/// Each commit costs a block of the disk and a sync: batches that nobody waits for are written together. A batch that
+/// somebody waits for is written at once.
 #[test]
 fn batches_that_nobody_waits_for_share_commits() {
     let disk = SimulatedDisk::new(8);
@@ -289,7 +289,7 @@ fn batches_that_nobody_waits_for_share_commits() {
     for order in 0..300 {
         shard.append(&Record::Done { session: 1, order });
         last = shard.submit_unawaited();
-        // Time for a thread that writes each batch at once.
+        // Time for a thread that would write each batch at once.
         std::thread::sleep(Duration::from_micros(100));
     }
     wait_until("they are durable by themselves", || shard.durable() >= last);

@@ -1,4 +1,4 @@
-//! Batches as shards would append them, by chance, and the states that they lead to.
+//! Random batches as shards would append them, and the states that result.
 //!
 //! Invariants: a seed gives the same batches. Order numbers, publications and sessions are never used twice.
 
@@ -7,24 +7,24 @@ use store::{Log, Record, Reference, ReferenceList, Session, ShardList, ShardLog,
 use super::model::{Model, OpenSession};
 use super::redb_store::RedbStore;
 
-/// How many shards append.
+/// Number of shards that append.
 pub(super) const SHARDS: u16 = 3;
 
-/// What was submitted, and what it leads to.
+/// What was submitted, and the resulting states.
 pub(super) struct Workload {
     pub(super) random: fastrand::Rng,
-    /// After each batch that was submitted since the last start, and before the first one.
+    /// The state after each batch that was submitted since the last start, and before the first one.
     states: Vec<Model>,
-    /// Batches that were durable before what is in `states`.
+    /// The handles of the shards.
     handles: Vec<ShardLog>,
     /// For each batch since the last start: its shard and its number there.
     batches: Vec<(usize, u64)>,
     next: u64,
-    /// Whether what is reported as durable has to be there.
+    /// Whether what is reported as durable must exist.
     waits: bool,
-    /// Messages are up to this long, rarely longer.
+    /// Messages are up to this long, with rare exceptions.
     message_max: usize,
-    /// Takes the same batches.
+    /// A second store that receives the same batches.
     pub(super) redb: Option<RedbStore>,
 }
 
@@ -44,14 +44,14 @@ impl Workload {
         }
     }
 
-    /// The log was opened: what was recovered is where it goes on.
+    /// The log was opened: the workload continues from what was recovered.
     pub(super) fn start(&mut self, log: &Log, recovered: Model) {
         self.handles = (0..SHARDS).map(|shard| log.shard(shard)).collect();
         self.batches.clear();
         self.states = vec![recovered];
     }
 
-    /// Which of the states the recovery brought back, with what cleared topics it forgot.
+    /// Which of the states was recovered, and which cleared topics were dropped.
     pub(super) fn state_of(&self, recovered: &Model) -> Option<Model> {
         let durable = self.durable();
         let possible = self.states.get(durable..)?;
@@ -62,7 +62,7 @@ impl Workload {
             .cloned()
     }
 
-    /// What the nearest possible state has and `recovered` has not, and the other way round.
+    /// What the nearest possible state has and `recovered` has not, and vice versa.
     pub(super) fn difference(&self, recovered: &Model) -> String {
         let lines = |model: &Model| -> Vec<String> { model.lines() };
         let recovered = lines(recovered);
@@ -86,14 +86,14 @@ impl Workload {
         differences.min().unwrap().1
     }
 
-    /// How many batches are reported as durable.
+    /// Number of batches that are reported as durable.
     fn durable(&self) -> usize {
         if !self.waits {
             return 0;
         }
         let is_durable = |(shard, number): &(usize, u64)| self.handles[*shard].durable() >= *number;
         let durable = self.batches.iter().take_while(|batch| is_durable(batch)).count();
-        // Durability goes in the order of the log.
+        // Durability follows the order of the log.
         assert_eq!(
             durable,
             self.batches.iter().filter(|batch| is_durable(batch)).count()
@@ -162,7 +162,7 @@ impl Batch<'_> {
         }
         let (session, open) = &sessions[self.random.usize(0..sessions.len())];
         let session = *session;
-        // With many open ones more are finished than added.
+        // If many are open, more are finished than added.
         let publishes = if open.len() > 30 { 1 } else { 4 };
         match self.random.u8(0..20) {
             0 => self.session(Some(session)),
@@ -227,7 +227,7 @@ impl Batch<'_> {
 
     fn retained(&mut self) {
         let topic = ["r", "s", "t"][self.random.usize(0..3)];
-        // Shards append their changes a little out of order.
+        // Shards append their changes slightly out of order.
         let ticket = self.take_number().saturating_sub(self.random.u64(0..10));
         let message = if self.random.bool() {
             self.message()
@@ -301,7 +301,7 @@ impl Batch<'_> {
         if open.is_empty() {
             return;
         }
-        // Mostly the first ones, so that some stay for long.
+        // Mostly the first ones, so that some remain for long.
         let place = self.random.usize(0..open.len().min(4));
         let (order, is_sent, is_released) = open[place];
         match (is_sent, is_released, self.random.u8(0..3)) {

@@ -3,25 +3,25 @@
 //! Requests are parsed in [`crate::websocket::handshake`]. No crate among the dependencies writes responses without
 //! being a whole server. `open_metrics.rs` writes the pages.
 //!
-//! Invariants: a response states the length of its body, and that the connection ends with it.
+//! Invariants: a response states the length of its body, and that the connection ends after it.
 
 pub mod open_metrics;
 
-/// What stands before the body of a response.
+/// What precedes the body of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a> {
     /// Code and reason, such as `200 OK`.
     pub status: &'a str,
     /// The media type of the body.
     pub content_type: &'a str,
-    /// Bytes of the body, also where only the head is sent.
+    /// Bytes of the body, even if only the head is sent.
     pub body_bytes: u64,
     /// Further header fields; one named `Connection` replaces `Connection: close`.
     pub fields: &'a [(&'a str, &'a str)],
 }
 
 impl ResponseHead<'_> {
-    /// The head as it goes onto the wire, its empty line included.
+    /// The head as it is sent, including its empty line.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = format!("HTTP/1.1 {}\r\n", self.status);

@@ -1,7 +1,8 @@
-//! Pages in the text format of OpenMetrics 1.0, for Prometheus and its like, or in Prometheus' older text format.
+//! Pages in the text format of OpenMetrics 1.0, for Prometheus and compatible systems, or in the older text format of
+//! Prometheus.
 //!
-//! The crate `prometheus-client` writes the same format from registries of live metrics; here the program has
-//! counted them already, and a page is one pass over them.
+//! The crate `prometheus-client` writes the same format from registries of live metrics; here the program has counted
+//! them already, and a page is one pass over them.
 //!
 //! Invariants: each family has its TYPE and HELP before its samples, a counter's sample ends in `_total`, and a page
 //! of OpenMetrics ends with `# EOF`.
@@ -17,14 +18,14 @@ pub const CONTENT_TYPE_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Debug, Default)]
 pub struct OpenMetricsPage {
     text: String,
-    /// It is in Prometheus' older text format.
+    /// Whether it is in the older text format of Prometheus.
     is_older: bool,
-    /// The label that every sample has, as it is written.
+    /// The label of every sample, as it is written.
     every: Option<String>,
 }
 
 impl OpenMetricsPage {
-    /// A page of OpenMetrics whose samples all have this label.
+    /// A page of OpenMetrics with this label in every sample.
     #[must_use]
     pub fn with_label(label: &str, value: &str) -> Self {
         Self {
@@ -33,7 +34,7 @@ impl OpenMetricsPage {
         }
     }
 
-    /// A page in Prometheus' older text format, for those who do not ask for OpenMetrics.
+    /// A page in the older text format of Prometheus, for clients that do not request OpenMetrics.
     #[must_use]
     pub fn older() -> Self {
         Self {
@@ -52,7 +53,7 @@ impl OpenMetricsPage {
         self.sample(&format!("{name}_info"), &[label], &[value], 1);
     }
 
-    /// Appends a counter: a number that only grows.
+    /// Appends a counter: a number that only increases.
     pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.counter_family(name, help);
         self.sample(&format!("{name}_total"), &[], &[], value);
@@ -85,7 +86,7 @@ impl OpenMetricsPage {
         }
     }
 
-    /// Numbers of one family that grow and shrink, and differ in the values of labels.
+    /// Numbers of one family that increase and decrease, and differ in the values of labels.
     pub fn labelled_gauges<L: AsRef<[T]>, T: AsRef<str>, V: Display>(
         &mut self,
         name: &str,
@@ -100,13 +101,13 @@ impl OpenMetricsPage {
         }
     }
 
-    /// A number that grows and shrinks.
+    /// A number that increases and decreases.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", None, help);
         self.sample(name, &[], &[], value);
     }
 
-    /// Several numbers of one family with a unit, which the name ends in; they differ in the value of a label.
+    /// Several numbers of one family with a unit, which is the end of its name; they differ in the value of a label.
     pub fn gauges<V: Display>(
         &mut self,
         name: &str,
@@ -121,8 +122,8 @@ impl OpenMetricsPage {
         }
     }
 
-    /// A histogram of a unit, which the name ends in: how many values are at most as large as each bound, in the order
-    /// of the bounds, how many there are, and their sum. Those of several processes can be added up.
+    /// A histogram with a unit, which is the end of its name: how many values are at most as large as each bound, in
+    /// the order of the bounds, how many there are, and their sum. Histograms of several processes can be added up.
     pub fn histogram(
         &mut self,
         name: &str,
@@ -158,7 +159,7 @@ impl OpenMetricsPage {
                 page.sample(&format!("{name}_bucket"), &with_bound, &values, at_most);
             };
             for (bound, at_most) in of_labels.buckets {
-                // OpenMetrics wants numbers of this form in `le`.
+                // OpenMetrics requires numbers of this form in `le`.
                 bucket(self, &format!("{bound:?}"), *at_most);
             }
             bucket(self, "+Inf", of_labels.count);
@@ -218,13 +219,13 @@ pub struct HistogramSample<'a> {
     pub labels: &'a [String],
     /// How many values are at most as large as each bound, in the order of the bounds.
     pub buckets: &'a [(f64, u64)],
-    /// How many values there are in all.
+    /// The total number of values.
     pub count: u64,
     /// The sum of all values, in the unit of the family.
     pub sum: f64,
 }
 
-/// A text in the form that labels and HELP take.
+/// A text as it is written in labels and HELP.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {

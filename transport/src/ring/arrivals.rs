@@ -1,8 +1,8 @@
-//! Receives with the time at which the kernel had the bytes (SO_TIMESTAMPING), so that a program knows how long they
-//! waited until it read them.
+//! Receives with the time at which the kernel received the bytes (SO_TIMESTAMPING), so that a program knows how long
+//! they waited until it read them.
 //!
-//! Invariants: what the kernel writes in front of the bytes of such a receive is cut off here; a `ReceiveBuffer`
-//! shows the bytes alone. The time is that of the last segment among them, of CLOCK_REALTIME.
+//! Invariants: what the kernel writes before the bytes of such a receive is cut off here; a `ReceiveBuffer` shows only
+//! the bytes. The time is that of the last segment among them, of CLOCK_REALTIME.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,22 +15,22 @@ use super::completion::{Completion, Operation, ReceiveEnd, Token};
 use super::{BUFFER_GROUP, Ring};
 use crate::socket::Socket;
 
-/// What a receive with times asks for: no address, and room for the times.
+/// What a receive with times requests: no address, and space for the times.
 pub(super) struct TimedHeader(Box<libc::msghdr>);
 
 impl TimedHeader {
     pub(super) fn new() -> TimedHeader {
-        // SAFETY: zeros are a valid msghdr: null pointers and lengths of nothing.
+        // SAFETY: zeros are a valid msghdr: null pointers and zero lengths.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
         header.msg_controllen = CONTROL_BYTES as _;
         TimedHeader(Box::new(header))
     }
 }
 
-/// Asks the kernel to note when bytes for `socket` arrive. It then does so for every packet of the machine.
+/// Makes the kernel note when bytes for `socket` arrive. It then does so for every packet of the machine.
 ///
 /// # Errors
-/// What `setsockopt(2)` gives.
+/// The errors of `setsockopt(2)`.
 pub fn note_arrivals(socket: &Socket) -> io::Result<()> {
     let flags = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
     // SAFETY: the value is an integer that lives during the call, and its size is given.
@@ -112,5 +112,5 @@ fn arrival_in(control: &[u8]) -> Option<u64> {
     Some(seconds * 1_000_000_000 + nanoseconds).filter(|at_ns| *at_ns > 0)
 }
 
-/// Room for one header with its three times: by software, unused, by hardware.
+/// Space for one header with its three times: by software, unused, by hardware.
 const CONTROL_BYTES: usize = 16 + 3 * 16;

@@ -1,27 +1,27 @@
-//! Completions of a ring, and how each names its request.
+//! Completions of a ring, and how each identifies its request.
 //!
 //! Invariants: the highest byte of the user data is the [`Operation`], the rest is the caller's [`Token`] or a key of
-//! the ring's own tables. So a token is below 2^56.
+//! the ring's tables. So a token is below 2^56.
 
 use std::io;
 
 use crate::provided_buffers::ReceiveBuffer;
 use crate::socket::Socket;
 
-/// The caller's name for a request, given back in its completions; below 2^56.
+/// The caller's identifier of a request, returned in its completions; below 2^56.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub u64);
 
 /// The result of a request, or of a part of it.
 #[derive(Debug)]
 pub enum Completion {
-    /// A listener accepted a connection, or could not.
+    /// A listener accepted a connection, or failed to.
     Accepted {
         /// The token of the request that named the listener.
         token: Token,
         /// The new connection, which is non-blocking.
         socket: io::Result<Socket>,
-        /// Whether more will come by itself; if not, accept has to be asked for again.
+        /// Whether more will come without a new request; if not, accept must be requested again.
         more: bool,
     },
     /// A connect succeeded or failed.
@@ -35,34 +35,34 @@ pub enum Completion {
     Received {
         /// The token of the request to receive.
         token: Token,
-        /// Where the bytes are; see [`super::Ring::bytes`] and [`super::Ring::recycle`].
+        /// The buffer with the bytes; see [`super::Ring::bytes`] and [`super::Ring::recycle`].
         buffer: ReceiveBuffer,
-        /// Whether more will come by itself; always false for [`super::Ring::receive`].
+        /// Whether more will come without a new request; always false for [`super::Ring::receive`].
         more: bool,
     },
-    /// A receive ended without bytes; nothing more comes by itself.
+    /// A receive ended without bytes; nothing more comes without a new request.
     ReceiveEnded {
         /// The token of the request to receive.
         token: Token,
         /// Why the receive ended.
         cause: ReceiveEnd,
     },
-    /// A send ended: all bytes are with the kernel, or none of the rest will be.
+    /// A send ended: the kernel has all bytes, or the connection has ended.
     Sent {
         /// The token of the request to send.
         token: Token,
         /// The buffer of the send, returned to the caller.
         bytes: Vec<u8>,
-        /// What `send(2)` would give; a short send is an error.
+        /// The result of `send(2)`; a short send is an error.
         result: io::Result<()>,
     },
     /// Another thread called [`super::Waker::wake`], or another ring [`super::Ring::wake`].
     Woken,
-    /// [`super::Ring::wake`] did not reach the other ring: it is to be woken by its [`super::Waker`].
+    /// [`super::Ring::wake`] did not reach the other ring, which must be woken with its [`super::Waker`].
     NotWoken {
         /// The token of the request to wake.
         token: Token,
-        /// The error for which the other ring was not woken.
+        /// The error because of which the other ring was not woken.
         error: io::Error,
     },
 }
@@ -72,11 +72,11 @@ pub enum Completion {
 pub enum ReceiveEnd {
     /// The peer closed its side of the stream.
     EndOfStream,
-    /// No provided buffer was free: ask again after recycling.
+    /// No provided buffer was free: request again after recycling.
     NoBuffers,
     /// [`super::Ring::cancel`] was called for the request.
     Cancelled,
-    /// The socket failed, for example by a reset of the connection.
+    /// The socket failed, for example because the connection was reset.
     Error(io::Error),
 }
 
@@ -132,7 +132,7 @@ impl Operation {
 
 const VALUE_MASK: u64 = (1 << 56) - 1;
 
-/// The result of a completion: a count, or an error number below zero.
+/// The result of a completion: a count, or a negative error number.
 pub(super) fn result_of(result: i32) -> io::Result<u32> {
     u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }

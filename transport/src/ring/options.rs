@@ -1,4 +1,4 @@
-//! The sizes of a ring, and the error if a ring cannot be made.
+//! The sizes of a ring, and the error if a ring cannot be created.
 //!
 //! Invariants: none.
 
@@ -13,7 +13,8 @@ pub struct RingOptions {
     pub entries: u32,
     /// Entries of the completion queue: results that wait to be read.
     pub completions: u32,
-    /// Provided receive buffers, at most: a power of two. A ring begins with a few and takes more when they ran out.
+    /// Largest number of provided receive buffers: a power of two. A ring starts with a few and adds more when they
+    /// have run out.
     pub buffers: u16,
     /// The size of one receive buffer.
     pub buffer_bytes: u32,
@@ -31,7 +32,7 @@ impl Default for RingOptions {
 }
 
 impl RingOptions {
-    /// The smallest ring that serves a thread.
+    /// The sizes of the smallest ring that is sufficient for a thread.
     #[must_use]
     pub fn smallest() -> Self {
         RingOptions {
@@ -52,7 +53,7 @@ impl RingOptions {
         (options.entries >= ENTRIES_MIN).then_some(options)
     }
 
-    /// A ring of the calling thread, with fewer entries where too little memory may be locked for all of them.
+    /// A ring of the calling thread, with fewer entries if the limit of locked memory is too low for all of them.
     ///
     /// # Errors
     /// Those of [`Ring::new`].
@@ -63,7 +64,7 @@ impl RingOptions {
         }
     }
 
-    /// The bytes that the ring adds to what RLIMIT_MEMLOCK bounds, for a user without CAP_IPC_LOCK. Kernels from 6.14
+    /// The bytes that the ring adds to what RLIMIT_MEMLOCK limits, for a user without CAP_IPC_LOCK. Kernels from 6.14
     /// on count the ring itself and its buffer ring; older ones count less.
     #[must_use]
     pub fn locked_bytes(&self) -> u64 {
@@ -83,11 +84,11 @@ const REQUEST_BYTES: u64 = 64;
 const COMPLETION_BYTES: u64 = 16;
 const BUFFER_ENTRY_BYTES: u64 = 16;
 const INDEX_BYTES: u64 = 4;
-/// At most what the kernel's `struct io_rings` takes, with its alignment.
+/// Largest size of the kernel's `struct io_rings`, with its alignment.
 const RINGS_HEADER_BYTES: u64 = 512;
 const PAGE_BYTES: u64 = 4096;
 
-/// Why a ring could not be made, with what to do about it.
+/// Why a ring could not be created, with what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RingError {

@@ -1,10 +1,10 @@
-//! Passes requests to the kernel.
+//! Submits requests to the kernel.
 //!
 //! Invariants: requests reach the kernel in the order in which they were pushed. A request names its descriptor by
-//! number. If the descriptor were closed first, the next connection could get the number, and the request would read or
-//! write the bytes of that one. So the socket of a waiting request is owned here and stays open until the kernel has
-//! taken the request, even if everybody else drops it. If the kernel takes nothing for the moment (EAGAIN, EBUSY),
-//! requests are delayed and none is lost; nothing spins, and what finds no room waits in `backlog`. The tests with a
+//! number. If the descriptor were closed first, the next connection could get the number, and the request would read
+//! or write the bytes of that one. So the socket of a waiting request is owned here and stays open until the kernel
+//! has accepted the request, even if all other owners drop it. If the kernel accepts nothing for the moment (EAGAIN,
+//! EBUSY), requests are delayed and none is lost; nothing spins, and what does not fit waits in `backlog`.
 //! failing kernel in `tests.rs` guard this.
 #![allow(unsafe_code, reason = "submission entries point to memory")]
 
@@ -18,14 +18,14 @@ use io_uring::{CompletionQueue, IoUring, squeue};
 
 use super::wake::RingHandle;
 
-/// An io_uring and what is on its way into the kernel.
+/// An io_uring instance and the requests that wait to be submitted.
 pub(super) struct Submissions {
     io: IoUring,
-    /// Requests beyond the submission queue, in their order.
+    /// Requests beyond the submission queue, in order.
     backlog: VecDeque<squeue::Entry>,
     /// The descriptors that the waiting requests use.
     named: Vec<Arc<OwnedFd>>,
-    /// For tests: the kernel fails with this error until it is taken away.
+    /// For tests: the kernel fails with this error until it is removed.
     #[cfg(test)]
     pub(super) failure: Option<i32>,
 }
@@ -53,7 +53,7 @@ impl Submissions {
         self.io.completion()
     }
 
-    /// Whether the kernel has completions that were not read, in the queue or beside it.
+    /// Whether there are completions that were not read, in the queue or in the kernel's overflow list.
     pub(super) fn has_completions(&mut self) -> bool {
         self.io.submission().cq_overflow() || !self.io.completion().is_empty()
     }
@@ -67,19 +67,19 @@ impl Submissions {
     ///
     /// # Safety
     ///
-    /// Memory that the entry points to lives, and stays where it is, until the completion.
+    /// The memory to which the entry points exists, and is not moved, until the completion.
     pub(super) unsafe fn push(&mut self, entry: squeue::Entry, named: Option<&Arc<OwnedFd>>) {
         self.named.extend(named.cloned());
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         if self.backlog.is_empty() && unsafe { self.io.submission().push(&entry) }.is_ok() {
             return;
         }
         self.backlog.push_back(entry);
-        // An error that stays comes back from the next wait, whose caller can end.
+        // A permanent error is returned by the next wait, whose caller can end.
         let _ = self.submit();
     }
 
-    /// Passes the waiting requests to the kernel, as far as it takes them.
+    /// Submits the waiting requests, as far as the kernel accepts them.
     pub(super) fn submit(&mut self) -> io::Result<()> {
         loop {
             self.refill();
@@ -92,14 +92,14 @@ impl Submissions {
         }
     }
 
-    /// Passes the waiting requests to the kernel, and waits for a completion or the end of `timeout`.
+    /// Submits the waiting requests, and waits for a completion or until `timeout` is over.
     pub(super) fn submit_and_wait(&mut self, timeout: Option<&Timespec>) -> io::Result<()> {
         self.refill();
         if !self.backlog.is_empty() {
             self.submit()?;
         }
         if !self.backlog.is_empty() {
-            // The completions have to be read first: then the kernel takes more.
+            // The completions must be read first: then the kernel accepts more.
             return Ok(());
         }
         self.enter(1, timeout)
@@ -112,7 +112,7 @@ impl Submissions {
     /// Moves requests of the backlog into the submission queue.
     fn refill(&mut self) {
         while let Some(entry) = self.backlog.front() {
-            // SAFETY: whoever pushed it promised that its memory stays.
+            // SAFETY: the caller that pushed it guaranteed that its memory stays.
             if unsafe { self.io.submission().push(entry) }.is_err() {
                 return;
             }
@@ -128,9 +128,9 @@ impl Submissions {
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
-                // Interrupted, or the end of the time.
+                // Interrupted, or the timeout is over.
                 Some(libc::ETIME | libc::EINTR) => Ok(()),
-                // Completions have to be read first, or there is no memory: the requests stay in the queue.
+                // Completions must be read first, or there is no memory: the requests stay in the queue.
                 Some(libc::EBUSY | libc::EAGAIN) => {
                     std::thread::yield_now();
                     Ok(())

@@ -1,4 +1,4 @@
-//! The ring against real sockets on 127.0.0.1.
+//! Tests of the ring with real sockets on 127.0.0.1.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -21,7 +21,7 @@ fn ring() -> Ring {
     .unwrap()
 }
 
-/// Waits until `find` has taken what it wants from a completion.
+/// Waits until `find` has found what it needs in a completion.
 fn until<T>(ring: &mut Ring, mut find: impl FnMut(&mut Ring, Completion) -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(10);
     while Instant::now() < end {
@@ -90,7 +90,7 @@ fn more_buffers_are_there_after_they_ran_out() {
     let (mut client, server) = connected(&mut ring);
     let sent = [7; 128 * 64];
     client.write_all(&sent).unwrap();
-    // Whoever keeps every buffer that comes gets all of them in the end.
+    // If every buffer that arrives is kept, all of them arrive in the end.
     let mut taken = Vec::new();
     ring.receive_multishot(&server, PEER);
     until(&mut ring, |ring, completion| {
@@ -147,7 +147,7 @@ fn a_timed_receive_knows_when_its_bytes_came() {
             _ => None,
         })
     };
-    // The kernel begins to note arrivals a moment after it was asked to.
+    // The kernel starts to note arrivals a moment after it was requested.
     let is_noted = (0..1000).any(|_| {
         client.write_all(b"x").unwrap();
         received(&mut ring).0.is_some()
@@ -225,7 +225,7 @@ fn wakes_come_from_threads_and_from_other_rings() {
 #[test]
 fn a_wake_that_does_not_arrive_is_reported() {
     let mut ring = ring();
-    // Not a ring: as if the other one were gone.
+    // A descriptor that is not a ring: as if the other ring no longer existed.
     let nobody = RingHandle::of_no_ring(&ring.waker);
     ring.wake(&nobody, PEER);
     let error = until(&mut ring, |_, completion| match completion {
@@ -235,7 +235,7 @@ fn a_wake_that_does_not_arrive_is_reported() {
     assert!(error.raw_os_error().is_some(), "{error}");
 }
 
-/// A stream's end takes no buffer with it: more streams end here than there are buffers.
+/// The end of a stream uses no buffer: more streams end here than there are buffers.
 #[test]
 fn ends_of_streams_lose_no_buffers() {
     let mut ring = ring();
@@ -263,7 +263,7 @@ fn ends_of_streams_lose_no_buffers() {
     }
     let (mut client, server) = connected(&mut ring);
     ring.receive_multishot(&server, PEER);
-    // As many as there are, all of them full at once.
+    // As many bytes as there are buffers, all of them full at once.
     client.write_all(&[1; 4 * 64]).unwrap();
     let mut taken = Vec::new();
     until(&mut ring, |_, completion| {
@@ -305,7 +305,7 @@ fn a_send_cut_short_is_not_continued_on_whoever_gets_its_descriptor() {
     let mut ring = ring();
     let (client, server) = connected(&mut ring);
     ring.send(&server, PEER, vec![7; 20 << 20], 0..20 << 20);
-    // Some of it goes out, the rest waits for room.
+    // Some of it is sent, the rest waits for space.
     ring.wait(Some(Duration::from_millis(50))).unwrap();
     assert!(ring.next().is_none());
     socket::shut_down(server.as_fd());
@@ -327,8 +327,8 @@ fn a_send_cut_short_is_not_continued_on_whoever_gets_its_descriptor() {
     drop(client);
 }
 
-/// A kernel that takes nothing: the request waits, and its socket stays open though its owner dropped it, so that the
-/// next connection gets another number and none of its bytes.
+/// A kernel that accepts nothing: the request waits, and its socket stays open although its owner dropped it, so that
+/// the next connection gets another number and none of its bytes.
 #[test]
 fn no_socket_is_closed_under_a_request_that_waits() {
     for error in [libc::EAGAIN, libc::EBUSY] {
@@ -353,7 +353,7 @@ fn no_socket_is_closed_under_a_request_that_waits() {
         });
         result.unwrap();
         let mut received = Vec::new();
-        // To the end: the socket was closed as soon as the kernel had the request.
+        // Reads to the end: the socket was closed as soon as the kernel had the request.
         client.read_to_end(&mut received).unwrap();
         assert_eq!(received, b"for the first");
         stranger.set_nonblocking(true).unwrap();
@@ -361,7 +361,8 @@ fn no_socket_is_closed_under_a_request_that_waits() {
     }
 }
 
-/// More requests than the queue has entries while the kernel takes none: nobody spins, none is lost, their order holds.
+/// More requests than the queue has entries while the kernel accepts none: nothing spins, none is lost, their order is
+/// kept.
 #[test]
 fn requests_wait_for_a_kernel_that_takes_none() {
     let mut ring = ring();
@@ -416,7 +417,7 @@ fn a_buffer_of_another_ring_is_refused() {
     other.recycle(buffer);
 }
 
-/// A handle keeps a descriptor of its ring, so that its number is not another file's by then.
+/// A handle keeps a descriptor of its ring, so that its number cannot belong to another file later.
 #[test]
 fn a_ring_that_has_ended_is_woken_in_vain() {
     let (mut ring, gone) = (ring(), ring());

@@ -1,7 +1,7 @@
 //! Waits for completions.
 //!
-//! Invariants: a wait ends when there is a completion; the kernel is called again for what is ready for a bounded time
-//! alone, so the caller has its turn whatever comes.
+//! Invariants: a wait ends when there is a completion; for further ready work the kernel is called again only for a
+//! bounded time, so the caller continues whatever arrives.
 
 use std::io;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::Ring;
 use crate::clock::monotonic_ns;
 
 impl Ring {
-    /// Hands queued requests to the kernel and waits for a completion, at most for `timeout` (`None`: without end,
+    /// Submits queued requests to the kernel and waits for a completion, at most for `timeout` (`None`: without limit,
     /// zero: not at all).
     ///
     /// # Errors
-    /// What `io_uring_enter(2)` gives; interruptions and the end of `timeout` are not errors.
+    /// The errors of `io_uring_enter(2)`; interruptions and the end of `timeout` are not errors.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let waited = self.enter(timeout).and_then(|()| self.run_task_work());
         self.reaped = self.submissions.completions().len();
@@ -34,8 +34,9 @@ impl Ring {
         }
     }
 
-    /// A call of the kernel does a few of the requests that can go on, and leaves the others to the next call. Somebody
-    /// behind hundreds of others would wait for many turns of the caller, so the kernel is called again, for a while.
+    /// A call of the kernel completes a few of the ready requests, and leaves the others to the next call. A client
+    /// behind hundreds of others would wait for many turns of the caller; therefore the kernel is called again, for a
+    /// limited time.
     fn run_task_work(&mut self) -> io::Result<()> {
         if !self.submissions.has_task_work() {
             return Ok(());
@@ -44,7 +45,7 @@ impl Ring {
         loop {
             let before = self.submissions.completions().len();
             self.submit()?;
-            // A kernel that has no room now brings nothing: to call it again would be to spin.
+            // A kernel that has no space now makes no progress: to call it again would be to spin.
             let is_stuck = self.submissions.completions().len() == before;
             if is_stuck || !self.submissions.has_task_work() || monotonic_ns() >= until_ns {
                 return Ok(());
@@ -53,5 +54,6 @@ impl Ring {
     }
 }
 
-/// Nanoseconds for which the kernel is called again as long as requests can go on. Over: the caller has its turn first.
+/// Nanoseconds for which the kernel is called again as long as requests are ready. After that the caller continues
+/// first.
 const TASK_WORK_NS_MAX: u64 = 1_000_000;

@@ -2,7 +2,8 @@
 //!
 //! Invariants: both own a descriptor of what they wake, so its number never belongs to another file, even after the
 //! ring has ended.
-#![allow(unsafe_code, reason = "io_uring gives its descriptor as a number alone")]
+//! ring has ended.
+#![allow(unsafe_code, reason = "io_uring returns its descriptor only as a number")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -37,12 +38,12 @@ impl AsFd for Waker {
     }
 }
 
-/// Another ring as the target of [`super::Ring::wake`]. A wake of a ring that has ended reaches nobody.
+/// Another ring as the target of [`super::Ring::wake`]. Waking a ring that has ended has no effect.
 #[derive(Clone, Debug)]
 pub struct RingHandle(Arc<OwnedFd>);
 
 impl RingHandle {
-    /// Another descriptor of the ring, which keeps no request of it alive.
+    /// A duplicate descriptor of the ring, which keeps no request of it alive.
     pub(super) fn of(ring: &IoUring) -> io::Result<Self> {
         // SAFETY: the ring is borrowed, so its descriptor is open until the clone is made.
         let descriptor = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
@@ -53,7 +54,7 @@ impl RingHandle {
         &self.0
     }
 
-    /// A descriptor that is no ring, as the target of wakes that fail.
+    /// A descriptor that is not a ring, as the target of wakes that fail.
     #[cfg(test)]
     pub(super) fn of_no_ring(waker: &Waker) -> Self {
         Self(Arc::clone(&waker.0))

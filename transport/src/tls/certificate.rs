@@ -30,7 +30,7 @@ const WEAK_SIGNATURES: [(ObjectIdentifier, &str); 4] = [
     (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.2"), "MD2"),
 ];
 
-/// Bits that an RSA key needs at least: what aws-lc-rs verifies and signs with.
+/// Smallest number of bits of an RSA key: the minimum of aws-lc-rs.
 pub(super) const RSA_BITS_MIN: u32 = 2048;
 
 /// A certificate that could be parsed.
@@ -56,7 +56,7 @@ impl Purpose {
     }
 }
 
-/// What is signed in a certificate or a revocation list, and how.
+/// The signed part of a certificate or a revocation list, and its signature.
 pub(super) struct Signed<'a> {
     pub(super) message: &'a [u8],
     /// The content of the AlgorithmIdentifier, without its outer header, as `pki_types::AlgorithmIdentifier` has it.
@@ -65,7 +65,7 @@ pub(super) struct Signed<'a> {
 }
 
 impl Certificate {
-    /// Parses.
+    /// Parses a certificate.
     ///
     /// # Errors
     /// Why it cannot be parsed.
@@ -85,7 +85,7 @@ impl Certificate {
         self.inner.tbs_certificate()
     }
 
-    /// X.509 version 1 or 2: made before extensions existed, or by `openssl x509 -req` of OpenSSL before 3.2.
+    /// X.509 version 1 or 2: created before extensions existed, or by `openssl x509 -req` of OpenSSL before 3.2.
     pub(super) fn is_old_version(&self) -> bool {
         self.fields().version() != Version::V3
     }
@@ -175,7 +175,7 @@ impl Certificate {
         Some(constraints.ca)
     }
 
-    /// Whether it may sign certificates, by what its extensions say. Version 1 has none and may.
+    /// Whether it may sign certificates, according to its extensions. Version 1 has none and may.
     pub(super) fn may_sign_certificates(&self) -> bool {
         let usage = self.fields().get_extension::<KeyUsage>();
         let by_usage = match usage {
@@ -195,12 +195,12 @@ impl Certificate {
         }
     }
 
-    /// Whether it restricts the names of what it signs.
+    /// Whether it restricts the names of the certificates that it signs.
     pub(super) fn has_name_constraints(&self) -> bool {
         !matches!(self.fields().get_extension::<NameConstraints>(), Ok(None))
     }
 
-    /// Whether the extended key usage lets it be used for this; without the extension it may.
+    /// Whether the extended key usage allows this use; without the extension it is allowed.
     pub(super) fn allows(&self, purpose: Purpose) -> bool {
         let wanted = match purpose {
             Purpose::Server => SERVER_AUTH,
@@ -212,7 +212,7 @@ impl Certificate {
         }
     }
 
-    /// The DNS names and addresses that it is for; `None` without the extension.
+    /// The DNS names and addresses for which it is valid; `None` without the extension.
     pub(super) fn alternative_names(&self) -> Option<Vec<String>> {
         let (_, names) = self.fields().get_extension::<SubjectAltName>().ok()??;
         let text = |name: &GeneralName| match name {
@@ -249,8 +249,8 @@ impl fmt::Display for Certificate {
 }
 
 impl<'a> Signed<'a> {
-    /// Takes a `SEQUENCE { message, AlgorithmIdentifier, BIT STRING }` apart, as both certificates and revocation lists
-    /// are (RFC 5280, 4.1.1 and 5.1.1).
+    /// Splits a `SEQUENCE { message, AlgorithmIdentifier, BIT STRING }`, the structure of both certificates and
+    /// revocation lists (RFC 5280, 4.1.1 and 5.1.1).
     pub(super) fn parse(der: &'a [u8]) -> Option<Self> {
         let content = AnyRef::from_der(der).ok()?.value();
         let mut reader = SliceReader::new(content).ok()?;

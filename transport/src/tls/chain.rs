@@ -1,8 +1,8 @@
-//! Completes the server's chain from `cafile` and `capath` where the certificate file has the server's own certificate
-//! alone, as servers with OpenSSL do: clients that know only the root need what lies between.
+//! Completes the server's chain from `cafile` and `capath` if the certificate file contains only the server's
+//! certificate, as servers with OpenSSL do: clients that know only the root need the intermediates.
 //!
-//! Invariants: what is added has signed what stands before it. A root is not added, because a client has it or does not
-//! trust it. Where the file has more than one certificate nothing is added.
+//! Invariants: each added certificate has signed the one before it. A root is not added, because a client has it or
+//! does not trust it. If the file has more than one certificate, nothing is added.
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
@@ -21,7 +21,7 @@ pub(super) fn complete(
     let [own] = chain.as_slice() else {
         return None;
     };
-    // One that cannot be looked into has its warning already.
+    // A certificate that cannot be parsed has a warning already.
     let mut last = Certificate::parse(own).ok()?;
     for _ in 0..INTERMEDIATES_MAX {
         if last.is_self_issued() {
@@ -40,7 +40,7 @@ pub(super) fn complete(
     None
 }
 
-/// Nothing in a certificate shows whether its issuer is a root, which clients have and servers need not send.
+/// A certificate does not show whether its issuer is a root, which clients have and servers need not send.
 fn without_issuer(last: &Certificate, authorities: Option<&Authorities>) -> String {
     let place = match authorities {
         Some(authorities) => format!("neither in this file nor in {}", authorities.source),
@@ -68,5 +68,5 @@ fn issuer_of<'a>(
     })
 }
 
-/// Longer chains are refused by clients.
+/// Largest number of intermediates: clients refuse longer chains.
 const INTERMEDIATES_MAX: usize = 8;

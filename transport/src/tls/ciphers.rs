@@ -1,12 +1,12 @@
 //! Cipher suites by their OpenSSL names (`ciphers`, `ciphers_tls1.3`).
 //!
 //! Invariant: a list never allows more than rustls's suites, all of which are forward secret and authenticated. There
-//! is a warning for each word that names none of them.
+//! is a warning for each word that matches none of them.
 
 use rustls::crypto::CryptoProvider;
 use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite};
 
-/// OpenSSL's name of a suite of TLS 1.2, and the words of its cipher strings that stand for it too.
+/// OpenSSL's name of a TLS 1.2 suite, and the words of its cipher strings that also match it.
 const TLS12: [(CipherSuite, &str, &[&str]); 6] = [
     (
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
@@ -39,7 +39,7 @@ const TLS12: [(CipherSuite, &str, &[&str]); 6] = [
         &["aRSA", "RSA", "CHACHA20"],
     ),
 ];
-/// Words that stand for every suite of TLS 1.2 here.
+/// Words that match every suite of TLS 1.2 here.
 const TLS12_ALL: [&str; 10] = [
     "ALL",
     "DEFAULT",
@@ -52,7 +52,7 @@ const TLS12_ALL: [&str; 10] = [
     "kEECDH",
     "FIPS",
 ];
-/// Words that stand for suites that do not exist here at all; to leave those out needs no mention.
+/// Words for suites that are never supported here; excluding them needs no warning.
 const NEVER_HERE: [&str; 33] = [
     "aNULL", "eNULL", "NULL", "LOW", "MEDIUM", "EXPORT", "EXP", "EXPORT40", "EXPORT56", "DES", "3DES", "RC4",
     "RC2", "IDEA", "SEED", "MD5", "SHA", "SHA1", "PSK", "SRP", "DSS", "aDSS", "ADH", "AECDH", "DH", "DHE",
@@ -67,8 +67,8 @@ const TLS13: [(CipherSuite, &str); 3] = [
     ),
 ];
 
-/// Leaves those suites of the provider that the lists name, in their order, and gives the warnings. A version without a
-/// list keeps all of its suites, the cheapest first.
+/// Keeps only those suites of the provider that the lists name, in their order, and returns the warnings. A version
+/// without a list keeps all of its suites, the cheapest first.
 ///
 /// # Errors
 /// A list leaves no suite.
@@ -106,8 +106,8 @@ fn pick(
     }
 }
 
-/// AES-128-GCM with SHA-256: as strong as a key exchange of 128 bits is, and the least work for processors that have
-/// AES and SHA-256 built in, in handshakes above all.
+/// AES-128-GCM with SHA-256: as strong as a key exchange of 128 bits, and the least work for processors with
+/// instructions for AES and SHA-256, especially in handshakes.
 fn is_cheapest(suite: CipherSuite) -> bool {
     matches!(
         suite,
@@ -124,7 +124,7 @@ fn chosen_tls13(list: &str, warnings: &mut Vec<String>) -> Result<Vec<CipherSuit
             Some((suite, _)) if chosen.contains(suite) => {}
             Some((suite, _)) => chosen.push(*suite),
             None => warnings.push(format!(
-                "ciphers_tls1.3: {} is not served and left out",
+                "ciphers_tls1.3: {} is not supported and is ignored",
                 word.escape_default()
             )),
         }
@@ -132,14 +132,15 @@ fn chosen_tls13(list: &str, warnings: &mut Vec<String>) -> Result<Vec<CipherSuit
     if chosen.is_empty() {
         let known: Vec<_> = TLS13.iter().map(|(_, name)| *name).collect();
         return Err(format!(
-            "ciphers_tls1.3 names no suite that is served: use {}",
+            "ciphers_tls1.3 names no supported suite: use {}",
             known.join(":")
         ));
     }
     Ok(chosen)
 }
 
-/// The language of ciphers(1): `!` and `-` take away, `+` between words means both, a leading `+` and `@` only order.
+/// The language of ciphers(1): `!` and `-` exclude, `+` between words means both, a leading `+` and `@` only change
+/// the order.
 fn chosen_tls12(list: &str, warnings: &mut Vec<String>) -> Result<Vec<CipherSuite>, String> {
     let mut chosen: Vec<CipherSuite> = Vec::new();
     let mut banned: Vec<CipherSuite> = Vec::new();
@@ -171,14 +172,14 @@ fn chosen_tls12(list: &str, warnings: &mut Vec<String>) -> Result<Vec<CipherSuit
     if chosen.is_empty() {
         let known: Vec<_> = TLS12.iter().map(|(_, name, _)| *name).collect();
         return Err(format!(
-            "ciphers names no suite that is served: use {}",
+            "ciphers names no supported suite: use {}",
             known.join(":")
         ));
     }
     Ok(chosen)
 }
 
-/// The suites that have all of the words between `+`; `None` if a word is not known.
+/// The suites that match all of the words between `+`; `None` if a word is unknown.
 fn matching(word: &str) -> Option<Vec<CipherSuite>> {
     let mut found: Vec<CipherSuite> = TLS12.iter().map(|(suite, ..)| *suite).collect();
     for part in word.split('+') {
@@ -206,7 +207,10 @@ fn words(list: &str) -> impl Iterator<Item = &str> {
 }
 
 fn unknown(word: &str) -> String {
-    format!("ciphers: {} is not served and left out", word.escape_default())
+    format!(
+        "ciphers: {} is not supported and is ignored",
+        word.escape_default()
+    )
 }
 
 #[cfg(test)]

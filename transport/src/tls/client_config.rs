@@ -1,4 +1,4 @@
-//! A client's configuration, made from files.
+//! A client's configuration, created from files.
 //!
 //! Invariants: only [`ClientTls::insecure`] trusts a certificate that no authority vouches for, and with it only
 //! [`ClientTls::any_name`] one that is for another name.
@@ -20,21 +20,21 @@ use super::peer_check::{HandshakeSignature, PeerCheck};
 use super::server_verifier::ServerVerifier;
 use super::{TlsConfigError, TlsVersion, ciphers, files, provider};
 
-/// What a TLS client is made of.
+/// The settings of a TLS client.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClientTls<'a> {
-    /// PEM file: whose server certificates are trusted. Without it none is.
+    /// PEM file of the CAs whose server certificates are trusted. Without it none is.
     pub ca: Option<&'a Path>,
     /// Folder of such files, each with the hash of its subject as its name, as `openssl rehash` makes it.
     pub ca_folder: Option<&'a Path>,
     /// PEM files: the client's certificate chain and its private key.
     pub certificate: Option<(&'a Path, &'a Path)>,
-    /// Trusts any server certificate: for tests of a server that one knows otherwise.
+    /// Trusts any server certificate: for tests of a server that is identified in another way.
     pub insecure: bool,
-    /// Takes the CN of a server certificate for its name if it has no subjectAltName, as OpenSSL does; such
+    /// Accepts the CN of a server certificate as its name if it has no subjectAltName, as OpenSSL does; such
     /// certificates may be of X.509 version 1. The chain is checked all the same.
     pub cn_fallback: bool,
-    /// The one version that is spoken; without it all that are supported.
+    /// The only version to use; without it all supported ones.
     pub version: Option<TlsVersion>,
     /// The server's certificate may be for any name; the chain is checked all the same.
     pub any_name: bool,
@@ -46,19 +46,19 @@ pub struct ClientTls<'a> {
     pub ciphers_tls13: Option<&'a str>,
 }
 
-/// [`client_config_with`] for those who have no passphrases.
+/// [`client_config_with`] for callers that have no passphrases.
 ///
 /// # Errors
-/// What is wrong with which file.
+/// The file and what is wrong with it.
 pub fn client_config(tls: &ClientTls<'_>) -> Result<Arc<ClientConfig>, TlsConfigError> {
     client_config_with(tls, &NoPassphrase)
 }
 
-/// Makes a configuration that never resumes a session: each connection is a full handshake. `passphrase` is asked if
-/// the private key is encrypted.
+/// Creates a configuration that never resumes a session: each connection has a full handshake. `passphrase` is called
+/// if the private key is encrypted.
 ///
 /// # Errors
-/// What is wrong with which file.
+/// The file and what is wrong with it.
 pub fn client_config_with(
     tls: &ClientTls<'_>,
     passphrase: &dyn KeyPassphrase,
@@ -132,7 +132,7 @@ fn server_verifier(
     }))
 }
 
-/// Checks that the server has its certificate's key, and nothing about the certificate.
+/// Checks that the server has its certificate's key, but not the certificate itself.
 #[derive(Debug)]
 struct TrustAnyone(WebPkiSupportedAlgorithms);
 

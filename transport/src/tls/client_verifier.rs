@@ -1,9 +1,9 @@
 //! Verifies clients' certificates: webpki's check, a second check for X.509 version 1, and a sentence for every
 //! refusal.
 //!
-//! Invariants: webpki decides first, and alone about certificates of version 3, except that the operator may accept
-//! expired ones. A client that is refused gets webpki's error, and so its alert. For a valid certificate nothing is
-//! parsed besides webpki.
+//! Invariants: webpki checks first, and only webpki decides about certificates of version 3, except that the operator
+//! may accept expired ones. A client that is refused gets webpki's error, and so its alert. A certificate that webpki
+//! accepts is not parsed again.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,14 +21,14 @@ use super::peer_check::{HandshakeSignature, PeerCheck};
 use super::refusal;
 use super::revocation::Revocations;
 
-/// Certificates that were warned about; beyond these nothing is reported any more.
+/// Largest number of certificates that were warned about; beyond it nothing is reported any more.
 const WARNED_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     pub(super) webpki: Arc<dyn ClientCertVerifier>,
     pub(super) check: PeerCheck,
-    /// The revocation lists, and their file.
+    /// The revocation lists, and the name of their file.
     pub(super) revocations: Option<(Revocations, String)>,
     pub(super) ignore_dates: bool,
     /// The certificates of version 1 that were warned about.
@@ -79,7 +79,7 @@ impl ClientVerifier {
         Ok(ClientCertVerified::assertion())
     }
 
-    /// webpki takes no "at any time", so it is asked about a time at which the certificate was valid.
+    /// webpki cannot ignore the time, so it is called with a time at which the certificate was valid.
     fn verify_at_another_time(
         &self,
         leaf: &CertificateDer<'_>,
@@ -96,8 +96,8 @@ impl ClientVerifier {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.len() < WARNED_MAX && warned.insert(certificate.serial().into()) {
             refusal::leave_warning(format!(
-                "the client's certificate {certificate} is of X.509 version {}, which has no way to say what it is \
-                 for; it is accepted, but make one of version 3: {}",
+                "the client's certificate {certificate} is of X.509 version {}, which cannot state its purpose; \
+                 it is accepted, but replace it with one of version 3: {}",
                 certificate.version(),
                 Issue::again(Purpose::Client, Some(certificate)).sign()
             ));

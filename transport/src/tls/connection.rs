@@ -1,8 +1,8 @@
-//! One connection's TLS: a client's side by rustls; a server's side as a handshake by rustls and then as records of
-//! our own, or by rustls as a whole where its configuration does not let the keys out
+//! The TLS of one connection: a client's side by rustls; a server's side as a handshake by rustls and then as our own
+//! records, or entirely by rustls if its configuration does not extract the keys
 //! ([`super::ServerTls::rustls_records`]).
 //!
-//! Invariants: nothing plain is kept inside but what waits for the end of the handshake.
+//! Invariants: plain bytes are kept inside only while they wait for the end of the handshake.
 
 use std::fmt;
 use std::io::{BufRead, Write};
@@ -20,27 +20,27 @@ use super::records::Records;
 use super::refusal;
 use crate::stream::Opened;
 
-/// A connection's TLS 1.2 or 1.3.
+/// The TLS 1.2 or 1.3 of a connection.
 #[derive(Debug)]
 pub struct TlsConnection(State);
 
 #[derive(Debug)]
 enum State {
-    /// A client's side, and a server's side where it is configured so: by rustls from the first byte to the last.
+    /// A client's side, and a server's side if it is configured so: by rustls from the first byte to the last.
     Rustls(Box<Connection>),
     /// A server's side before the handshake is over, and after it.
     Handshake(Box<Handshake>),
     Records(Box<Records>),
-    /// It ended between the two: nothing passes.
+    /// It ended between the two: nothing is passed on.
     Broken,
 }
 
-/// TLS failed: the connection is over, after what `wire_out` holds (an alert) is sent.
+/// TLS failed: the connection is over, after the content of `wire_out` (an alert) is sent.
 #[derive(Debug)]
 pub struct TlsError {
-    /// The error that rustls gives.
+    /// The error of rustls.
     pub source: rustls::Error,
-    /// Whose certificate, what is wrong and how to fix it; `None` if the error of rustls is all there is.
+    /// The certificate, what is wrong with it and how to fix it; `None` if there is only the error of rustls.
     pub why: Option<Box<str>>,
 }
 
@@ -84,7 +84,7 @@ impl TlsConnection {
 
     pub(crate) fn client(config: &Arc<ClientConfig>, server_name: &str) -> Result<TlsConnection, TlsError> {
         let name = ServerName::try_from(server_name.to_owned())
-            .map_err(|_| rustls::Error::General(format!("not a server name: {server_name:?}")))?;
+            .map_err(|_| rustls::Error::General(format!("not a valid server name: {server_name:?}")))?;
         let mut connection = Connection::from(ClientConnection::new(Arc::clone(config), name)?);
         connection.set_buffer_limit(None);
         Ok(TlsConnection(State::Rustls(Box::new(connection))))
@@ -123,12 +123,12 @@ impl TlsConnection {
                 }
                 Ok(Opened { peer_closed, warning })
             }
-            State::Broken => Err(rustls::Error::General("TLS is over".to_owned()).into()),
+            State::Broken => Err(rustls::Error::General("TLS has ended".to_owned()).into()),
         }
     }
 
-    /// Replaces the handshake by the record layer, which takes over received and waiting bytes; true if the peer has
-    /// closed.
+    /// Replaces the handshake by the record layer, which takes over received and waiting bytes; returns whether the
+    /// peer has closed.
     fn begin_records(&mut self, plain: &mut Vec<u8>, wire_out: &mut Vec<u8>) -> Result<bool, TlsError> {
         let State::Handshake(handshake) = std::mem::replace(&mut self.0, State::Broken) else {
             return Ok(false);
@@ -146,7 +146,7 @@ impl TlsConnection {
             State::Records(records) => records.seal(plain, wire_out),
             State::Handshake(handshake) => handshake.wait(plain),
             State::Rustls(connection) => {
-                // Without a buffer limit the writer takes all.
+                // Without a buffer limit the writer accepts everything.
                 let _ = connection.writer().write_all(plain);
                 write_records(connection, wire_out);
             }
@@ -154,7 +154,7 @@ impl TlsConnection {
         }
     }
 
-    /// Appends close_notify. A server whose handshake is not over has nothing to say: the socket's end says it.
+    /// Appends close_notify. A server whose handshake is not over sends nothing: closing the socket is sufficient.
     pub(crate) fn close(&mut self, wire_out: &mut Vec<u8>) {
         match &mut self.0 {
             State::Handshake(_) | State::Broken => {}
@@ -167,7 +167,7 @@ impl TlsConnection {
         }
     }
 
-    /// Whether application bytes cannot flow yet.
+    /// Whether application bytes cannot be sent yet.
     pub(crate) fn is_handshaking(&self) -> bool {
         match &self.0 {
             State::Handshake(_) => true,
@@ -176,7 +176,7 @@ impl TlsConnection {
         }
     }
 
-    /// The certificate that the client showed to this server, unless it is forgotten.
+    /// The certificate that the client presented to this server, unless it was released.
     pub(crate) fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
         match &self.0 {
             State::Records(records) => records.certificate(),
@@ -185,7 +185,8 @@ impl TlsConnection {
         }
     }
 
-    /// Whether nothing can be sent any more: after a close or an error of ours, or with a key that is worn out.
+    /// Whether nothing can be sent any more: after we closed it or an error on our side, or with a key that has
+    /// reached its limit.
     pub(crate) fn is_closed(&self) -> bool {
         match &self.0 {
             State::Records(records) => records.is_closed(),
@@ -194,14 +195,14 @@ impl TlsConnection {
         }
     }
 
-    /// Gives our copy back when it is known who the client is.
+    /// Releases our copy when the client has been identified.
     pub(crate) fn forget_certificate(&mut self) {
         if let State::Records(records) = &mut self.0 {
             records.forget_certificate();
         }
     }
 
-    /// For tests: the server's key has to be renewed after `records_max` records.
+    /// For tests: the server's key must be renewed after `records_max` records.
     #[cfg(test)]
     pub(crate) fn limit_records(&mut self, records_max: u64) -> Option<u64> {
         match &mut self.0 {
@@ -216,7 +217,7 @@ impl TlsConnection {
         Some(format!("{} {}", version_name(version), suite_name(suite)))
     }
 
-    /// The version that was negotiated, once it was.
+    /// The version that was negotiated; `None` before that.
     pub(crate) fn version(&self) -> Option<ProtocolVersion> {
         self.version_and_suite().map(|(version, _)| version)
     }
@@ -233,7 +234,7 @@ impl TlsConnection {
     }
 }
 
-/// The name of a version as people write it.
+/// The usual name of a version.
 fn version_name(version: ProtocolVersion) -> &'static str {
     match version {
         ProtocolVersion::TLSv1_2 => "TLS 1.2",
@@ -244,7 +245,7 @@ fn version_name(version: ProtocolVersion) -> &'static str {
 
 /// The name of a suite in IANA's registry.
 fn suite_name(suite: SupportedCipherSuite) -> String {
-    // rustls marks the suites of TLS 1.3 by a prefix of its own.
+    // rustls marks the suites of TLS 1.3 with its own prefix.
     let name = suite.suite().as_str().unwrap_or("of no name");
     name.replacen("TLS13_", "TLS_", 1)
 }

@@ -1,6 +1,6 @@
-//! What a fault of TLS is in plain words, with what to do, where no certificate has to be looked at.
+//! Faults of TLS in plain words, with what to do, for errors that do not depend on a certificate's content.
 //!
-//! Invariant: no sentence has a name of the TLS library in it (`tests::no_sentence_has_names_of_a_library`).
+//! Invariant: no sentence contains a name from the TLS library (`tests::no_sentence_has_names_of_a_library`).
 
 use rustls::{
     AlertDescription, CertRevocationListError, CertificateError, Error, InvalidMessage, PeerIncompatible,
@@ -10,49 +10,51 @@ use rustls::{
 pub(super) fn list_fault(error: &CertRevocationListError) -> &'static str {
     use CertRevocationListError as List;
     match error {
-        List::BadSignature => "as its signature is not its authority's",
+        List::BadSignature => "because its authority did not sign it",
         List::IssuerInvalidForCrl => {
-            "as the certificate of its authority may not sign lists (keyUsage without cRLSign)"
+            "because the certificate of its authority may not sign lists (keyUsage without cRLSign)"
         }
-        List::InvalidCrlNumber => "as its number is none",
-        List::InvalidRevokedCertSerialNumber => "as it revokes a number that no certificate can have",
-        List::UnsupportedCrlVersion => "as it is of version 1",
-        List::UnsupportedCriticalExtension => "as it has a critical extension that is not known here",
-        List::UnsupportedDeltaCrl => "as it lists only what changed (a delta list): name a whole one",
+        List::InvalidCrlNumber => "because its number is not valid",
+        List::InvalidRevokedCertSerialNumber => {
+            "because it revokes a serial number that no certificate can have"
+        }
+        List::UnsupportedCrlVersion => "because it is of version 1",
+        List::UnsupportedCriticalExtension => "because it has a critical extension that is not supported",
+        List::UnsupportedDeltaCrl => "because it lists only changes (a delta list): use a complete list",
         List::UnsupportedIndirectCrl => {
-            "as it is of another than the certificates' issuer (an indirect list)"
+            "because it is from another issuer than the certificates (an indirect list)"
         }
-        List::UnsupportedRevocationReason => "as it gives reasons that are not known here",
+        List::UnsupportedRevocationReason => "because it contains reasons that are not supported",
         List::UnsupportedSignatureAlgorithmContext { .. }
         | List::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "as it is signed in a way that is refused here, SHA-1 for example"
+            "because it is signed with an algorithm that is refused, for example SHA-1"
         }
-        _ => "as it is not as RFC 5280 has it",
+        _ => "because it does not conform to RFC 5280",
     }
 }
 
-/// What is wrong with a certificate beside what [`super::refusal`] finds in it.
+/// What is wrong with a certificate, except what [`super::refusal`] finds in it.
 pub(super) fn certificate_fault(error: &Error) -> &'static str {
     use CertificateError as Fault;
     match error {
         Error::InvalidCertificate(Fault::UnhandledCriticalExtension) => {
-            "it has a critical extension that is not known here"
+            "it has a critical extension that is not supported"
         }
         Error::InvalidCertificate(Fault::NotValidForName) => "it is for another name",
         Error::InvalidCertificate(
             Fault::UnsupportedSignatureAlgorithmContext { .. }
             | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
             | Fault::BadSignature,
-        ) => "its signature, or one between it and its authority, is wrong or of a kind that is refused here",
+        ) => "its signature, or one between it and its authority, is wrong or of a kind that is refused",
         Error::InvalidCertificate(Fault::Other(_)) => {
             "the chain from it to its authority breaks a rule of RFC 5280: the length of the path, the names that an \
              authority may sign, or too many certificates"
         }
-        _ => "its contents are not as X.509 has them",
+        _ => "its contents do not conform to X.509",
     }
 }
 
-/// What to say about an error that no certificate's words came with.
+/// The sentence about an error for which no verifier left one.
 pub(crate) fn explain(error: &Error, is_server: bool) -> String {
     if let Some(text) = explained(error, is_server) {
         return text.to_owned();
@@ -68,7 +70,7 @@ pub(crate) fn explain(error: &Error, is_server: bool) -> String {
                 certificate_fault(error)
             )
         }
-        // These are the words of the program or of the system.
+        // This is a text of the program or of the system.
         Error::General(text) => text.clone(),
         error => error.to_string(),
     }
@@ -81,38 +83,38 @@ fn explained(error: &Error, is_server: bool) -> Option<&'static str> {
              its certificate and key, for example mosquitto_pub --cert FILE --key FILE"
         }
         Error::AlertReceived(alert) => return of_alert(*alert, is_server),
-        // TLS 1.1 and older know no signature algorithms, which rustls looks for first.
+        // TLS 1.1 and older have no signature algorithms, which rustls checks first.
         Error::PeerIncompatible(
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) if is_server => {
-            "the client offers no version of TLS that is served here: let it have TLS 1.3, for example mosquitto_pub \
-             --tls-version tlsv1.3, or TLS 1.2 (tlsv1.2) where the listener's `tls_version` is not tlsv1.3"
+            "the client offers no version of TLS that is supported: let it use TLS 1.3, for example mosquitto_pub \
+             --tls-version tlsv1.3, or TLS 1.2 (tlsv1.2) if the listener's `tls_version` is not tlsv1.3"
         }
-        // A listener that has TLS 1.2 gives another error.
+        // A listener that supports TLS 1.2 reports another error.
         Error::PeerIncompatible(PeerIncompatible::SupportedVersionsExtensionRequired) if is_server => {
-            "the client offers no TLS later than 1.2, and this listener takes TLS 1.3 alone (`tls_version tlsv1.3`): \
-             let the client have TLS 1.3, for example mosquitto_pub --tls-version tlsv1.3, or set `tls_version tlsv1.2`"
+            "the client offers no TLS later than 1.2, and this listener requires TLS 1.3 (`tls_version tlsv1.3`): \
+             let the client use TLS 1.3, for example mosquitto_pub --tls-version tlsv1.3, or set `tls_version tlsv1.2`"
         }
         Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => NO_SUITE,
         Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
-            "client and server have no curve in common for the exchange of keys: X25519, P-256 and P-384 are served \
-             here, so let the client have one of them (its list of `groups` or `curves`)"
+            "client and server have no curve in common for the key exchange: X25519, P-256 and P-384 are supported \
+             here, so let the client use one of them (its list of `groups` or `curves`)"
         }
         Error::PeerIncompatible(
             PeerIncompatible::NoSignatureSchemesInCommon
             | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon,
         ) => {
-            "the client takes no signature that the server's key can make: a key on P-256 or of RSA with 2048 bits \
-             serves nearly all clients"
+            "the client accepts no signature of the server's kind of key: a P-256 key or an RSA key with 2048 bits \
+             works with nearly all clients"
         }
         Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
             "the other side's TLS 1.2 lacks the extended master secret (RFC 7627), without which it is not safe: \
              update its TLS library, or let it use TLS 1.3"
         }
         Error::PeerIncompatible(_) => {
-            "the two sides' TLS have no way in common: let both have TLS 1.2 or 1.3 with ECDHE and AES-GCM or \
+            "the two sides have no TLS parameters in common: let both use TLS 1.2 or 1.3 with ECDHE and AES-GCM or \
              ChaCha20, as current libraries have by default"
         }
         Error::InvalidMessage(InvalidMessage::InvalidContentType) if is_server => {
@@ -124,29 +126,30 @@ fn explained(error: &Error, is_server: bool) -> Option<&'static str> {
         Error::InvalidMessage(_)
         | Error::InappropriateMessage { .. }
         | Error::InappropriateHandshakeMessage { .. } => {
-            "the other side sent what is no TLS, or not as TLS has it: look for a program or a middlebox that is none, \
+            "the other side sent data that is not valid TLS: look for a program or a middlebox that does not use TLS, \
              and update its TLS library"
         }
         Error::DecryptError => {
-            "a record does not open with the connection's key: it was damaged on its way, or the other side's TLS \
-             library is at fault"
+            "a record cannot be decrypted with the connection's key: it was damaged on its way, or the other side's \
+             TLS library is at fault"
         }
-        Error::PeerMisbehaved(_) => "the other side breaks the rules of TLS: update its TLS library",
+        Error::PeerMisbehaved(_) => "the other side violates the TLS protocol: update its TLS library",
         Error::PeerSentOversizedRecord => {
-            "the other side sent a record that is larger than TLS allows: look for a program or a middlebox that is \
-             none, and update its TLS library"
+            "the other side sent a record that is larger than TLS allows: look for a program or a middlebox that does \
+             not use TLS, and update its TLS library"
         }
-        Error::UnsupportedNameType => "the name of the server is of a kind that certificates do not have",
+        Error::UnsupportedNameType => "the name of the server is of a kind that certificates cannot contain",
         Error::NoCertificatesPresented => "the server sent no certificate",
         _ => return None,
     };
     Some(text)
 }
 
-/// No suite in common. Clients that have none with ECDHE often name no curve either, which rustls looks for first.
-pub(super) const NO_SUITE: &str = "client and server have no cipher suite in common: let the client have \
+/// No suite in common. Clients without an ECDHE suite often offer no curve either, which rustls checks first.
+pub(super) const NO_SUITE: &str = "client and server have no cipher suite in common: let the client use \
      one of TLS 1.3, or ECDHE with AES-GCM or ChaCha20, as current libraries have by default, and see `ciphers` and \
-     `ciphers_tls1.3` in the configuration; with ECDSA in its name it needs a key on a curve, with RSA one of RSA";
+     `ciphers_tls1.3` in the configuration; suites with ECDSA in their names \
+     require a key on a curve, those with RSA an RSA key";
 
 fn of_alert(alert: AlertDescription, is_server: bool) -> Option<&'static str> {
     use AlertDescription as Alert;
@@ -156,8 +159,8 @@ fn of_alert(alert: AlertDescription, is_server: bool) -> Option<&'static str> {
              file, for example --cafile ca.crt"
         }
         Alert::BadCertificate | Alert::CertificateUnknown | Alert::CertificateExpired if is_server => {
-            "the client refuses this server's certificate: check that it is for the name that the client connects to \
-             (openssl x509 -noout -ext subjectAltName -in FILE), its dates, and the client's CA file"
+            "the client refuses this server's certificate: check that it is valid for the name that the client \
+             connects to (openssl x509 -noout -ext subjectAltName -in FILE), its dates, and the client's CA file"
         }
         Alert::UnknownCA
         | Alert::BadCertificate
@@ -170,15 +173,15 @@ fn of_alert(alert: AlertDescription, is_server: bool) -> Option<&'static str> {
             "the server requires a client's certificate: name one and its key, for example --cert FILE --key FILE"
         }
         Alert::HandshakeFailure | Alert::InsufficientSecurity => {
-            "the other side found no cipher suite, curve or kind of signature in common: let both have TLS 1.2 or 1.3 \
+            "the other side found no cipher suite, curve or kind of signature in common: let both use TLS 1.2 or 1.3 \
              with ECDHE and AES-GCM or ChaCha20"
         }
-        Alert::UnrecognisedName => "the other side serves another name than the one that was asked for",
+        Alert::UnrecognisedName => "the other side serves a different name from the requested one",
         Alert::UserCanceled | Alert::CloseNotify => {
             "the other side ended the connection during the handshake"
         }
         Alert::ProtocolVersion => {
-            "the two sides have no version of TLS in common: let both have TLS 1.3, or both TLS 1.2"
+            "the two sides have no version of TLS in common: let both use TLS 1.3, or both TLS 1.2"
         }
         _ => return None,
     };
@@ -191,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether some word is a name of a program: it has a capital behind a small letter.
+    /// Whether some word is the name of a type or variant: it has a capital after a small letter.
     fn has_library_word(text: &str) -> bool {
         let known = [
             "subjectAltName",

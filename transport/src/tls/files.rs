@@ -1,6 +1,6 @@
 //! Reads certificates, authorities and revocation lists from PEM files and folders.
 //!
-//! Invariants: an error names the file. A file without a certificate or list is an error too.
+//! Invariants: an error names the file. A file without a certificate or list is also an error.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use super::certificate::Certificate;
 use super::{PemBlock, TlsConfigError};
 
-/// Bytes of a PEM file at most; a larger one is another file by mistake.
+/// Largest size of a PEM file; a larger one is probably the wrong file.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// Trusted authorities, as webpki wants them and as they can be looked at.
+/// Trusted authorities, as webpki requires them and in parsed form.
 pub(super) struct Authorities {
     pub(super) roots: RootCertStore,
     pub(super) certificates: Vec<Certificate>,
-    /// Where they came from, for messages.
+    /// The file or folder from which they came, for messages.
     pub(super) source: String,
 }
 
@@ -89,14 +89,14 @@ impl Authorities {
 /// What is wrong with an authority's certificate that cannot be parsed.
 fn damaged(path: &Path) -> String {
     format!(
-        "what stands in one of its CERTIFICATE blocks is no certificate, or is damaged; look with `openssl storeutl \
-         -certs -text {}`, and take the file as the authority gives it out",
+        "one of its CERTIFICATE blocks is not a certificate, or is damaged; check it with `openssl storeutl \
+         -certs -text {}`, and use the original file of the authority",
         path.display()
     )
 }
 
-/// The files of a CA folder that OpenSSL would look at: those named by the hash of a subject, `0a1b2c3d.0`. The others
-/// may be anything, a server's own certificate for example, and must not become trusted.
+/// The files of a CA folder that OpenSSL would use: those named by the hash of a subject, `0a1b2c3d.0`. The others may
+/// be anything, for example a server's certificate, and must not become trusted.
 fn hashed_files(folder: &Path) -> Result<Vec<PathBuf>, TlsConfigError> {
     let what = "the CA folder (capath)";
     let unreadable = |source| TlsConfigError::Unreadable {
@@ -120,7 +120,7 @@ fn hashed_files(folder: &Path) -> Result<Vec<PathBuf>, TlsConfigError> {
         return Err(TlsConfigError::Authority {
             path: folder.to_owned(),
             detail: format!(
-                "no certificate in this folder is named by its hash, as capath wants it: run `openssl rehash {}`",
+                "no certificate in this folder is named by its hash, as capath requires: run `openssl rehash {}`",
                 folder.display()
             ),
         });

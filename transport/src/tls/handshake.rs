@@ -1,8 +1,7 @@
-//! The server's side of a handshake, by rustls: bytes in, flights out, until [`Records`] take over.
+//! The server's side of a handshake, by rustls: it takes bytes and returns flights, until [`Records`] take over.
 //!
-//! Invariants: an error leaves the alert for it in `wire_out`, and the connection is over. rustls is given one record
-//! at a time and none behind the handshake: what it made of those (the answer to a KeyUpdate) would be lost with its
-//! buffers.
+//! Invariants: an error leaves its alert in `wire_out`, and the connection is over. rustls is given one record at a
+//! time and none after the handshake: its answers to those (to a KeyUpdate) would be lost with its buffers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,11 +16,11 @@ use super::records::{EXPANSION_BYTES_MAX, Records, record_bytes};
 /// A connection whose handshake is not over.
 pub(crate) struct Handshake {
     connection: UnbufferedServerConnection,
-    /// What has come and is not used.
+    /// Bytes that have arrived and are not used yet.
     incoming: Vec<u8>,
-    /// Bytes at its front that rustls is given: whole records, which may hold less than a message of the handshake.
+    /// Bytes at its start that rustls is given: whole records, which may contain less than a message of the handshake.
     fed: usize,
-    /// What is to be sealed when there are keys.
+    /// Bytes to be sealed when there are keys.
     waiting: Vec<u8>,
 }
 
@@ -41,7 +40,7 @@ impl Handshake {
         })
     }
 
-    /// As [`crate::stream::SecureStream::open`]; true if the peer has closed.
+    /// As [`crate::stream::SecureStream::open`]; returns whether the peer has closed.
     pub(crate) fn open(
         &mut self,
         wire: &[u8],
@@ -85,20 +84,20 @@ impl Handshake {
         }
     }
 
-    /// Gives rustls one more record; false if none has come whole.
+    /// Gives rustls one more record; returns false if none has arrived completely.
     fn feed(&mut self) -> bool {
         let rest = self.incoming.get(self.fed..).unwrap_or_default();
         let more = match record_bytes(rest, EXPANSION_BYTES_MAX) {
             Ok(Some(bytes)) if bytes <= rest.len() => bytes,
             Ok(_) => 0,
-            // No record: rustls says what is wrong with it.
+            // Not a record: rustls reports what is wrong with it.
             Err(_) => rest.len(),
         };
         self.fed += more;
         more > 0
     }
 
-    /// Keeps what is to be sealed later.
+    /// Keeps bytes that are to be sealed later.
     pub(crate) fn wait(&mut self, plain: &[u8]) {
         self.waiting.extend_from_slice(plain);
     }
@@ -107,8 +106,8 @@ impl Handshake {
         !self.connection.is_handshaking()
     }
 
-    /// Ends the handshake: the record layer, bytes that were received behind the handshake, and bytes that wait to be
-    /// sealed.
+    /// Ends the handshake: returns the record layer, bytes that were received after the handshake, and bytes that wait
+    /// to be sealed.
     pub(crate) fn into_records(self) -> Result<(Records, Vec<u8>, Vec<u8>), Error> {
         let chain = self.connection.peer_certificates();
         let certificate = chain
@@ -139,21 +138,21 @@ impl Handshake {
 
 /// What rustls found in the bytes so far.
 enum Met {
-    /// Something that was done, so there may be more.
+    /// Something that was handled, so there may be more.
     Work,
-    /// No more than a part of what it waits for, or nothing.
+    /// Only a part of what it waits for, or nothing.
     Nothing,
     /// The peer's end of the connection.
     End,
 }
 
-/// Appends the flight. It is asked for its length first.
+/// Appends the flight, after asking for its length.
 fn encode<Data>(mut data: EncodeTlsData<'_, Data>, wire_out: &mut Vec<u8>) {
     let Err(EncodeError::InsufficientSize(wanted)) = data.encode(&mut []) else {
         return;
     };
     let start = wire_out.len();
     wire_out.resize(start + wanted.required_size, 0);
-    // There is room for it.
+    // The buffer has enough space for it.
     let _ = data.encode(wire_out.get_mut(start..).unwrap_or_default());
 }

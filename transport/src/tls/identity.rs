@@ -1,7 +1,7 @@
 //! The identity of a client from its certificate: the common name, or the subject in the form of RFC 2253.
 //!
-//! Invariant: an identity never contains what MQTT or an access rule would interpret: no control character, no `+`, `#`
-//! or `/`. A certificate with such a name gets an error.
+//! Invariant: an identity never contains what MQTT or an access rule would interpret: no control character, no `+`,
+//! `#` or `/`. A certificate with such a name causes an error.
 
 use std::fmt::Write as _;
 
@@ -22,12 +22,15 @@ pub enum IdentityKind {
     Subject,
 }
 
-/// Why a client has no identity by its certificate.
+/// Why a client's certificate does not give it an identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
     /// The client sent no certificate.
-    #[error("the client sent no certificate to name it: `require_certificate true` makes it a condition")]
+    #[error(
+        "the client sent no certificate, so it has no user name: `require_certificate true` makes certificates \
+         a requirement"
+    )]
     NoCertificate,
     /// The certificate cannot be parsed.
     #[error("the client's certificate cannot be read: {0}")]
@@ -38,9 +41,9 @@ pub enum IdentityError {
          /CN=NAME`"
     )]
     NoName,
-    /// The name cannot be a user's.
+    /// The name cannot be a user name.
     #[error(
-        "the name {name:?} in the client's certificate cannot be a user name, {why}: issue one with a plain name in \
+        "the name {name:?} in the client's certificate cannot be a user name: {why}; issue one with a plain name in \
          UTF-8"
     )]
     Unusable {
@@ -51,10 +54,10 @@ pub enum IdentityError {
     },
 }
 
-/// The identity of the client at the other end of a server's stream, once its handshake is over.
+/// The identity of the client at the other end of a server's stream, after its handshake.
 ///
 /// # Errors
-/// Why the certificate names nobody.
+/// Why the certificate gives no identity.
 pub fn client_identity(stream: &SecureStream, kind: IdentityKind) -> Result<String, IdentityError> {
     let leaf = stream.client_certificate();
     let leaf = leaf.ok_or(IdentityError::NoCertificate)?;
@@ -66,18 +69,18 @@ pub fn client_identity(stream: &SecureStream, kind: IdentityKind) -> Result<Stri
     checked(name)
 }
 
-/// What V27 of the operators' table asks for: neither wildcards nor level separators, nothing that a log would garble.
-/// The name, unless it cannot be a user's.
+/// Requirement V27 of the operators' table: neither wildcards nor level separators, and nothing that would garble a
+/// log. Returns the name, unless it cannot be a user name.
 ///
 /// # Errors
-/// It is empty, or holds what has a meaning in topics or terminals.
+/// It is empty, or contains characters with a meaning in topics or terminals.
 pub fn checked(name: String) -> Result<String, IdentityError> {
     let why = if name.is_empty() {
         "it is empty"
     } else if name.contains(['+', '#', '/']) {
-        "it holds one of + # /, which have a meaning in topics"
+        "it contains one of + # /, which have a meaning in topics"
     } else if name.contains(char::is_control) {
-        "it holds control characters"
+        "it contains control characters"
     } else {
         return Ok(name);
     };
@@ -103,7 +106,7 @@ pub(super) fn shown(subject: &Name) -> String {
 }
 
 /// The subject, last part first, as OpenSSL's XN_FLAG_RFC2253: bytes outside ASCII are escaped as `\XX`, attributes
-/// without a short name are dumped in hexadecimal.
+/// without a short name are written in hexadecimal.
 pub(super) fn rfc2253(subject: &Name) -> Result<String, IdentityError> {
     let parts: Vec<_> = subject.iter_rdn().collect();
     let mut out = String::new();
@@ -111,7 +114,7 @@ pub(super) fn rfc2253(subject: &Name) -> Result<String, IdentityError> {
         if index > 0 {
             out.push(',');
         }
-        // OpenSSL turns the order inside a multi-valued part too.
+        // OpenSSL also reverses the order within a multi-valued part.
         let attributes: Vec<_> = part.iter().collect();
         for (index, attribute) in attributes.iter().rev().enumerate() {
             if index > 0 {
@@ -146,7 +149,7 @@ fn push_attribute(out: &mut String, attribute: &AttributeTypeAndValue) -> Result
     Ok(())
 }
 
-/// RFC 2253, 2.4.
+/// Appends a value, escaped as in RFC 2253, 2.4.
 fn push_escaped(out: &mut String, value: &str) {
     let last = value.len().saturating_sub(1);
     for (index, byte) in value.bytes().enumerate() {
@@ -162,7 +165,7 @@ fn push_escaped(out: &mut String, value: &str) {
     }
 }
 
-/// The value of an attribute as text, from the kinds of strings that are UTF-8 or ASCII in themselves.
+/// The value of an attribute as text, from the kinds of strings that are UTF-8 or ASCII.
 fn text(attribute: &AttributeTypeAndValue) -> Result<String, IdentityError> {
     let bytes = attribute.value.value();
     match attribute.value.tag() {
@@ -184,7 +187,7 @@ fn utf16(bytes: &[u8]) -> Result<String, IdentityError> {
         .ok_or_else(|| unusable(bytes, "it is not text"))
 }
 
-/// The short names that OpenSSL writes for types of attributes.
+/// The short names that OpenSSL uses for types of attributes.
 const SHORT_NAMES: [(&str, &str); 19] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.4", "SN"),

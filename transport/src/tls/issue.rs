@@ -1,20 +1,20 @@
-//! The commands that make a certificate in place of one that is refused.
+//! The commands that create a certificate to replace one that is refused.
 //!
-//! Invariant: what a command makes is of version 3 and has what servers and clients look for, so no advice leads to the
-//! next error: `tests::issued::each_command_makes_a_certificate_that_is_taken`.
+//! Invariant: a command creates a certificate of version 3 with everything that servers and clients check, so that no
+//! advice leads to the next error: `tests::issued::each_command_makes_a_certificate_that_is_taken`.
 
 use super::certificate::{Certificate, Purpose};
 
-/// What a new certificate is to have.
+/// The properties of a new certificate.
 pub(super) struct Issue {
     purpose: Purpose,
-    /// The common name, or a word in its place.
+    /// The common name, or a placeholder.
     name: String,
     extensions: Vec<String>,
 }
 
 impl Issue {
-    /// One with the names of this one, if it can be read.
+    /// A certificate with the names of this one, if it can be parsed.
     pub(super) fn again(purpose: Purpose, certificate: Option<&Certificate>) -> Self {
         let common_name = certificate.and_then(Certificate::common_name);
         let names = certificate.and_then(Certificate::alternative_names);
@@ -23,7 +23,7 @@ impl Issue {
         Self::new(purpose, common_name.as_deref(), &names)
     }
 
-    /// A server's for this name or address.
+    /// A server's certificate for this name or address.
     pub(super) fn for_server(name: &str) -> Self {
         Self::new(Purpose::Server, Some(name), &[name.to_owned()])
     }
@@ -41,7 +41,7 @@ impl Issue {
         }
     }
 
-    /// With the purpose as extended key usage.
+    /// With this purpose as extended key usage.
     pub(super) fn with_usage(mut self, usage: &str) -> Self {
         self.extensions.push(format!("extendedKeyUsage={usage}"));
         self
@@ -82,7 +82,7 @@ fn alternative_name(name: &str) -> String {
     }
 }
 
-/// The name, if no shell and no openssl takes it for more than a name.
+/// The name, if it has no special meaning for the shell and openssl.
 fn plain(name: &str) -> &str {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
     match !name.is_empty() && name.bytes().all(is_plain) {

@@ -1,19 +1,19 @@
-//! KeyUpdate (RFC 8446, 4.6.3): the one message of a handshake that a client may send after it, put together from the
-//! records that carry it.
+//! KeyUpdate (RFC 8446, 4.6.3): the only handshake message that a client may send after the handshake, assembled from
+//! the records that contain it.
 //!
-//! Invariants: no more than the five bytes of the message are kept; a KeyUpdate ends its last record, as the next one
-//! is under the new key (RFC 8446, 5.1), and nothing else comes between its records: [`super::records`] asks
+//! Invariants: no more than the five bytes of the message are kept; a KeyUpdate ends its last record, because the next
+//! one uses the new key (RFC 8446, 5.1), and nothing else comes between its records: [`super::records`] checks
 //! [`KeyUpdateReader::is_partial`].
 
 use rustls::{ContentType, Error, HandshakeType, InvalidMessage};
 
 use super::records::unexpected;
 
-/// Type, three bytes of length, and whether the peer wants to be answered.
+/// Type, three bytes of length, and whether the peer requests an answer.
 const MESSAGE_BYTES: usize = 5;
 const HEADER_BYTES: usize = 4;
 
-/// A KeyUpdate as far as it has come.
+/// The part of a KeyUpdate that has arrived.
 #[derive(Default)]
 pub(super) struct KeyUpdateReader {
     bytes: [u8; MESSAGE_BYTES],
@@ -21,12 +21,12 @@ pub(super) struct KeyUpdateReader {
 }
 
 impl KeyUpdateReader {
-    /// Whether the next record has to go on with the message.
+    /// Whether the next record must continue the message.
     pub(super) fn is_partial(&self) -> bool {
         self.length > 0
     }
 
-    /// Takes the content of a record; when the message is whole, whether the peer wants to be answered.
+    /// Takes the content of a record; when the message is complete, returns whether the peer requests an answer.
     pub(super) fn take(&mut self, content: &[u8]) -> Result<Option<bool>, Error> {
         if content.is_empty() {
             return Err(unexpected(ContentType::Handshake));

@@ -1,11 +1,11 @@
-//! Makes TLS configurations for rustls from files, with one plain sentence for each possible error, and runs TLS on
+//! Creates TLS configurations for rustls from files, with one plain sentence for each possible error, and runs TLS on
 //! connections.
 //!
 //! [`server_config_with`] and [`client_config_with`] use what `files` and `private_key` read. `own_certificate` checks
 //! the program's own certificate before peers do, and `chain` completes it. `client_verifier` and `server_verifier`
-//! check the certificates of peers, by `peer_check`; `refusal` describes what is wrong with them, `issue` has the
-//! commands for better ones, and `fault` what else goes wrong. `connection` is one connection: a `handshake`, then
-//! `records` under their `protection`.
+//! check the certificates of peers, with `peer_check`; `refusal` describes what is wrong with them, `issue` has the
+//! commands for better ones, and `fault` describes all other errors. `connection` is one connection: a `handshake`,
+//! then `records` under their `protection`.
 //!
 //! `client_config.rs` and `server_config.rs` are the two configurations, with `ciphers.rs` and `passphrase.rs`.
 //! `identity.rs` gets a client's identity from its certificate; `version1.rs` and `revocation.rs` are for certificates
@@ -51,7 +51,7 @@ pub use identity::{IdentityError, IdentityKind, checked as checked_identity, cli
 pub use passphrase::{KeyPassphrase, NoPassphrase, PASSPHRASE_VARIABLE, Passphrase};
 pub use server_config::{ServerTls, ServerTlsConfig, server_config, server_config_with};
 
-/// A TLS version that can be asked for.
+/// A TLS version that can be configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
@@ -61,7 +61,7 @@ pub enum TlsVersion {
 }
 
 impl TlsVersion {
-    /// This version and those after it.
+    /// This version and all later ones.
     fn and_newer(self) -> &'static [&'static rustls::SupportedProtocolVersion] {
         match self {
             TlsVersion::V1_2 => rustls::ALL_VERSIONS,
@@ -81,7 +81,7 @@ impl TlsVersion {
     }
 }
 
-/// What is wrong with a file that TLS needs.
+/// What is wrong with a file that TLS requires.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsConfigError {
@@ -95,12 +95,12 @@ pub enum TlsConfigError {
         what: &'static str,
         /// The path of the file that this is about.
         path: PathBuf,
-        /// What the system gives as the reason.
+        /// The reason that the system reports.
         source: io::Error,
     },
-    /// The file is not PEM, or holds nothing of the kind.
+    /// The file is not PEM, or contains no block of this kind.
     #[error(
-        "{what} {0} cannot be used, {detail}; fix: name a file with a block that begins with `-----BEGIN {1}-----`; \
+        "{what} {0} cannot be used: {detail}; fix: name a file with a block that begins with `-----BEGIN {1}-----`; \
          if this one is DER, `openssl {2} -inform DER -in {0} -out NEW` makes such a file",
         path.display(), block.label(), block.command()
     )]
@@ -142,9 +142,9 @@ pub enum TlsConfigError {
         /// The path of the file that this is about.
         path: PathBuf,
     },
-    /// The private key is encrypted in a way that is not supported.
+    /// The private key is encrypted with a method that is not supported.
     #[error(
-        "the private key {} is encrypted in a way that is not supported ({detail}); encrypt it anew with \
+        "the private key {} is encrypted with a method that is not supported ({detail}); encrypt it again with \
          `openssl pkey -aes256 -in FILE -out NEW`",
         path.display()
     )]
@@ -154,7 +154,7 @@ pub enum TlsConfigError {
         /// What was found instead, or its algorithm.
         detail: String,
     },
-    /// The certificate is not for this key.
+    /// The certificate does not belong to this key.
     #[error(
         "the certificate {} and the private key {} do not belong together; `openssl x509 -noout -pubkey -in \
          CERTIFICATE` and `openssl pkey -pubout -in KEY` must print the same: name the key that the \
@@ -167,10 +167,11 @@ pub enum TlsConfigError {
         /// The path of the file with the key.
         key: PathBuf,
     },
-    /// The certificate is not for the key of an earlier time, and the file of the key cannot be read any more.
+    /// The certificate does not belong to the key that was read earlier, and the file of the key can no longer be
+    /// read.
     #[error(
-        "the private key {} cannot be read any more ({cause}), so the key that was read at the start was used instead, \
-         and the certificate {} is not for that one; fix: let the user who runs this read the key's file, or restart \
+        "the private key {} can no longer be read ({cause}), so the key that was read at the start was used instead, \
+         and the certificate {} does not belong to it; fix: let the user who runs this read the key's file, or restart \
          it as root",
         key.display(), certificate.display()
     )]
@@ -182,7 +183,7 @@ pub enum TlsConfigError {
         /// Why it cannot be read.
         cause: String,
     },
-    /// The file is what it should be, but cannot be used.
+    /// The file has the right kind, but cannot be used.
     #[error("{what} {}: {detail}", path.display())]
     Unusable {
         /// What the file is for.
@@ -202,7 +203,7 @@ pub enum TlsConfigError {
         certificate: PathBuf,
         /// The path of the file with the key.
         key: PathBuf,
-        /// What rustls gives as the reason.
+        /// The reason that rustls reports.
         source: rustls::Error,
     },
     /// The CA's certificates cannot be used.
@@ -215,7 +216,7 @@ pub enum TlsConfigError {
     },
 }
 
-/// What a PEM file has a block of.
+/// The kinds of blocks that are read from PEM files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PemBlock {
     /// A certificate of somebody.
@@ -245,7 +246,7 @@ impl PemBlock {
     }
 }
 
-/// aws-lc-rs without post-quantum key exchange: its key shares double the bytes and the cost of a handshake.
+/// aws-lc-rs without post-quantum key exchange, whose key shares double the bytes and the cost of a handshake.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     provider.kx_groups.retain(|group| {

@@ -1,5 +1,5 @@
-//! Checks the program's own certificate and key. What makes them unusable is an error, what some peers will refuse is a
-//! warning.
+//! Checks the program's own certificate and key. What makes them unusable is an error, what some peers will refuse is
+//! a warning.
 //!
 //! Invariants: none.
 
@@ -20,11 +20,11 @@ use super::passphrase::KeyPassphrase;
 use super::private_key::{self, PrivateKey};
 use super::{TlsConfigError, files};
 
-/// A certificate chain with its key, and what to warn about.
+/// A certificate chain with its key, and the warnings about them.
 pub(super) struct OwnCertificate {
     pub(super) certified: CertifiedKey,
     pub(super) warnings: Vec<String>,
-    /// When it expires, in seconds since 1970; `None` if it could not be looked into.
+    /// When it expires, in seconds since 1970; `None` if it could not be parsed.
     pub(super) not_after_s: Option<u64>,
 }
 
@@ -45,8 +45,8 @@ pub(super) fn own_certificate(
                 what: "the certificate file",
                 path: certificate_path.to_owned(),
                 detail: format!(
-                    "what stands in its first CERTIFICATE block is no certificate: look with `openssl x509 -in {} \
-                     -noout -text`, and take the file as it was issued",
+                    "its first CERTIFICATE block is not a certificate: check it with `openssl x509 -in {} \
+                     -noout -text`, and use the file as it was issued",
                     certificate_path.display()
                 ),
             });
@@ -70,7 +70,7 @@ pub(super) fn own_certificate(
                 .collect();
         }
         Some(Err(cause)) => warnings.push(format!(
-            "{}: the certificate has parts that are not as X.509 has them ({cause}), so its names, dates and purpose \
+            "{}: parts of the certificate do not conform to X.509 ({cause}), so its names, dates and purpose \
              are not checked here and some clients may refuse it; issue it again: {}",
             certificate_path.display(),
             again.sign()
@@ -130,7 +130,7 @@ fn signing_key(
         })
 }
 
-/// rustls's own check of this cannot read certificates of version 1.
+/// rustls's check cannot read certificates of version 1.
 pub(super) fn check_pair(
     certificate: &Certificate,
     key: &dyn SigningKey,
@@ -155,7 +155,7 @@ pub(super) fn check_pair(
     }
 }
 
-/// What some peers refuse. Dates are warnings too: a clock that is set later, after the start, is no reason not to
+/// What some peers refuse. Dates are warnings too: the clock may be set after the start, so they do not prevent a
 /// start.
 fn warnings_about(certificate: &Certificate, purpose: Purpose) -> Vec<String> {
     let now = UnixTime::now();
@@ -177,7 +177,7 @@ fn warnings_about(certificate: &Certificate, purpose: Purpose) -> Vec<String> {
     }
     if certificate.is_authority() == Some(true) && !certificate.is_self_issued() {
         warnings.push(format!(
-            "the certificate is an authority's (CA:TRUE), which some peers refuse; issue one with CA:FALSE: {}",
+            "it is the certificate of an authority (CA:TRUE), which some peers refuse; issue one with CA:FALSE: {}",
             again.sign()
         ));
     }
@@ -200,8 +200,8 @@ fn names(certificate: &Certificate, purpose: Purpose) -> Option<String> {
     let again = Issue::again(purpose, Some(certificate));
     if purpose == Purpose::Server && !certificate.has_alternative_names() {
         let only_cn = match version {
-            3 => "the certificate has its name only as CN".to_owned(),
-            _ => format!("the certificate is of X.509 version {version} and has its name only as CN"),
+            3 => "the name of the certificate is only in its CN".to_owned(),
+            _ => format!("the certificate is of X.509 version {version} and its name is only in its CN"),
         };
         return Some(format!(
             "{only_cn}, which many clients refuse (Go, rustls, browsers); issue one with subjectAltName: {}",
@@ -210,7 +210,7 @@ fn names(certificate: &Certificate, purpose: Purpose) -> Option<String> {
     }
     (version < 3).then(|| {
         format!(
-            "the certificate is of X.509 version {version}, which many peers refuse; make one of version 3: {}",
+            "the certificate is of X.509 version {version}, which many peers refuse; use one of version 3: {}",
             again.sign()
         )
     })
@@ -218,15 +218,15 @@ fn names(certificate: &Certificate, purpose: Purpose) -> Option<String> {
 
 fn weak_key(bits: u32, again: &Issue) -> String {
     format!(
-        "its RSA key has {bits} bits and at least {RSA_BITS_MIN} are needed; make a new key and certificate: {}",
+        "its RSA key has {bits} bits, and at least {RSA_BITS_MIN} are required; create a new key and certificate: {}",
         again.new_key()
     )
 }
 
 pub(super) fn kept_key(key: &Path, cause: &io::Error) -> String {
     format!(
-        "{}: the private key file cannot be read any more ({cause}), so the key that was read at the start is used, \
-         and a new one in the file is not seen; let the user who runs this read the file, or restart it as root",
+        "{}: the private key file can no longer be read ({cause}), so the key that was read at the start is used, \
+         and a new key in the file has no effect; let the user who runs this read the file, or restart it as root",
         key.display()
     )
 }
@@ -239,7 +239,7 @@ fn readable_by_all(key: &Path) -> Option<String> {
     })
 }
 
-/// Warnings about authorities: their clients' certificates will be refused, or soon.
+/// Warnings about authorities whose clients' certificates will be refused, now or soon.
 pub(super) fn warnings_about_authorities(authorities: &files::Authorities) -> Vec<String> {
     let now = UnixTime::now();
     let mut warnings = Vec::new();
@@ -247,14 +247,14 @@ pub(super) fn warnings_about_authorities(authorities: &files::Authorities) -> Ve
         if let Some(bits) = authority.weak_key_bits() {
             warnings.push(format!(
                 "{}: the RSA key of the authority {authority} has {bits} bits, so every certificate that it signed is \
-                 refused; make a new authority: openssl req -new -x509 -newkey rsa:2048 -days 3650 -keyout ca.key -out \
-                 ca.crt",
+                 refused; create a new authority: openssl req -new -x509 -newkey rsa:2048 -days 3650 -keyout ca.key \
+                 -out ca.crt",
                 authorities.source
             ));
         }
         if authority.is_expired(now) {
             warnings.push(format!(
-                "{}: the certificate of the authority {authority} expired at {}; clients that check it themselves \
+                "{}: the certificate of the authority {authority} expired at {}; clients that check it \
                  refuse it: openssl x509 -in ca.crt -signkey ca.key -days 3650 -out ca.crt",
                 authorities.source,
                 authority.not_after()

@@ -10,24 +10,24 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// The environment variable that may hold the passphrase.
+/// The environment variable that may contain the passphrase.
 pub const PASSPHRASE_VARIABLE: &str = "MIDGE_KEY_PASSPHRASE";
 
-/// The passphrase of a private key, or the bytes of its file: what is to be kept secret.
+/// The passphrase of a private key, or the bytes of its file: bytes that are kept secret.
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
-    /// Takes the bytes over.
+    /// Takes ownership of the bytes.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The first line of a file; `name` is what the caller's user calls the file, for the message.
+    /// The first line of a file; `name` is the user's term for the file, for the message.
     ///
     /// # Errors
-    /// It cannot be read, or is too large for a passphrase.
+    /// The file cannot be read, or is too large for a passphrase.
     pub fn from_file(path: &Path, name: &str) -> Result<Passphrase, String> {
         let unreadable = |error: io::Error| {
             format!(
@@ -42,7 +42,7 @@ impl Passphrase {
             .map_err(unreadable)?;
         if bytes.len() > FILE_BYTES_MAX {
             return Err(format!(
-                "its {name} {} is no passphrase: it has more than {FILE_BYTES_MAX} bytes",
+                "its {name} {} is not a passphrase: it has more than {FILE_BYTES_MAX} bytes",
                 path.display()
             ));
         }
@@ -57,7 +57,8 @@ impl Passphrase {
         Some(Self::new(text.into_encoded_bytes()))
     }
 
-    /// What a person types on the terminal, where it does not show. `refused` passphrases were wrong already.
+    /// What a person types on the terminal, which does not show it. `refused` is the number of passphrases that were
+    /// wrong.
     ///
     /// # Errors
     /// There is no terminal.
@@ -81,19 +82,19 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// A source of passphrases. It is asked only for keys that are encrypted.
+/// A source of passphrases. It is used only for keys that are encrypted.
 pub trait KeyPassphrase {
     /// The passphrase of the private key in file `key`. `refused` passphrases of this source were wrong already.
-    /// `None` if it has none, or no other one.
+    /// Returns `None` if it has none, or no other one.
     ///
     /// # Errors
     /// Why there is none, as the rest of a sentence that begins "the private key FILE is encrypted, and".
     fn passphrase(&self, key: &Path, refused: u32) -> Result<Option<Passphrase>, String>;
 
-    /// Takes the bytes of the private key file `key`, for a process that may not read it later.
+    /// Keeps the bytes of the private key file `key`, for a process that may not read it later.
     fn keep_key(&self, _key: &Path, _bytes: &[u8]) {}
 
-    /// The bytes of the private key file `key`, which may not be read any more, from when it could be.
+    /// The bytes of the private key file `key` from when it could be read, if the process may no longer read it.
     fn kept_key(&self, _key: &Path) -> Option<Passphrase> {
         None
     }
@@ -109,7 +110,7 @@ impl KeyPassphrase for NoPassphrase {
     }
 }
 
-/// Bytes of a passphrase's file at most.
+/// Largest number of bytes of a passphrase's file.
 const FILE_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! What the checks of clients' and of servers' certificates share: the authorities, certificates of X.509 version 1,
+//! The common part of checking clients' and servers' certificates: the authorities, certificates of X.509 version 1,
 //! the signature of the handshake, and the sentence about a refusal.
 //!
-//! Invariants: webpki decides first. The second check accepts nothing but certificates of version 1, and those only if
+//! Invariants: webpki checks first. The second check accepts only certificates of version 1, and those only if
 //! `accept_version_1` is set.
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -13,18 +13,18 @@ use super::certificate::{Certificate, Purpose};
 use super::refusal::{self, Scene};
 use super::version1;
 
-/// One side's means to check the other's certificate.
+/// One side's check of the other side's certificate.
 #[derive(Debug)]
 pub(super) struct PeerCheck {
     pub(super) peer: Purpose,
     pub(super) authorities: Vec<Certificate>,
-    /// The file or folder that the authorities came from.
+    /// The file or folder of the authorities.
     pub(super) source: String,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
     pub(super) accept_version_1: bool,
 }
 
-/// The signature by which the peer proves that it has the key of its certificate.
+/// The signature with which the peer proves that it has the key of its certificate.
 pub(super) struct HandshakeSignature<'a> {
     pub(super) version: ProtocolVersion,
     pub(super) message: &'a [u8],
@@ -33,7 +33,7 @@ pub(super) struct HandshakeSignature<'a> {
 }
 
 impl PeerCheck {
-    /// Whether the certificate is of version 1 and is to be checked by [`PeerCheck::verify_version_1`].
+    /// Whether the certificate is of version 1 and is to be checked with [`PeerCheck::verify_version_1`].
     pub(super) fn accepts_version_of(&self, certificate: &Certificate) -> bool {
         certificate.is_old_version() && self.accept_version_1
     }
@@ -47,7 +47,7 @@ impl PeerCheck {
         version1::verify(certificate, &self.authorities, &self.algorithms, at)
     }
 
-    /// Checks the signature; the refusal of a certificate that can be read leaves its reason.
+    /// Checks the signature; if it is refused and the certificate can be parsed, leaves the reason.
     pub(super) fn verify_signature(
         &self,
         proof: &HandshakeSignature<'_>,
@@ -107,7 +107,7 @@ impl PeerCheck {
 }
 
 impl HandshakeSignature<'_> {
-    /// Checks the signature by the bare key of the certificate, and nothing about the certificate.
+    /// Checks the signature with the key of the certificate, and nothing else about the certificate.
     pub(super) fn verify_by_key(
         &self,
         certificate: &Certificate,

@@ -1,5 +1,5 @@
-//! Reads private keys from PEM files, encrypted ones too: PKCS#8 (RFC 5958) and the older form with the headers of RFC
-//! 1421.
+//! Reads private keys from PEM files, including encrypted ones: PKCS#8 (RFC 5958) and the older form with the headers
+//! of RFC 1421.
 //!
 //! Invariant: decrypted bytes are kept in buffers that are overwritten when dropped, until rustls has the key.
 
@@ -23,18 +23,18 @@ use super::passphrase::{KeyPassphrase, Passphrase};
 use super::{PemBlock, TlsConfigError};
 
 const WHAT: &str = "the private key file";
-/// Wrong passphrases after which the key is given up.
+/// Number of wrong passphrases after which reading the key fails.
 const ATTEMPTS_MAX: u32 = 3;
 
 /// A private key, and whether its file could be read now.
 #[derive(Debug)]
 pub(super) struct PrivateKey {
     pub(super) key: PrivateKeyDer<'static>,
-    /// Why the key is that of an earlier time.
+    /// Why the key is the one that was read earlier.
     pub(super) unreadable: Option<io::Error>,
 }
 
-/// The first private key of a file: PKCS#8, PKCS#1 or SEC1. `source` is asked if it is encrypted.
+/// The first private key of a file: PKCS#8, PKCS#1 or SEC1. `source` is used if it is encrypted.
 pub(super) fn private_key(path: &Path, source: &dyn KeyPassphrase) -> Result<PrivateKey, TlsConfigError> {
     let (bytes, unreadable) = bytes_of(path, source)?;
     let bytes = Zeroizing::new(bytes);
@@ -54,8 +54,8 @@ fn bytes_of(path: &Path, source: &dyn KeyPassphrase) -> Result<KeyBytes, TlsConf
     or_kept(bytes, path, source)
 }
 
-/// What was read. The bytes that the file had when it could be read, with the reason, if this process may read it no
-/// more: a server is often started as root and becomes somebody else.
+/// Returns what was read. If this process may no longer read the file, returns the bytes from when it could be read,
+/// with the reason: a server is often started as root and then changes its user.
 pub(super) fn or_kept(
     bytes: Result<Vec<u8>, TlsConfigError>,
     path: &Path,
@@ -71,10 +71,10 @@ pub(super) fn or_kept(
     }
 }
 
-/// With the reason why they are those of an earlier time.
+/// The bytes of a key, and the reason if they were read earlier.
 type KeyBytes = (Vec<u8>, Option<io::Error>);
 
-/// The size of an RSA key; `None` for other kinds and what cannot be read.
+/// The size of an RSA key; `None` for other kinds and if it cannot be read.
 pub(super) fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<u32> {
     match key {
         PrivateKeyDer::Pkcs1(key) => pkcs1_bits(key.secret_pkcs1_der()),
@@ -87,7 +87,7 @@ pub(super) fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<u32> {
     }
 }
 
-/// RFC 8017, appendix A.1.2: version, modulus, and what does not matter here.
+/// RFC 8017, appendix A.1.2: version, modulus, and fields that are not needed here.
 fn pkcs1_bits(der: &[u8]) -> Option<u32> {
     let mut fields = AnyRef::from_der(der).ok()?.value();
     let version = first_element(&mut fields)?;
@@ -104,7 +104,7 @@ fn first_element<'a>(fields: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(element)
 }
 
-/// An encrypted key as it stands in the file.
+/// An encrypted key as it is in the file.
 struct Encrypted {
     block: ::pem::Pem,
     form: EncryptedForm,
@@ -113,7 +113,7 @@ struct Encrypted {
 enum EncryptedForm {
     /// A block `ENCRYPTED PRIVATE KEY`.
     Pkcs8,
-    /// `Proc-Type: 4,ENCRYPTED`, what OpenSSL calls traditional; the value of `DEK-Info`.
+    /// `Proc-Type: 4,ENCRYPTED`, which OpenSSL calls traditional; the value of `DEK-Info`.
     Traditional(String),
 }
 
@@ -192,7 +192,7 @@ fn open(encrypted: &Encrypted, passphrase: &Passphrase) -> Result<PrivateKeyDer<
 /// RFC 5958, section 3, with PBES2 of RFC 8018, section 6.2.
 fn open_pkcs8(der: &[u8], passphrase: &Passphrase) -> Result<PrivateKeyDer<'static>, Failure> {
     let info = EncryptedPrivateKeyInfoRef::from_der(der)
-        .map_err(|_| Failure::Method("its way of encryption is not known".to_owned()))?;
+        .map_err(|_| Failure::Method("its encryption method is not known".to_owned()))?;
     match info.decrypt(passphrase.as_bytes()) {
         Ok(document) if PrivateKeyInfoRef::from_der(document.as_bytes()).is_ok() => {
             Ok(PrivatePkcs8KeyDer::from(document.as_bytes().to_vec()).into())
@@ -206,8 +206,8 @@ fn open_pkcs8(der: &[u8], passphrase: &Passphrase) -> Result<PrivateKeyDer<'stat
     }
 }
 
-/// OpenSSL's older form: `DEK-Info: CIPHER,IV`, the key by EVP_BytesToKey with MD5, one round, the IV's first 8 bytes
-/// as salt.
+/// OpenSSL's older form: `DEK-Info: CIPHER,IV`, the key from EVP_BytesToKey with MD5, one round, the IV's first 8
+/// bytes as salt.
 fn open_traditional(
     method: &str,
     ciphertext: &[u8],
@@ -225,7 +225,7 @@ fn open_traditional(
         "AES-256-CBC" => cbc_open::<Aes256>(&key(32), &iv, ciphertext),
         _ => return Err(unknown()),
     };
-    // As above: right padding alone does not prove the passphrase.
+    // As above: right padding does not prove the passphrase.
     plain
         .filter(|der| AnyRef::from_der(der).is_ok())
         .ok_or(Failure::Passphrase)

@@ -1,10 +1,10 @@
 //! Record protection: one direction's key of an established connection (RFC 8446, 5.2 and 5.3, for TLS 1.3; RFC 5246,
-//! 6.2.3.3, with RFC 5288 and RFC 7905 for TLS 1.2). Records are sealed and opened in place, in the buffers where
-//! they stay.
+//! 6.2.3.3, with RFC 5288 and RFC 7905 for TLS 1.2). Records are sealed and opened in place, in the buffers where they
+//! stay.
 //!
-//! Invariant: a sequence number meets a key once. It goes on from where rustls, which made the key, stopped; only a
-//! new key begins again at 0. Guarded by the exchange with rustls' and OpenSSL's clients in `tests`, and, where the
-//! nonce is sent, by `no_nonce_is_sent_twice`.
+//! Invariant: a sequence number is used once with a key. It continues from where rustls, which created the key,
+//! stopped; only a new key starts at 0. Guarded by the exchange with the clients of rustls and OpenSSL in `tests`,
+//! and, if the nonce is sent, by `no_nonce_is_sent_twice`.
 
 use std::ops::Range;
 
@@ -15,15 +15,15 @@ use rustls::{ConnectionTrafficSecrets, Error, PeerMisbehaved, ProtocolVersion};
 
 /// Bytes of type, version and length.
 pub(super) const HEADER_BYTES: usize = 5;
-/// The most plain bytes of a record.
+/// Largest number of plain bytes in a record.
 pub(super) const FRAGMENT_BYTES_MAX: usize = 1 << 14;
-/// The authentication tag of every suite here.
+/// Bytes of the authentication tag of every suite here.
 const TAG_BYTES: usize = 16;
-/// TLS 1.2's part of an AES-GCM nonce that is sent.
+/// Bytes of a TLS 1.2 AES-GCM nonce that are sent.
 const EXPLICIT_NONCE_BYTES: usize = 8;
 const APPLICATION_DATA: u8 = 23;
 
-/// One direction's key, and the number of its next record.
+/// The key of one direction, and the number of its next record.
 pub(super) struct Protection {
     key: LessSafeKey,
     iv: [u8; NONCE_LEN],
@@ -33,16 +33,16 @@ pub(super) struct Protection {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RecordForm {
-    /// The type is inside; the nonce follows from the sequence number.
+    /// The type is encrypted; the nonce follows from the sequence number.
     Tls13,
     /// AES-GCM of TLS 1.2: a part of the nonce is sent.
     ExplicitNonce,
-    /// ChaCha20-Poly1305 of TLS 1.2: as in 1.3, with the type outside.
+    /// ChaCha20-Poly1305 of TLS 1.2: as in 1.3, but the type is not encrypted.
     ImplicitNonce,
 }
 
 impl Protection {
-    /// `first` is the sequence number of the next record and the key for it, as rustls gives them.
+    /// `first` is the sequence number of the next record and the key for it, as rustls returns them.
     pub(super) fn new(
         first: (u64, ConnectionTrafficSecrets),
         version: ProtocolVersion,
@@ -65,7 +65,7 @@ impl Protection {
                 ));
             }
         };
-        let unusable = |_| Error::General("rustls gave a key of the wrong length".to_owned());
+        let unusable = |_| Error::General("rustls returned a key of the wrong length".to_owned());
         let key = UnboundKey::new(algorithm, key.as_ref()).map_err(unusable)?;
         let mut nonce_base = [0; NONCE_LEN];
         nonce_base.copy_from_slice(iv.as_ref());
@@ -77,7 +77,7 @@ impl Protection {
         })
     }
 
-    /// The records so far under this key.
+    /// Number of records so far under this key.
     pub(super) fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -127,7 +127,8 @@ impl Protection {
         Ok(())
     }
 
-    /// Opens the `body` of a record (what follows its header) in place; gives the type and where the plain bytes are.
+    /// Opens the `body` of a record (what follows its header) in place; returns the type and the range of the plain
+    /// bytes.
     pub(super) fn open(
         &mut self,
         header: &[u8; HEADER_BYTES],
@@ -168,7 +169,7 @@ impl Protection {
         Ok((content_type, from..from + plain_bytes))
     }
 
-    /// RFC 8446, 5.3; RFC 5288 leaves the explicit part to the sender, and this is rustls' choice too.
+    /// RFC 8446, 5.3; RFC 5288 leaves the explicit part to the sender, and rustls makes the same choice.
     fn nonce(&self) -> [u8; NONCE_LEN] {
         let mut nonce = self.iv;
         for (byte, number) in nonce.iter_mut().skip(4).zip(self.sequence.to_be_bytes()) {
@@ -196,13 +197,13 @@ impl Protection {
     }
 }
 
-/// Every version since 1.2 says 1.2 here.
+/// The header; every version since 1.2 states 1.2 here.
 fn header(content_type: u8, bytes: usize) -> [u8; HEADER_BYTES] {
     let [high, low] = (bytes as u16).to_be_bytes();
     [content_type, 3, 3, high, low]
 }
 
-/// RFC 8446, 5.4: after the content its type, then zeros.
+/// RFC 8446, 5.4: the content is followed by its type and then zeros.
 fn inner_type(plain: &[u8]) -> Result<(u8, usize), Error> {
     let at = plain.iter().rposition(|byte| *byte != 0);
     let found = at.and_then(|at| Some((*plain.get(at)?, at)));

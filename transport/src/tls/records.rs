@@ -1,14 +1,14 @@
-//! The server's side of a connection whose handshake is over: records only. rustls made the keys and makes the next
-//! ones when they are renewed; its buffers and the state of its handshake are gone, which is most of what a
-//! connection costs in memory.
+//! The server's side of a connection whose handshake is over: records only. rustls created the keys and creates the
+//! next ones when they are renewed; its buffers and the state of its handshake have been freed, which are most of the
+//! memory of a connection.
 //!
-//! Invariants: nothing plain is kept inside, and of the wire at most one unfinished record. After an alert of ours,
-//! or a close, nothing is sealed any more; after an error nothing is opened any more. A
-//! KeyUpdate may come in several records (`key_update.rs`). The same bytes mean the same as to rustls' own records,
-//! guarded by `tests/differential.rs`.
+//! Invariants: no plain bytes are kept inside, and of the wire at most one incomplete record. After an alert of ours,
+//! or a close, nothing is sealed any more; after an error nothing is opened any more. A KeyUpdate may arrive in
+//! several records (`key_update.rs`). The same bytes mean the same as to rustls' own records, guarded by
+//! `tests/differential.rs`.
 //!
 //! Maximum fragment lengths (RFC 6066, RFC 8449) are not negotiated: rustls does not answer the extensions, which a
-//! client has to take as a refusal, and records of up to 16 KiB are sent.
+//! client must treat as a refusal, and records of up to 16 KiB are sent.
 
 use std::fmt;
 
@@ -23,15 +23,15 @@ use rustls::{
 use super::key_update::KeyUpdateReader;
 use super::protection::{FRAGMENT_BYTES_MAX, HEADER_BYTES, Protection};
 
-/// What a sealed record may be longer than its content: RFC 5246, 6.2.3.
+/// The number of bytes by which a sealed record may be longer than its content: RFC 5246, 6.2.3.
 pub(super) const EXPANSION_BYTES_MAX: usize = 2048;
 /// The same in TLS 1.3: RFC 8446, 5.2.
 const EXPANSION_BYTES_MAX_TLS13: usize = 256;
-/// Renewed keys without application data between them: each costs this side a key schedule.
+/// Largest number of key updates without application data between them: each costs this side a key schedule.
 const KEY_UPDATES_MAX: u8 = 32;
-/// Records of application data without any, with nothing else between them: as rustls has it.
+/// Largest number of empty records of application data without anything else between them, as in rustls.
 const EMPTY_RECORDS_MAX: u8 = 32;
-/// Warnings of TLS 1.2 without application data between them.
+/// Largest number of TLS 1.2 warnings without application data between them.
 const WARNINGS_MAX: u8 = 4;
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
@@ -42,15 +42,15 @@ pub(crate) struct Records {
     sealer: Protection,
     version: ProtocolVersion,
     suite: SupportedCipherSuite,
-    /// Makes the next keys; `None` in TLS 1.2, which renews none.
+    /// Creates the next keys; `None` in TLS 1.2, which renews none.
     keys: Option<KernelConnection<ServerConnectionData>>,
     /// The client's certificate, from which its identity is read.
     certificate: Option<CertificateDer<'static>>,
-    /// The beginning of a record that has not come whole.
+    /// The start of a record that has not arrived completely.
     partial: Vec<u8>,
-    /// Records that a key may seal: the suite's confidentiality limit.
+    /// Largest number of records that a key may seal: the suite's confidentiality limit.
     records_max: u64,
-    /// A KeyUpdate that has not come whole.
+    /// A KeyUpdate that has not arrived completely.
     key_update: KeyUpdateReader,
     /// Key updates, warnings or empty records since the last application data.
     idle_messages: u8,
@@ -59,7 +59,7 @@ pub(crate) struct Records {
     closed: bool,
 }
 
-/// Leaves the keys out.
+/// Omits the keys.
 impl fmt::Debug for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Records").finish_non_exhaustive()
@@ -81,7 +81,7 @@ impl Records {
         Ok(Self {
             opener: Protection::new(secrets.rx, version)?,
             sealer: Protection::new(secrets.tx, version)?,
-            // One is kept for the message that says that the key changes.
+            // One is reserved for the message that announces the new key.
             records_max: common.confidentiality_limit.saturating_sub(1),
             keys: (version == ProtocolVersion::TLSv1_3).then_some(keys),
             version,
@@ -96,12 +96,12 @@ impl Records {
         })
     }
 
-    /// The certificate that the client showed, unless it is forgotten.
+    /// The certificate that the client presented, unless it was released.
     pub(crate) fn certificate(&self) -> Option<&CertificateDer<'static>> {
         self.certificate.as_ref()
     }
 
-    /// The certificate is needed no more. What rustls makes the next keys with keeps one of its own.
+    /// The certificate is not needed any more. rustls keeps a copy with the state for the next keys.
     pub(crate) fn forget_certificate(&mut self) {
         self.certificate = None;
     }
@@ -115,7 +115,7 @@ impl Records {
         self.closed
     }
 
-    /// As [`crate::stream::SecureStream::open`]; true if the peer has closed.
+    /// As [`crate::stream::SecureStream::open`]; returns whether the peer has closed.
     pub(crate) fn open(
         &mut self,
         mut wire: &[u8],
@@ -123,7 +123,7 @@ impl Records {
         wire_out: &mut Vec<u8>,
     ) -> Result<bool, Error> {
         if self.failed {
-            return Err(Error::General("TLS is over".to_owned()));
+            return Err(Error::General("TLS has ended".to_owned()));
         }
         let result = loop {
             if self.peer_closed || wire.is_empty() {
@@ -157,13 +157,13 @@ impl Records {
         self.closed = true;
     }
 
-    /// For tests: a key wears out sooner; gives the limit that it had.
+    /// For tests: makes a key reach its limit sooner; returns the previous limit.
     #[cfg(test)]
     pub(crate) fn limit_records(&mut self, records_max: u64) -> u64 {
         std::mem::replace(&mut self.records_max, records_max)
     }
 
-    /// Opens one record, or keeps the beginning of an incomplete one.
+    /// Opens one record, or keeps the start of an incomplete one.
     fn open_some(
         &mut self,
         wire: &mut &[u8],
@@ -242,7 +242,7 @@ impl Records {
         self.handle(ContentType::from(content_type), &message, wire_out)
     }
 
-    /// In TLS 1.3 everything looks like application data by now.
+    /// In TLS 1.3 every record looks like application data by now.
     fn check_outer_type(&self, outer_type: u8) -> Result<(), Error> {
         let outer_type = ContentType::from(outer_type);
         let is_expected = match self.version {
@@ -312,7 +312,7 @@ impl Records {
         Ok(())
     }
 
-    /// KeyUpdate under the old key, then the new one. An error in TLS 1.2, which has none.
+    /// Sends a KeyUpdate under the old key and changes to the new one. An error in TLS 1.2, which has none.
     fn renew_key(&mut self, wire_out: &mut Vec<u8>) -> Result<(), Error> {
         let next = self.keys.as_mut().ok_or(NO_RENEWAL)?.update_tx_secret()?;
         let update = [u8::from(HandshakeType::KeyUpdate), 0, 0, 1, 0];
@@ -321,7 +321,7 @@ impl Records {
         Ok(())
     }
 
-    /// The alert for what the peer did wrong, the last record.
+    /// Appends the alert for the peer's error, the last record.
     fn refuse(&mut self, error: &Error, wire_out: &mut Vec<u8>) {
         let description = match error {
             // The peer has ended the connection already.
@@ -360,8 +360,8 @@ const TOO_MANY_WARNINGS: PeerMisbehaved = PeerMisbehaved::TooManyWarningAlertsRe
 /// TLS 1.2 has no KeyUpdate.
 const NO_RENEWAL: Error = Error::HandshakeNotComplete;
 
-/// Bytes of the record that begins here, its header included; `None` before the header is whole. It may be so much
-/// longer than its content.
+/// Bytes of the record that starts here, including its header; `None` before the header is complete. It may be longer
+/// than its content by `expansion`.
 pub(super) fn record_bytes(wire: &[u8], expansion_bytes_max: usize) -> Result<Option<usize>, Error> {
     let Some(&[_, major, _, high, low]) = wire.first_chunk::<HEADER_BYTES>() else {
         return Ok(None);

@@ -1,11 +1,11 @@
-//! The reason of a failed handshake, in words for the log: whose certificate, what is wrong with it, and the command
+//! The reason of a failed handshake, in words for the log: the certificate, what is wrong with it, and the command
 //! that fixes it.
 //!
-//! rustls has no place for such words that would not change the alert that the peer gets. A verifier runs inside
-//! [`crate::stream::SecureStream::open`], on the same thread. So it leaves its words in a thread-local cell, and `open`
-//! takes them from there.
+//! rustls has no place for such a text that would not change the alert that the peer gets. A verifier runs inside
+//! [`crate::stream::SecureStream::open`], on the same thread. So it leaves its text in a thread-local cell, and `open`
+//! takes it from there.
 //!
-//! Invariant: `open` takes the words whenever a handshake fails, so no words outlive their connection.
+//! Invariant: `open` takes the text whenever a handshake fails, so no text outlives its connection.
 
 use std::cell::RefCell;
 
@@ -23,7 +23,7 @@ thread_local! {
     static WARNING: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
 }
 
-/// Leaves the words for a refusal.
+/// Leaves the text about a refusal.
 pub(super) fn leave_reason(text: String) {
     REASON.set(Some(text.into()));
 }
@@ -41,9 +41,9 @@ pub(crate) fn take_warning() -> Option<Box<str>> {
     WARNING.take()
 }
 
-/// What a verifier knows besides the certificate.
+/// What a verifier knows in addition to the certificate.
 pub(super) struct Scene<'a> {
-    /// Whose certificate was refused: a server's or a client's.
+    /// The kind of certificate that was refused: a server's or a client's.
     pub(super) peer: Purpose,
     pub(super) authorities: &'a [Certificate],
     /// The path of the CA file or folder.
@@ -71,7 +71,7 @@ impl Scene<'_> {
         }
         if let Some(bits) = certificate.weak_key_bits() {
             return format!(
-                "its RSA key has {bits} bits and at least 2048 are needed; make a new key and certificate: {}",
+                "its RSA key has {bits} bits, and at least 2048 are required; create a new key and certificate: {}",
                 self.again(certificate).new_key()
             );
         }
@@ -86,7 +86,7 @@ impl Scene<'_> {
                 return cause;
             }
             return format!(
-                "it is of X.509 version {}, which is not accepted here; make one of version 3: {}",
+                "it is of X.509 version {}, which is not accepted here; use one of version 3: {}",
                 certificate.version(),
                 self.again(certificate).sign()
             );
@@ -103,7 +103,7 @@ impl Scene<'_> {
         })
     }
 
-    /// The sentence for errors that need no look at the certificate.
+    /// The sentence for errors that do not depend on the certificate's content.
     fn by_error(&self, certificate: &Certificate, error: &Error) -> Option<String> {
         let error = match error {
             Error::InvalidCertificate(error) => error,
@@ -114,7 +114,7 @@ impl Scene<'_> {
         Some(match error {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => self.expired(certificate),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => format!(
-                "it is valid only from {} and here it is {}; set the clock that is wrong, or issue it again",
+                "it is valid only from {}, and the time here is {}; set the clock that is wrong, or issue it again",
                 certificate.not_before(),
                 time(self.now)
             ),
@@ -132,7 +132,7 @@ impl Scene<'_> {
                 expired_list(list, Some(*next_update))
             }
             CertificateError::NotValidForNameContext { expected, presented } => format!(
-                "it is for {} and not for {}; connect to a name that it has, or issue it again: {}",
+                "it is for {} and not for {}; connect to a name that it contains, or issue it again: {}",
                 names(certificate, presented),
                 expected.to_str(),
                 Issue::for_server(&expected.to_str()).sign()
@@ -155,7 +155,7 @@ impl Scene<'_> {
     fn of_list(&self, error: &CertRevocationListError) -> String {
         let list = self.revocation_list.unwrap_or("the revocation list");
         format!(
-            "{list} cannot be used, {}; make it again with the authority's key: openssl ca -gencrl -out crl.pem",
+            "{list} cannot be used, {}; create it again with the authority's key: openssl ca -gencrl -out crl.pem",
             list_fault(error)
         )
     }
@@ -175,7 +175,7 @@ impl Scene<'_> {
                 "no CA file was given to check it with; name one, for example --cafile ca.crt".to_owned(),
             ),
             Error::InvalidCertificate(CertificateError::UnknownIssuer) if certificate.is_self_issued() => {
-                Some(format!("it is signed by itself and not in {source}; {fix}"))
+                Some(format!("it is self-signed and not in {source}; {fix}"))
             }
             Error::InvalidCertificate(CertificateError::UnknownIssuer) if !is_known => {
                 Some(format!("its issuer {issuer} is not in {source}; {fix}"))
@@ -184,8 +184,8 @@ impl Scene<'_> {
                 if is_known =>
             {
                 Some(format!(
-                    "{source} has an authority named {issuer}, but that one did not sign it: a former authority of the \
-                     same name perhaps; {fix}"
+                    "{source} contains an authority named {issuer}, which did not sign it: perhaps a former authority \
+                     of the same name did; {fix}"
                 ))
             }
             _ => None,
@@ -227,7 +227,8 @@ fn names(certificate: &Certificate, presented: &[String]) -> String {
 fn expired_list(list: &str, next_update: Option<UnixTime>) -> String {
     let since = next_update.map_or(String::new(), |at| format!(" since {}", time(at)));
     format!(
-        "{list} is out of date{since}, so nobody knows whether it is revoked; renew it: openssl ca -gencrl -out crl.pem"
+        "{list} is out of date{since}, so it is unknown whether the certificate is revoked; renew it: \
+         openssl ca -gencrl -out crl.pem"
     )
 }
 

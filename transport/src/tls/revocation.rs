@@ -1,6 +1,7 @@
-//! Revocation lists (RFC 5280, section 5) for certificates of version 1; those of version 3 are webpki's.
+//! Revocation lists (RFC 5280, section 5) for certificates of version 1; webpki handles those of version 3.
 //!
-//! Invariant: as with webpki, a certificate whose issuer has no list, or a list that is out of date, is refused: who
+//! Invariant: as with webpki, a certificate is refused if its issuer has no list, or a list that is out of date: an
+//! operator who configures a list relies on it.
 //! configures a list wants to know.
 
 use std::collections::HashSet;
@@ -18,7 +19,7 @@ use super::TlsConfigError;
 use super::certificate::{Certificate, Signed, without_leading_zeros};
 use super::version1::is_signed_by;
 
-/// The lists of authorities that are known.
+/// The lists of known authorities.
 #[derive(Debug, Default)]
 pub(super) struct Revocations(Vec<List>);
 
@@ -30,11 +31,11 @@ struct List {
 }
 
 impl Revocations {
-    /// Reads lists. Those of issuers that are not among the authorities are left to webpki, which may meet their issuer
-    /// in a handshake.
+    /// Parses lists. Those of issuers that are not among the authorities are left to webpki, which may meet their
+    /// issuer in a handshake.
     ///
     /// # Errors
-    /// A list cannot be used, or an authority of its issuer's name did not sign it.
+    /// A list cannot be used, or the authority with its issuer's name did not sign it.
     pub(super) fn read(
         path: &Path,
         lists: &[CertificateRevocationListDer<'_>],
@@ -91,7 +92,7 @@ fn read_list(
     let fields = &list.tbs_cert_list;
     let extensions = fields.crl_extensions.as_ref().ok_or(VERSION_1)?;
     if extensions.iter().any(|extension| extension.critical) {
-        return Err("it covers only a part of the certificates; a list of all is needed".to_owned());
+        return Err("it covers only some of the certificates; a list of all is required".to_owned());
     }
     let next_update = fields
         .next_update
@@ -110,7 +111,7 @@ fn read_list(
         .any(|key| is_signed_by(&signed, &key, algorithms));
     if !is_signed {
         return Err(
-            "the authority of its name did not sign it: openssl ca -gencrl with that authority's key"
+            "the authority with its issuer's name did not sign it: openssl ca -gencrl with that authority's key"
                 .to_owned(),
         );
     }
@@ -124,7 +125,7 @@ fn read_list(
     }))
 }
 
-/// Whether the list begins without the field that version 2 begins with.
+/// Whether the list starts without the version field, which version 2 requires.
 fn has_no_version(der: &[u8]) -> bool {
     let first_field = |der: &[u8]| -> Option<Tag> {
         let list = AnyRef::from_der(der).ok()?;

@@ -1,8 +1,8 @@
-//! A server's configuration, made from files.
+//! A server's configuration, created from files.
 //!
-//! Invariant: a configuration is made whole from files or not at all, and holds nothing of an earlier one: neither its
-//! authorities nor the keys of its tickets. So taking a new one after a change is all that a reload needs, and sessions
-//! of the old one cannot be resumed past a new revocation list.
+//! Invariant: a configuration is created completely from files or not at all, and contains nothing of an earlier one:
+//! neither its authorities nor the keys of its tickets. So a reload only needs to use a new one, and sessions of the
+//! old one cannot be resumed past a new revocation list.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -26,39 +26,39 @@ use super::refusal;
 use super::revocation::Revocations;
 use super::{TlsConfigError, TlsVersion, chain, ciphers, files, provider};
 
-/// What a TLS listener is made of.
+/// The settings of a TLS listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerTls<'a> {
-    /// PEM file: the server's certificate, then its intermediates. Those are taken from the authorities where the file
-    /// has the server's certificate alone.
+    /// PEM file: the server's certificate, then its intermediates. If the file contains only the server's certificate,
+    /// the intermediates are taken from the authorities.
     pub certificate_chain: &'a Path,
     /// PEM file: the private key.
     pub private_key: &'a Path,
-    /// PEM file: whose client certificates are trusted.
+    /// PEM file of the CAs whose client certificates are trusted.
     pub client_ca: Option<&'a Path>,
     /// Folder of such files, named as `openssl rehash` does.
     pub client_ca_folder: Option<&'a Path>,
     /// PEM file: lists of revoked client certificates.
     pub revocation_list: Option<&'a Path>,
-    /// Whether a client without a certificate is refused. If not, no certificate is asked for, as with mosquitto.
+    /// Whether a client without a certificate is refused. If not, no certificate is requested, as with mosquitto.
     pub require_client_certificate: bool,
     /// Whether clients' certificates of X.509 version 1 are accepted, with a warning.
     pub accept_version_1: bool,
-    /// Whether clients' certificates are accepted before and after their dates.
+    /// Whether clients' certificates are accepted outside their period of validity.
     pub ignore_client_dates: bool,
-    /// The lowest version that is spoken.
+    /// The lowest version that is accepted.
     pub version_min: TlsVersion,
     /// Suites of TLS 1.2, in OpenSSL's names.
     pub ciphers: Option<&'a str>,
     /// Suites of TLS 1.3, in OpenSSL's names.
     pub ciphers_tls13: Option<&'a str>,
-    /// Whether rustls seals and opens records after the handshake too. Without it that is done in the buffers where the
-    /// bytes stay, and a connection costs a third of the memory.
+    /// Whether rustls also seals and opens records after the handshake. Otherwise that is done in the buffers where
+    /// the bytes stay, and a connection needs a third of the memory.
     pub rustls_records: bool,
 }
 
 impl<'a> ServerTls<'a> {
-    /// A server with this certificate chain and private key, that asks its clients for none.
+    /// A server with this certificate chain and private key, which requests no client certificates.
     #[must_use]
     pub fn new(certificate_chain: &'a Path, private_key: &'a Path) -> Self {
         Self {
@@ -78,30 +78,30 @@ impl<'a> ServerTls<'a> {
     }
 }
 
-/// A server's configuration, and what its operator should know.
+/// A server's configuration, and warnings for its operator.
 #[derive(Clone, Debug)]
 pub struct ServerTlsConfig {
     /// The configuration, as [`crate::stream::SecureStream::server`] takes it.
     pub config: Arc<ServerConfig>,
-    /// One sentence for each thing that works but that some clients will refuse.
+    /// One sentence about each thing that works but that some clients will refuse.
     pub warnings: Vec<String>,
     /// When the server's certificate expires, in seconds since 1970, if that can be read.
     pub not_after_s: Option<u64>,
 }
 
-/// [`server_config_with`] for those who have no passphrases and read no warnings.
+/// [`server_config_with`] for callers that have no passphrases and ignore warnings.
 ///
 /// # Errors
-/// What is wrong with which file.
+/// The file and what is wrong with it.
 pub fn server_config(tls: &ServerTls<'_>) -> Result<Arc<ServerConfig>, TlsConfigError> {
     server_config_with(tls, &NoPassphrase).map(|made| made.config)
 }
 
-/// Makes a configuration: sessions resume by tickets, one a handshake, and nothing is kept per client. `passphrase` is
-/// asked if the private key is encrypted.
+/// Creates a configuration: sessions resume with tickets, one per handshake, and nothing is kept per client.
+/// `passphrase` is used if the private key is encrypted.
 ///
 /// # Errors
-/// What is wrong with which file.
+/// The file and what is wrong with it.
 pub fn server_config_with(
     tls: &ServerTls<'_>,
     passphrase: &dyn KeyPassphrase,
@@ -150,7 +150,7 @@ pub fn server_config_with(
     })
 }
 
-/// The same certificate for all clients. It sees what a client offers, and leaves words where that must fail.
+/// The same certificate for all clients. It checks what a client offers, and leaves a text if the handshake must fail.
 #[derive(Debug)]
 struct OneCertificate {
     certified: Arc<CertifiedKey>,
@@ -167,7 +167,8 @@ impl ResolvesServerCert for OneCertificate {
     }
 }
 
-/// `None` if clients are not asked for certificates. The files are read all the same: what is wrong with them is wrong.
+/// `None` if clients are not asked for certificates. The files are read all the same, so that mistakes in them are
+/// reported.
 fn client_verifier(
     tls: &ServerTls<'_>,
     authorities: Option<files::Authorities>,
@@ -186,7 +187,7 @@ fn client_verifier(
         let lists = files::revocation_lists(path)?;
         let read = Revocations::read(path, &lists, &authorities.certificates, &algorithms)?;
         revocations = Some((read, path.display().to_string()));
-        // As mosquitto: the client's own certificate, and a list that is out of date vouches for nobody.
+        // As in mosquitto: the client's own certificate is checked, and a list that is out of date does not count.
         builder = builder
             .with_crls(lists)
             .only_check_end_entity_revocation()
@@ -224,7 +225,7 @@ fn unusable(tls: &ServerTls<'_>, error: &VerifierBuilderError) -> TlsConfigError
                         .to_owned()
                 }
                 error => format!(
-                    "it cannot be used, {}; make it again with the authority's key: openssl ca -gencrl -out crl.pem",
+                    "it cannot be used, {}; create it again with the authority's key: openssl ca -gencrl -out crl.pem",
                     list_fault(error)
                 ),
             },

@@ -1,5 +1,5 @@
-//! Verifies servers' certificates, for clients that are to accept what OpenSSL's clients accept: a certificate that has
-//! its name only as CN, and perhaps of X.509 version 1.
+//! Verifies servers' certificates, for clients that are to accept what OpenSSL's clients accept: a certificate whose
+//! name is only in its CN, and perhaps of X.509 version 1.
 //!
 //! Invariant: the chain is always checked. The only difference from webpki is where, and whether, the name is looked
 //! for.
@@ -19,9 +19,9 @@ use super::refusal;
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     pub(super) roots: RootCertStore,
-    /// It accepts certificates of version 1 where `cn_fallback` is set: they have no other place for the name.
+    /// It accepts certificates of version 1 if `cn_fallback` is set: they have no other place for the name.
     pub(super) check: PeerCheck,
-    /// A certificate without alternative names may have the name as CN.
+    /// Whether a certificate without alternative names may have the name in its CN.
     pub(super) cn_fallback: bool,
     /// The name is not looked at.
     pub(super) any_name: bool,
@@ -44,7 +44,8 @@ impl ServerVerifier {
         verify_server_name(&leaf, name)
     }
 
-    /// `error` is webpki's. It checks the chain before the name, so that an error of the name vouches for the chain.
+    /// `error` is webpki's. webpki checks the chain before the name, so an error of the name proves that the chain is
+    /// right.
     fn verify_by_common_name(
         &self,
         certificate: &Certificate,
@@ -142,7 +143,7 @@ fn is_of_name(error: &Error) -> bool {
     )
 }
 
-/// RFC 6125, 6.4.4: a whole DNS name, or `*` for its first label. An address is never matched by a CN.
+/// RFC 6125, 6.4.4: a whole DNS name, or `*` for its first label. An address never matches a CN.
 fn is_for(common_name: &str, name: &ServerName<'_>) -> bool {
     let ServerName::DnsName(name) = name else {
         return false;
@@ -153,7 +154,7 @@ fn is_for(common_name: &str, name: &ServerName<'_>) -> bool {
     }
     let rest = name.split_once('.').map(|(_, rest)| rest);
     let pattern = common_name.strip_prefix("*.");
-    // `*.com` would be for too many.
+    // `*.com` would match too many names.
     pattern
         .zip(rest)
         .is_some_and(|(pattern, rest)| pattern.contains('.') && pattern.eq_ignore_ascii_case(rest))

@@ -1,9 +1,9 @@
-//! Certificates of X.509 version 1, which webpki refuses: `openssl x509 -req` before OpenSSL 3.2 makes them, so every
-//! older tutorial does.
+//! Certificates of X.509 version 1, which webpki refuses: `openssl x509 -req` before OpenSSL 3.2 creates them, and so
+//! does every older tutorial.
 //!
 //! Invariants: such a certificate is accepted only if an authority that the operator named signed it directly; it has
-//! no extensions that could be overlooked; an authority whose extensions forbid it to sign, or restrict names, signs
-//! none. Signatures are checked by the same algorithms as everywhere, so weak keys and hashes stay refused.
+//! no extensions that could be overlooked; an authority whose extensions forbid signing, or restrict names, signs
+//! none. Signatures are checked with the same algorithms as everywhere, so weak keys and hashes remain refused.
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
@@ -13,7 +13,7 @@ use x509_cert::der::{AnyRef, Decode, Reader, SliceReader, asn1::BitStringRef};
 
 use super::certificate::{Certificate, Signed};
 
-/// The authority that signed this certificate of an old version, if all is right with it.
+/// The authority that signed this certificate of an old version, if everything is right with it.
 pub(super) fn verify<'a>(
     certificate: &Certificate,
     authorities: &'a [Certificate],
@@ -83,7 +83,7 @@ pub(super) fn is_signed_by(
         })
 }
 
-/// The signature of a handshake, on the bare key of a certificate.
+/// Verifies the signature of a handshake with the key of a certificate.
 pub(super) fn verify_handshake(
     version: ProtocolVersion,
     message: &[u8],
@@ -96,7 +96,7 @@ pub(super) fn verify_handshake(
         return verify_tls13_signature_with_raw_key(message, &key, signature, algorithms);
     }
     let (key_algorithm, key) = take_apart(&key).ok_or(CertificateError::BadEncoding)?;
-    // RFC 5246, 4.7: in TLS 1.2 one scheme stands for several algorithms, by the curve of the key.
+    // RFC 5246, 4.7: in TLS 1.2 one scheme means several algorithms, depending on the curve of the key.
     let (_, candidates) = algorithms
         .mapping
         .iter()

@@ -1,12 +1,12 @@
 //! The client's half of the upgrade from HTTP to WebSocket: RFC 6455, section 4.1.
 //!
-//! Invariants: a [`Resource`] has no byte that could end a line of the request; an answer is checked when its header is
-//! whole, and never kept above 16 KiB.
+//! Invariants: a [`Resource`] contains no byte that could end a line of the request; an answer is checked when its
+//! header is complete, and at most 16 KiB of it are kept.
 
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
-/// What a client asks a server for.
+/// What a client requests from a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     authority: String,
@@ -17,16 +17,16 @@ impl Resource {
     /// `authority` is host and port as in a URL, `path` what follows them.
     ///
     /// # Errors
-    /// What is wrong with them, half a sentence.
+    /// What is wrong with them, as half a sentence.
     pub fn new(authority: &str, path: &str) -> Result<Resource, &'static str> {
         let is_graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if authority.is_empty() || !is_graphic(authority) {
-            return Err("a host for WebSocket has printable ASCII characters only");
+            return Err("a host for WebSocket must have only printable ASCII characters");
         }
         if !path.starts_with('/') || path.contains('#') || !is_graphic(path) {
             return Err(
-                "a path for WebSocket begins with / and has printable ASCII characters only, others as %20 and the \
-                 like",
+                "a path for WebSocket must start with / and have only printable ASCII characters, \
+                 with others encoded as %20 and the like",
             );
         }
         Ok(Resource {
@@ -39,23 +39,23 @@ impl Resource {
 /// Why there is no WebSocket connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpgradeError {
-    /// The server has another answer than yes.
+    /// The server answered with a status other than 101.
     #[error("WebSocket: the server answered the upgrade with {0} {1}")]
     Status(u16, String),
-    /// The answer is not one to this request.
+    /// The answer does not match this request.
     #[error("WebSocket: the server's answer to the upgrade {0}")]
     Answer(&'static str),
 }
 
-/// An upgrade that was asked for and not answered.
+/// An upgrade that was requested and not answered yet.
 #[derive(Debug)]
 pub(super) struct Upgrade {
     pub(super) request: Vec<u8>,
     /// The value of Sec-WebSocket-Accept that belongs to the request.
     accept: String,
-    /// The answer as far as it has come.
+    /// The part of the answer that has arrived.
     head: Vec<u8>,
-    /// What is to be sent after the answer.
+    /// Bytes to be sent after the answer.
     pub(super) waiting: Vec<u8>,
 }
 
@@ -76,7 +76,7 @@ impl Upgrade {
         }
     }
 
-    /// Takes bytes of the answer; gives the frames behind it when it is whole.
+    /// Takes bytes of the answer; when it is complete, returns the frames after it.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, UpgradeError> {
         self.head.extend_from_slice(bytes);
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -116,7 +116,7 @@ impl Upgrade {
             (!has("Connection", "Upgrade"), "lacks `Connection: Upgrade`"),
             (
                 !values("Sec-WebSocket-Accept").eq([self.accept.as_str()]),
-                "has not the Sec-WebSocket-Accept of the request",
+                "does not have the Sec-WebSocket-Accept of the request",
             ),
             (
                 !values("Sec-WebSocket-Protocol").eq([SUBPROTOCOL]),
@@ -124,7 +124,7 @@ impl Upgrade {
             ),
             (
                 values("Sec-WebSocket-Extensions").next().is_some(),
-                "has an extension that was not asked for",
+                "has an extension that was not requested",
             ),
         ];
         match faults.into_iter().find(|(is_there, _)| *is_there) {
@@ -137,9 +137,9 @@ impl Upgrade {
 const TOO_LONG: UpgradeError = UpgradeError::Answer("has a header that is too long");
 const SUBPROTOCOL: &str = "mqtt";
 const SWITCHING_PROTOCOLS: u16 = 101;
-/// Bytes of an answer's header at most.
+/// Largest number of bytes of an answer's header.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// The largest number of header lines of an answer.
 const HEADERS_MAX: usize = 100;
-/// Characters of a reason that are shown.
+/// Number of characters of a reason to show.
 const REASON_CHARACTERS_MAX: usize = 100;

@@ -1,4 +1,4 @@
-//! The client's side against the server's side of this crate and against the other implementation.
+//! The client's side with the server's side of this crate and with another implementation.
 
 use proptest::prelude::*;
 use tungstenite::handshake::derive_accept_key;
@@ -14,7 +14,7 @@ fn resource() -> Resource {
     Resource::new("localhost:8080", "/mqtt").unwrap()
 }
 
-/// What the server of this crate answers, and the stream that it goes on with.
+/// The answer of this crate's server, and the stream that it continues with.
 fn accept(request: &[u8], beneath: SecureStream) -> (Vec<u8>, SecureStream) {
     let wanted = Wanted {
         header_bytes_max: 1024,
@@ -165,7 +165,7 @@ fn each_frame_has_a_masking_key_of_its_own() {
             wire[2..6].to_vec()
         })
         .collect();
-    // Of four thousand million keys.
+    // Of about four thousand million keys.
     assert!(keys.len() > 18, "{keys:?}");
 }
 

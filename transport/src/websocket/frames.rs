@@ -1,6 +1,6 @@
 //! Frames of RFC 6455, section 5, as either side reads and writes them.
 //!
-//! Invariant: between two calls no byte of a frame's data is kept, only the place in it; guarded by the test
+//! Invariant: between two calls no byte of a frame's data is kept, only the position in it; guarded by the test
 //! `bytes_come_out_in_any_cut`.
 
 use std::io::Cursor;
@@ -10,11 +10,11 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 use super::{WebSocketError, masking};
 
-/// Bytes of a frame header at most: two, eight of the length, four of the mask.
+/// Largest size of a frame header: two bytes, eight of the length, four of the mask.
 pub(super) const HEADER_BYTES_MAX: usize = 14;
-/// RFC 6455, section 5.5.
+/// Largest payload of a control frame: RFC 6455, section 5.5.
 const CONTROL_BYTES_MAX: u64 = 125;
-/// A mask of zeros, which leaves the bytes as they are.
+/// A mask of zeros, which does not change the bytes.
 const UNMASKED: [u8; 4] = [0; 4];
 
 /// Which end of a connection this is: a client masks what it sends, a server does not.
@@ -24,16 +24,16 @@ pub(super) enum Side {
     Client,
 }
 
-/// Takes frames apart as their bytes come.
+/// Parses frames as their bytes arrive.
 #[derive(Debug)]
 pub(super) struct Reader {
     side: Side,
     frame_bytes_max: u64,
-    /// Bytes of a header that is not whole.
+    /// Bytes of a header that is not complete.
     header: Vec<u8>,
     /// The frame that is being read.
     frame: Option<Frame>,
-    /// A message of several frames is not at its end.
+    /// Whether a message of several frames has not ended.
     in_message: bool,
 }
 
@@ -41,9 +41,9 @@ pub(super) struct Reader {
 #[derive(Debug)]
 struct Frame {
     kind: Kind,
-    /// Bytes of payload that have not come.
+    /// Bytes of payload that have not arrived.
     left: u64,
-    /// Turned so that the next byte is masked with the first.
+    /// Rotated so that the next byte is masked with the first.
     mask: [u8; 4],
 }
 
@@ -54,7 +54,7 @@ enum Kind {
     Control(Control, Vec<u8>),
 }
 
-/// How the reader stands after what it was given.
+/// The state of the reader after what it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Goes,
@@ -77,7 +77,7 @@ impl Reader {
         self.side
     }
 
-    /// Appends the payload of binary frames to `plain`, and to `answer` what control frames ask for.
+    /// Appends the payload of binary frames to `plain`, and the answers to control frames to `answer`.
     ///
     /// [MQTT3-6.0.0-2], [MQTT-6.0.0-2]
     pub(super) fn read(
@@ -86,7 +86,8 @@ impl Reader {
         plain: &mut Vec<u8>,
         answer: &mut Vec<u8>,
     ) -> Result<Step, WebSocketError> {
-        // Of several pings the last is answered: RFC 6455, section 5.5.3. So an answer never outgrows its question.
+        // Only the last of several pings is answered: RFC 6455, section 5.5.3. So an answer is never larger than what
+        // it answers.
         let mut pong = None;
         let step = loop {
             if self.frame.is_none() {
@@ -114,7 +115,7 @@ impl Reader {
         Ok(step)
     }
 
-    /// The next frame, when its header is whole.
+    /// The next frame, when its header is complete.
     fn read_header(&mut self, bytes: &mut &[u8]) -> Result<Option<Frame>, WebSocketError> {
         if self.header.is_empty() {
             let mut cursor = Cursor::new(*bytes);
@@ -132,7 +133,7 @@ impl Reader {
             }
             debug_assert!(
                 self.header.len() < HEADER_BYTES_MAX,
-                "a header of 14 bytes is whole"
+                "a header of 14 bytes is complete"
             );
         }
         Ok(None)
@@ -140,7 +141,7 @@ impl Reader {
 
     fn begin(&mut self, (header, length): (FrameHeader, u64)) -> Result<Frame, WebSocketError> {
         if header.rsv1 || header.rsv2 || header.rsv3 {
-            return Err(protocol("a frame of an extension that was not agreed on"));
+            return Err(protocol("a frame of an extension that was not negotiated"));
         }
         // RFC 6455, section 5.1.
         let mask = match (self.side, header.mask) {
@@ -151,9 +152,9 @@ impl Reader {
         };
         let kind = match header.opcode {
             OpCode::Data(data) => self.begin_data(data, header.is_final, length)?,
-            OpCode::Control(_) if !header.is_final => return Err(protocol("a control frame in pieces")),
+            OpCode::Control(_) if !header.is_final => return Err(protocol("a fragmented control frame")),
             OpCode::Control(_) if length > CONTROL_BYTES_MAX => {
-                return Err(protocol("a control frame above 125 bytes"));
+                return Err(protocol("a control frame of more than 125 bytes"));
             }
             OpCode::Control(control) => Kind::Control(control, Vec::new()),
         };
@@ -171,21 +172,21 @@ impl Reader {
             Data::Text => {
                 return Err(WebSocketError {
                     code: CloseCode::Unsupported.into(),
-                    why: "a text frame, and MQTT needs binary ones",
+                    why: "a text frame, and MQTT requires binary frames",
                 });
             }
             Data::Continue if !self.in_message => {
-                return Err(protocol("a continuation of nothing"));
+                return Err(protocol("a continuation without a message"));
             }
             Data::Binary if self.in_message => {
-                return Err(protocol("a new message inside another"));
+                return Err(protocol("a new message within another"));
             }
             _ => {}
         }
         if length > self.frame_bytes_max {
             return Err(WebSocketError {
                 code: CloseCode::Size.into(),
-                why: "a frame that is larger than any packet",
+                why: "a frame that is larger than the largest packet",
             });
         }
         self.in_message = !is_final;
@@ -194,7 +195,7 @@ impl Reader {
 }
 
 impl Frame {
-    /// Takes what has come of the payload.
+    /// Takes the payload that has arrived.
     fn read(&mut self, bytes: &mut &[u8], plain: &mut Vec<u8>) {
         let here = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
         let (payload, rest) = bytes.split_at_checked(here).unwrap_or((bytes, &[]));
@@ -224,7 +225,7 @@ fn protocol(why: &'static str) -> WebSocketError {
     }
 }
 
-/// RFC 6455, section 5.3, eight bytes at a time: masks what is not masked, and the other way round.
+/// RFC 6455, section 5.3, eight bytes at a time: masks or unmasks.
 fn mask_all(bytes: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
@@ -237,7 +238,7 @@ fn mask_all(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// The code to answer a close frame with: the peer's own.
+/// The code of the close frame that answers: the peer's code.
 fn close_code(payload: &[u8]) -> Result<CloseCode, WebSocketError> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {
@@ -248,7 +249,7 @@ fn close_code(payload: &[u8]) -> Result<CloseCode, WebSocketError> {
     };
     let code = CloseCode::from(u16::from_be_bytes(*code));
     if !code.is_allowed() {
-        return Err(protocol("a close frame with a code that is not for it"));
+        return Err(protocol("a close frame with a code that is not allowed in it"));
     }
     if std::str::from_utf8(reason).is_err() {
         return Err(protocol("a close frame whose reason is not UTF-8"));
@@ -290,7 +291,7 @@ pub(super) fn binary_header(length: usize) -> ([u8; HEADER_BYTES_MAX], usize) {
     };
     let mut bytes = [0; HEADER_BYTES_MAX];
     let mut cursor = Cursor::new(bytes.as_mut_slice());
-    // There is room for the longest.
+    // There is enough space for the longest header.
     let _written = header.format(length as u64, &mut cursor);
     let written = cursor.position() as usize;
     (bytes, written)

@@ -1,7 +1,7 @@
 //! The upgrade from HTTP to WebSocket: RFC 6455, section 4.2.
 //!
-//! Invariant: a request is parsed when its header is whole, and never kept above the given bound; nothing is answered
-//! before.
+//! Invariant: a request is parsed when its header is complete, and no more of it than the given limit is kept; nothing
+//! is answered before.
 
 use tungstenite::handshake::machine::TryParse as _;
 use tungstenite::handshake::server::{Request, create_response, write_response};
@@ -12,48 +12,48 @@ use tungstenite::http::uri::Authority;
 
 use crate::http::text_response;
 
-/// What a listener wants of those who come.
+/// What a listener requires of its clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Bytes of a request's header at most.
+    /// Largest number of bytes of a request's header.
     pub header_bytes_max: usize,
-    /// Pages that clients may come from, as browsers name them; empty: any.
+    /// Origins of the pages that may connect, as browsers send them; empty: any.
     pub origins: Vec<String>,
-    /// Upgrades are passed over, as HTTP allows, and each request is for a page.
+    /// Whether upgrades are ignored, as HTTP allows, so that each request is for a page.
     pub pages_alone: bool,
 }
 
 /// What the bytes so far are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParsedRequest {
-    /// The header has not arrived whole.
+    /// The header has not arrived completely.
     Incomplete,
-    /// An upgrade to MQTT: `answer` is to be sent, and frames begin `length` bytes from the front.
+    /// An upgrade to MQTT: `answer` is to be sent, and frames start after `length` bytes.
     Upgrade {
         /// The response that agrees to it.
         answer: Vec<u8>,
         /// Length of the request in bytes.
         length: usize,
     },
-    /// A request for something else, whole.
+    /// A complete request for something else.
     Page(Page),
-    /// Not to be let in: `answer` is to be sent, and that is all.
+    /// The client is refused: `answer` is to be sent, and nothing else.
     Refused {
-        /// The status of the response; empty if it was no HTTP.
+        /// The status of the response; empty if it was not HTTP.
         status: &'static str,
-        /// The response; empty if it was no HTTP.
+        /// The response; empty if it was not HTTP.
         answer: Vec<u8>,
         /// The reason, and what to do.
         why: &'static str,
     },
 }
 
-/// A request that asks for no upgrade.
+/// A request without an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// `GET`, or any other word.
+    /// `GET`, or any other method.
     pub method: String,
-    /// What is asked for: percent-encoded, with its query, without the host.
+    /// The requested target: percent-encoded, with its query, without the host.
     pub target: String,
     /// The fields of its header, in their order.
     pub fields: Vec<(String, String)>,
@@ -71,7 +71,7 @@ impl Page {
     }
 }
 
-/// Reads the request at the front of `bytes`.
+/// Parses the request at the start of `bytes`.
 #[must_use]
 pub fn parse_request(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -92,7 +92,7 @@ pub fn parse_request(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
             &[],
             "its HTTP request has more than 100 header fields; fix: send fewer",
         ),
-        // An MQTT client, most probably.
+        // Most probably an MQTT client.
         Err(_) if bytes.first().is_some_and(|byte| !byte.is_ascii_graphic()) => ParsedRequest::Refused {
             status: "",
             answer: Vec::new(),
@@ -101,7 +101,7 @@ pub fn parse_request(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
         Err(_) => refused(
             "400 Bad Request",
             &[],
-            "its HTTP request is malformed; fix: send one of HTTP/1.1",
+            "its HTTP request is malformed; fix: use HTTP/1.1",
         ),
     }
 }
@@ -111,7 +111,8 @@ fn is_upgrade(request: &httparse::Request<'_, '_>) -> bool {
     fields.any(|field| field.name.eq_ignore_ascii_case("Upgrade"))
 }
 
-/// What is asked for. A target that names the host itself is taken apart, as if a Host field had it (RFC 9112, 3.2.2).
+/// The request as a page. A target that contains the host is split, as if the host were in a Host field (RFC 9112,
+/// 3.2.2).
 fn page(request: &httparse::Request<'_, '_>, header_bytes: usize) -> Result<Page, &'static str> {
     let is_older = request.version == Some(0);
     let mut fields: Vec<(String, String)> = request
@@ -131,7 +132,7 @@ fn page(request: &httparse::Request<'_, '_>, header_bytes: usize) -> Result<Page
     if !target.starts_with('/') && target.contains("://") {
         let uri: Uri = target
             .parse()
-            .map_err(|_| "the target of its HTTP request is malformed; fix: ask for a path")?;
+            .map_err(|_| "the target of its HTTP request is malformed; fix: request a path")?;
         let host = uri.authority().map(ToString::to_string).unwrap_or_default();
         fields.retain(|(name, _)| !name.eq_ignore_ascii_case("Host"));
         fields.push(("Host".to_owned(), host));
@@ -156,7 +157,7 @@ fn check_host(fields: &[(String, String)], is_older: bool) -> Result<(), &'stati
         (None, _) if is_older => return Ok(()),
         (None, _) => {
             return Err(
-                "its HTTP request has no Host field; fix: send one, with the name or the address that it is sent to",
+                "its HTTP request has no Host field; fix: send one with the server's name or address",
             );
         }
         (Some(_), Some(_)) => return Err("its HTTP request has several Host fields; fix: send one"),
@@ -166,7 +167,7 @@ fn check_host(fields: &[(String, String)], is_older: bool) -> Result<(), &'stati
     match host.is_empty() || is_host(host) {
         true => Ok(()),
         false => Err(
-            "the Host field of its HTTP request is malformed; fix: send a name or an address, and a port perhaps",
+            "the Host field of its HTTP request is malformed; fix: send a name or an address, with or without a port",
         ),
     }
 }
@@ -190,7 +191,7 @@ fn upgrade(bytes: &[u8], wanted: &Wanted) -> ParsedRequest {
         return refused(
             "426 Upgrade Required",
             &[("Sec-WebSocket-Version", "13")],
-            "it asks for another version of WebSocket than 13",
+            "it requests a WebSocket version other than 13",
         );
     }
     let mut offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
@@ -250,5 +251,5 @@ fn refused(status: &'static str, fields: &[(&str, &str)], why: &'static str) -> 
 }
 
 const TOO_LARGE: &str = "431 Request Header Fields Too Large";
-/// Lines of a request's header at most.
+/// Largest number of lines of a request's header.
 const HEADERS_MAX: usize = 100;

@@ -1,7 +1,7 @@
 //! The keys with which a client masks its frames: RFC 6455, section 5.3.
 //!
-//! Invariant: each frame has its own unpredictable key from the generator of TLS keys. Many keys are drawn at once,
-//! because one call costs more than the rest of a short frame.
+//! Invariant: each frame has a different, unpredictable key from the generator of TLS keys. Many keys are drawn at
+//! once, because one call costs more than the rest of a short frame.
 
 use std::cell::RefCell;
 
@@ -32,7 +32,7 @@ impl Keys {
     }
 }
 
-/// Bytes that are asked for at once: 256 keys.
+/// Number of bytes to draw at once: 256 keys.
 const BYTES: usize = 1024;
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn keys_do_not_come_again() {
         let keys: HashSet<[u8; 4]> = (0..1_000).map(|_| key()).collect();
-        // Of four thousand million, so that one may come twice by chance, and not the whole of a part.
+        // Of about four thousand million keys, one may occur twice by chance, but not a whole part.
         assert!(keys.len() > 990, "{}", keys.len());
         let of_thread = std::thread::spawn(|| (0..1_000).map(|_| key()).collect::<HashSet<_>>());
         let of_thread = of_thread.join().unwrap();

@@ -5,9 +5,9 @@
 //! [`client`], and its [`WebSocket`] waits for the answer. `frames.rs` reads and writes frames, `masking.rs` has the
 //! keys for masking.
 //!
-//! Invariants: a frame is never gathered; its bytes are passed on as they arrive. So a connection keeps the state of
-//! one frame header and at most one control frame's payload (125 bytes). Any error of the peer is answered by a close
-//! frame with its code, and nothing is read after that.
+//! Invariants: a frame is never buffered as a whole; its bytes are passed on as they arrive. So a connection keeps the
+//! state of one frame header and at most one control frame's payload (125 bytes). Any error of the peer is answered
+//! with a close frame with its code, and nothing is read after that.
 
 pub mod client;
 mod frames;
@@ -28,18 +28,18 @@ use frames::{Reader, Side, Step};
 pub struct WebSocket {
     tls: Option<TlsConnection>,
     reader: Reader,
-    /// A client's upgrade that was not answered.
+    /// A client's upgrade that was not answered yet.
     upgrade: Option<Box<Upgrade>>,
-    /// A close frame was sent: nothing may follow it.
+    /// Whether a close frame was sent: nothing may follow it.
     closed: bool,
 }
 
-/// The peer broke the rules of WebSocket, or of MQTT over it. The connection is over after the close frame.
+/// The peer violated WebSocket, or MQTT over it. The connection is over after the close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebSocketError {
     /// The code of the close frame: RFC 6455, section 7.4.1.
     pub code: u16,
-    /// What the peer did wrong, half a sentence.
+    /// What the peer did wrong, as half a sentence.
     pub why: &'static str,
 }
 
@@ -62,7 +62,7 @@ impl WebSocket {
         }
     }
 
-    /// A client's side, from the upgrade on. A frame may be of any length: none is gathered here.
+    /// A client's side, from the upgrade on. A frame may have any length, because none is buffered here.
     pub(crate) fn client(tls: Option<TlsConnection>, resource: &Resource) -> Self {
         Self {
             tls,
@@ -124,7 +124,8 @@ impl WebSocket {
         })
     }
 
-    /// Reads bytes that TLS has opened: the answer to a client's upgrade, and frames. Returns whether the peer closed.
+    /// Reads bytes that TLS has decrypted: the answer to a client's upgrade, and frames. Returns whether the peer
+    /// closed.
     pub(crate) fn read(
         &mut self,
         bytes: &[u8],
@@ -163,7 +164,7 @@ impl WebSocket {
         Ok(step? == Step::Closed)
     }
 
-    /// One binary frame; what is for the time behind the upgrade waits for it.
+    /// Appends one binary frame; before the upgrade is answered, the bytes are kept.
     pub(crate) fn seal(&mut self, plain: &[u8], wire_out: &mut Vec<u8>) {
         if self.closed || plain.is_empty() {
             return;
@@ -186,7 +187,7 @@ impl WebSocket {
         }
     }
 
-    /// A close frame, and the end of TLS.
+    /// Appends a close frame, and the end of TLS.
     pub(crate) fn close(&mut self, wire_out: &mut Vec<u8>) {
         if !self.closed && self.upgrade.is_none() {
             let mut close = Vec::new();

@@ -1,4 +1,4 @@
-//! A server's side against tungstenite as a client, and the upgrade.
+//! A server's side with tungstenite as a client, and the upgrade.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -77,14 +77,14 @@ fn part(payload: &[u8], data: Data, is_final: bool) -> Message {
     Message::Frame(Frame::message(payload.to_vec(), OpCode::Data(data), is_final))
 }
 
-/// What the server reads of the client's bytes, and its answer.
+/// What the server reads from the client's bytes, and its answer.
 fn opened(wire: &[u8]) -> (Result<Opened, StreamError>, Vec<u8>, Vec<u8>) {
     let (mut plain, mut answer) = (Vec::new(), Vec::new());
     let opened = server().open(wire, &mut plain, &mut answer);
     (opened, plain, answer)
 }
 
-/// The close code that the bytes are answered with.
+/// The close code with which the bytes are answered.
 fn refusal(wire: &[u8]) -> u16 {
     let (result, _, answer) = opened(wire);
     let Err(StreamError::WebSocket(error)) = result else {
@@ -119,7 +119,7 @@ fn malformed_frames_are_refused_by_code() {
             vec![0x82, 0xFF, 0xFF, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0],
             size,
         ),
-        // Close frames: half a code, codes that never travel, a reason that is no text.
+        // Close frames: half a code, codes that are never sent, a reason that is not UTF-8.
         (vec![0x88, 0x81, 0, 0, 0, 0, 3], protocol),
         (vec![0x88, 0x82, 0, 0, 0, 0, 3, 0xED], protocol),
         (vec![0x88, 0x82, 0, 0, 0, 0, 0, 5], protocol),
@@ -363,7 +363,7 @@ fn other_requests_are_for_pages() {
             "DELETE /../x HTTP/1.1\r\nHost: \r\n\r\n",
             page("DELETE", "/../x", &[("Host", "")], 33),
         ),
-        // The target names the host itself.
+        // The target contains the host.
         (
             "GET http://[::1]:80/a?b HTTP/1.1\r\nHost: x\r\n\r\n",
             page("GET", "/a?b", &[("Host", "[::1]:80")], 45),
@@ -382,7 +382,7 @@ fn other_requests_are_for_pages() {
     }
 }
 
-/// A request that names no host, or several ones, could be meant for somebody else.
+/// A request that names no host, or several, could be meant for another server.
 #[test]
 fn hosts_that_are_none_are_refused() {
     for request in [

@@ -77,7 +77,7 @@ pub(super) struct Connection {
     aliased: bool,
     /// Which of its packets wait for the store.
     deferring: Deferring,
-    // // What follows is accessed once for each read or flush.
+    // What follows is accessed once for each read or flush.
     /// When it last sent a complete packet, or a large enough piece of one.
     last_received: Timestamp,
     /// When it last made progress with its output, or when it last got output after having none.

@@ -40,16 +40,16 @@ pub(super) struct ConnectionArguments {
         conflicts_with_all = ["host", "port", "username", "password", "properties"]
     )]
     url: Option<BrokerUrl>,
-    /// Client identifier [default: one that nobody else has]
+    /// Client identifier [default: a unique one]
     #[arg(short, long, value_name = "ID")]
     id: Option<String>,
-    /// The client identifier is this text with the number of the process behind it
+    /// The client identifier is this text followed by the process number
     #[arg(short = 'I', long, value_name = "TEXT", conflicts_with = "id")]
     id_prefix: Option<String>,
-    /// User name at the broker
+    /// User name for the broker
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
-    /// Password; the environment variable MIDGE_PASSWORD is another way
+    /// Password; the environment variable MIDGE_PASSWORD can be used instead
     #[arg(
         short = 'P',
         long = "pw",
@@ -71,7 +71,7 @@ pub(super) struct ConnectionArguments {
     /// MQTT 5.0: seconds that the session is kept [default: with -c forever]
     #[arg(short = 'x', long, value_name = "S")]
     session_expiry_interval: Option<u32>,
-    /// Seconds for connecting, at most
+    /// Longest time to connect, seconds
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
     connect_timeout: Duration,
     /// Speak MQTT over WebSocket
@@ -86,10 +86,10 @@ pub(super) struct ConnectionArguments {
     /// Text that the Will publishes
     #[arg(long, value_name = "TEXT", requires = "will_topic", default_value = "")]
     will_payload: String,
-    /// QoS that the Will is published with
+    /// QoS with which the Will is published
     #[arg(long, value_name = "0|1|2", requires = "will_topic", default_value = "0", value_parser = qos)]
     will_qos: QoS,
-    /// Publish the Will with RETAIN
+    /// Publish the Will as a retained message
     #[arg(long, requires = "will_topic")]
     will_retain: bool,
     /// Print each packet that is sent or received to standard error
@@ -97,20 +97,20 @@ pub(super) struct ConnectionArguments {
     debug: bool,
     #[command(flatten)]
     packet_properties: PropertyArguments,
-    /// Use TLS to the broker
+    /// Connect to the broker with TLS
     #[arg(long)]
     tls: bool,
     /// Java properties with ssl.ca.certificate.path, ssl.client.certificate.path, ssl.client.key.path,
     /// ssl.client.key.passphrase, host, port
     #[arg(long, value_name = "FILE")]
     properties: Option<PathBuf>,
-    /// CA that the broker's certificate must come from (implies --tls)
+    /// CA that issued the broker's certificate (implies --tls)
     #[arg(long, value_name = "FILE")]
     cafile: Option<PathBuf>,
     /// Folder of such CAs, as `openssl rehash` makes it (implies --tls)
     #[arg(long, value_name = "DIR")]
     capath: Option<PathBuf>,
-    /// The oldest version of TLS to speak
+    /// Lowest version of TLS
     #[arg(long, value_name = "tlsv1.2|tlsv1.3", value_parser = tls_version)]
     tls_version: Option<TlsVersion>,
     /// The client's certificate (implies --tls)
@@ -119,10 +119,10 @@ pub(super) struct ConnectionArguments {
     /// Private key of --cert
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// File with the passphrase of the key; else MIDGE_KEY_PASSPHRASE, or the terminal is asked
+    /// File with the passphrase of the key; otherwise MIDGE_KEY_PASSPHRASE, or the terminal
     #[arg(long, value_name = "FILE")]
     key_pass_file: Option<PathBuf>,
-    /// Take the CN of a broker's certificate that has no subjectAltName for its name
+    /// Accept the CN of a broker's certificate without subjectAltName as its name
     #[arg(long)]
     cn_fallback: bool,
     /// Trust any certificate (implies --tls)
@@ -130,7 +130,7 @@ pub(super) struct ConnectionArguments {
     insecure: bool,
     #[command(flatten)]
     help: HelpArgument,
-    /// Print the version and end
+    /// Print the version and exit
     #[arg(long, action = ArgAction::Version)]
     version: Option<bool>,
 }
@@ -141,7 +141,7 @@ impl ConnectionArguments {
         self.protocol_version.unwrap_or(ProtocolVersion::V3_1_1)
     }
 
-    /// The same with another version where none is given.
+    /// The same with another default version.
     pub(super) fn with_default_version(self, version: ProtocolVersion) -> ConnectionArguments {
         ConnectionArguments {
             protocol_version: self.protocol_version.or(Some(version)),
@@ -154,7 +154,7 @@ impl ConnectionArguments {
         self.url.as_ref().map(|url| url.topic.as_str())
     }
 
-    /// The secret among the words: the password, or the URL that has one.
+    /// The secret in the arguments: the password, or the URL that contains one.
     pub(super) fn secret(&self) -> Option<&str> {
         let url = self.url.as_ref().filter(|url| url.password.is_some());
         self.password.as_deref().or(url.map(|url| url.text.as_str()))
@@ -181,7 +181,7 @@ impl ConnectionArguments {
         let expires = properties.has(Carrier::Connect, SESSION_EXPIRY_INTERVAL);
         if expires && self.session_expiry_interval.is_some() {
             return Err(format!(
-                "-x and -D connect {SESSION_EXPIRY_INTERVAL} say the same: give one"
+                "-x and -D connect {SESSION_EXPIRY_INTERVAL} mean the same: give only one"
             ));
         }
         let forever = if self.disable_clean_session && !expires {
@@ -226,7 +226,7 @@ impl ConnectionArguments {
         })
     }
 
-    /// The URL stands for other options, which are not there then.
+    /// Replaces the URL by the options that it stands for, which may not be given too.
     fn take_url(&mut self) {
         if let Some(url) = self.url.take() {
             self.tls |= url.tls;
@@ -251,15 +251,15 @@ impl ConnectionArguments {
         }))
     }
 
-    /// The certificates that are handed out with files of properties often have a CN and no subjectAltName: with such a
-    /// file and a CA of its own, which nobody else's certificate comes from, the CN is taken; with one warning.
+    /// Certificates that are distributed with properties files often have a CN and no subjectAltName. With such a file
+    /// and its own CA, which issues no other certificates, the CN is accepted, with one warning.
     fn trust_common_name(&self, tls: Option<&mut TlsRequest>) -> Option<String> {
         let tls = tls.filter(|tls| tls.ca.is_some() && !tls.insecure && !tls.cn_fallback)?;
         let file = self.properties.as_ref()?;
         tls.cn_fallback = true;
         Some(format!(
-            "{}: the CN of the broker's certificate is taken for its name where it has no subjectAltName, as with \
-             --cn-fallback",
+            "{}: the CN of the broker's certificate is accepted as its name if it has no subjectAltName, as \
+            with --cn-fallback",
             file.display()
         ))
     }
@@ -279,8 +279,8 @@ impl ConnectionArguments {
         }
         if ca.is_none() && self.capath.is_none() && !self.insecure {
             return Err(
-                "TLS needs --cafile FILE or --capath DIR, the CA of the broker's certificate (or --insecure); in a \
-                 file of properties it is ssl.ca.certificate.path"
+                "TLS needs --cafile FILE or --capath DIR, the CA of the broker's certificate (or \
+                --insecure); in a properties file it is ssl.ca.certificate.path"
                     .to_owned(),
             );
         }
@@ -305,13 +305,13 @@ impl ConnectionArguments {
             certificate,
             insecure: self.insecure,
             cn_fallback: self.cn_fallback,
-            // With 1.2 both that there are.
+            // With 1.2, both supported versions.
             version: self.tls_version.filter(|version| *version == TlsVersion::V1_3),
         }))
     }
 }
 
-/// Reads a version of TLS by mosquitto's word.
+/// Parses a version of TLS in mosquitto's notation.
 fn tls_version(word: &str) -> Result<TlsVersion, String> {
     match word {
         "tlsv1.2" => Ok(TlsVersion::V1_2),

@@ -1,4 +1,4 @@
-//! The options of what is published, which `loadgen pub` and `loadgen rr` share.
+//! The options for the published message, which `loadgen pub` and `loadgen rr` share.
 //!
 //! Invariant: at most one source is given.
 
@@ -18,10 +18,10 @@ pub(super) struct MessageArguments {
         group = "source"
     )]
     message: Option<OsString>,
-    /// The content of a file is the message
+    /// Publish the content of a file
     #[arg(short, long, value_name = "FILE", group = "source")]
     file: Option<PathBuf>,
-    /// Standard input is the message
+    /// Publish the whole standard input as one message
     #[arg(short = 's', long, group = "source")]
     stdin_file: bool,
     /// Publish an empty message

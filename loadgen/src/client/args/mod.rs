@@ -1,11 +1,11 @@
-//! The command lines of `loadgen pub`, `loadgen sub` and `loadgen rr`: the words are parsed once, into a typed request.
+//! The command lines of `loadgen pub`, `loadgen sub` and `loadgen rr`: parsed once, into a typed request.
 //!
 //! `connection.rs` has the options that all share: the broker, TLS, the identity of the client and its Will; `url.rs`
-//! the URL that stands for several of them. `message.rs` has those of what is published, `output.rs` those of
-//! what is printed, `request.rs` those of `rr`.
+//! the URL that stands for several of them. `message.rs` has the options for the published message, `output.rs` those
+//! for the output, `request.rs` those of `rr`.
 //!
-//! Invariant: a letter has the meaning that it has in mosquitto_pub, mosquitto_sub and mosquitto_rr. The command line
-//! overrides a file of properties.
+//! Invariant: a letter has the same meaning as in mosquitto_pub, mosquitto_sub and mosquitto_rr. The command line
+//! overrides a properties file.
 
 mod connection;
 mod message;
@@ -36,13 +36,13 @@ use output::PrintArguments;
 pub use request::RequestArguments;
 pub(super) use request::RequestResponse;
 
-/// Where and as whom to connect.
+/// The address of the broker, and the identity of the client.
 #[derive(Debug)]
 pub(super) struct ClientSettings {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: Option<TlsRequest>,
-    /// Path of WebSocket, if that is wanted.
+    /// Path of the WebSocket, if one is used.
     pub(super) web_socket: Option<String>,
     pub(super) key_passphrase: ClientPassphrase,
     pub(super) client_identifier: String,
@@ -50,7 +50,7 @@ pub(super) struct ClientSettings {
     pub(super) version: ProtocolVersion,
     pub(super) keep_alive_s: u16,
     pub(super) clean_start: bool,
-    /// MQTT 5.0; 0: the session ends with the connection, or when the properties end it.
+    /// MQTT 5.0; 0: the session ends with the connection, unless the properties say otherwise.
     pub(super) session_expiry_s: u32,
     pub(super) connect_timeout: Duration,
     /// The MQTT 5.0 properties for its packets.
@@ -58,7 +58,7 @@ pub(super) struct ClientSettings {
     pub(super) will: Option<ClientWill>,
     /// Whether packets are shown on standard error.
     pub(super) debug: bool,
-    /// What the user should know, whole sentences.
+    /// Warnings for the user, as whole sentences.
     pub(super) warnings: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct ClientWill {
     pub(super) retain: bool,
 }
 
-/// What `loadgen pub` is to do.
+/// The request of `loadgen pub`.
 #[derive(Debug)]
 pub struct PublishRequest {
     pub(super) settings: ClientSettings,
@@ -81,24 +81,24 @@ pub struct PublishRequest {
     pub(super) retain: bool,
     pub(super) repeat: u64,
     pub(super) repeat_delay: Duration,
-    /// Unacknowledged messages at most.
+    /// Largest number of unacknowledged messages.
     pub(super) in_flight_max: u16,
 }
 
 /// The source of the messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// The text of `-m`; nothing with `-n`.
+    /// The text of `-m`; empty with `-n`.
     Text(Vec<u8>),
     /// The content of a file, as one message.
     File(PathBuf),
     /// The whole standard input, as one message.
     StandardInput,
-    /// Standard input, a message for each line.
+    /// Standard input, one message per line.
     Lines,
 }
 
-/// What `loadgen sub` is to do.
+/// The request of `loadgen sub`.
 #[derive(Debug)]
 pub struct SubscribeRequest {
     pub(super) settings: ClientSettings,
@@ -108,11 +108,11 @@ pub struct SubscribeRequest {
     pub(super) timeout: Option<Duration>,
     pub(super) output: OutputChoices,
     pub(super) no_retained: bool,
-    /// The first message that is not retained is the end.
+    /// The first message that is not retained ends the program.
     pub(super) retained_only: bool,
-    /// Retained messages are deleted as they come.
+    /// Retained messages are deleted when they arrive.
     pub(super) remove_retained: bool,
-    /// Messages with topics that one of these filters matches are left out.
+    /// Messages whose topics match one of these filters are not printed.
     pub(super) filtered_out: Vec<String>,
     /// Filters to unsubscribe from.
     pub(super) unsubscribed: Vec<String>,
@@ -134,16 +134,16 @@ pub struct PublishArguments {
     topic: Option<String>,
     #[command(flatten)]
     source: MessageArguments,
-    /// Each line of standard input is a message
+    /// Publish each line of standard input as a message
     #[arg(short = 'l', long, group = "source")]
     stdin_line: bool,
     /// QoS of the message
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
-    /// Publish the message with RETAIN
+    /// Publish the message as a retained message
     #[arg(short, long)]
     retain: bool,
-    /// Publish the message so many times
+    /// Publish the message this many times
     #[arg(
         long,
         value_name = "N",
@@ -152,10 +152,10 @@ pub struct PublishArguments {
         conflicts_with_all = ["stdin_line", "stdin_file"]
     )]
     repeat: u64,
-    /// Seconds between two of them
+    /// Seconds between two of these messages
     #[arg(long, value_name = "S", default_value = "0", value_parser = seconds, requires = "repeat")]
     repeat_delay: Duration,
-    /// Unacknowledged messages, at most
+    /// Largest number of unacknowledged messages
     #[arg(
         short = 'M',
         long,
@@ -177,22 +177,22 @@ pub struct PublishArguments {
     term_width = HELP_COLUMNS
 )]
 pub struct SubscribeArguments {
-    /// Topic filter; several are possible
+    /// Topic filter; may be repeated
     #[arg(short, long = "topic", value_name = "FILTER", required_unless_present_any = ["url", "unsubscribed"])]
     topics: Vec<String>,
-    /// Unsubscribe from a filter, which a kept session may have; several are possible
+    /// Unsubscribe from a filter of a kept session; may be repeated
     #[arg(short = 'U', long = "unsubscribe", value_name = "FILTER", id = "unsubscribed")]
     unsubscribed: Vec<String>,
-    /// Print no messages whose topic this filter matches; several are possible
+    /// Do not print messages whose topic matches this filter; may be repeated
     #[arg(short = 'T', long = "filter-out", value_name = "FILTER")]
     filtered_out: Vec<String>,
     /// QoS of the message
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
-    /// End after so many messages
+    /// Exit after this many messages
     #[arg(short = 'C', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after so many seconds, with exit code 27
+    /// Exit after this many seconds, with exit code 27
     #[arg(short = 'W', value_name = "S", value_parser = seconds)]
     timeout: Option<Duration>,
     #[command(flatten)]
@@ -203,13 +203,13 @@ pub struct SubscribeArguments {
     /// Print no retained messages
     #[arg(short = 'R', conflicts_with = "retained_only")]
     no_retained: bool,
-    /// Print retained messages alone, and end with the first other one
+    /// Print only retained messages, and exit at the first other one
     #[arg(long)]
     retained_only: bool,
-    /// Delete the retained messages that come, but for those that -T leaves out
+    /// Delete retained messages when they arrive, except those excluded by -T
     #[arg(long, conflicts_with = "no_retained")]
     remove_retained: bool,
-    /// End as soon as the subscriptions are there
+    /// Exit when the subscriptions are granted
     #[arg(short = 'E')]
     exit_when_subscribed: bool,
     #[command(flatten)]
@@ -256,7 +256,7 @@ impl Options for SubscribeArguments {
 
     const WORD: &'static str = "sub";
 
-    // As mosquitto_sub: without -C or -W there is no other end.
+    // As mosquitto_sub: without -C or -W only a signal ends it.
     const ENDS_BY_SIGNAL: bool = true;
 
     fn request(self, _: Option<Origin>) -> Result<SubscribeRequest, String> {
@@ -275,7 +275,7 @@ impl Options for SubscribeArguments {
         let subscription = self.subscription.choices(self.connection.version())?;
         // [MQTT-3.8.3-4]
         if subscription.no_local && filters.iter().any(|filter| filter.starts_with("$share/")) {
-            return Err("--no-local is not for shared subscriptions".to_owned());
+            return Err("--no-local cannot be used with shared subscriptions".to_owned());
         }
         Ok(SubscribeRequest {
             settings: self

@@ -1,10 +1,10 @@
-//! The options of what `loadgen sub` and `loadgen rr` print.
+//! The options for the output of `loadgen sub` and `loadgen rr`.
 //!
 //! Invariants: none.
 
 use crate::client::format::OutputFormat;
 
-/// How messages are printed.
+/// The format of printed messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::client) struct OutputChoices {
     pub(in crate::client) format: Option<OutputFormat>,
@@ -19,13 +19,14 @@ pub(super) struct PrintArguments {
     /// Print the topic before each message
     #[arg(short, long)]
     verbose: bool,
-    /// Print each message so: %t topic, %p payload, %q QoS, %j JSON, @Y year, \n new line; mosquitto_sub(1) has all
+    /// Output format: %t topic, %p payload, %q QoS, %j JSON, @Y year,
+    /// \n new line; see mosquitto_sub(1)
     #[arg(short = 'F', value_name = "FORMAT", value_parser = OutputFormat::parse, conflicts_with = "verbose")]
     format: Option<OutputFormat>,
-    /// JSON of -F on several lines
+    /// Print the JSON of -F on several lines
     #[arg(long, requires = "format")]
     pretty: bool,
-    /// No newline behind a message
+    /// Print no newline after a message
     #[arg(short = 'N')]
     no_newline: bool,
 }

@@ -18,14 +18,14 @@ use crate::scenario::Origin;
 use crate::scenario::properties::{Carrier, RESPONSE_TOPIC};
 use crate::scenario::subscription::SubscriptionChoices;
 
-/// What `loadgen rr` is to do.
+/// The request of `loadgen rr`.
 #[derive(Debug)]
 pub struct RequestResponse {
     /// The topic of the request.
     pub(in crate::client) topic: String,
     /// The source of its payload.
     pub(in crate::client) message: Message,
-    /// How the response is waited for, with the settings of the connection and of the request.
+    /// How to wait for the response, with the settings of the connection and of the request.
     pub(in crate::client) response: SubscribeRequest,
 }
 
@@ -49,10 +49,10 @@ pub struct RequestArguments {
     /// QoS of both messages
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     qos: QoS,
-    /// Wait so many seconds for the response; then exit code 27
+    /// Wait this many seconds for the response, then exit with code 27
     #[arg(short = 'W', value_name = "S", value_parser = seconds)]
     timeout: Option<Duration>,
-    /// A retained message is no response
+    /// Ignore retained messages while waiting
     #[arg(short = 'R')]
     no_retained: bool,
     #[command(flatten)]
@@ -74,7 +74,7 @@ impl Options for RequestArguments {
         let message = self
             .source
             .given()
-            .ok_or("nothing to ask: give -m TEXT, -f FILE, -s or -n")?;
+            .ok_or("nothing to request: give -m TEXT, -f FILE, -s or -n")?;
         let carriers = [
             Carrier::Connect,
             Carrier::Will,

@@ -1,4 +1,4 @@
-//! Tables of command lines and what they mean.
+//! Tables of command lines and their meanings.
 
 use std::ffi::OsString;
 
@@ -152,7 +152,7 @@ fn a_request_is_of_mqtt_5_and_names_its_response_topic() {
     for (line, part) in [
         ("-t ask -m x", "--response-topic"),
         ("-t ask -e a/# -m x", "not a topic name"),
-        ("-t ask -e a", "nothing to ask"),
+        ("-t ask -e a", "nothing to request"),
     ] {
         let error = asking(line).expect_err(line);
         assert!(error.to_string().contains(part), "{line}: {error}");
@@ -240,7 +240,7 @@ fn what_cannot_be_is_a_sentence_and_exit_2() {
         ("", "--topic"),
         ("-t a#", "not a topic filter"),
         ("-t a -C 0", "-C"),
-        ("-t a -F %z", "%z is no field"),
+        ("-t a -F %z", "%z is not a field"),
         ("-t a --pretty", "-F"),
         ("-t a -T a#", "-T"),
         ("-t a -R --retained-only", "-R"),

@@ -1,4 +1,4 @@
-//! The URL of `-L`: where to connect, as whom, and a topic, as mosquitto_pub reads it.
+//! The URL of `-L`: address, credentials and topic, as in mosquitto_pub.
 //!
 //! Invariants: none.
 
@@ -31,7 +31,7 @@ impl FromStr for BrokerUrl {
             _ => return Err(form()),
         };
         let (authority, topic) = rest.split_once('/').ok_or_else(form)?;
-        // A password may have an @.
+        // A password may contain an @.
         let (login, place) = match authority.rsplit_once('@') {
             Some((login, place)) => (Some(login), place),
             None => (None, authority),
@@ -65,7 +65,7 @@ impl fmt::Debug for BrokerUrl {
     }
 }
 
-/// `HOST`, `HOST:PORT`, or an address of IPv6 in brackets.
+/// `HOST`, `HOST:PORT`, or an IPv6 address in brackets.
 fn host_and_port(place: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match place.strip_prefix('[') {
         Some(rest) => {

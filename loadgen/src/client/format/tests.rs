@@ -91,11 +91,11 @@ fn mistakes_are_sentences() {
         ("x%", "ends within"),
         ("%5", "ends within"),
         ("%5.", "ends within"),
-        ("%z", "%z is no field"),
+        ("%z", "%z is not a field"),
         ("x@", "ends with @"),
         ("@!", "strftime"),
         ("x\\", "backslash"),
-        ("\\q", "no escape"),
+        ("\\q", "not an escape"),
         ("%99999t", "at most"),
     ] {
         let error = OutputFormat::parse(format).expect_err(format);

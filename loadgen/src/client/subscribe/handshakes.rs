@@ -1,5 +1,5 @@
-//! The handshakes of a subscriber: of the messages that it receives, and of those of its own, which are the request of
-//! `loadgen rr` and the empty messages that delete retained ones.
+//! The handshakes of a subscriber: of the messages that it receives, and of its own, which are the request of `loadgen
+//! rr` and the empty messages that delete retained ones.
 //!
 //! Invariants: as in the header above.
 
@@ -69,7 +69,7 @@ impl SubscribeClient<'_> {
         free
     }
 
-    /// An acknowledgement of a message of its own; false if the broker refused the request.
+    /// Handles an acknowledgement of its own message; false if the broker refused the request.
     pub(super) fn own_acknowledged(&mut self, packet: Packet<'_>, ack: Ack<'_>) -> Result<bool, Broken> {
         if ack.reason.is_error() {
             if self.unacknowledged.remove(&ack.packet_identifier) {
@@ -94,7 +94,7 @@ impl SubscribeClient<'_> {
         self.answer(PacketType::PubComp, identifier)
     }
 
-    /// Completes the handshakes of the messages that were printed, and of its own.
+    /// Completes the handshakes of the printed messages, and of its own.
     pub(super) fn await_handshakes(&mut self) -> Result<(), Broken> {
         let until = Instant::now() + RELEASE;
         while !self.unreleased.is_empty() || !self.unacknowledged.is_empty() {

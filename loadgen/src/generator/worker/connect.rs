@@ -53,7 +53,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// How many connections may have begun by now: all, or those that the ramp has come to.
+    /// How many connections may have begun by now: all, or as many as the ramp allows.
     fn allowed(&self, began_ns: u64) -> usize {
         let Some(ramp) = self.run.scenario.ramp.filter(|ramp| !ramp.is_zero()) else {
             return self.order.len();
@@ -143,7 +143,7 @@ impl Worker<'_> {
         Ok(connection)
     }
 
-    /// Whether a client is one of the few of which it is measured how long what has arrived waits to be read.
+    /// Whether a client is one of the few whose delay between arrival and read is measured.
     fn is_sampled(&self, who: Who) -> bool {
         let Who::Subscriber(number) = who else {
             return false;
@@ -153,7 +153,7 @@ impl Worker<'_> {
         self.load.scheduled && place.is_multiple_of(step)
     }
 
-    /// Connects the clients again whose time has come; their ledgers and schedules go on.
+    /// Reconnects the clients whose time has come; their ledgers and schedules continue.
     pub(super) fn reconnect_lost(&mut self, now_ns: u64) {
         if !self.run.scenario.reconnect {
             return;
@@ -185,7 +185,7 @@ impl Worker<'_> {
         }
     }
 
-    /// The TCP connection is there, or not.
+    /// The TCP connection is established, or failed.
     pub(super) fn connected(&mut self, token: Token, result: io::Result<()>) {
         let Some(slot) = self.slot_of_token(token) else {
             return;
@@ -248,7 +248,7 @@ impl Worker<'_> {
     }
 }
 
-/// Subscribers of a thread whose reads are timed, at most.
+/// Largest number of subscribers of a thread whose reads are timed.
 const SAMPLED_A_THREAD: usize = 4;
 
 /// Longest sleep while connections are being made.
@@ -257,5 +257,5 @@ const TURN: Duration = Duration::from_millis(100);
 /// Longest sleep while a ramp decides when the next connection begins.
 const RAMP_TURN: Duration = Duration::from_millis(1);
 
-/// What a received packet may have besides the payload and the properties that were given: header, topic, more of them.
+/// Additional size of a received packet beside the payload and the given properties: header, topic, more properties.
 const PACKET_BYTES_SPARE: usize = 64 * 1024 + 1024;

@@ -15,7 +15,7 @@ use crate::generator::identity::Who;
 use crate::target::endpoint::Endpoint;
 
 impl Worker<'_> {
-    /// A connection is over before its time.
+    /// A connection ended early.
     pub(super) fn connection_lost(&mut self, slot: usize, broken: &Broken) {
         let Some(client) = self
             .clients
@@ -25,7 +25,7 @@ impl Worker<'_> {
             return;
         };
         if matches!(client.who, Who::Slow(_)) && self.load.times.is_some() {
-            // That a broker disconnects one that does not read is its policy and no failure of the load.
+            // A broker that disconnects a client that does not read follows its policy; the load has not failed.
             client.opening.stage = Stage::Closed;
             client.connection.shut_down();
             self.ready -= 1;
@@ -67,11 +67,11 @@ impl Worker<'_> {
         client.opening.stage = Stage::Closed;
         client.connection.shut_down();
         self.ready -= usize::from(was_ready);
-        // What fails while it is made again was counted when it broke.
+        // A failure while it is re-established was counted when it broke.
         self.load.broken += u64::from(was_ready || !again);
     }
 
-    /// The slot of a completion's client, if it is for the connection that the client has now.
+    /// The slot of a completion's client, if the completion belongs to the client's current connection.
     pub(super) fn slot_of_token(&self, token: Token) -> Option<usize> {
         let token = SlotToken::from(token);
         let client = self.clients.get(token.slot)?;
@@ -79,29 +79,31 @@ impl Worker<'_> {
     }
 }
 
-/// What may be behind a connection that ends while it is being made.
+/// A possible reason for a connection that ends while it is being established.
 fn hint(stage: Stage, broken: &Broken, endpoint: &Endpoint) -> &'static str {
     match (stage, broken, endpoint.is_tls()) {
         (Stage::ConnAck | Stage::WebSocket, Broken::Closed | Broken::Socket(_), false)
             if endpoint.web_socket =>
         {
-            "; if the port speaks TLS, give --cafile, and if it speaks no WebSocket, leave --ws out"
+            "; if the port speaks TLS, give --cafile, and if it does not support WebSocket, remove --ws"
         }
         (Stage::ConnAck, Broken::Closed | Broken::Socket(_), false) => {
-            "; if the port speaks TLS, give --cafile, and if it speaks WebSocket, --ws"
+            "; if the port speaks TLS, give --cafile, and if it speaks WebSocket, give --ws"
         }
         (Stage::WebSocket, Broken::Closed | Broken::Socket(_), true) => {
-            "; if the port speaks no WebSocket, leave --ws out"
+            "; if the port does not support WebSocket, remove --ws"
         }
         (Stage::WebSocket, Broken::Tls(StreamError::Upgrade(UpgradeError::Status(..))), _) => {
             "; is --ws-path right?"
         }
-        (Stage::Tls, Broken::Closed | Broken::Socket(_), true) => "; if the port speaks no TLS, leave it out",
+        (Stage::Tls, Broken::Closed | Broken::Socket(_), true) => {
+            "; if the port does not support TLS, connect without it"
+        }
         _ => "",
     }
 }
 
-/// How long a client waits before it connects again.
+/// How long a client waits before it reconnects.
 const AGAIN_AFTER_NS: u64 = 100_000_000;
 
 /// Causes of broken connections that are kept for the report.

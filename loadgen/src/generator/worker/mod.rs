@@ -1,8 +1,8 @@
 //! A thread of the generator: one ring, its share of the clients, and the loop that drives them.
 //!
-//! `connect.rs` makes the connections, `publish.rs` sends, `receive.rs` handles what the broker sends, `stall.rs` has
-//! the slow subscribers, `connection_lost.rs` handles connections that break, `upkeep.rs` has the periodic work,
-//! `state.rs` what all clients of the thread add to.
+//! `connect.rs` makes the connections, `publish.rs` sends, `receive.rs` handles packets from the broker, `stall.rs`
+//! has the slow subscribers, `connection_lost.rs` handles connections that break, `upkeep.rs` has the periodic work,
+//! `state.rs` the state shared by all clients of the thread.
 //!
 //! Invariants: a client belongs to the same thread for the whole run. Each turn of the loop takes the completions of
 //! the ring, publishes what is due, and flushes each connection once. Between turns the thread sleeps in the ring until
@@ -38,7 +38,7 @@ use crate::outcome::series::IntervalPart;
 use crate::system::error::Failure;
 use state::LoadState;
 
-/// What a thread reports to the coordinator.
+/// A report of a thread to the coordinator.
 #[derive(Debug)]
 pub enum Event {
     /// All of its clients are ready.
@@ -70,9 +70,9 @@ struct Worker<'a> {
     index: usize,
     events: &'a Sender<Event>,
     clients: Vec<Client>,
-    /// Who the clients are, in the order of their slots.
+    /// The clients, in the order of their slots.
     order: Vec<Who>,
-    /// How many of them are subscribers, slow ones included: these stand first.
+    /// How many of them are subscribers, including slow ones: these come first.
     subscribers: usize,
     ready: usize,
     /// Publishers by the intended time of their next message, CLOCK_MONOTONIC ns.
@@ -82,7 +82,7 @@ struct Worker<'a> {
     scratch: Scratch,
     looked_at_ns: u64,
     ping_cursor: usize,
-    /// Whether the slow subscribers do not read for now.
+    /// Whether the slow subscribers currently do not read.
     stalled: bool,
     usage: ThreadMeter,
 }
@@ -94,9 +94,9 @@ struct Client {
     who: Who,
     /// The number of connections that the client had before, so that late completions of those are ignored.
     generation: u64,
-    /// Whether it does not read for now.
+    /// Whether it currently does not read.
     stalled: bool,
-    /// When it is to connect again, CLOCK_MONOTONIC ns; 0: it is not.
+    /// When it reconnects, CLOCK_MONOTONIC ns; 0: never.
     again_at_ns: u64,
     /// When it began, CLOCK_MONOTONIC ns; 0 once it is ready.
     started_at_ns: u64,
@@ -115,7 +115,7 @@ impl<'a> Worker<'a> {
                 .confine_this_thread()
                 .map_err(Failure::system("cannot pin a thread"))?;
         }
-        // Sleep until the intended time, not 50 µs longer. Where it is not allowed, the lag shows it.
+        // Wakes at the intended time instead of 50 µs later. If it is not allowed, the lag shows it.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let threads = run.scenario.threads;
         let mine = |count: u32| (0..count).filter(move |&client| run.thread_of(client) == index);
@@ -356,5 +356,5 @@ fn ring_options(clients: usize) -> RingOptions {
     }
 }
 
-/// Longest sleep, and the interval of what is done now and then.
+/// Longest sleep, and the interval of periodic work.
 const LOOK_AROUND: Duration = Duration::from_millis(100);

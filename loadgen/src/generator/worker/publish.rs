@@ -1,4 +1,4 @@
-//! Sends messages: at their intended times, as fast as the windows allow, or as fast as the sockets take them.
+//! Sends messages: at their intended times, as fast as the windows allow, or as fast as the sockets accept them.
 //!
 //! Invariant: a turn handles a bounded number of publishers and bytes, so that receiving is not starved.
 
@@ -15,7 +15,7 @@ use crate::measure::timeline::Times;
 use crate::scenario::Load;
 
 impl Worker<'_> {
-    /// Puts every publisher on the schedule once the load has its times.
+    /// Schedules every publisher once the times of the load are known.
     pub(super) fn begin_load(&mut self) {
         if self.load.times.is_some() {
             return;
@@ -34,7 +34,7 @@ impl Worker<'_> {
                 publisher.finished = true;
                 continue;
             }
-            // Without a schedule nothing is left to do when the time is over.
+            // Without a schedule nothing is left to do at the end of the load.
             self.load.unfinished += u64::from(publisher.schedule.is_some() && !publisher.finished);
             publisher.scheduled = true;
             self.due
@@ -48,7 +48,7 @@ impl Worker<'_> {
         for slot in resumed.drain(..) {
             self.publish_of(slot);
         }
-        // What was announced meanwhile waits for the next turn.
+        // Announcements in the meantime wait for the next turn.
         if self.load.resumed.is_empty() {
             self.load.resumed = resumed;
         }
@@ -60,7 +60,7 @@ impl Worker<'_> {
             let Some(&Reverse((at_ns, slot))) = self.due.peek() else {
                 return;
             };
-            // Behind the end of the load there is nothing to wait for: such publishers are finished.
+            // After the end of the load there is nothing to wait for: such publishers are finished.
             if at_ns > monotonic_ns() && at_ns < self.stop_ns() {
                 return;
             }
@@ -115,7 +115,7 @@ impl Worker<'_> {
                 return self.connection_lost(slot as usize, &broken);
             }
             let at_ns = match next {
-                // The ring reports when the rest has left.
+                // The ring reports when the rest has been sent.
                 Next::More | Next::InTurn if connection.is_blocked() => {
                     publisher.blocked = true;
                     return;
@@ -138,7 +138,8 @@ impl Worker<'_> {
         self.load.resumed.push(slot);
     }
 
-    /// Closed loop: takes messages for lost that have not come for seconds, so that the run goes on and reports them.
+    /// Closed loop: considers messages as lost that have not arrived for seconds, so that the run continues and
+    /// reports them.
     pub(super) fn give_up_stalled(&mut self, now_ns: u64) {
         let subscribers = self.subscribers;
         for (slot, client) in self.clients.iter_mut().enumerate().skip(subscribers) {
@@ -160,11 +161,11 @@ impl Worker<'_> {
 enum Next {
     /// At once, after its connection was flushed.
     More,
-    /// When those that are due have had their turn.
+    /// When the publishers that are due have had their turn.
     InTurn,
     /// At this time, CLOCK_MONOTONIC ns.
     At(u64),
-    /// When something that comes in resumes it.
+    /// When an incoming packet resumes it.
     Resumed,
     /// Never, because it has sent all of its messages.
     Finished,
@@ -262,7 +263,7 @@ fn fill_window(
     Next::Resumed
 }
 
-/// Flood: one buffer full, then the other publishers have their turn. A full socket ends it until it is writable.
+/// Flood: sends one buffer, then the other publishers have their turn. A full socket stops it until it is writable.
 fn fill_flood(
     publisher: &mut Publisher,
     out: &mut Vec<u8>,
@@ -301,11 +302,11 @@ impl LoadState {
     }
 }
 
-/// Publishers served before the ring is looked at again.
+/// Publishers served before the ring is read again.
 const PUBLISHERS_A_TURN: usize = 64;
 
 /// Writes of a publisher before others have their turn.
 const FLUSHES_A_VISIT: usize = 16;
 
-/// How long nothing may move in a window before its messages count as lost.
+/// If there is no progress in a window for this long, its messages count as lost.
 const STALLED_NS: u64 = 5_000_000_000;

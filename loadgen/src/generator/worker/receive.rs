@@ -1,4 +1,5 @@
-//! Handles what the broker sends: acknowledgements for publishers, messages for subscribers, answers to the handshake.
+//! Handles packets from the broker: acknowledgements for publishers, messages for subscribers, answers to the
+//! handshake.
 //!
 //! Invariant: a delivery is counted once, by the ledger of its subscriber. Its intended time decides whether it is
 //! measured.
@@ -23,7 +24,7 @@ use crate::generator::subscriber::Subscriber;
 use crate::scenario::Scenario;
 use crate::scenario::payload::Stamp;
 
-/// Where and when a packet came.
+/// The origin and time of a packet.
 #[derive(Clone, Copy)]
 struct Arrived<'a> {
     run: &'a Run,
@@ -33,7 +34,7 @@ struct Arrived<'a> {
 }
 
 impl Client {
-    /// Takes received bytes and handles each whole packet.
+    /// Takes received bytes and handles each complete packet.
     pub(super) fn take(
         &mut self,
         bytes: &[u8],
@@ -79,7 +80,7 @@ impl Client {
     }
 }
 
-/// A PUBLISH came to a subscriber.
+/// A PUBLISH arrived at a subscriber.
 #[inline]
 fn message(
     subscriber: &mut Subscriber,
@@ -123,7 +124,7 @@ impl LoadState {
             .and_then(|times| window_of(&times, self.window_ns, intended_ns));
         let delivery = arrived.run.windows.get(stamp.publisher as usize);
         if let Some(window) = window {
-            // Without a schedule a message leaves when it is meant to: one histogram has both.
+            // Without a schedule a message is sent at its intended time: one histogram covers both.
             let lag_ns = stamp.lag_ns.filter(|_| self.scheduled);
             self.measurements.received(window, latency_ns, lag_ns);
         }
@@ -138,7 +139,7 @@ impl LoadState {
         }
     }
 
-    /// At the end of a turn: what was received makes room in the windows.
+    /// At the end of a turn: received messages make room in the windows.
     pub(super) fn flush_windows(&mut self, run: &Run) {
         let announced = &mut self.announced;
         self.tally
@@ -146,14 +147,14 @@ impl LoadState {
     }
 }
 
-/// Notes that the publisher's thread is to be notified of room.
+/// Records that the publisher's thread has to be notified of room.
 fn note_room(announced: &mut [Vec<u32>], run: &Run, publisher: u32) {
     if let Some(announced) = announced.get_mut(run.thread_of(publisher)) {
         announced.push(publisher);
     }
 }
 
-/// A PUBREL came to a subscriber: always answered, known or not [MQTT-4.3.3-11].
+/// A PUBREL arrived at a subscriber: always answered, known or not [MQTT-4.3.3-11].
 fn release(frame: &Frame<'_>, out: &mut Vec<u8>, version: ProtocolVersion) -> Result<(), Broken> {
     if let Packet::PubRel(Ack {
         packet_identifier, ..
@@ -170,7 +171,7 @@ fn release(frame: &Frame<'_>, out: &mut Vec<u8>, version: ProtocolVersion) -> Re
     Ok(())
 }
 
-/// An acknowledgement came to a publisher.
+/// An acknowledgement arrived at a publisher.
 #[inline]
 fn acknowledged(
     publisher: &mut Publisher,
@@ -217,7 +218,7 @@ fn acknowledged(
     Ok(())
 }
 
-/// Handles every packet that is rare; returns the stage that follows.
+/// Handles all rare packets; returns the next stage.
 fn other(
     role: &mut Role,
     stage: Stage,
@@ -239,7 +240,7 @@ fn other(
         (_, PacketType::PingResp) => Ok(stage),
         (_, PacketType::Disconnect) => Err(ended(frame, arrived.run.scenario.version)),
         (_, packet_type) => Err(Broken::Refused(format!(
-            "the broker sent {packet_type:?}, which nothing called for"
+            "the broker sent an unexpected {packet_type:?}"
         ))),
     }
 }
@@ -258,7 +259,7 @@ fn accepted(
     let bytes_max = granted.packet_bytes_max;
     if publish_bytes > bytes_max as usize {
         return Err(Broken::Refused(format!(
-            "the broker takes packets of {bytes_max} bytes, and a PUBLISH has {publish_bytes}"
+            "the broker accepts packets of {bytes_max} bytes, but a PUBLISH has {publish_bytes}"
         )));
     }
     match (role, arrived.who) {

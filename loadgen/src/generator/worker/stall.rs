@@ -1,4 +1,4 @@
-//! Slow subscribers. They read like the others, then stop reading, and read again from the end of the load on, so that
+//! Slow subscribers. They read like the others, then stop reading, and read again after the end of the load, so that
 //! messages that the broker kept for them can be distinguished from messages that it dropped.
 //!
 //! Invariant: all of them stop and resume together, at the times of the timeline.
@@ -9,7 +9,7 @@ use crate::connection::opening::{Opening, Stage};
 use crate::generator::identity::Who;
 
 impl Worker<'_> {
-    /// Makes the slow subscribers stop reading, or go on.
+    /// Makes the slow subscribers stop or resume reading.
     pub(super) fn stall_slow(&mut self, now_ns: u64) {
         let Some(times) = self.load.times.filter(|_| self.run.scenario.slow_subscribers > 0) else {
             return;

@@ -1,4 +1,4 @@
-//! What all clients of a thread add to.
+//! State that all clients of a thread share.
 //!
 //! Invariants: none.
 
@@ -10,15 +10,15 @@ use crate::measure::timeline::{Times, WINDOWS, nanoseconds};
 use crate::outcome::series::IntervalPart;
 use crate::scenario::Load;
 
-/// What all clients of a thread add to.
+/// State that all clients of a thread share.
 pub(super) struct LoadState {
     pub(super) measurements: Measurements,
     pub(super) times: Option<Times>,
     pub(super) scheduled: bool,
     pub(super) window_ns: u64,
-    /// Bytes of a publisher that are sent together at most.
+    /// Largest number of a publisher's bytes that are sent together.
     pub(super) flush_bytes: usize,
-    /// What happens in the interval that ends then, CLOCK_MONOTONIC ns.
+    /// The interval that ends then, CLOCK_MONOTONIC ns.
     pub(super) interval: Box<IntervalPart>,
     pub(super) interval_ends_ns: u64,
     pub(super) sent: u64,
@@ -35,9 +35,9 @@ pub(super) struct LoadState {
     pub(super) slow_broken: u64,
     pub(super) reconnected: u64,
     pub(super) causes: Vec<String>,
-    /// Publishers (slots) that may go on: acknowledged, writable again, or with room in their window.
+    /// Publishers (slots) that may continue: acknowledged, writable again, or with room in their window.
     pub(super) resumed: Vec<u32>,
-    /// What this turn's messages take from the windows.
+    /// What this turn's messages subtract from the windows.
     pub(super) tally: Tally,
     /// For each thread: publishers (numbers) that have room in their window, to be posted to it.
     pub(super) announced: Vec<Vec<u32>>,
@@ -78,5 +78,5 @@ impl LoadState {
     }
 }
 
-/// Bytes that are sent together at most, where nothing else is asked for.
+/// The default of the largest number of bytes that are sent together.
 const FLUSH_BYTES: usize = 64 * 1024;

@@ -12,7 +12,7 @@ use crate::measure::timeline::nanoseconds;
 use crate::outcome::series::IntervalPart;
 
 impl Worker<'_> {
-    /// What is done about ten times a second.
+    /// Work that is done about ten times a second.
     pub(super) fn check_periodically(&mut self) {
         let now_ns = monotonic_ns();
         if let Some(times) = self.run.timeline.times() {
@@ -33,7 +33,7 @@ impl Worker<'_> {
         self.flush_dirty();
     }
 
-    /// Hands over what the interval saw and begins the one that `now_ns` lies in.
+    /// Reports the events of the interval and begins the one that contains `now_ns`.
     fn end_interval(&mut self, start_ns: u64, now_ns: u64) {
         let interval_ns = self.run.interval_ns;
         let index = now_ns.saturating_sub(start_ns) / interval_ns;
@@ -49,7 +49,7 @@ impl Worker<'_> {
     }
 
     /// Sends PINGREQ on some of the connections that have been silent for half of their Keep Alive; all connections
-    /// are looked at within a quarter of it.
+    /// are checked within a quarter of it.
     fn ping_idle(&mut self, now_ns: u64) {
         let keep_alive_ns = u64::from(self.run.scenario.keep_alive_s) * 1_000_000_000;
         let looks = keep_alive_ns / 4 / nanoseconds(LOOK_AROUND);
@@ -74,7 +74,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Sends DISCONNECT on every connection and gives what was measured.
+    /// Sends DISCONNECT on every connection and returns the measurements.
     pub(super) fn finish(mut self) -> WorkerOutcome {
         self.publish_gauges();
         let now_ns = monotonic_ns();

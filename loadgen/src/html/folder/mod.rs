@@ -27,7 +27,7 @@ use crate::system::machine::Machine;
 /// Reads a folder of results.
 ///
 /// # Errors
-/// What reading gives; `InvalidData` where there are no results.
+/// The errors of reading; `InvalidData` if there are no results.
 pub(super) fn read(folder: &Path) -> io::Result<Page> {
     let mut page = if folder.join("raw").is_dir() {
         comparison::page(folder)?
@@ -55,7 +55,7 @@ pub(super) fn read(folder: &Path) -> io::Result<Page> {
     Ok(page)
 }
 
-/// What the generator can do by itself, in a sentence.
+/// The limits of the generator itself, in a sentence.
 fn ceiling(selftest: &SelftestOutcome) -> String {
     let SelftestOutcome {
         schedule,
@@ -65,9 +65,9 @@ fn ceiling(selftest: &SelftestOutcome) -> String {
         ..
     } = selftest;
     format!(
-        "The generator's own limit here, against a sink instead of a broker: {} messages sent per second, {} \
-         received; its CPU time is {} for a message sent alone, {} for one of a batch and {} for a delivery. \
-         Its schedule is {} late in the median and {} at the 99th percentile.",
+        "The generator's own limit on this machine, against a sink instead of a broker: {} messages sent \
+        per second, {} received. Its CPU time is {} for a message sent alone, {} for one in a batch and {} \
+        for a delivery. Its schedule lag is {} in the median and {} at the 99th percentile.",
         digits(batched.per_s),
         digits(received.per_s),
         duration(single.cpu_ns_per_message),
@@ -86,7 +86,7 @@ fn text(folder: &Path, name: &str) -> io::Result<Option<String>> {
     }
 }
 
-/// A file of JSON, if it is there.
+/// A JSON file, if it exists.
 fn json<T: DeserializeOwned>(folder: &Path, name: &str) -> io::Result<Option<T>> {
     let Some(text) = text(folder, name)? else {
         return Ok(None);
@@ -101,7 +101,7 @@ fn invalid(sentence: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, sentence)
 }
 
-/// The machine's fingerprint as names and values; what is unknown is left out.
+/// The properties of the machine as names and values; unknown ones are left out.
 fn facts(machine: &Machine) -> Vec<(String, String)> {
     let Machine {
         cpu,

@@ -77,7 +77,7 @@ fn badge(run: &Outcome) -> Badge {
     Badge { level, text }
 }
 
-/// The five figures that matter. Where the generator limited the run, those that it made are marked.
+/// The five most important figures. If the generator limited the run, those that it affected are marked.
 fn cards(run: &Outcome) -> Vec<Card> {
     let latency = |ns: fn(&Summary) -> u64| run.latency.map(|summary| duration(ns(&summary) as f64));
     let totals = &run.ledger.totals;

@@ -1,6 +1,6 @@
 //! The reports of a search and of a sweep: steps with their offered rates and latencies.
 //!
-//! Invariants: a step that the generator limited is drawn hollow and called invalid, whatever its latency is.
+//! Invariants: a step that the generator limited is drawn hollow and reported as invalid, whatever its latency is.
 
 use std::io;
 

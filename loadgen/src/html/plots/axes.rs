@@ -1,4 +1,4 @@
-//! The axes of a plot: where a value lies, and how it is labelled.
+//! The axes of a plot: the position of a value, and its label.
 //!
 //! Invariants: an axis has at most one label for each decade, and each label has the unit of its axis.
 
@@ -9,11 +9,11 @@ use plotters::prelude::*;
 use super::canvas::{Area, DrawingError, GRID, Size, text};
 use super::{Axis, Scale, Unit};
 
-/// The lowest and the highest value of an axis, as they are placed.
+/// The lowest and the highest value of an axis, after scaling.
 pub(super) type Range = (f64, f64);
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Where a point lies on its scales; `None` where a scale has no place for it.
+/// The scaled position of a point; `None` if a scale has no place for it.
 pub(super) fn place(x: Scale, y: Scale, (at_x, at_y): (f64, f64)) -> Option<(f64, f64)> {
     let on = |scale: Scale, value: f64| match scale {
         Scale::Even => value.is_finite().then_some(value),
@@ -36,7 +36,7 @@ pub(super) fn ranges(x: Scale, y: Scale, points: impl Iterator<Item = (f64, f64)
     Some((range(x, at_x)?, range(y, at_y)?))
 }
 
-/// The whole decades around some values.
+/// The whole decades that contain some values.
 pub(super) fn decades(values: impl Iterator<Item = f64>) -> Option<Range> {
     let ends = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
         (low.min(value), high.max(value))
@@ -94,13 +94,13 @@ pub(super) fn decade(unit: Unit, value: f64) -> String {
     short(unit, 10_f64.powf(value))
 }
 
-/// A number with as many decimals as it needs, and the largest unit that leaves 1 before the point.
+/// A number with as many decimals as it needs, in the largest unit in which it is at least 1.
 fn short(unit: Unit, value: f64) -> String {
     let steps: &[(f64, &str)] = match unit {
         Unit::Number => &[(1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, "")],
         Unit::Microseconds => &[(1e6, " s"), (1e3, " ms"), (1.0, " µs")],
     };
-    // A decade is not exact: 999.9999 is 1,000.
+    // A decade is not exact: 999.9999 means 1,000.
     let reached = steps.iter().find(|(least, _)| value.abs() >= least * 0.999_999);
     let (least, name) = reached.or(steps.last()).copied().unwrap_or((1.0, ""));
     let number = format!("{:.4}", value / least);

@@ -1,7 +1,7 @@
 //! The surface for plots: SVG in two sizes, with the page's colours.
 //!
-//! Invariants: every colour that is drawn stands for a variable of the page, and [`paint`] replaces it by that
-//! variable.
+//! Invariants: every colour that is drawn is a placeholder for a variable of the page, and [`paint`] replaces it by
+//! that variable.
 
 use std::io;
 
@@ -18,17 +18,17 @@ pub(super) type DrawingError = DrawingAreaErrorKind<io::Error>;
 pub(super) struct Size {
     width: u32,
     font: u32,
-    /// Room at the right, for the half of the last label.
+    /// Margin at the right, for half of the last label.
     pub(super) margin_right: u32,
     /// Room for the labels of numbers.
     pub(super) labels: u32,
     /// Room for the labels of names.
     pub(super) names: u32,
-    /// How many labels an even scale has.
+    /// Number of labels of a linear scale.
     pub(super) even_labels: usize,
 }
 
-/// For a page that is at least 700 px wide.
+/// For a page with a width of at least 700 px.
 const WIDE: Size = Size {
     width: 900,
     font: 13,
@@ -38,7 +38,7 @@ const WIDE: Size = Size {
     even_labels: 8,
 };
 
-/// For a narrow one: it fits 340 px without becoming too small to read.
+/// For a narrow page: readable at 340 px.
 const NARROW: Size = Size {
     width: 420,
     font: 14,
@@ -74,7 +74,7 @@ fn drawn(
     Ok(paint(&svg))
 }
 
-/// Puts the page's variables in the place of the colours that stand for them.
+/// Replaces the placeholder colours by the page's variables.
 fn paint(svg: &str) -> String {
     let mut painted = svg
         .replace(&hexadecimal(INK), "var(--soft)")

@@ -1,8 +1,8 @@
 //! Plots as SVG that takes its colours from the page. `axes.rs` and `canvas.rs` have what all kinds of plots share.
 //!
 //! Invariants: plotters draws with placeholder colours, which are replaced by the page's variables, so one drawing
-//! serves the light and the dark page. A logarithmic scale has a label at each decade. What breaks them: a colour that
-//! is drawn and not in `canvas::paint`.
+//! serves the light and the dark page. A logarithmic scale has a label at each decade. What breaks them: a drawn
+//! colour that is missing in `canvas::paint`.
 
 mod axes;
 mod canvas;
@@ -27,7 +27,7 @@ pub(super) struct Line {
     pub(super) faint: bool,
 }
 
-/// How values are spread over an axis.
+/// How values are distributed over an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scale {
     /// A linear scale that begins at 0.
@@ -38,10 +38,10 @@ pub(super) enum Scale {
     Percentiles,
 }
 
-/// What the values of an axis are, for its labels.
+/// The unit of an axis, for its labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// Counts, or what the title names.
+    /// Counts, or the unit in the title.
     Number,
     /// Durations in µs, shown in µs, ms or s.
     Microseconds,
@@ -55,7 +55,7 @@ pub(super) struct Axis<'a> {
     pub(super) unit: Unit,
 }
 
-/// Latencies, which are given in µs.
+/// Latencies, given in µs.
 pub(super) const LATENCY: Axis<'_> = Axis {
     title: "latency",
     scale: Scale::Decades,
@@ -69,7 +69,7 @@ pub(super) const TIME: Axis<'_> = Axis {
     unit: Unit::Number,
 };
 
-/// Percentiles, which are given as quantiles.
+/// Percentiles, given as quantiles.
 pub(super) const PERCENTILES: Axis<'_> = Axis {
     title: "percentile",
     scale: Scale::Percentiles,
@@ -83,7 +83,7 @@ pub(super) const OFFERED: Axis<'_> = Axis {
     unit: Unit::Number,
 };
 
-/// A plot as SVG, twice: for a page and for a narrow one.
+/// A plot as SVG in two versions: for a wide page and for a narrow one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Drawings {
     pub(super) wide: String,
@@ -106,7 +106,7 @@ pub(super) struct Mark {
     pub(super) colour: usize,
     pub(super) x: f64,
     pub(super) y: f64,
-    /// Whether the generator could follow, so that the point is valid.
+    /// Whether the generator kept up, so that the point is valid.
     pub(super) valid: bool,
 }
 
@@ -115,7 +115,7 @@ pub(super) const COLOURS: usize = 8;
 
 const HEIGHT: u32 = 380;
 
-/// Lines over two axes; `None` where there is nothing to draw.
+/// Lines over two axes; `None` if there is nothing to draw.
 pub(super) fn lines(x: Axis<'_>, y: Axis<'_>, lines: &[Line]) -> io::Result<Option<Drawings>> {
     let placed: Vec<Line> = lines
         .iter()
@@ -149,7 +149,7 @@ pub(super) fn lines(x: Axis<'_>, y: Axis<'_>, lines: &[Line]) -> io::Result<Opti
     .map(Some)
 }
 
-/// Points of a search, with the objective as a level line.
+/// Points of a search, with the objective as a horizontal line.
 pub(super) fn marks(x: Axis<'_>, y: Axis<'_>, marks: &[Mark], level: f64) -> io::Result<Option<Drawings>> {
     let placed: Vec<(Mark, (f64, f64))> = marks
         .iter()

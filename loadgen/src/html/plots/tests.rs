@@ -1,4 +1,4 @@
-//! Plots of made-up points.
+//! Plots of invented points.
 
 use super::*;
 

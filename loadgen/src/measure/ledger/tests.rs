@@ -1,4 +1,4 @@
-//! Tables of what comes in, a model that keeps everything, and connections that break.
+//! Tables of received sequences, a model that keeps everything, and connections that break.
 
 use super::*;
 use Entry::{Duplicate, Foreign, InOrder, Reordered};
@@ -107,7 +107,7 @@ fn sequences_wrap() {
     assert_eq!(ledger.record(0, 0, NO_CUT), Reordered);
 }
 
-/// Ten messages: 3 and 4 are lost; the subscriber is away from the sixth to the eighth.
+/// Ten messages: 3 and 4 are lost; the subscriber is disconnected from the sixth to the eighth.
 #[test]
 fn what_nobody_was_owed_is_not_lost() {
     let table: [(&[u32], u64); 3] = [
@@ -169,7 +169,7 @@ fn what_was_on_a_publishers_connection_is_asked_for_once() {
 }
 
 proptest! {
-    /// Within the bitmap's reach the ledger agrees with a model that keeps every sequence.
+    /// Within the range of the bitmap the ledger agrees with a model that keeps every sequence.
     #[test]
     fn agrees_with_a_model_that_keeps_everything(
         steps in proptest::collection::vec((0_u32..4, 0_u32..120), 1..400),
@@ -200,7 +200,7 @@ proptest! {
         prop_assert_eq!(totals.received + totals.lost, sent);
     }
 
-    /// However far apart the sequences are, each is counted once when each comes once.
+    /// However far apart the sequences are, each is counted once if each arrives once.
     #[test]
     fn a_permutation_is_neither_lost_nor_duplicate(
         order in Just((0..2_000_u32).collect::<Vec<_>>()).prop_shuffle(),

@@ -13,7 +13,7 @@ use crate::outcome::Histograms;
 /// The bytes of the file, for a run that began at this time.
 ///
 /// # Errors
-/// What the writer gives.
+/// The error of the writer.
 pub(super) fn bytes(histograms: &Histograms, started_unix_s: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();

@@ -3,8 +3,8 @@
 //! `windows` is the time series as CSV, `hgrm` the percentiles in the format of HdrHistogram's plotters, `hlog` the
 //! histogram of each interval in the format of its log readers.
 //!
-//! Invariants: a JSON file is complete or does not exist. What is no regular file (a pipe, a device, a symbolic link)
-//! is written in place and never replaced: `tests::what_is_no_regular_file_is_written_in_place`.
+//! Invariants: a JSON file is complete or does not exist. Other files than regular ones (a pipe, a device, a symbolic
+//! link) are written in place and never replaced: `tests::what_is_no_regular_file_is_written_in_place`.
 
 mod hgrm;
 mod hlog;
@@ -16,10 +16,10 @@ use std::path::Path;
 
 use crate::outcome::Outcome;
 
-/// Writes an outcome as JSON: whole or not at all where nothing or a regular file is, in place otherwise.
+/// Writes an outcome as JSON: completely or not at all if the path is free or a regular file, in place otherwise.
 ///
 /// # Errors
-/// What writing gives.
+/// The error of writing.
 pub fn write_json<T: serde::Serialize>(outcome: &T, path: &Path) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(outcome)?;
     text.push(b'\n');
@@ -41,7 +41,7 @@ fn replace(text: &[u8], path: &Path) -> io::Result<()> {
 }
 
 fn write_in_place(text: &[u8], path: &Path) -> io::Result<()> {
-    // A symbolic link may name a file that is yet to be made.
+    // A symbolic link may name a file that does not exist yet.
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -53,7 +53,7 @@ fn write_in_place(text: &[u8], path: &Path) -> io::Result<()> {
 /// Writes a run's outcome, time series and histograms into a folder.
 ///
 /// # Errors
-/// What writing gives.
+/// The error of writing.
 pub fn write_folder(outcome: &Outcome, folder: &Path) -> io::Result<()> {
     write_json(outcome, &folder.join("result.json"))?;
     fs::write(folder.join("windows.csv"), windows::csv(&outcome.series)?)?;

@@ -1,4 +1,4 @@
-//! What was written is read again as those do who know the forms.
+//! What was written is read again by independent readers of the formats.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ fn the_log_gives_the_histograms_back() {
                 interval.tag().map(|tag| tag.as_str().to_owned()).as_deref(),
                 Some("latency")
             );
-            // What every compressed V2 histogram begins with: its cookie in Base64.
+            // How every compressed V2 histogram starts: its cookie in Base64.
             assert!(interval.encoded_histogram().starts_with("HISTFA"));
             maxima_ms.push(interval.max());
         }

@@ -6,10 +6,10 @@ use std::io;
 
 use crate::outcome::series::IntervalReport;
 
-/// One line for each interval, under a head.
+/// One line for each interval, after the column names.
 ///
 /// # Errors
-/// What the writer gives.
+/// The error of the writer.
 pub(super) fn csv(series: &[IntervalReport]) -> io::Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([

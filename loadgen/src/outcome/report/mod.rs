@@ -1,6 +1,6 @@
 //! The outcome for people.
 //!
-//! Invariants: every figure has its unit in sight, and the verdict stands last, where it is read.
+//! Invariants: every figure has its unit nearby, and the verdict comes last, where it is read.
 
 use std::fmt::{self, Write};
 
@@ -112,7 +112,7 @@ fn write_latencies(out: &mut String, outcome: &Outcome) -> fmt::Result {
     Ok(())
 }
 
-/// Which percentiles are not the broker's, below the table in which they stand.
+/// The percentiles that do not describe the broker, below their table.
 fn write_doubts(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let too_much = outcome
         .generator
@@ -165,7 +165,7 @@ fn write_connect(out: &mut String, outcome: &Outcome) -> fmt::Result {
     )
 }
 
-/// The same text in lines of at most 80 columns: what is longer goes on below the second column.
+/// The same text in lines of at most 80 columns: longer lines continue below the second column.
 pub(crate) fn fit(text: &str) -> String {
     let indent = " ".repeat(22);
     let options = textwrap::Options::new(80).subsequent_indent(&indent);
@@ -325,7 +325,7 @@ fn write_broker_use(out: &mut String, outcome: &Outcome, usage: &BrokerUse) -> f
     writeln!(out)
 }
 
-/// How late the last delivery has to come to be worth a line.
+/// The shortest time of the last delivery after the load that is reported.
 const DRAIN_NS_NOTABLE: u64 = 200_000_000;
 
 /// The verdict with its findings.

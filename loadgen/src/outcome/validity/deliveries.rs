@@ -1,7 +1,7 @@
-//! Whether messages were delivered as the protocol and the load call for.
+//! Whether messages were delivered as the protocol and the load require.
 //!
-//! Invariants: a loss is a fault unless QoS 0 and a full socket allow it, or the user does; what a deadline cut off and
-//! nothing overtook is not lost.
+//! Invariants: a loss is a fault unless QoS 0 and a full socket allow it, or the user does; deliveries that a deadline
+//! cut off and that nothing overtook are not lost.
 
 use mqtt::packet::QoS;
 
@@ -10,7 +10,7 @@ use super::{Evidence, percent};
 use crate::measure::ledger::Totals;
 
 impl Evidence {
-    /// Whether messages were delivered as the protocol and the load call for.
+    /// Whether messages were delivered as the protocol and the load require.
     pub(super) fn check_ledger(&self, findings: &mut Findings) -> bool {
         let Totals {
             duplicate,
@@ -29,8 +29,8 @@ impl Evidence {
         }
         if unowed > 0 {
             findings.note(format!(
-                "{unowed} deliveries did not come and were not owed: their connection broke while they were under way, \
-                 or their subscriber was away"
+                "{unowed} deliveries did not come and were not owed: their connection broke while they were \
+                in flight, or their subscriber was disconnected"
             ));
         }
         if duplicate > 0 {
@@ -45,7 +45,7 @@ impl Evidence {
         }
         if foreign > 0 {
             findings.warn(format!(
-                "{foreign} messages came that this run did not send there: is somebody else using its topics?"
+                "{foreign} messages came that this run did not send there: is another program using its topics?"
             ));
         }
         if self.broken > 0 {
@@ -71,7 +71,7 @@ impl Evidence {
     fn report_losses(&self, findings: &mut Findings) {
         let Totals { expected, lost, .. } = self.ledger;
         let outstanding = self.outstanding();
-        // What came with a wrong payload did come.
+        // A message with a wrong payload did arrive.
         let lost = (lost - outstanding).saturating_sub(self.differences.payload);
         let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
         let allowed = !acknowledged && (self.flood || self.found_sockets_full() || self.allow_loss);
@@ -95,7 +95,7 @@ impl Evidence {
                 }
                 () => "nothing else came: they are late or they are lost; give a longer --drain",
             };
-            // A deadline proves no loss, but where nothing moves any more nobody can call it fine either.
+            // A deadline proves no loss, but without progress a run cannot be called good either.
             let fault = !self.still_coming && !self.own.is_starved() && !allowed;
             findings.add(
                 fault || self.no_loss,
@@ -132,9 +132,9 @@ impl Evidence {
         }
     }
 
-    /// Deliveries that a deadline cut off and nothing overtook: they may still come, so they are not lost.
+    /// Deliveries that a deadline cut off and that nothing overtook: they may still arrive, so they are not lost.
     fn outstanding(&self) -> u64 {
-        // A generator without CPU does not read what came, and takes that for silence.
+        // A generator without CPU time does not read what has arrived, and would interpret that as silence.
         if self.own.is_starved() || (self.has_schedule && self.drain_cut_off.is_some()) {
             self.ledger.lost.saturating_sub(self.overtaken)
         } else {

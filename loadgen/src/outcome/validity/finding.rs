@@ -5,28 +5,28 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How grave a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gravity {
-    /// Worth knowing, and no reason to doubt a figure.
+    /// Information that casts no doubt on a figure.
     Note,
-    /// The figures may be off.
+    /// The figures may be inaccurate.
     Warning,
-    /// The run did not reach its aim.
+    /// The run missed its aim.
     Fault,
 }
 
 /// One sentence of the verdict.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Finding {
-    /// How grave it is.
+    /// How severe the finding is.
     pub gravity: Gravity,
-    /// What was found, in one sentence.
+    /// What was found, as one sentence.
     pub text: String,
 }
 
-/// The sentences of a verdict as they are found.
+/// The sentences of a verdict, in the order in which they are found.
 #[derive(Default)]
 pub(crate) struct Findings(pub(super) Vec<Finding>);
 
@@ -50,7 +50,7 @@ impl Findings {
         });
     }
 
-    /// The sentences in the order of their gravity, faults first.
+    /// The sentences ordered by severity, faults first.
     pub(crate) fn sorted(mut self) -> Vec<Finding> {
         self.0.sort_by_key(|finding| std::cmp::Reverse(finding.gravity));
         self.0

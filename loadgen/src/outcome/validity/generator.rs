@@ -1,8 +1,8 @@
-//! Whether the generator kept up: its threads had their CPU, and its own part of each percentile is small.
+//! Whether the generator kept up: its threads had their CPU time, and its own part of each percentile is small.
 //!
-//! Invariants: a measure that is missing is not a good one. The limits follow from what they protect, not from a
-//! result: a thread that waits for a CPU during 10 % of the time delays one message in ten, so that even the p90 is its
-//! own, and from 2 % on the p99 is; a percentile of which more than half is the generator's own says more about the
+//! Invariants: a missing measure is not a good one. The limits follow from what they protect, not from a result: a
+//! thread that waits for a CPU during 10 % of the time delays one message in ten, so that even the p90 is caused by
+//! it, and from 2 % on the p99 is; a percentile of which more than half is caused by the generator says more about the
 //! generator than about the broker.
 
 use schemars::JsonSchema;
@@ -14,13 +14,13 @@ use crate::measure::numbers::duration;
 use crate::measure::thread_use::ThreadUse;
 use crate::system::cgroup::CpuGroups;
 
-/// Share of the time that a thread was ready and had no CPU from which it is worth a word, in percent.
+/// Share of the time that a thread was ready without a CPU from which it is reported, in percent.
 const RUN_DELAY_PERCENT_NOTABLE: f64 = 2.0;
 /// The share from which a run is invalid, in percent.
 const RUN_DELAY_PERCENT_MAX: f64 = 10.0;
-/// The generator's own share of a percentile from which it is worth a word.
+/// The generator's own share of a percentile from which it is reported.
 const OWN_PERCENT_NOTABLE: f64 = 10.0;
-/// The generator's own share of a percentile from which it is not the broker's.
+/// The generator's own share of a percentile from which the percentile does not describe the broker.
 const OWN_PERCENT_MAX: f64 = 50.0;
 
 /// How control groups limit the CPU time of the generator.
@@ -28,7 +28,7 @@ const OWN_PERCENT_MAX: f64 = 50.0;
 pub struct Throttling {
     /// The tightest limit: quota and period, µs.
     pub limit_us: Option<(u64, u64)>,
-    /// How long threads of its groups were throttled in the measured part, ns; `None` where no group counts it.
+    /// How long threads of its groups were throttled in the measured part, ns; `None` if no group counts it.
     pub throttled_ns: Option<u64>,
     /// Length of the measured part, ns.
     pub wall_ns: u64,
@@ -37,7 +37,7 @@ pub struct Throttling {
 }
 
 impl Throttling {
-    /// That of these groups, in a measured part of so many ns.
+    /// The throttling of these groups, in a measured part of this many ns.
     pub(crate) fn new(groups: &CpuGroups, throttled_ns: Option<u64>, wall_ns: u64) -> Throttling {
         Throttling {
             limit_us: groups.limit(),
@@ -48,27 +48,27 @@ impl Throttling {
     }
 }
 
-/// How much of a percentile is the generator's own.
+/// The share of a percentile that is caused by the generator.
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct OwnShare {
-    /// Which percentile: 50, 90, 99, 99.9.
+    /// The percentile: 50, 90, 99, 99.9.
     pub percentile: f64,
     /// The latency there, ns.
     pub latency_ns: u64,
     /// The generator's own part there, ns.
     pub own_ns: u64,
-    /// The second in percent of the first.
+    /// The latter in percent of the former.
     pub percent: f64,
 }
 
 impl OwnShare {
-    /// Whether the percentile is more the generator's than the broker's.
+    /// Whether the percentile describes the generator more than the broker.
     pub fn is_too_much(&self) -> bool {
         self.percent > OWN_PERCENT_MAX
     }
 
-    /// Whether it voids the whole run: beyond the p99 one stall of the machine makes the percentile, and it alone is
-    /// marked.
+    /// Whether it makes the whole run invalid: above the p99 a single stall of the machine can determine the
+    /// percentile, and then only the percentile is marked.
     fn voids_the_run(&self) -> bool {
         self.is_too_much() && self.percentile <= 99.0
     }
@@ -94,23 +94,23 @@ pub fn own_shares(latency: &Summary, own: &Summary) -> Vec<OwnShare> {
         .collect()
 }
 
-/// What the generator knows about itself.
+/// The generator's figures about itself.
 #[derive(Clone, Debug, Default)]
 pub struct OwnEvidence {
     /// CPU time and run delay of each thread.
     pub threads: Vec<ThreadUse>,
     /// The limits of its control groups.
     pub throttling: Throttling,
-    /// The latency that people read: intended send to receive, or the whole time of a connection.
+    /// The latency that is reported: from the intended send to the receipt, or the whole time of a connection.
     pub latency: Option<Summary>,
-    /// Intended to actual time, where nothing but the generator was in the way.
+    /// Time from the intended to the actual send, if nothing but the generator delayed it.
     pub lag: Option<Summary>,
-    /// Arrival in the kernel to read, of some connections.
+    /// Time from the arrival in the kernel to the read, for some connections.
     pub read_delay: Option<Summary>,
 }
 
 impl OwnEvidence {
-    /// Why the figures are the generator's and not the broker's; nothing if they are not.
+    /// Why the figures describe the generator and not the broker; empty if they do not.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let starved = self.starved_thread();
         let throttled = self
@@ -129,7 +129,7 @@ impl OwnEvidence {
         .collect()
     }
 
-    /// Whether its threads had too little CPU: then nothing that did not come can be called lost.
+    /// Whether its threads had too little CPU time: then a missing message cannot be called lost.
     pub(crate) fn is_starved(&self) -> bool {
         self.starved_thread().is_some()
             || self
@@ -137,7 +137,7 @@ impl OwnEvidence {
                 .is_some_and(|percent| percent > RUN_DELAY_PERCENT_MAX)
     }
 
-    /// Whether each thread is known to have had its CPU, and some to spare.
+    /// Whether each thread is known to have had its CPU time, with some to spare.
     pub(crate) fn is_known_to_keep_up(&self) -> bool {
         let spare = |used: &ThreadUse| {
             used.run_delay_percent().is_some() && used.cpu_percent() <= super::THREAD_CPU_PERCENT_MAX
@@ -145,7 +145,7 @@ impl OwnEvidence {
         !self.threads.is_empty() && self.threads.iter().all(spare)
     }
 
-    /// What is worth a word and voids nothing.
+    /// Findings that make nothing invalid.
     pub(crate) fn note(&self, findings: &mut Findings) {
         let notable = self.worst_thread().filter(|(_, used)| {
             used.run_delay_percent()
@@ -191,8 +191,8 @@ impl OwnEvidence {
             .max_by(|(_, one), (_, other)| share(one).total_cmp(&share(other)))
     }
 
-    /// The thread that had least of its CPU, if that was too little: for too long in all, or each time about as long as
-    /// the p99 and often enough to make it.
+    /// The thread with the least CPU time, if that was too little: for too long in total, or each time about as long
+    /// as the p99 and often enough to determine it.
     fn starved_thread(&self) -> Option<(usize, &ThreadUse)> {
         let p99_ns = self
             .latency
@@ -232,7 +232,7 @@ impl OwnEvidence {
         both.map_or(Vec::new(), |(latency, own)| own_shares(latency, own))
     }
 
-    /// The percentile that is the generator's own most, if that voids the run.
+    /// The percentile with the largest share of the generator, if that makes the run invalid.
     fn worst(&self, own: Option<&Summary>) -> Option<OwnShare> {
         let voiding = self.shares(own).into_iter().filter(OwnShare::voids_the_run);
         voiding.max_by(|one, other| one.percent.total_cmp(&other.percent))

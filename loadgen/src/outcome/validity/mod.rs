@@ -1,12 +1,12 @@
 //! The verdict of a run on the broker and on itself.
 //!
-//! `finding.rs` is one finding, `deliveries.rs` those of the ledgers, `generator.rs` whether the generator kept up,
-//! `objectives.rs` what was to be reached.
+//! `finding.rs` is one finding, `deliveries.rs` has those of the ledgers, `generator.rs` whether the generator kept
+//! up, `objectives.rs` the objectives.
 //!
-//! Invariants: a result that the generator limited is never shown as the broker's, whatever the load is; what was lost,
-//! doubled or out of order is reported whatever the latency is. Lag of the generator's own and waiting for the broker
-//! differ in whether the socket or the in-flight window was full; where every message waited, only the threads' own
-//! figures show whether it was for the broker.
+//! Invariants: a result that the generator limited is never shown as the broker's, whatever the load is; messages that
+//! were lost, duplicated or out of order are reported whatever the latency is. The generator's own lag and waiting for
+//! the broker differ in whether the socket or the in-flight window was full; if every message waited, only the
+//! threads' own figures show whether it was for the broker.
 
 mod deliveries;
 mod finding;
@@ -31,31 +31,31 @@ pub use finding::{Finding, Gravity};
 pub use generator::{OwnEvidence, OwnShare, Throttling, own_shares};
 pub use objectives::Reached;
 
-/// p99 of the generator's own lag above which a run is invalid where there is no latency to compare it with.
+/// p99 of the generator's own lag above which a run is invalid if there is no latency to compare it with.
 pub const OWN_LAG_NS_LIMIT: u64 = 10_000_000;
 /// CPU of a generator thread above which its latencies are suspect, in percent.
 pub const THREAD_CPU_PERCENT_MAX: f64 = 80.0;
 /// CPU time that the hypervisor took above which all figures are suspect, in percent.
 pub const STEAL_PERCENT_MAX: f64 = 2.0;
-/// Growth of the backlog, in percent of the deliveries, from which the offered rate counts as not carried.
+/// Growth of the backlog, in percent of the deliveries, from which the offered rate counts as not sustained.
 pub const BACKLOG_PERCENT_SATURATED: f64 = 5.0;
-/// How long the last outstanding delivery takes at least where the offered rate was not carried, ns.
+/// Shortest time of the last outstanding delivery if the offered rate was not sustained, ns.
 pub const DRAIN_NS_SATURATED: u64 = 500_000_000;
 /// Share of messages that waited for the broker from which the run counts as saturated, in percent.
 pub const WAITED_PERCENT_SATURATED: f64 = 1.0;
 
-/// What the verdict rests on.
+/// The data for the verdict.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     /// Messages have intended send times (open loop).
     pub has_schedule: bool,
-    /// No messages are wanted.
+    /// The load has no messages.
     pub idle: bool,
-    /// More is sent than anybody can take: losses at QoS 0 are a figure.
+    /// More is sent than can be received: losses at QoS 0 are a figure.
     pub flood: bool,
-    /// The time to wait for deliveries, where it was over before it was clear that nothing would come any more.
+    /// The waiting time for deliveries, if it was over before it was clear that nothing more would arrive.
     pub drain_cut_off: Option<Duration>,
-    /// Whether deliveries were still coming then.
+    /// Whether deliveries were still arriving then.
     pub still_coming: bool,
     /// From the end of the load to the last delivery, ns.
     pub drain_ns: u64,
@@ -63,37 +63,37 @@ pub struct Evidence {
     pub no_loss: bool,
     /// A loss at QoS 0 is no failure.
     pub allow_loss: bool,
-    /// How many subscribers there are.
+    /// Number of subscribers of the load.
     pub subscribers: u32,
-    /// Whether broken connections are to be made again.
+    /// Whether broken connections are re-established.
     pub reconnects: bool,
-    /// Publishers that could not use the Topic Alias that was asked for.
+    /// Publishers that could not use the requested Topic Alias.
     pub without_alias: u64,
     /// Whether subscribers receive from publishers that are on other hosts.
     pub crosses_hosts: bool,
-    /// Connections that were made again.
+    /// Connections that were re-established.
     pub reconnected: u64,
     /// Connections beside the load that failed.
     pub churn_failed: u64,
     /// QoS of the load.
     pub qos: Option<QoS>,
-    /// Deliveries to all subscribers, counted.
+    /// Numbers of deliveries to all subscribers.
     pub ledger: Totals,
-    /// Of what did not come, the deliveries that later ones of the same publisher overtook.
+    /// Missing deliveries that were overtaken by later ones of the same publisher.
     pub overtaken: u64,
     /// Messages sent in the measured part.
     pub sent: u64,
     /// Of these, the ones that waited for the broker.
     pub waited_for_broker: u64,
-    /// Of these, the ones that waited until their connection was made again.
+    /// Of these, the ones that waited until their connection was re-established.
     pub waited_for_connection: u64,
-    /// Messages that were not what was sent.
+    /// Messages that differ from what was sent.
     pub differences: Differences,
-    /// Messages of the schedule that never left.
+    /// Messages of the schedule that were never sent.
     pub unsent: u64,
-    /// What the generator knows about itself.
+    /// The generator's figures about itself.
     pub own: OwnEvidence,
-    /// Only the ledger is asked for: a generator that did not keep up is no failure.
+    /// Only the ledger matters: a generator that did not keep up is no failure.
     pub ledger_only: bool,
     /// CPU time that the hypervisor took.
     pub steal_percent: f64,
@@ -107,7 +107,7 @@ pub struct Evidence {
     pub slo_p99: Option<Duration>,
     /// The objectives besides the p99.
     pub objectives: Objectives,
-    /// What was reached of those that are no latencies.
+    /// The results for objectives that are not latencies.
     pub reached: Reached,
     /// Whether the measured part was steady.
     pub steadiness: Option<Steadiness>,
@@ -121,9 +121,9 @@ pub struct Evidence {
 pub enum LimitedBy {
     /// Neither the broker nor the generator.
     Nothing,
-    /// The broker did not take messages as fast as they were due.
+    /// The broker did not accept messages as fast as they were due.
     Broker,
-    /// The network, or whoever else broke connections: messages waited until they were made again.
+    /// The network, or another party that broke connections: messages waited until they were re-established.
     Network,
     /// The generator: the result is invalid.
     Generator,
@@ -131,16 +131,16 @@ pub enum LimitedBy {
     Unknown,
 }
 
-/// What is concluded from a run.
+/// The conclusion about a run.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Verdict {
     /// Exit code of the program.
     pub exit_code: u8,
-    /// Whether the figures are the broker's.
+    /// Whether the figures describe the broker.
     pub valid: bool,
     /// What the run was limited by.
     pub limited_by: LimitedBy,
-    /// Why; the gravest first.
+    /// The reasons, the most severe first.
     pub findings: Vec<Finding>,
 }
 
@@ -200,7 +200,7 @@ impl Evidence {
         }
     }
 
-    /// Why the figures are the generator's; nothing if they are not.
+    /// Why the figures describe the generator; empty if they do not.
     fn own_reasons(&self) -> Vec<String> {
         let mut reasons = self.own.reasons();
         let lag_p99_ns = self.own.lag.map_or(0, |lag| lag.p99_ns);
@@ -214,8 +214,8 @@ impl Evidence {
         reasons
     }
 
-    /// Whether every message waited for an acknowledgement or a socket, so that no lag of its own shows whether the
-    /// generator kept up, and its threads do not show it either.
+    /// Whether every message waited for an acknowledgement or a socket, so that no lag shows whether the generator
+    /// kept up, and its threads do not show it either.
     fn is_undecided(&self) -> bool {
         let all_waited = self.own.lag.is_none() && self.waited_for_broker > 0;
         self.has_schedule && all_waited && !self.own.is_known_to_keep_up()
@@ -230,8 +230,8 @@ impl Evidence {
         self.has_schedule && self.waited_percent() >= WAITED_PERCENT_SATURATED
     }
 
-    /// Whether the broker, or the path to it, did not carry the offered rate: what had not come grew until the load
-    /// ended, and came long after that or not at all. Deliveries that were overtaken are not in it: they are lost.
+    /// Whether the broker, or the path to it, did not sustain the offered rate: the backlog grew until the load ended,
+    /// and arrived long after that or not at all. Overtaken deliveries are not included: they are lost.
     fn is_saturated(&self) -> bool {
         let grown = self
             .steadiness
@@ -240,13 +240,13 @@ impl Evidence {
         self.has_schedule && grown && outstanding
     }
 
-    /// Whether anything was done that a verdict can be on: a run of nothing is no success.
+    /// Whether anything happened that a verdict can be about: an empty run is no success.
     fn check_substance(&self, findings: &mut Findings) -> bool {
         let before = findings.faults();
         let acknowledged = self.qos.is_some_and(|qos| qos != QoS::AtMostOnce);
         match () {
             () if self.idle => {}
-            // Before the measured part there was nothing to be sent in it.
+            // Before the measured part there was nothing to send in it.
             () if self.sent == 0 && self.interrupted => {}
             () if self.sent == 0 => {
                 let text =
@@ -339,7 +339,7 @@ impl Evidence {
                 self.steal_percent
             ));
         }
-        // The windows hold what was sent in them, and a flood is no steady state.
+        // The windows contain the messages sent in them, and a flood is no steady state.
         let steadiness = self.steadiness.filter(|_| !self.flood && !self.is_saturated());
         if let Some(unsteady) = steadiness.and_then(|steadiness| steadiness.complaint()) {
             findings.warn(unsteady);

@@ -1,15 +1,15 @@
 //! Whether the objectives were reached: the schedule, latencies, rate, loss, the broker's CPU time and memory.
 //!
-//! Invariant: an objective of which nothing was measured is missed.
+//! Invariant: an objective without a measurement is missed.
 
 use super::finding::Findings;
 use super::{Evidence, LimitedBy, percent};
 use crate::measure::timeline::nanoseconds;
 
-/// What was reached of the objectives that are no latencies.
+/// The results for objectives that are not latencies.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reached {
-    /// Deliveries that came per second.
+    /// Deliveries that arrived per second.
     pub delivered_per_s: f64,
     /// CPU time of the broker for each delivery, ns.
     pub broker_cpu_ns: Option<f64>,
@@ -57,7 +57,7 @@ impl Evidence {
         }
         let rate = self.reached.delivered_per_s;
         if let Some(least) = objectives.rate_per_s_min.filter(|least| rate < *least) {
-            let text = format!("{rate:.0} deliveries per second, and the objective is {least:.0} at least");
+            let text = format!("{rate:.0} deliveries per second, below the objective of {least:.0}");
             findings.add(true, text);
         }
         findings.faults() > before

@@ -31,7 +31,7 @@ fn lag(p50_ns: u64, p99_ns: u64) -> Option<Summary> {
     Some(testing::latency(p50_ns, p99_ns))
 }
 
-/// A thread that used so much of its core and never waited for it.
+/// A thread that used this share of its core and never waited for it.
 fn thread(cpu_percent: u64) -> ThreadUse {
     ThreadUse {
         cpu_ns: 10_000_000 * cpu_percent,
@@ -146,7 +146,7 @@ fn what_is_not_as_it_was_sent_is_a_fault_and_counts_once() {
     assert_eq!(text, "3 deliveries came with another payload than was sent");
 }
 
-/// A path that cuts connections, which are made again.
+/// A path that cuts connections, which are opened again.
 #[test]
 fn connections_that_break_are_neither_the_generators_nor_a_loss() {
     let (code, limited_by, text) = verdict(|evidence| {
@@ -166,7 +166,7 @@ fn connections_that_break_are_neither_the_generators_nor_a_loss() {
     assert!(!text.contains("lost") && !text.contains("generator"), "{text}");
 }
 
-/// A path that carries half: what is behind has not come when the wait is over, and nothing overtook it.
+/// A path that carries half: the backlog has not arrived when the wait ends, and nothing overtook it.
 #[test]
 fn a_backlog_that_grows_to_the_end_is_saturation() {
     let behind = |evidence: &mut Evidence| {
@@ -213,7 +213,7 @@ fn a_backlog_that_grows_to_the_end_is_saturation() {
     assert_eq!(code, 0, "a moment's delay is no saturation");
 }
 
-/// A proxy that drops one in so many: they would look like a backlog for ever.
+/// A proxy that drops one message in many: they would look like a backlog for ever.
 #[test]
 fn what_is_lost_without_a_full_socket_is_a_fault() {
     for (waited_for_broker, allow_loss, code) in [(0, false, 1), (0, true, 0), (500, false, 0)] {
@@ -342,7 +342,8 @@ fn busy_threads_and_steal_are_flagged() {
     );
 }
 
-/// A control group with a tenth of a core at QoS 1: everything waits for acknowledgements that nobody reads.
+/// A control group with a tenth of a core at QoS 1: everything waits for acknowledgements that the generator does
+/// not read in time.
 #[test]
 fn a_starved_generator_is_no_bottleneck_of_the_broker_and_loses_nothing() {
     let starved = |evidence: &mut Evidence| {
@@ -389,7 +390,7 @@ fn a_starved_generator_is_no_bottleneck_of_the_broker_and_loses_nothing() {
     assert_eq!(code, 1, "what was overtaken is lost, whoever had no CPU");
 }
 
-/// No message left without waiting: there is no lag of its own, and that is not a lag of 0.
+/// Every message waited before it was sent: then there is no lag of the thread, which is not a lag of 0.
 #[test]
 fn where_every_message_waited_the_threads_have_to_show_that_they_kept_up() {
     for (threads, limited_by, code) in [
@@ -415,7 +416,7 @@ fn where_every_message_waited_the_threads_have_to_show_that_they_kept_up() {
     }
 }
 
-/// Nothing moves any more, and the time is over before that is a proof.
+/// Nothing arrives any more, and the time ends before that proves a loss.
 #[test]
 fn a_deadline_makes_nothing_lost_and_silence_is_a_fault() {
     for (still_coming, allow_loss, code) in [(true, false, 0), (false, false, 1), (false, true, 0)] {

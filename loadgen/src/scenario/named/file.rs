@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::{Command, Found};
 
-/// The scenario in the file; its name is that of the file, unless the file has one.
+/// The scenario in the file; its name is that of the file, unless the file contains a name.
 ///
 /// # Errors
-/// A sentence on what is wrong.
+/// A sentence that says what is wrong.
 pub(super) fn read(path: &Path) -> Result<Found, String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("--scenario {shown}: {error}"))?;
@@ -51,11 +51,11 @@ fn option_words(key: &str, value: &toml::Value) -> Result<Vec<OsString>, String>
     match value {
         toml::Value::Boolean(true) => Ok(vec![OsString::from(option)]),
         toml::Value::Boolean(false) => Ok(Vec::new()),
-        // An option of several words, as often as there are lists of them.
+        // An option with several words, repeated for each list.
         toml::Value::Array(values) if values.first().is_some_and(toml::Value::is_array) => {
             let mut words = Vec::new();
             for list in values {
-                let list = list.as_array().ok_or("a list of lists has nothing else in it")?;
+                let list = list.as_array().ok_or("a list of lists must contain only lists")?;
                 words.push(OsString::from(option.clone()));
                 for value in list {
                     words.push(OsString::from(scalar(value)?));

@@ -1,6 +1,6 @@
 //! The table of all scenarios with names. It may be longer than other files because it is a table.
 //!
-//! Invariant: a name keeps its meaning, because results are compared by it.
+//! Invariant: the meaning of a name never changes, because results are compared by name.
 
 use super::{Command, Named};
 
@@ -17,7 +17,7 @@ const fn named(name: &'static str, command: Command, title: &'static str, words:
     }
 }
 
-/// Names that published results have for these loads, with the present ones.
+/// Earlier names of these loads, which published results contain, with the present names.
 pub(super) const EARLIER_NAMES: [(&str, &str); 4] = [
     ("conn-storm-plain", "conn-plain"),
     ("conn-storm-tls", "conn-tls"),
@@ -36,7 +36,7 @@ pub const ALL: &[Named] = &[
     ),
     run(
         "pairs-q0",
-        "100 publishers to a subscriber each, as fast as possible",
+        "100 publishers with one subscriber each, as fast as possible",
         "--no-tls --pubs 100 --subs 100 --rate max --window 1000",
     ),
     run(
@@ -61,7 +61,7 @@ pub const ALL: &[Named] = &[
     ),
     run(
         "pairs-w1",
-        "100 pairs with one message under way each: nothing can be batched",
+        "100 pairs with one message in flight each: nothing can be batched",
         "--no-tls --pubs 100 --subs 100 --rate max --window 1",
     ),
     run(
@@ -76,7 +76,7 @@ pub const ALL: &[Named] = &[
     ),
     run(
         "flood-q0",
-        "100 pairs, publishers that write as fast as their sockets take it and wait for nobody",
+        "100 pairs, publishers write as fast as their sockets accept data and wait for nothing",
         "--no-tls --pubs 100 --subs 100 --rate flood --drain 30",
     ),
     run(
@@ -97,7 +97,7 @@ pub const ALL: &[Named] = &[
     named(
         "hockey-p2p",
         Command::Sweep,
-        "100 pairs with QoS 1 at one rate after the other, until two steps behind a p99 of 10 ms",
+        "100 pairs with QoS 1 at increasing rates, until two steps beyond a p99 of 10 ms",
         "--no-tls --pubs 100 --subs 100 -q 1 --rate 2000",
     ),
     named(
@@ -115,7 +115,7 @@ pub const ALL: &[Named] = &[
     named(
         "conn-plain",
         Command::Conn,
-        "connections made and closed, as fast as possible",
+        "connections opened and closed, as fast as possible",
         "--no-tls --concurrency 32",
     ),
     named(
@@ -143,18 +143,18 @@ pub const ALL: &[Named] = &[
     named(
         "retained-100k",
         Command::Retained,
-        "100,000 retained messages of 64 B, then a subscriber of all",
+        "100,000 retained messages of 64 B, then a subscriber to all",
         "--messages 100000",
     ),
     named(
         "retained-1M",
         Command::Retained,
-        "a million of them",
+        "the same with a million messages",
         "--messages 1000000",
     ),
     run(
         "mtls-tutorial",
-        "the tutorial of TLS: a broker of its own that wants certificates, users and passwords, 1,000 clients",
+        "the TLS tutorial: the generator starts a broker that requires certificates and passwords; 1,000 clients",
         "--users --pubs 500 --subs 500",
     ),
     run(
@@ -180,12 +180,12 @@ pub const ALL: &[Named] = &[
     ),
     run(
         "singlenode-conn-tcp-1M-5K",
-        "EMQX suite: a million connections, 5,000 made a second",
+        "EMQX suite: a million connections, 5,000 opened a second",
         "--no-tls --pubs 1000000 --subs 0 --idle --ramp 200 --connect-concurrency 1000 --duration 1800 -k 300",
     ),
     run(
         "singlenode-fanout-5-1000-5-250K",
-        "EMQX suite: 5 publishers, 1,000 subscribers of all of them, 250,000 deliveries a second",
+        "EMQX suite: 5 publishers, 1,000 subscribers to all of them, 250,000 deliveries a second",
         "--no-tls --pubs 5 --subs 1000 -t fan-out -q 1 -s 16 --rate 250 --duration 1800 -k 300",
     ),
     run(
@@ -201,7 +201,7 @@ pub const ALL: &[Named] = &[
     ),
     run(
         "singlenode-conn-tcp-10K-100",
-        "EMQX suite: 10,000 connections, 100 made a second",
+        "EMQX suite: 10,000 connections, 100 opened a second",
         "--no-tls --pubs 10000 --subs 0 --idle --ramp 100 --duration 1800 -k 300",
     ),
     run(

@@ -1,7 +1,8 @@
-//! Scenarios with names, and scenarios in files. Each is a list of words that are inserted before those of the command
-//! line. `list.rs` has the named ones, `file.rs` reads those in files.
+//! Scenarios with names, and scenarios in files. Each is a list of words that are inserted before those of the
+//! command line. `list.rs` has the named ones, `file.rs` reads those in files.
 //!
-//! Invariant: a name means the same load everywhere. The outcome has the scenario as it was run, its name and its
+//! Invariant: a name means the same load everywhere. The outcome contains the scenario as it was run, its name and
+//! its scale, so changes on the command line are visible.
 //! scale, so changes by the command line are visible.
 
 mod file;
@@ -14,20 +15,20 @@ use crate::scenario::Origin;
 pub use list::ALL;
 use list::EARLIER_NAMES;
 
-/// A load that has a name.
+/// A load with a name.
 #[derive(Clone, Copy, Debug)]
 pub struct Named {
     /// The name that `--scenario` takes.
     pub name: &'static str,
-    /// The only subcommand whose options it has.
+    /// The only subcommand whose options it contains.
     pub command: Command,
-    /// What it is, in one line.
+    /// A description in one line.
     pub title: &'static str,
     /// Its options, as words of a command line.
     pub words: &'static str,
 }
 
-/// The commands that scenarios are for.
+/// The commands for which there are scenarios.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// A scenario of `loadgen run`.
@@ -41,7 +42,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whose scenarios the subcommand of this word takes; `None`: it takes none.
+    /// The command whose scenarios this subcommand accepts; `None`: it accepts none.
     pub fn taken_by(word: &str) -> Option<Command> {
         match word {
             "run" | "search" => Some(Command::Run),
@@ -52,7 +53,7 @@ impl Command {
         }
     }
 
-    /// The subcommand that the scenario is for.
+    /// The name of the subcommand.
     pub fn word(self) -> &'static str {
         match self {
             Command::Run => "run",
@@ -63,11 +64,11 @@ impl Command {
     }
 }
 
-/// Puts the words of the scenario that `words` name, the program's name first, before the rest; returns them with
-/// their origin.
+/// Inserts the words of the scenario that `words` (the program's name first) select before the rest; returns them
+/// with their origin.
 ///
 /// # Errors
-/// A sentence on a name or a file that is not there or cannot be read.
+/// A sentence about a name or a file that does not exist or cannot be read.
 pub(crate) fn expand(
     words: Vec<OsString>,
     command: Command,
@@ -76,7 +77,7 @@ pub(crate) fn expand(
         return Ok((words, None));
     };
     let found = find(&chosen)?;
-    // What is run at one rate can be run at several.
+    // A scenario with one rate can also be run at several rates.
     let swept = (found.command, command) == (Command::Run, Command::Sweep);
     if found.command != command && !swept {
         let right = found.command.word();
@@ -117,16 +118,16 @@ fn duration_of(words: &[OsString]) -> Option<f64> {
 pub(crate) struct Found {
     /// The name that `--scenario` takes.
     pub(crate) name: String,
-    /// The subcommand that it is for.
+    /// The subcommand that the scenario is for.
     pub(crate) command: Command,
     /// Its options, as words of a command line.
     pub(crate) words: Vec<OsString>,
 }
 
-/// The scenario of this name, or in this file.
+/// The scenario with this name, or in this file.
 ///
 /// # Errors
-/// A sentence on what is wrong.
+/// A sentence that says what is wrong.
 pub(crate) fn find(chosen: &str) -> Result<Found, String> {
     let earlier = EARLIER_NAMES.iter().find(|(earlier, _)| *earlier == chosen);
     let name = earlier.map_or(chosen, |(_, name)| name);
@@ -142,12 +143,12 @@ pub(crate) fn find(chosen: &str) -> Result<Found, String> {
     }
     let names: Vec<&str> = ALL.iter().map(|named| named.name).collect();
     Err(format!(
-        "--scenario {chosen}: there is no such name; it is a file ending in .toml or one of {}",
+        "--scenario {chosen}: unknown name; use a file ending in .toml or one of {}",
         names.join(", ")
     ))
 }
 
-/// All loads with names, one a line, for people.
+/// All loads with names, one per line, for people.
 pub fn list() -> String {
     let lines = ALL.iter().map(|named| {
         let Named {

@@ -1,9 +1,9 @@
-//! The rounds of a comparison summed up: for each scenario and figure the medians, their intervals, and the first
-//! broker against each other one.
+//! The summary of a comparison's rounds: for each scenario and figure the medians, their intervals, and the first
+//! broker compared with each other one.
 //!
-//! Invariants: everything comes from the rounds of a folder, so a summary can be made again from a folder alone;
-//! latencies of a run that the generator limited do not count, its costs do. Nobody is worse by a figure of "as fast as
-//! possible" that was the generator's limit and not the broker's.
+//! Invariants: everything comes from the rounds of a folder, so a summary can be produced again from a folder alone;
+//! latencies of a run that the generator limited do not count, its costs do. A broker is not called worse by a figure
+//! of "as fast as possible" that was limited by the generator and not by the broker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,13 +21,13 @@ use crate::measure::thread_use::ThreadUse;
 use crate::outcome::header::{Header, OutcomeKind};
 use crate::summary::record::Record;
 
-/// The name of our own broker: what the others are compared with if it takes part.
+/// The name of our broker: the others are compared with it if it takes part.
 pub const MIDGE: &str = "midge";
 
 /// The figures of a whole comparison.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct ComparisonSummary {
-    /// Its form, its kind and what wrote it; absent in summaries of the first versions.
+    /// The format, the kind and the program that wrote it; absent in summaries of the first versions.
     #[serde(flatten)]
     pub header: Option<Header>,
     /// The broker that the others are compared with.
@@ -44,7 +44,7 @@ pub struct RowSummary {
     pub scenario: String,
     /// Its figures, in the order of the tables.
     pub figures: Vec<FigureSummary>,
-    /// By broker, what its runs reported about themselves, with the number of runs that did.
+    /// What the runs of each broker reported about themselves, with the number of runs that did.
     pub findings: BTreeMap<String, BTreeMap<String, usize>>,
     /// Messages lost, duplicate and out of order, by broker.
     pub wrong: BTreeMap<String, u64>,
@@ -55,26 +55,27 @@ pub struct RowSummary {
 pub struct FigureSummary {
     /// The name of the figure.
     pub figure: String,
-    /// The unit that its values have.
+    /// The unit of its values.
     pub unit: String,
-    /// Whether lower is better; `None` where neither is.
+    /// Whether lower is better; `None` if neither direction is.
     pub lower_is_better: Option<bool>,
     /// The figure in each round, by broker.
     pub rounds: BTreeMap<String, Vec<f64>>,
     /// The median with its interval, by broker.
     pub values: BTreeMap<String, Estimate>,
-    /// The first broker against each other one.
+    /// The first broker compared with each other one.
     pub comparisons: BTreeMap<String, Comparison>,
-    /// Of a speed: the brokers with which the generator had no CPU time left, so that they may be faster than this.
+    /// For a speed: the brokers with which the generator had no CPU time left, so that they may be faster than
+    /// this.
     pub at_generator_limit: BTreeSet<String>,
-    /// Brokers that delivered nothing in a round although something was due: their other figures are no merit.
+    /// Brokers that delivered nothing in a round although messages were due: their other figures are meaningless.
     #[serde(default)]
     pub delivered_nothing: BTreeSet<String>,
 }
 
 impl FigureSummary {
-    /// Whether the first broker is better or worse than this one, in a word; behind it the reason to doubt it, if
-    /// there is one.
+    /// Whether the first broker is better or worse than this one, in a word, followed by the reason to doubt it,
+    /// if there is one.
     pub fn verdict(&self, first: &str, broker: &str) -> String {
         let Some(comparison) = self.comparisons.get(broker) else {
             return String::new();
@@ -94,7 +95,7 @@ impl FigureSummary {
         };
         match behind {
             Some((who, name)) if self.at_generator_limit.contains(who) => {
-                format!("{word} (generator full with {name})")
+                format!("{word} (generator at its limit with {name})")
             }
             _ => word.to_owned(),
         }
@@ -110,7 +111,7 @@ pub(crate) fn shown(broker: &str) -> &str {
     if broker == MIDGE { "Midge" } else { broker }
 }
 
-/// What stands in the place of a verdict: how many rounds there are, and how many are needed.
+/// The text in place of a verdict: how many rounds there are, and how many are required.
 fn no_verdict(comparison: &Comparison) -> String {
     match comparison {
         // A summary of an earlier version.
@@ -123,14 +124,14 @@ fn no_verdict(comparison: &Comparison) -> String {
     }
 }
 
-/// The scenarios in the order of a folder's summary, whichever version wrote it; none where there is no summary.
+/// The scenarios in the order of a folder's summary, whichever version wrote it; empty if there is no summary.
 ///
 /// # Errors The errors of reading; `InvalidData` if the file is not a summary.
 pub fn order(folder: &Path) -> io::Result<Vec<String>> {
     Ok(named(folder)?.rows.into_iter().map(|row| row.scenario).collect())
 }
 
-/// The broker that the others are compared with, by a folder's summary.
+/// The broker that the others are compared with, according to a folder's summary.
 ///
 /// # Errors As those of [`order`].
 pub fn first(folder: &Path) -> io::Result<String> {
@@ -144,7 +145,7 @@ fn named(folder: &Path) -> io::Result<NamedRows> {
     }
 }
 
-/// What every version of a summary has.
+/// The fields that every version of a summary has.
 #[derive(Default, Deserialize)]
 struct NamedRows {
     first: Option<String>,
@@ -156,7 +157,8 @@ struct NamedRow {
     scenario: String,
 }
 
-/// Sums the rounds up, each broker against the `first`; the scenarios that `order` names stand first, in its order.
+/// Summarizes the rounds, comparing each broker with `first`; the scenarios that `order` names are first, in its
+/// order.
 pub fn sum_up(rounds: &Rounds, first: &str, order: &[String]) -> ComparisonSummary {
     let place = |scenario: &String| {
         order
@@ -196,7 +198,7 @@ pub fn sum_up(rounds: &Rounds, first: &str, order: &[String]) -> ComparisonSumma
     }
 }
 
-/// How many verdicts a scenario gives.
+/// Number of verdicts for one scenario.
 fn verdicts_of(first: &str, brokers: &BTreeMap<String, Vec<Record>>) -> usize {
     let has_verdict = |figure: &&Figure| figure.lower_is_better.is_some();
     let of_figure = |figure: &Figure| {
@@ -208,7 +210,7 @@ fn verdicts_of(first: &str, brokers: &BTreeMap<String, Vec<Record>>) -> usize {
     FIGURES.iter().filter(has_verdict).map(of_figure).sum()
 }
 
-/// The figure of the first broker and of another one in each round that has both.
+/// The figure of the first broker and of another one in each round in which both have it.
 fn pairs(
     figure: &Figure,
     brokers: &BTreeMap<String, Vec<Record>>,
@@ -273,7 +275,7 @@ fn figure_summary(
     })
 }
 
-/// Whether nothing came of what was due.
+/// Whether nothing was delivered although messages were due.
 fn delivered_nothing(record: &Record) -> bool {
     match record {
         Record::Run(run) => run.ledger.totals.expected > 0 && run.ledger.totals.received == 0,
@@ -283,14 +285,14 @@ fn delivered_nothing(record: &Record) -> bool {
     }
 }
 
-/// Whether a thread of the generator had hardly any CPU time left, and the broker had.
+/// Whether a thread of the generator had hardly any CPU time left, while the broker had.
 fn generator_was_limit(record: &Record) -> bool {
     let is_full = |used: &ThreadUse| used.cpu_ns as f64 > FULL * used.wall_ns as f64;
     let broker = record.broker_use();
     record.generator_threads().iter().any(is_full) && !broker.as_ref().is_some_and(is_full)
 }
 
-/// Deliveries that were lost, came again or came out of order.
+/// Deliveries that were lost, duplicate or out of order.
 fn wrong(record: &Record) -> u64 {
     record.as_run().map_or(0, |run| {
         let totals = &run.ledger.totals;

@@ -1,4 +1,4 @@
-//! Summaries of made-up outcomes.
+//! Summaries of invented outcomes.
 
 use super::*;
 use crate::measure::ledger::Totals;
@@ -185,11 +185,11 @@ fn nobody_is_worse_by_what_was_the_generators_limit() {
         figure.verdict(MIDGE, "mosquitto")
     };
     assert_eq!(verdict(400.0, 900), "worse");
-    assert_eq!(verdict(400.0, 990), "worse (generator full with Midge)");
+    assert_eq!(verdict(400.0, 990), "worse (generator at its limit with Midge)");
     assert_eq!(verdict(600.0, 990), "better", "at least");
 }
 
-/// A round that failed with one broker is left out with both, and the others keep their partners.
+/// A round that failed with one broker is left out for both, and the other rounds stay paired.
 #[test]
 fn rounds_are_pairs_and_too_few_give_no_verdict() {
     let failed = || {
@@ -219,7 +219,7 @@ fn rounds_are_pairs_and_too_few_give_no_verdict() {
     assert_eq!(verdict(6, 3), "5 rounds: no verdict (6 needed)");
 }
 
-/// Two brokers without ours: the first that was named is what the other is compared with.
+/// Two brokers without ours: the other one is compared with the first that was named.
 #[test]
 fn any_broker_can_be_the_first() {
     let runs = |cpu_ns: f64| vec![scheduled(cpu_ns, 5_000, false); 9];

@@ -1,4 +1,4 @@
-//! Clients' certificates: who is let in, who is not, and what the log says of it.
+//! Clients' certificates: which are accepted, which are not, and what is logged.
 
 use std::path::PathBuf;
 
@@ -66,7 +66,7 @@ fn version_1_is_warned_about_once() {
     assert!(meet(&server, &client, "localhost").warning.is_none());
 }
 
-/// Client, and what the log must hold besides its name.
+/// The client, and what the log must contain in addition to its name.
 const REFUSED: [(&str, &[&str]); 14] = [
     ("expired", &["expired at 2021-01-01", "openssl x509 -req"]),
     ("early", &["valid only from 2099-01-01", "clock"]),
@@ -86,7 +86,7 @@ const REFUSED: [(&str, &[&str]); 14] = [
         &["an authority named CN=Test-CA", "did not sign it"],
     ),
     ("server_sha1", &["SHA-1"]),
-    ("lonely", &["signed by itself", "ca.crt"]),
+    ("lonely", &["self-signed", "ca.crt"]),
     ("other", &["CA:TRUE"]),
 ];
 
@@ -259,7 +259,7 @@ fn folder_of_authorities() {
         folder.path().join(format!("{}.0", hash.trim())),
     )
     .unwrap();
-    // What is not named by a hash is not trusted.
+    // A file that is not named by a hash is not trusted.
     std::fs::copy(pki.path("other.crt"), folder.path().join("other.crt")).unwrap();
     let server = server_config(&tls).unwrap();
     for version in VERSIONS {

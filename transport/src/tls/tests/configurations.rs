@@ -1,4 +1,4 @@
-//! A certificate made for a test, and both sides' configurations with it.
+//! A certificate created for a test, and both sides' configurations with it.
 
 use std::sync::Arc;
 

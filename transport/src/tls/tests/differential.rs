@@ -1,5 +1,6 @@
-//! Our records against those of rustls, on the same script of a peer that has the client's keys: records of any type
-//! and content, cut and damaged anywhere. Both read the same, end at the same record, and answer with the same alert.
+//! Our records compared with those of rustls, for the same script of a peer that has the client's keys: records of any
+//! type and content, cut and damaged anywhere. Both read the same, end at the same record, and answer with the same
+//! alert.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,13 +17,13 @@ const VERSION_END: usize = 3;
 struct Forged {
     content_type: u8,
     contents: Vec<Vec<u8>>,
-    /// A bit of application data that is turned over: its place, modulo their number.
+    /// A bit of application data to invert: its place, modulo their number.
     damage: Option<usize>,
-    /// They come in pieces of so many bytes.
+    /// They arrive in pieces of this many bytes.
     piece_bytes: usize,
 }
 
-/// What a server made of a record.
+/// A server's reaction to a record.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     is_refused: bool,
@@ -31,14 +32,14 @@ struct Outcome {
     fatal_alert: Option<u8>,
 }
 
-/// user_canceled is a warning: as a fatal one it ends the connection for rustls, and for us not (RFC 8446, 6.1).
+/// user_canceled is a warning: as a fatal alert it ends the connection for rustls, but not for us (RFC 8446, 6.1).
 fn alert_content((level, alert): (u8, u8)) -> Vec<u8> {
     let level = if alert == 90 { 1 } else { level };
     vec![level, alert]
 }
 
-/// The type and the contents of the records of a step. Messages of a handshake are whole: ours refuses a wrong one by
-/// its first byte, rustls by its last.
+/// The type and the contents of the records of a step. Messages of a handshake are complete: ours refuses a wrong one
+/// at its first byte, rustls at its last.
 fn records() -> impl Strategy<Value = (u8, Vec<Vec<u8>>)> {
     let alert = prop_oneof![Just(0), Just(90), any::<u8>()];
     let message = (0..25_u8, vec(any::<u8>(), 0..8)).prop_map(|(kind, body)| {
@@ -85,8 +86,7 @@ fn outcomes(version: TlsVersion, rustls_records: bool, script: &[Forged]) -> Vec
         let mut records = records.collect::<Vec<_>>().into_iter();
         let mut wire = records.next().unwrap_or_default();
         if let Some(damage) = forged.damage.filter(|_| forged.content_type == DATA) {
-            // Not type and version: ours takes the header for authenticated as it came (RFC 8446, 5.2), rustls as it
-            // has to be.
+            // Not type and version: ours authenticates the header as it arrived (RFC 8446, 5.2), rustls as it must be.
             let bit = VERSION_END * 8 + damage % ((wire.len() - VERSION_END) * 8);
             wire[bit / 8] ^= 1 << (bit % 8);
         }
@@ -109,11 +109,13 @@ fn outcomes(version: TlsVersion, rustls_records: bool, script: &[Forged]) -> Vec
             }
         }
         if forged.content_type == ALERT {
-            // Ours is silent where the peer has ended it; rustls answers an alert that it does not know as a warning.
+            // Ours is silent if the peer has ended the connection; rustls answers an alert that it does not know as a
+            // warning.
             outcome.fatal_alert = None;
         }
         if forged.content_type == 0 && forged.contents.iter().flatten().all(|&byte| byte == 0) {
-            // Without a content type ours sends unexpected_message (RFC 8446, 5.4); rustls ends it silently.
+            // Without a content type ours sends unexpected_message (RFC 8446, 5.4); rustls ends the connection
+            // silently.
             outcome.fatal_alert = None;
         }
         outcome.plain.clone_from(&forger.plain);
@@ -126,7 +128,7 @@ fn outcomes(version: TlsVersion, rustls_records: bool, script: &[Forged]) -> Vec
     outcomes
 }
 
-/// Where the two are known to answer with different alerts.
+/// Without the cases in which the two are known to answer with different alerts.
 fn without_known_differences(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     for outcome in &mut outcomes {
         let alert = outcome.fatal_alert.map(AlertDescription::from);
@@ -149,7 +151,8 @@ proptest! {
         script in vec(forged(), 1..12),
     ) {
         let version = if is_tls13 { TlsVersion::V1_3 } else { TlsVersion::V1_2 };
-        // rustls lets a client of TLS 1.2 ask a few times for another handshake, and refuses; ours ends the connection.
+        // rustls lets a client of TLS 1.2 request another handshake a few times, and refuses; ours ends the
+        // connection.
         let asks = |forged: &Forged| !is_tls13 && forged.content_type == HANDSHAKE;
         let script: Vec<_> = script.into_iter().filter(|forged| !asks(forged)).collect();
         let ours = without_known_differences(outcomes(version, false, &script));

@@ -20,7 +20,7 @@ const ILLEGAL_PARAMETER: u8 = 47;
 const DECODE_ERROR: u8 = 50;
 const NO_RENEGOTIATION: u8 = 100;
 
-/// A client that seals whatever it likes.
+/// A client that seals arbitrary records.
 pub(super) struct Forger {
     server: SecureStream,
     sealer: Protection,
@@ -34,7 +34,7 @@ impl Forger {
         Forger::new_with(version, false)
     }
 
-    /// Against a server whose records are rustls' own, or ours.
+    /// A forger with a server whose records are rustls' own, or ours.
     pub(super) fn new_with(version: TlsVersion, rustls_records: bool) -> Forger {
         let (server, client) = configurations_of(Some(version), None);
         let mut server = Arc::unwrap_or_clone(server);
@@ -75,13 +75,13 @@ impl Forger {
         wire
     }
 
-    /// Hands a record over; gives the alerts that the server answers, levels before descriptions.
+    /// Sends a record; returns the alerts that the server answers, levels before descriptions.
     fn send(&mut self, content_type: u8, content: &[u8]) -> (Result<Opened, StreamError>, Vec<[u8; 2]>) {
         let wire = self.record(content_type, content);
         self.open(&wire)
     }
 
-    /// Hands bytes over; the alerts are those before an answer to a KeyUpdate, behind which the keys are others.
+    /// Sends bytes; the alerts are those before an answer to a KeyUpdate, after which the keys are different.
     pub(super) fn open(&mut self, wire: &[u8]) -> (Result<Opened, StreamError>, Vec<[u8; 2]>) {
         let mut answer = Vec::new();
         let opened = self.server.open(wire, &mut self.plain, &mut answer);
@@ -119,7 +119,7 @@ impl Forger {
     }
 }
 
-/// RFC 8446, 5.4.
+/// RFC 8446, 5.4: padding is removed and counts.
 #[test]
 fn padding_is_taken_off_and_counts() {
     let mut forger = Forger::tls13();
@@ -139,7 +139,7 @@ fn padding_is_taken_off_and_counts() {
 #[test]
 fn types_and_messages_that_do_not_belong_after_a_handshake() {
     for (content_type, content, alert) in [
-        // A change of cipher, and a type that is none.
+        // A ChangeCipherSpec, and a type that does not exist.
         (20, &[1][..], UNEXPECTED_MESSAGE),
         (99, b"x", UNEXPECTED_MESSAGE),
         (ALERT, &[], UNEXPECTED_MESSAGE),
@@ -147,7 +147,7 @@ fn types_and_messages_that_do_not_belong_after_a_handshake() {
         // ClientHello, Certificate.
         (HANDSHAKE, &[1, 0, 0, 0], UNEXPECTED_MESSAGE),
         (HANDSHAKE, &[11, 0, 0, 0], UNEXPECTED_MESSAGE),
-        // KeyUpdate: of a value that is none; with something behind it; of another length than 1.
+        // KeyUpdate: with an invalid value; with something after it; with another length than 1.
         (HANDSHAKE, &[24, 0, 0, 1, 2], ILLEGAL_PARAMETER),
         (HANDSHAKE, &[24, 0, 0, 1, 0, 24, 0, 0, 1, 0], UNEXPECTED_MESSAGE),
         (HANDSHAKE, &[24, 0, 0, 0], DECODE_ERROR),
@@ -167,7 +167,7 @@ fn a_key_update_comes_in_any_cut() {
         let (begin, end) = update.split_at(cut);
         forger.is_well(HANDSHAKE, begin);
         forger.is_well(HANDSHAKE, end);
-        // The next record is under the next key, which the forger has not.
+        // The next record must use the next key, which the forger does not have.
         forger.is_refused(DATA, b"old key", &[[2, BAD_RECORD_MAC]]);
 
         for (content_type, content) in [(DATA, &b"x"[..]), (DATA, b""), (ALERT, &[1, 0]), (HANDSHAKE, b"")] {
@@ -187,7 +187,7 @@ fn a_key_update_comes_in_any_cut() {
 fn alerts_of_the_peer() {
     for (version, name) in [(TlsVersion::V1_2, "1.2"), (TlsVersion::V1_3, "1.3")] {
         let mut forger = Forger::new(version);
-        // handshake_failure: the peer has ended it, so nothing is answered.
+        // handshake_failure: the peer has ended the connection, so nothing is answered.
         forger.is_refused(ALERT, &[2, 40], &[]);
         let (opened, alerts) = Forger::new(version).send(ALERT, &[1, 0]);
         assert!(opened.unwrap().peer_closed && alerts.is_empty(), "{name}");

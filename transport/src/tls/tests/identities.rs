@@ -1,4 +1,4 @@
-//! Who a client is by its certificate.
+//! The identity of a client from its certificate.
 
 use super::pki::pki;
 use super::{Paths, VERSIONS, careless_client, demanding, meet};
@@ -101,7 +101,7 @@ fn v27_names_with_a_meaning_in_topics_are_refused() {
     );
 }
 
-/// V27: OpenSSL makes no such names, so they are made here.
+/// V27: OpenSSL creates no such names, so they are created here.
 #[test]
 fn v27_names_that_are_no_text_are_refused() {
     use x509_cert::attr::AttributeTypeAndValue;

@@ -1,4 +1,4 @@
-//! The commands of an advice are run, and what they make is used.
+//! Runs the advised commands, and uses what they create.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::tls::certificate::{Certificate, Purpose};
 use crate::tls::issue::Issue;
 use crate::tls::{NoPassphrase, ServerTls, files, server_config_with};
 
-/// A folder with the authority, and a request and its key under the name that the advice has.
+/// A folder with the authority, and a request and its key under the name in the advice.
 fn folder(pki: &Pki, purpose: Purpose, of: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let copy = |from: &str, to: &str| fs::copy(pki.path(from), folder.path().join(to)).unwrap();
@@ -21,7 +21,7 @@ fn folder(pki: &Pki, purpose: Purpose, of: &str) -> tempfile::TempDir {
     folder
 }
 
-/// Runs the commands in a shell without anything of a particular one, and reads the certificate.
+/// Runs the commands in a POSIX shell, and reads the certificate.
 fn run(pki: &Pki, folder: &Path, purpose: Purpose, commands: &str) -> Certificate {
     let output = Command::new("sh")
         .args(["-c", commands])

@@ -12,7 +12,7 @@ use crate::tls::own_certificate::{check_pair, kept_key};
 use crate::tls::private_key::{or_kept, private_key};
 use crate::tls::{KeyPassphrase, NoPassphrase, Passphrase, TlsConfigError};
 
-/// Gives these passphrases one after the other, and counts how often it was asked.
+/// Returns these passphrases one after the other, and counts how often it was called.
 struct Script(&'static [&'static str], RefCell<u32>);
 
 impl KeyPassphrase for Script {
@@ -125,7 +125,7 @@ fn wrong_passphrases() {
 #[test]
 fn no_wrong_passphrase_ever_passes() {
     let Some(pki) = pki() else { return };
-    // Padding alone would let one in 256 pass.
+    // Padding alone would accept one wrong passphrase in 256.
     let path = encrypt(pki, "many", "ec -aes128 -in good.key");
     for number in 0..1000u32 {
         struct Number(u32);
@@ -154,7 +154,7 @@ fn no_passphrase_at_all() {
     assert!(matches!(error, TlsConfigError::EncryptedKey { .. }));
 }
 
-/// What a broker has that was root when it read the key, and is it no more.
+/// A broker that was root when it read the key, and no longer is.
 struct Kept(std::path::PathBuf);
 
 impl KeyPassphrase for Kept {
@@ -186,7 +186,7 @@ fn a_key_of_an_earlier_time_is_reported() {
         Some(&kept_key(&path, &cause)),
         &[
             "good.key",
-            "cannot be read any more (permission denied)",
+            "can no longer be read (permission denied)",
             "read at the start",
             "restart",
         ],
@@ -198,7 +198,7 @@ fn a_key_of_an_earlier_time_is_reported() {
         Some(&error.to_string()),
         &[
             "good.key",
-            "cannot be read any more (permission denied)",
+            "can no longer be read (permission denied)",
             "server.crt",
             "fix: let the user",
         ],

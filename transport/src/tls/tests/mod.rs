@@ -1,6 +1,6 @@
-//! The tutorial's path and everything that can be wrong on it, with certificates that the real `openssl` makes.
+//! The TLS tutorial and everything that can go wrong in it, with certificates created by the real `openssl`.
 //!
-//! Without an `openssl` these tests say so on stderr and pass; where `CI` is `true` that is a failure.
+//! Without `openssl` these tests print a line on stderr and pass; if `CI` is `true` they fail.
 
 mod clients;
 pub(crate) mod configurations;
@@ -27,7 +27,7 @@ use pki::Pki;
 
 const VERSIONS: [TlsVersion; 2] = [TlsVersion::V1_2, TlsVersion::V1_3];
 
-/// How a handshake in memory ended.
+/// The result of a handshake in memory.
 struct Met {
     server: SecureStream,
     server_error: Option<String>,
@@ -63,7 +63,7 @@ fn meet(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &str) -> M
     met
 }
 
-/// A client that sends this certificate without looking at it first.
+/// A client that sends this certificate without checking it first.
 fn careless_client(pki: &Pki, name: &str, version: TlsVersion) -> Arc<ClientConfig> {
     let made = client_config(&ClientTls {
         insecure: true,

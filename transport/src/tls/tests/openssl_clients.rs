@@ -1,4 +1,4 @@
-//! OpenSSL itself as the client, for what rustls cannot send: keys of 1024 bits, old versions, plain text.
+//! OpenSSL as the client, for what rustls cannot send: keys of 1024 bits, old versions, plain text.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -32,7 +32,7 @@ fn serve_one(listener: &TcpListener, config: &Arc<ServerConfig>) -> Result<Vec<u
     Ok(plain)
 }
 
-/// What the server says of `openssl s_client` with these options, which sends a line.
+/// What the server reports about `openssl s_client` with these options, which sends a line.
 fn s_client(pki: &Pki, options: &str) -> Result<Vec<u8>, String> {
     let paths = Paths::of(pki, "localhost");
     s_client_of(pki, &demanding(&paths), options)
@@ -53,7 +53,7 @@ fn s_client_of(pki: &Pki, server: &ServerTls<'_>, options: &str) -> Result<Vec<u
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // One that fails at once closes its end.
+    // A client that fails at once closes its end.
     let _ = child.stdin.as_mut().unwrap().write_all(b"hello\n");
     let served = serve_one(&listener, &config);
     drop(child.stdin.take());
@@ -99,7 +99,7 @@ fn clients_with_1024_bits_are_refused_in_words() {
 fn old_versions_of_tls_are_refused_in_words() {
     let Some(pki) = pki() else { return };
     let error = s_client(pki, "-tls1_1 -cipher DEFAULT@SECLEVEL=0").unwrap_err();
-    assert_message(Some(&error), &["no version of TLS that is served", "tlsv1.2"]);
+    assert_message(Some(&error), &["no version of TLS that is supported", "tlsv1.2"]);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_listener_of_tls_1_3_says_that_it_takes_no_other() {
         ..ServerTls::new(&paths.certificate, &paths.key)
     };
     let error = s_client_of(pki, &server, "-tls1_2").unwrap_err();
-    assert_message(Some(&error), &["takes TLS 1.3 alone", "--tls-version tlsv1.3"]);
+    assert_message(Some(&error), &["requires TLS 1.3", "--tls-version tlsv1.3"]);
 }
 
 #[test]

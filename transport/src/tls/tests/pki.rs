@@ -1,4 +1,4 @@
-//! The certificates of these tests, made once.
+//! The certificates of these tests, created once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 pub(super) struct Pki(TempDir);
 
-/// Configuration of `openssl ca`, which alone sets dates and revokes.
+/// Configuration of `openssl ca`, the only command that sets dates and revokes.
 const CONFIGURATION: &str = "
 [ca]
 default_ca = the_ca
@@ -49,7 +49,7 @@ basicConstraints = CA:FALSE
 extendedKeyUsage = serverAuth
 ";
 
-/// The certificates; `None`, with a word on stderr, if there is no openssl.
+/// The certificates; `None`, with a line on stderr, if there is no openssl.
 pub(super) fn pki() -> Option<&'static Pki> {
     static PKI: OnceLock<Option<Pki>> = OnceLock::new();
     PKI.get_or_init(|| {
@@ -103,7 +103,7 @@ impl Pki {
         self.0.path()
     }
 
-    /// A key on P-256 and a request for it.
+    /// Creates a P-256 key and a request for it.
     fn request(&self, name: &str, subject: &str) {
         self.openssl(&format!(
             "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -utf8 -subj {subject} -keyout {name}.key \
@@ -111,7 +111,7 @@ impl Pki {
         ));
     }
 
-    /// An RSA key as the tutorial makes it, without the passphrase, and a request for it.
+    /// Creates an RSA key as in the tutorial, without the passphrase, and a request for it.
     fn rsa_request(&self, name: &str, bits: u32) {
         self.openssl(&format!("genrsa -out {name}.key {bits}"));
         self.openssl(&format!(
@@ -119,7 +119,7 @@ impl Pki {
         ));
     }
 
-    /// `openssl x509 -req`, with a section of extensions, or as the tutorial has it: version 1.
+    /// `openssl x509 -req`, with a section of extensions, or as in the tutorial: version 1.
     fn sign(&self, name: &str, section: Option<&str>, more: &str) {
         self.sign_by("ca", name, section, more);
     }
@@ -130,7 +130,7 @@ impl Pki {
             Some(section) => self.openssl(&format!(
                 "x509 -req {common} -CAcreateserial -extfile openssl.cnf -extensions {section}"
             )),
-            // From 3.2 on `x509 -req` makes version 3.
+            // From 3.2 on `x509 -req` creates version 3.
             None if self.has_x509v1() => self.openssl(&format!("req -x509v1 {common}")),
             None => self.openssl(&format!("x509 -req {common} -CAcreateserial")),
         }
@@ -163,7 +163,7 @@ fn make() -> Pki {
 }
 
 fn authorities(pki: &Pki) {
-    // The namesake has the name of the first and another key.
+    // The namesake has the name of the first and a different key.
     for (name, subject) in [
         ("ca", "/CN=Test-CA"),
         ("other", "/CN=Other-CA"),

@@ -1,4 +1,4 @@
-//! Records after the handshake, against rustls' own client: every suite, renewed keys, and what a peer can do wrong.
+//! Records after the handshake, with rustls' client: every suite, renewed keys, and errors of a peer.
 
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
@@ -9,11 +9,11 @@ use super::configurations::{configurations, configurations_of};
 use crate::stream::{Opened, SecureStream, StreamError};
 use crate::tls::TlsVersion;
 
-/// A client of rustls and our server, joined by their buffers.
+/// A client of rustls and our server, connected by their buffers.
 struct Pair {
     client: ClientConnection,
     server: SecureStream,
-    /// What the server and what the client have read.
+    /// The bytes that the server and the client have read.
     plain: Vec<u8>,
     client_plain: Vec<u8>,
 }
@@ -51,7 +51,7 @@ impl Pair {
         wire
     }
 
-    /// Hands it over in pieces, and the answers back.
+    /// Passes the client's bytes in pieces, and the answers back.
     fn client_sends(&mut self, piece_bytes: usize) -> Result<Opened, StreamError> {
         let wire = self.wire();
         let mut last = Ok(Opened::default());
@@ -86,7 +86,7 @@ impl Pair {
         self.client_takes(&wire);
     }
 
-    /// A few messages both ways.
+    /// Exchanges a few messages both ways.
     fn talk(&mut self) {
         for message in [&b"up"[..], &[7; 20_000], b""] {
             self.client.writer().write_all(message).unwrap();
@@ -122,7 +122,7 @@ fn every_cipher_suite() {
     }
 }
 
-/// AES-GCM may seal 2^24 records with a key of TLS 1.3: the server renews it by itself.
+/// AES-GCM may seal 2^24 records with a key of TLS 1.3: the server renews it automatically.
 #[test]
 fn keys_are_renewed_before_they_wear_out() {
     let mut pair = Pair::of(Some(TlsVersion::V1_3), Some("TLS_AES_128_GCM_SHA256"));
@@ -132,13 +132,13 @@ fn keys_are_renewed_before_they_wear_out() {
     }
     let mut wire = Vec::new();
     (0..100).for_each(|_| pair.server.seal(b"message", &mut wire));
-    // After each five of a key, and the message that says that there is a new one.
+    // After every five records of a key, the message that announces a new one.
     assert_eq!(records(&wire).len(), 100 + 100 / 5);
     pair.client_takes(&wire);
     assert_eq!(pair.client_plain.len(), 100 * b"message".len());
 }
 
-/// TLS 1.2 cannot: the connection is closed in order.
+/// TLS 1.2 cannot renew keys: the connection is closed cleanly.
 #[test]
 fn a_connection_of_tls_1_2_ends_when_its_key_is_worn_out() {
     let mut pair = Pair::of(Some(TlsVersion::V1_2), Some("ECDHE-ECDSA-AES128-GCM-SHA256"));
@@ -166,7 +166,7 @@ fn keys_are_renewed_when_the_client_asks() {
     }
 }
 
-/// What rustls has not sent when its keys are taken over would be lost.
+/// What rustls has not sent when its keys are extracted would be lost.
 #[test]
 fn a_key_may_be_renewed_right_behind_the_handshake() {
     for piece_bytes in [1, 7, usize::MAX] {
@@ -219,9 +219,9 @@ fn a_changed_record_is_refused_and_nothing_of_it_is_read() {
 #[test]
 fn headers_that_no_record_has_are_refused() {
     for (header, alert) in [
-        // More than a record may have.
+        // More than the largest record.
         ([23, 3, 3, 0x48, 1], AlertDescription::RecordOverflow),
-        // A version that is none.
+        // A version that does not exist.
         ([23, 2, 3, 0, 20], AlertDescription::UnexpectedMessage),
         // Plain content types under keys.
         ([21, 3, 3, 0, 2], AlertDescription::UnexpectedMessage),
@@ -258,7 +258,7 @@ fn what_comes_with_the_last_flight_is_read() {
         let mut client = SecureStream::client(Some(&client), "localhost").unwrap();
         let mut server = SecureStream::server(Some(&server)).unwrap();
         let (mut to_server, mut to_client, mut plain) = (Vec::new(), Vec::new(), Vec::new());
-        // The client's goes after its first flight, both wait for the keys.
+        // The client's bytes are sent after its first flight; both sides' bytes wait for the keys.
         client.seal(b"CONNECT", &mut to_server);
         server.seal(b"waits", &mut to_client);
         assert!(to_client.is_empty());
@@ -275,7 +275,7 @@ fn what_comes_with_the_last_flight_is_read() {
     }
 }
 
-/// A record of TLS 1.2 with AES-GCM says a part of its nonce, and never the same one twice.
+/// A record of TLS 1.2 with AES-GCM contains a part of its nonce, and never the same one twice.
 #[test]
 fn no_nonce_is_sent_twice() {
     let mut pair = Pair::of(Some(TlsVersion::V1_2), Some("ECDHE-ECDSA-AES128-GCM-SHA256"));
@@ -292,7 +292,7 @@ fn no_bit_of_a_record_may_be_changed() {
             let mut pair = Pair::of(Some(version), Some(suite));
             pair.client.writer().write_all(b"message").unwrap();
             let mut wire = pair.wire();
-            // A length that is changed to more would only wait for that.
+            // A larger length would only make the server wait for more.
             if bit / 8 == 3 || bit / 8 == 4 || bit / 8 >= wire.len() {
                 continue;
             }
@@ -316,7 +316,7 @@ fn records(mut wire: &[u8]) -> Vec<&[u8]> {
     records
 }
 
-/// The server refuses `wire` with this alert, and is silent and deaf from then on.
+/// The server refuses `wire` with this alert, and neither sends nor reads anything afterwards.
 fn assert_alert(pair: &mut Pair, wire: &[u8], alert: AlertDescription) {
     let mut answer = Vec::new();
     pair.server.open(wire, &mut pair.plain, &mut answer).unwrap_err();

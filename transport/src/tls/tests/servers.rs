@@ -34,7 +34,7 @@ fn a_good_certificate_has_no_warnings() {
     assert_eq!(warnings(pki, "server.crt", "server.key"), Ok(Vec::new()));
 }
 
-/// As servers with OpenSSL do: clients that know only the root get what lies between.
+/// As with servers that use OpenSSL: clients that know only the root receive the intermediates.
 #[test]
 fn a_certificate_alone_is_completed_from_the_authorities() {
     let Some(pki) = pki() else { return };
@@ -80,8 +80,8 @@ fn a_certificate_alone_is_completed_from_the_authorities() {
     }
 }
 
-/// A root that signs the server's certificate directly is not missing, and nothing shows that it is a root: the warning
-/// is true for clients that have it too, and ends with a file that names it.
+/// A root that signs the server's certificate directly is not missing, and nothing shows that it is a root: the
+/// warning is still true for clients without it, and disappears with a file that contains it.
 #[test]
 fn a_root_that_signs_directly_is_not_called_missing() {
     let Some(pki) = pki() else { return };
@@ -119,7 +119,7 @@ fn a_root_that_signs_directly_is_not_called_missing() {
     }
 }
 
-/// What cannot be used as `cafile` is reported in words of our own, with what to do.
+/// What cannot be used as `cafile` is reported in our own words, with what to do.
 #[test]
 fn an_authority_that_is_none_is_reported_with_what_to_do() {
     let Some(pki) = pki() else { return };
@@ -190,7 +190,7 @@ fn v28_a_key_that_everybody_may_read_is_warned_about() {
     assert_message(Some(&warnings.join("")), &["chmod 600", "open.key"]);
 }
 
-/// Base64 that decodes, to what is no certificate.
+/// Valid base64 of something that is not a certificate.
 #[test]
 fn a_block_that_is_no_certificate_refuses_the_start() {
     let Some(pki) = pki() else { return };
@@ -265,7 +265,7 @@ fn the_tutorials_server_is_met_by_its_cn() {
                 &["not for 127.0.0.1", "subjectAltName=IP:127.0.0.1"],
             );
         }
-        // A CN says nothing beside a subjectAltName.
+        // A CN does not count if there is a subjectAltName.
         let met = visit(pki, "other_name", version, &trusting, "localhost");
         assert_message(
             met.client_error.as_deref(),

@@ -1,6 +1,6 @@
 //! The report of a comparison. `plots.rs` draws its plots.
 //!
-//! Invariants: everything is summed up from the rounds of the folder. The scenarios are in the order in which they were
+//! Invariants: everything is computed from the rounds of the folder. The scenarios are in the order in which they were
 //! measured. A broker has the same colour in every plot.
 
 mod plots;
@@ -30,10 +30,15 @@ pub(super) fn page(folder: &Path) -> io::Result<Page> {
     let versions: Option<Vec<BrokerVersion>> = json(folder, "versions.json")?;
     let machine: Option<Machine> = json(folder, "machine.json")?;
     Ok(Page {
-        title: format!("{} beside {}", comparison::shown(&summary.first), peers.join(", ")),
-        lead: "Each broker alone in a process of its own, in turns, with equal settings and the same work. Figures are \
-               medians over the rounds with the lowest and the highest. Ratios are those of the rounds in pairs, with \
-               the interval of order statistics; a difference is shown as one only where that does not contain 1."
+        title: format!(
+            "{} beside {}",
+            comparison::shown(&summary.first),
+            peers.join(", ")
+        ),
+        lead: "Each broker ran alone as a separate process, in turn, with equal settings and the same load. \
+            Figures are medians over the rounds with the lowest and the highest. Ratios are those of the \
+            rounds in pairs, with the interval of order statistics; a difference is shown as one only if \
+            the interval does not contain 1."
             .to_owned(),
         notices: versions.map(|versions| named(&versions)).into_iter().collect(),
         tables: tables(&summary),
@@ -64,7 +69,7 @@ fn drawn(all: &ComparisonPlots<'_>, summary: &ComparisonSummary) -> io::Result<V
     Ok(plots)
 }
 
-/// Most scenarios whose percentiles are drawn.
+/// Largest number of scenarios whose percentiles are drawn.
 const SCHEDULED_MAX: usize = 4;
 
 /// The versions of all brokers in a sentence.

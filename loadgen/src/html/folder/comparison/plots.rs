@@ -23,7 +23,7 @@ use crate::summary::statistics::median;
 /// The rounds of a comparison, and the brokers with their colours.
 pub(super) struct ComparisonPlots<'a> {
     rounds: &'a Rounds,
-    /// All brokers, Midge first: the place is the number of the colour.
+    /// All brokers, Midge first: the index is the number of the colour.
     pub(super) brokers: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl<'a> ComparisonPlots<'a> {
         entries.filter(|(number, _)| shown.contains(number)).collect()
     }
 
-    /// Each broker that has rounds of a scenario, by its colour.
+    /// Each broker with rounds of a scenario, by its colour.
     fn of_scenario(&self, scenario: &str) -> impl Iterator<Item = (usize, &'a [Record])> {
         let brokers = self.rounds.get(scenario).into_iter().flatten();
         let coloured: Vec<_> = brokers
@@ -98,7 +98,7 @@ impl<'a> ComparisonPlots<'a> {
         ))
     }
 
-    /// The p99 of all brokers at each offered rate, where the scenario is a sweep.
+    /// The p99 of all brokers at each offered rate, if the scenario is a sweep.
     pub(super) fn sweep(&self, scenario: &str) -> io::Result<Option<Plot>> {
         let (mut shown, mut drawn, mut slo_us) = (BTreeSet::new(), Vec::new(), 0.0);
         for (colour, records) in self.of_scenario(scenario) {
@@ -178,7 +178,7 @@ impl<'a> ComparisonPlots<'a> {
             all.map(|run| run.connect.rss.len()).max().unwrap_or(0)
         };
         let most = self.rounds.iter().max_by_key(|(_, brokers)| readings(brokers));
-        // A few hundred connections are made between two readings: fewer of them are no line.
+        // A few hundred connections are made between two readings: fewer do not make a line.
         let Some((scenario, _)) = most.filter(|(_, brokers)| readings(brokers) >= READINGS_MIN) else {
             return Ok(None);
         };
@@ -214,18 +214,18 @@ impl<'a> ComparisonPlots<'a> {
 
 /// Distance of two brokers in a row.
 const ROW_STEP: f64 = 0.18;
-/// Readings of a broker's memory that make a plot.
+/// Number of readings of a broker's memory that make a plot.
 const READINGS_MIN: usize = 5;
 
 fn runs(records: &[Record]) -> impl Iterator<Item = &Outcome> {
     records.iter().filter_map(Record::as_run)
 }
 
-/// For each rate one mark: the median of the rounds that are valid, a hollow one where none is.
+/// One mark for each rate: the median of the valid rounds, or a hollow one if there is none.
 fn median_marks(points: &[&Point], colour: usize) -> Vec<Mark> {
     let mut by_rate: BTreeMap<u64, (f64, Vec<f64>, Vec<f64>)> = BTreeMap::new();
     for point in points {
-        // Rates are equal if they are to a thousandth.
+        // Rates are equal if they are equal to a thousandth.
         let rate = (point.rate_per_s * 1e3) as u64;
         let (_, valid, invalid) = by_rate
             .entry(rate)
@@ -246,7 +246,7 @@ fn median_marks(points: &[&Point], colour: usize) -> Vec<Mark> {
         .collect()
 }
 
-/// At each quantile that all rounds have, the median.
+/// The median at each quantile that all rounds have.
 fn median_quantiles(records: &[Record]) -> Vec<(f64, f64)> {
     let rounds: Vec<Vec<(f64, f64)>> = runs(records)
         .map(quantiles)
