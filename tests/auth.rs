@@ -18,7 +18,7 @@ const VERSIONS: [ProtocolVersion; 3] = [
     ProtocolVersion::V5,
 ];
 
-/// The files that say who may do what.
+/// The password and ACL files.
 struct Files(tempfile::TempDir);
 
 impl Files {
@@ -60,7 +60,7 @@ impl Files {
     }
 }
 
-/// `broker passwd` with these arguments and what is typed.
+/// Runs `broker passwd` with these arguments and this input.
 fn passwd(arguments: &[&str], typed: &str) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_midge-broker"))
         .arg("passwd")
@@ -72,7 +72,7 @@ fn passwd(arguments: &[&str], typed: &str) {
     assert!(child.wait().unwrap().success(), "{arguments:?}");
 }
 
-/// What the broker answers to a CONNECT.
+/// The broker's answer to a CONNECT.
 fn answer(broker: &Broker, options: &Options) -> ReasonCode {
     let (mut client, answer) = Client::try_connect(broker, options);
     match answer.as_ref().map(|answer| answer.packet()) {
@@ -124,7 +124,7 @@ fn users_are_let_in_with_their_passwords_only() {
     assert!(log.contains(refused), "{log}");
 }
 
-/// V22: who is not let in neither ends the connection nor the session of the client that has the identifier.
+/// V22: a refused client ends neither the connection nor the session of the client that has the identifier.
 #[test]
 fn v22_a_wrong_password_ends_nobodys_session() {
     let files = Files::new(&[("ann", "pw"), ("bob", "pw")]);
@@ -142,7 +142,7 @@ fn v22_a_wrong_password_ends_nobodys_session() {
             answer(&broker, &intruder.clone().user("eve", "pw")),
             ReasonCode::BadUserNameOrPassword
         );
-        // V21: neither does another user who is let in.
+        // V21: nor does another user who is accepted.
         assert_eq!(
             answer(&broker, &intruder.clone().user("bob", "pw")),
             ReasonCode::NotAuthorized
@@ -212,7 +212,7 @@ fn reloads(broker: &Broker, message: &str) -> usize {
     broker.log().matches(message).count()
 }
 
-/// V15, V16, V18: files are read again at SIGHUP; a wrong one keeps the old ones whole.
+/// V15, V16, V18: files are read again at SIGHUP; a wrong one leaves the old ones in effect.
 #[test]
 fn v16_files_are_read_again_at_sighup() {
     let files = Files::new(&[("ann", "pw"), ("bob", "pw"), ("cat", "pw")]);
@@ -271,7 +271,7 @@ fn v16_files_are_read_again_at_sighup() {
     eventually("the reload is reported", || {
         reloads(&broker, "Reloaded the password and ACL files") == 1
     });
-    // Each shard takes the rules in its own time.
+    // Each shard applies the rules at its own time.
     eventually("the subscription brings only what may be read", || {
         ann.publish("secret", b"secret", QoS::AtLeastOnce);
         ann.publish("open", b"open", QoS::AtLeastOnce);
@@ -285,8 +285,8 @@ fn v16_files_are_read_again_at_sighup() {
     );
 }
 
-/// V40: ten thousand reconnects of one user cost one argon2 check, and a flood of wrong passwords does not slow those
-/// who are in.
+/// V40: ten thousand reconnects of one user cost one argon2 check, and a flood of wrong passwords does not slow down
+/// connected clients.
 #[test]
 fn v40_reconnects_and_floods() {
     let files = Files::new(&[]);
@@ -378,7 +378,7 @@ fn wrong_files_refuse_the_start() {
     }
 }
 
-/// V28: a file that everybody may read gets a warning.
+/// V28: a file that every user may read causes a warning.
 #[test]
 fn v28_a_world_readable_password_file_gets_a_warning() {
     let files = Files::new(&[("ann", "pw")]);
@@ -390,7 +390,7 @@ fn v28_a_world_readable_password_file_gets_a_warning() {
     eventually("the warning is there", || is_warned(&broker));
 }
 
-/// The tutorial's own steps, with relative paths as it has them.
+/// The steps of the tutorial, with relative paths as in its text.
 #[test]
 fn a_password_file_beside_the_configuration() {
     let files = Files::new(&[("subscriber", "pw")]);
@@ -414,7 +414,7 @@ fn a_password_file_beside_the_configuration() {
 }
 
 /// A refused connection's socket is closed in the turn that accepted it, and the next connection gets its number:
-/// what was still asked of the old one must not take the new one's bytes.
+/// pending requests of the old one must not take the new one's bytes.
 #[test]
 fn refused_clients_take_nothing_from_the_next() {
     let files = Files::new(&[("ann", "pw")]);
@@ -445,7 +445,7 @@ fn v16_a_reload_without_descriptors_keeps_the_old_files() {
     eventually("no descriptor is left", || {
         broker.log().contains("Cannot accept connections")
     });
-    // The one in reserve is taken back once nobody waits to be turned away.
+    // The reserved descriptor is taken back once no connection waits to be refused.
     std::thread::sleep(std::time::Duration::from_millis(500));
     files.set_acl("user ann\ntopic #\n");
     broker.signal(Signal::HUP);

@@ -17,7 +17,7 @@ use crate::real_clients::{peer, script, skip};
 
 const METHOD: &str = "SCRAM-SHA-256";
 
-/// A password file with users that were made as an operator makes them.
+/// A password file with users that were created as an operator does it.
 struct Users(tempfile::TempDir);
 
 impl Users {
@@ -68,7 +68,7 @@ fn connecting(client_identifier: &str, scram: &ScramClient) -> Options {
     options(client_identifier, METHOD, &scram.first())
 }
 
-/// The Authentication Data of an AUTH that says 0x18.
+/// The Authentication Data of an AUTH with reason 0x18.
 fn challenge(answer: &Received) -> Vec<u8> {
     match answer.packet() {
         Packet::Auth(auth) => {
@@ -142,7 +142,7 @@ fn who_proves_the_password_is_in() {
     }
 }
 
-/// [MQTT-4.12.0-4]: and nobody learns from it which users there are, after a reload neither.
+/// [MQTT-4.12.0-4]: and nobody learns from it which users exist, not even after a reload.
 #[test]
 fn wrong_and_unknown_users_look_the_same() {
     let users = Users::new();
@@ -175,7 +175,7 @@ fn wrong_and_unknown_users_look_the_same() {
     assert_eq!(salts.len(), 3);
 }
 
-/// The proved user is the one whom rules and the client identifier go by, though CONNECT names none.
+/// The authenticated user is the one for rules and the client identifier, although CONNECT names none.
 #[test]
 fn the_proved_user_is_the_user() {
     let users = Users::new();
@@ -219,7 +219,7 @@ fn a_client_without_room_for_the_challenge_is_refused() {
     );
 }
 
-/// A verifier proves a password that is sent, too.
+/// A verifier also checks a password that is sent.
 #[test]
 fn the_password_may_be_sent_as_well() {
     let users = Users::new();
@@ -264,7 +264,7 @@ fn methods_that_are_not_offered() {
     );
 }
 
-/// [MQTT-3.1.2-30]: before CONNACK there is AUTH and DISCONNECT, and what breaks it touches nobody's session.
+/// [MQTT-3.1.2-30]: before CONNACK only AUTH and DISCONNECT are allowed, and a violation affects no session.
 #[test]
 fn other_packets_before_the_connack() {
     let users = Users::new();
@@ -296,7 +296,7 @@ fn other_packets_before_the_connack() {
     inside.ping();
 }
 
-/// The exchange is part of the five seconds that a client has to be in.
+/// The exchange counts in the five seconds that a client has for connecting.
 #[test]
 fn an_exchange_that_is_not_ended_is_closed() {
     let users = Users::new();
@@ -313,7 +313,7 @@ fn an_exchange_that_is_not_ended_is_closed() {
     eventually("a line in the log", || broker.log().contains("no answer to AUTH"));
 }
 
-/// V40: whoever guesses has to wait, and nobody else does.
+/// V40: a guesser has to wait, and nobody else does.
 #[test]
 fn v40_wrong_proofs_are_slowed_down() {
     let users = Users::new();
@@ -335,7 +335,7 @@ fn v40_wrong_proofs_are_slowed_down() {
     );
 }
 
-/// [MQTT-4.12.1-1]: messages flow meanwhile, and the connection goes on.
+/// [MQTT-4.12.1-1]: messages continue meanwhile, and so does the connection.
 #[test]
 fn who_is_in_may_prove_itself_again() {
     let users = Users::new();
@@ -396,7 +396,7 @@ fn a_re_authentication_that_fails_ends_the_connection() {
     assert_eq!(client.expect_closed().0, Some(ReasonCode::ProtocolError));
 }
 
-/// A trace has the packets of an exchange, and why it came to nothing: at CONNECT and later.
+/// A trace contains the packets of an exchange, and why it failed: at CONNECT and later.
 #[test]
 fn a_trace_has_what_an_exchange_came_to() {
     let users = Users::new();
@@ -430,7 +430,7 @@ fn a_trace_has_what_an_exchange_came_to() {
     let read = |name: &str| std::fs::read_to_string(path(name)).unwrap_or_default();
     let lines = |name: &str| -> Vec<String> {
         let text = read(name);
-        // Behind the line that each trace file begins with.
+        // After the first line of each trace file.
         let lines = text.lines().skip(1).filter_map(|line| line.split_once(": "));
         lines.map(|(_, line)| line.to_owned()).collect()
     };
@@ -448,7 +448,7 @@ fn a_trace_has_what_an_exchange_came_to() {
         "{}",
         shown[14]
     );
-    // Who it is is known when it is proved.
+    // The user is known after authentication.
     let of_user = lines("user");
     assert_eq!(of_user.len(), 5, "{of_user:#?}");
     assert!(
@@ -457,7 +457,7 @@ fn a_trace_has_what_an_exchange_came_to() {
     );
 }
 
-/// How the lines begin.
+/// The start of each line.
 const EXCHANGES: [&str; 15] = [
     // The wrong password.
     "Received CONNECT from c at",
@@ -465,11 +465,11 @@ const EXCHANGES: [&str; 15] = [
     "Received AUTH from c (rc24, SCRAM-SHA-256)",
     "Refused CONNECT from c at",
     "Sending CONNACK to 127.0.0.1:",
-    // No answer.
+    // A missing answer.
     "Received CONNECT from c at",
     "Sending AUTH to c (rc24, SCRAM-SHA-256)",
     "Refused CONNECT from c at",
-    // An AUTH that was not due.
+    // An unexpected AUTH.
     "Received CONNECT from c at",
     "Sending AUTH to c (rc24, SCRAM-SHA-256)",
     "Received AUTH from c (rc24, SCRAM-SHA-256)",
@@ -479,7 +479,7 @@ const EXCHANGES: [&str; 15] = [
     "Ended c at 127.0.0.1:",
 ];
 
-/// With a client that others wrote, and their cryptography.
+/// With an independent client and its cryptography.
 #[test]
 fn mqtt_js_proves_itself() {
     let modules = peer("node_modules");
@@ -505,7 +505,7 @@ fn mqtt_js_proves_itself() {
     }
 }
 
-/// A listener that takes no passwords looks at none.
+/// A listener that accepts no passwords does not check any.
 #[test]
 fn a_listener_can_demand_scram() {
     let users = Users::new();

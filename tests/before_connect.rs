@@ -1,4 +1,4 @@
-//! Connections before their CONNECT: `connect_timeout` from accept to CONNACK, 100,000 bytes, nothing kept for
+//! Connections before their CONNECT: `connect_timeout` from accept to CONNACK, at most 100,000 bytes, no memory for
 //! announced bytes.
 
 use std::io::{Read as _, Write as _};
@@ -31,7 +31,7 @@ fn closed_after(mut socket: TcpStream, begin: Instant) -> Duration {
     begin.elapsed()
 }
 
-/// V12: a client that sends no byte, or not all of a CONNECT.
+/// V12: a client that sends no byte, or only a part of a CONNECT.
 #[test]
 fn v12_slow_clients_are_closed_when_their_time_is_over() {
     let certificates = Certificates::new();
@@ -63,7 +63,7 @@ fn v12_slow_clients_are_closed_when_their_time_is_over() {
             let begin = Instant::now();
             let mut dripping = socket.try_clone().unwrap();
             scope.spawn(move || {
-                // One byte a second, until the broker has had enough.
+                // One byte a second, until the broker closes.
                 for byte in b"\x10\x14\x00\x04MQTT\x04\x02\x00\x00\x00\x08" {
                     if dripping.write_all(&[*byte]).is_err() {
                         break;
@@ -102,8 +102,8 @@ fn v01_what_is_not_a_connect_is_closed_at_once() {
     }
 }
 
-/// A client that connects first and then asks a person for the passphrase of its key has 15 seconds, and the log names
-/// the key.
+/// A client that connects first and then asks a person for the passphrase of its key has 15 seconds, and the log
+/// mentions the key.
 #[test]
 fn a_client_has_fifteen_seconds_until_its_connect() {
     let broker = Broker::start();
@@ -118,7 +118,7 @@ fn a_client_has_fifteen_seconds_until_its_connect() {
     let silent = open(&broker);
     silent.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let elapsed = closed_after(silent, begin);
-    // Not before, and long before the test's own time is over, however busy the machine is.
+    // Not earlier, and long before the test's own time limit, however busy the machine is.
     let limit = Duration::from_secs(14)..Duration::from_secs(25);
     assert!(limit.contains(&elapsed), "{elapsed:?}");
     eventually("the close is logged", || {
@@ -128,7 +128,7 @@ fn a_client_has_fifteen_seconds_until_its_connect() {
     });
 }
 
-/// As many as mosquitto takes, so that a Will Payload may have the 65,535 bytes of the specification.
+/// The same limit as mosquitto, so that a Will Payload may have the 65,535 bytes of the specification.
 #[test]
 fn a_connect_may_have_100000_bytes() {
     let broker = Broker::start();
@@ -137,7 +137,7 @@ fn a_connect_may_have_100000_bytes() {
     let begin = Instant::now();
     for (level, answer) in [(4, &b""[..]), (5, b"\x20\x03\x00\x95\x00")] {
         let mut socket = open(&broker);
-        // 100,001 bytes, of which a few have come.
+        // 100,001 bytes, of which a few have arrived.
         socket
             .write_all(&[&b"\x10\xa1\x8d\x06\x00\x04MQTT"[..], &[level, 2]].concat())
             .unwrap();
@@ -150,8 +150,8 @@ fn a_connect_may_have_100000_bytes() {
     assert!(begin.elapsed() < Duration::from_secs(1));
 }
 
-/// All CONNECTs that have not come whole keep a bounded sum of bytes: those with the most for their age go, and a
-/// client that says little is let in.
+/// The total of bytes of all incomplete CONNECTs is limited: connections with the most for their age are closed, and a
+/// client that sends little is accepted.
 #[test]
 fn unfinished_connects_are_bounded_together() {
     let broker = Setup::default().shards(1).global("log_type error").start();
@@ -164,7 +164,7 @@ fn unfinished_connects_are_bounded_together() {
     let mut sockets = Vec::new();
     for _ in 0..900 {
         let mut socket = open(&broker);
-        // Those that were closed for it may refuse the bytes.
+        // Connections that were closed for it may refuse the bytes.
         let _closed = socket.write_all(&body);
         sockets.push(socket);
     }
@@ -180,7 +180,7 @@ fn unfinished_connects_are_bounded_together() {
         let read = socket.read(&mut [0; 8]);
         !matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     };
-    // The client that was let in did not wait until all of them were looked at.
+    // The accepted client did not wait until all of them were examined.
     eventually("those with the most are closed", || {
         sockets.iter().filter(|socket| is_closed(socket)).count() > 300
     });
@@ -195,7 +195,7 @@ fn v01_announced_bytes_cost_nothing() {
     let sockets: Vec<_> = (0..500)
         .map(|_| {
             let mut socket = open(&broker);
-            // A CONNECT of 60,000 bytes that never comes.
+            // A CONNECT of 60,000 bytes that never arrives.
             socket.write_all(b"\x10\xe0\xd4\x03\x00\x04MQTT").unwrap();
             socket
         })

@@ -1,4 +1,4 @@
-//! Floods and readers that do not keep up: what waits is bounded, nothing is lost, nobody else is disturbed for long.
+//! Floods and slow readers: queues are bounded, nothing is lost, and no other client is disturbed for long.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -53,7 +53,7 @@ fn message(payload_bytes: usize) -> Vec<u8> {
     bytes
 }
 
-/// Threads that write whole messages as fast as the broker takes them.
+/// Threads that write whole messages as fast as the broker accepts them.
 struct Flood {
     stop: Arc<AtomicBool>,
     messages: Arc<AtomicU64>,
@@ -72,7 +72,7 @@ impl Flood {
                 {
                     socket.write_all(&chunk).unwrap();
                 }
-                // Open until the broker has read all of it.
+                // Kept open until the broker has read everything.
                 socket.write_all(&[0xC0, 0]).unwrap();
                 socket.read_exact(&mut [0; 2]).unwrap();
             })
@@ -85,8 +85,8 @@ impl Flood {
         }
     }
 
-    /// Ends it once the broker has read all; says how many messages that were. Each thread counted one chunk too many
-    /// if the bound ended it.
+    /// Ends it once the broker has read everything; returns the number of messages. Each thread counted one chunk too
+    /// many if the time limit ended it.
     fn end(self, bounded: bool) -> u64 {
         if !bounded {
             self.stop.store(true, Ordering::Relaxed);
@@ -160,7 +160,7 @@ impl Readers {
     }
 }
 
-/// V35: a flood that each of three hundred subscribers in two shards gets costs as much memory as the bounds say.
+/// V35: a flood to each of three hundred subscribers in two shards costs as much memory as the limits allow.
 #[test]
 fn v35_a_flood_to_hundreds_of_subscribers_is_bounded_and_whole() {
     let broker = Setup::default().shards(2).start();
@@ -191,8 +191,8 @@ fn v35_a_flood_to_hundreds_of_subscribers_is_bounded_and_whole() {
     assert!(grown_mib < 600, "{grown_mib} MiB more at the most");
 }
 
-/// Sockets that are always full of messages do not keep the broker from writing: what waits in it is bounded, and is
-/// out a moment after the flood is over.
+/// Sockets that are always full of messages do not keep the broker from writing: its backlog is bounded, and is sent a
+/// moment after the flood ends.
 #[test]
 fn a_flood_leaves_no_backlog() {
     let broker = Setup::default().start();
@@ -229,7 +229,7 @@ fn a_flood_leaves_no_backlog() {
     assert!(grown_mib < 300, "{grown_mib} MiB more at the most");
 }
 
-/// Its messages wait for a subscriber that reads late, and are handled although it has gone meanwhile.
+/// Its messages wait for a slow subscriber, and are handled although it has disconnected meanwhile.
 #[test]
 fn who_publishes_and_goes_at_once_loses_nothing() {
     let broker = Setup::default().start();
@@ -256,7 +256,7 @@ fn who_publishes_and_goes_at_once_loses_nothing() {
     assert!(got.chunks(message.len()).all(|packet| packet == message));
 }
 
-/// Two clients that take everything, read nothing and connect again and again delay others for a moment only.
+/// Two clients that subscribe to everything, read nothing and reconnect repeatedly delay others only for a moment.
 #[test]
 fn hostile_subscribers_that_reconnect_delay_nobody() {
     let broker = Setup::default().start();
@@ -306,8 +306,7 @@ fn subscribed_to_all(broker: &Broker, name: &str) -> TcpStream {
     socket
 }
 
-/// The time that clients have for their last bytes when the broker ends is that of the broker, not that of a single
-/// close.
+/// When the broker ends, the time limit for clients' last bytes is that of the broker, not that of a single close.
 #[test]
 fn a_slow_reader_has_the_whole_drain() {
     let broker = Setup::default().start();
@@ -323,7 +322,7 @@ fn a_slow_reader_has_the_whole_drain() {
     slow.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
     let mut got = Vec::new();
     slow.read_to_end(&mut got).unwrap();
-    // It was slow before, so not everything came so far; but what waited for it did, to the last byte.
+    // It was slow before, so not everything arrived so far; but what waited for it did, to the last byte.
     assert!(got.len() > 3 << 20, "{} bytes", got.len());
     assert_eq!(got.len() % message.len(), 0, "{} bytes", got.len());
     let (status, log) = broker.wait();
@@ -344,7 +343,7 @@ fn closes_are_logged_with_client_and_address() {
     });
 }
 
-/// The flush that answers it is one of several: what it asked for goes out in pieces, and only then it is lost.
+/// The flush that answers it is one of several: the output is sent in pieces, and only then is it dropped.
 #[test]
 fn who_ends_its_side_of_the_stream_gets_a_long_answer_whole() {
     let broker = Broker::start();

@@ -1,4 +1,4 @@
-//! Bridges of other brokers, which are clients here: mosquitto's name themselves by a bit of the protocol level.
+//! Bridges of other brokers, which are clients here: those of mosquitto set a bit of the protocol level.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use mqtt::{ProtocolVersion, QoS};
 use crate::harness::{Broker, Client, Options, free_port};
 use crate::real_clients::skip;
 
-/// A client whose CONNECT of 3.1.1 has the level 0x84, as mosquitto's bridges send it first (`try_private`).
+/// A client whose 3.1.1 CONNECT has the level 0x84, which mosquitto's bridges send first (`try_private`).
 fn bridge(broker: &Broker) -> Client {
     let mut client = Client::open_as(broker, ProtocolVersion::V3_1_1);
     client.send(b"\x10\x12\x00\x04MQTT\x84\x02\x00\x00\x00\x06bridge");
@@ -46,7 +46,7 @@ fn a_bridge_publishes_its_state() {
     watcher.expect_nothing();
 }
 
-/// A real mosquitto with the defaults of its bridges is connected at its first try.
+/// A real mosquitto with the default settings of its bridges connects at its first try.
 #[test]
 fn mosquitto_bridges_with_its_defaults() {
     let installed = ["mosquitto", "/usr/sbin/mosquitto"]

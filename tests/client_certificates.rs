@@ -1,5 +1,5 @@
-//! Clients that are who their certificates say, with the certificates of `broker certs`; and what the log says of those
-//! who are refused.
+//! Clients that are identified by their certificates, with the certificates of `broker certs`; and what is logged
+//! about refused ones.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -69,7 +69,7 @@ fn the_printed_configuration_serves_the_made_clients() {
     assert!(again.stderr.contains("exists"), "{}", again.stderr);
 }
 
-/// V21 of the operators' table: a session belongs to the user that made it, here by certificate.
+/// V21 of the operators' table: a session belongs to the user that created it, here by certificate.
 #[test]
 fn v21_another_certificate_cannot_take_a_session() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn v21_another_certificate_cannot_take_a_session() {
     owner.ping();
 }
 
-/// In TLS 1.3 the client believes at first that it is connected, so the log has to be asked.
+/// In TLS 1.3 the client believes at first that it is connected, so the log must be checked.
 #[test]
 fn a_refused_client_is_named_in_the_log() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Reads files that an operator wrote, as a whole and up to a bound, and names the place of every mistake in them;
-//! replaces files as a whole.
+//! Reads files that an operator wrote, completely and up to a bound, and names the place of every mistake in them;
+//! replaces files atomically.
 //!
 //! Invariants: a line that is returned is UTF-8 without control characters, so messages and logs may show it as it is.
 //! A file that is larger than its bound is not read to its end.
@@ -102,29 +102,29 @@ pub(crate) fn read_bounded(path: &Path, kind: &str, bytes_max: u64) -> io::Resul
     Ok(bytes)
 }
 
-/// Puts a file with this content into the place of `path`, all at once: whoever reads it sees the old one or the new
-/// one. A link stays a link, and the owner stays the owner, so that a broker that runs as another user can read it
-/// still. Nobody but the owner may read it.
+/// Replaces `path` atomically by a file with this content: a reader sees the old file or the new one. A link stays a
+/// link, and the owner is kept, so that a broker that runs as another user can still read it. Only the owner may read
+/// it.
 ///
 /// # Errors
-/// It cannot be written; what was there is there still.
+/// It cannot be written; the old file is unchanged.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    // One that a process of the same number left when it was killed, as the first process of a container has.
+    // A file that a killed process with the same id left, such as the first process of a container.
     let _removed = fs::remove_file(&temporary);
     let result = write_new(&temporary, path, content).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
-        // It may not be there at all.
+        // It may not exist.
         let _removed = fs::remove_file(&temporary);
     }
     result?;
-    // The name is as durable as the content; where folders cannot be synchronised it is so a little later.
+    // The name is as durable as the content; if folders cannot be synchronised, it is durable a little later.
     if let Some(Ok(folder)) = path.parent().map(File::open) {
         let _synchronised = folder.sync_all();
     }
@@ -138,15 +138,16 @@ fn write_new(temporary: &Path, replaced: &Path, content: &[u8]) -> io::Result<()
         .mode(0o600)
         .open(temporary)?;
     if let Ok(before) = fs::metadata(replaced) {
-        // Only root may give a file away; anybody else owned the old one too, or could not have the new one otherwise.
+        // Only root may change the owner; any other user owned the old file too, or could not have written the new
+        // one.
         let _kept = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
     }
     file.write_all(content)?;
     file.sync_all()
 }
 
-/// The lines of a text that are neither empty nor a comment (`#`), without blanks around them, each with its number
-/// from 1; or what is wrong with a line. A byte order mark at the beginning is left out.
+/// The lines of a text that are neither empty nor a comment (`#`), without surrounding blanks, each with its number
+/// from 1, or with what is wrong with the line. A byte order mark at the beginning is skipped.
 pub(crate) fn content_lines(text: &[u8]) -> impl Iterator<Item = (u32, Result<&str, &'static str>)> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let numbered = (1_u32..).zip(text.split(|&byte| byte == b'\n'));

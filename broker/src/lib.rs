@@ -9,21 +9,21 @@
 //!
 //! The floors, from the ground up:
 //!
-//! 1. `time`, `limits`, `settings`: what the logic counts with. `files`, `exit_code`: mistakes and how they end. `log`,
-//!    `systemd`, `privileges`, `passphrase`, `thread_priority`, `memory`: the system around the process. `admission`,
-//!    `client_sampling`, `health`, `traces`, `turn`: what shards share with those beside them. `named_paths`: what of
-//!    the file system is the configuration's. `socket_path`: where a Unix socket can be. `bridge_settings`: what a
-//!    bridge is. `local_connections`: its way to the shards.
-//! 2. `auth`: who may connect, and do what. `certs`, `store_command`, `ctl`: subcommands that make certificates,
-//!    look into stores, and ask a broker that runs.
-//! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files. `import`: the
-//!    subcommand that makes a store of a file of mosquitto.
+//! 1. `time`, `limits`, `settings`: the units and bounds of the logic. `files`, `exit_code`: mistakes in files, and
+//!    exit codes. `log`, `systemd`, `privileges`, `passphrase`, `thread_priority`, `memory`: the system around the
+//!    process. `admission`, `client_sampling`, `health`, `traces`, `turn`: state that shards share with other threads.
+//!    `named_paths`: the paths that belong to the configuration. `socket_path`: where a Unix socket can be.
+//!    `bridge_settings`: the settings of a bridge. `local_connections`: its path to the shards.
+//! 2. `auth`: who may connect, and what clients may do. `certs`, `store_command`, `ctl`: subcommands that make
+//!    certificates, inspect stores, and control a running broker.
+//! 3. `logic`: MQTT without I/O. `passwd`: the subcommand that makes password files. `import`: the subcommand that
+//!    converts a file of mosquitto into a store.
 //! 4. `args`: the command line.
 //! 5. `config`: from files and the command line to settings.
-//! 6. What is made of a configuration: `bind` (sockets), `listener_tls`, `in_effect`, `persistence` (the store), and
-//!    `test_config`. `bridge`: the clients of other brokers. `questions`: what operators ask the shards.
-//!    `reload_requests`: operators who ask for a reload.
-//! 7. The threads beside the shards: `dynamic_commands`, `http`, `monitor`, `reload`.
+//! 6. Modules that use a configuration: `bind` (sockets), `listener_tls`, `in_effect`, `persistence` (the store), and
+//!    `test_config`. `bridge`: connections to other brokers. `questions`: operators' questions to the shards.
+//!    `reload_requests`: operators' requests for a reload.
+//! 7. The threads besides the shards: `dynamic_commands`, `http`, `monitor`, `reload`.
 //! 8. `shard`: sockets, ring and TLS around the logic.
 //! 9. `server`: the order of start and stop.
 //! 10. `program`: arguments and exit codes.

@@ -155,7 +155,7 @@ impl Reloader {
         Ok(report)
     }
 
-    /// Gives the bridges what was read. If a file of one of them cannot be used, all stay as they were.
+    /// Applies the new settings of the bridges. If a file of one of them cannot be used, all stay unchanged.
     fn renew_bridges(&self, configuration: &Configuration, report: &mut ReloadReport) {
         match tls_of_bridges(&configuration.bridges, &self.passphrases) {
             Ok(bridges) => report.taken.extend(self.bridges.reload(bridges)),
@@ -167,7 +167,8 @@ impl Reloader {
         }
     }
 
-    /// The TLS of each listener anew. One whose files cannot be used stays as it was, and the settings with it.
+    /// The new TLS of each listener. A listener whose files cannot be used keeps its TLS, and the settings that belong
+    /// to it.
     fn renew_tls(&self, configuration: &mut Configuration, report: &mut ReloadReport) -> RenewedTls {
         let before = self.current.get();
         let mut renewed = RenewedTls::default();

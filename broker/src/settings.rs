@@ -117,11 +117,11 @@ pub enum SharedSubscriptionStrategy {
 pub struct ListenerId(pub u16);
 
 impl ListenerId {
-    /// That of the connections of the broker's own bridges, which no socket listens for.
+    /// The listener of the connections of the broker's bridges, which has no socket.
     pub const BRIDGES: Self = Self(u16::MAX);
 }
 
-/// What the logic has to know of one listener; sockets and TLS are the shell's.
+/// The part of a listener that the logic needs; sockets and TLS belong to the shell.
 #[derive(Clone, Debug)]
 pub struct ListenerSettings {
     /// `allow_anonymous`: clients without a user name are accepted.

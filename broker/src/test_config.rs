@@ -138,7 +138,7 @@ impl Findings {
         }
     }
 
-    /// That the files of TLS can be opened at least.
+    /// Checks that the files of TLS can at least be opened.
     fn check_readable(&mut self, port: u16, tls: &ListenerTls) {
         let files = [
             ("certfile", Some(&tls.certificate_chain)),

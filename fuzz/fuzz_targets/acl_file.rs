@@ -1,6 +1,7 @@
-//! ACL files: each is read whole or refused by line, and its rules answer for any client, user, topic and filter.
+//! ACL files: each is read completely or refused with line numbers, and its rules give an answer for any client, user,
+//! topic and filter.
 //!
-//! A filter that is allowed has a topic that may be read: the filter's own, where it has no wildcard.
+//! An allowed filter has a topic that may be read: the filter itself, if it has no wildcard.
 #![no_main]
 
 use std::path::Path;

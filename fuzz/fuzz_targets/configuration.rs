@@ -1,5 +1,5 @@
-//! Configurations: any text is refused with its lines, or is in effect and, written out as the effective one and read
-//! again, still the same. `include_dir` and names of hosts are left out, for they look beyond the text.
+//! Configurations: any text is refused with line numbers, or takes effect; and the configuration in effect, printed
+//! and read again, is the same. `include_dir` and host names are left out, because they depend on more than the text.
 #![no_main]
 
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     let looks_beyond = ["include_dir", "listener", "bind_address", "user"];
     let looks = |line: &str| looks_beyond.iter().any(|key| line.trim_start().starts_with(key));
-    // Listeners with a port alone.
+    // Listeners with only a port.
     let is_port = |line: &str| {
         line.strip_prefix("listener ")
             .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
@@ -29,7 +29,7 @@ fuzz_target!(|text: &str| {
     assert_eq!(again.effective(), effective);
 });
 
-/// What a file with this text configures.
+/// The configuration of a file with this text.
 fn read(text: &str) -> Option<Configuration> {
     let mut file = tempfile::NamedTempFile::new_in("/dev/shm").expect("a file in memory");
     file.write_all(text.as_bytes()).expect("room for it");

@@ -1,4 +1,4 @@
-//! Framing: a stream cut at any place gives the frames that the whole stream gives.
+//! Framing: a stream that is cut at any place gives the same frames as the whole stream.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

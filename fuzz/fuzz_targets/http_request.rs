@@ -1,4 +1,4 @@
-//! Requests to a WebSocket listener: whatever comes is answered, refused or waited for, and more bytes behind a whole
+//! Requests to a WebSocket listener: any bytes are answered, refused or waited for, and more bytes after a complete
 //! request change nothing.
 #![no_main]
 

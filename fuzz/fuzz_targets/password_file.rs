@@ -1,5 +1,5 @@
-//! Password files: each is read whole or refused by line, and what is in it can be looked up. No password is checked:
-//! hashes are made to be slow.
+//! Password files: each is read completely or refused with line numbers, and its users can be looked up. No password
+//! is checked, because hashes are slow by design.
 #![no_main]
 
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The header of a load balancer: whatever comes is read, refused or waited for within its bound, and more bytes behind
-//! a whole header change nothing.
+//! The header of a load balancer: any bytes are read, refused or waited for within the limit, and more bytes after a
+//! complete header change nothing.
 #![no_main]
 
 use broker::config::ProxyProtocol;

@@ -1,4 +1,4 @@
-//! Encoder first: packets of any fields are refused, or decode to what they were if the fields are valid.
+//! Encoder first: packets with any fields are refused, or decode to the original if the fields are valid.
 #![no_main]
 
 use arbitrary::Arbitrary;

@@ -1,5 +1,5 @@
-//! The two messages of a client that proves itself by SCRAM-SHA-256: any bytes get an error, and no bytes that do not
-//! know the password get a proof.
+//! The two messages of a client that authenticates with SCRAM-SHA-256: any bytes result in an error, and without the
+//! password no bytes result in a proof.
 #![no_main]
 
 use std::num::NonZeroU32;

@@ -1,7 +1,7 @@
-//! Sequences of packets of several clients against the logic of two shards.
+//! Sequences of packets from several clients for the logic of two shards.
 //!
-//! Whatever the clients do, what the broker says is well-formed in each client's version, begins with CONNACK, and
-//! nothing of a connection stays when all are gone.
+//! Whatever the clients do, the output of the broker is well-formed in each client's version, starts with CONNACK, and
+//! nothing of a connection remains when all are closed.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -11,7 +11,7 @@ use mqtt::packet::{Connect, PacketIdentifier, Publish, RetainHandling, Subscript
 use mqtt::property::{Properties, PropertiesBuf, Property};
 use mqtt::{Packet, ProtocolVersion, QoS, ReasonCode, encode};
 
-/// One of a few clients, filters, identifiers: few enough that they meet.
+/// One of a few clients, filters and identifiers, so few that they coincide.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Few(u8);
 
@@ -73,7 +73,7 @@ fuzz_target!(|input: Vec<(Few, Action<'_>)>| {
         } else if let Some(client) = clients[slot] {
             act(&mut cluster, client, &action);
         }
-        // What is said is looked at now and then, not hoarded.
+        // The output is checked regularly, not collected.
         for client in clients.iter().flatten() {
             check(&mut cluster, *client);
         }
@@ -249,7 +249,7 @@ fn check(cluster: &mut Cluster, client: Client) {
     }
 }
 
-/// The client reads what is left and goes.
+/// The client reads the remaining output and disconnects.
 fn end(cluster: &mut Cluster, client: Client) {
     cluster.set_reading(client, true);
     check(cluster, client);

@@ -1,4 +1,4 @@
-//! A stream of packets: each is refused with a reason, or is valid and survives being encoded and decoded again.
+//! A stream of packets: each is refused with a reason, or is valid and unchanged after encoding and decoding.
 
 use mqtt::packet::{Packet, Publish};
 use mqtt::{ProtocolVersion, decode, frame, topic};

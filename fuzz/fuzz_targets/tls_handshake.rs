@@ -1,5 +1,5 @@
-//! A server's handshake and its hand-over to the records: a client of rustls whose bytes come in any cut, with some
-//! of them damaged. What arrives is what was sent, or nothing.
+//! A server's handshake and its transition to the records: a client of rustls whose bytes arrive in pieces of any
+//! size, some of them damaged. What arrives is what was sent, or nothing.
 #![no_main]
 
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! Topic Names and Topic Filters against rules written down once more, naively.
+//! Topic Names and Topic Filters compared with a second, naive implementation of the rules.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,6 @@
-//! Frames to a server's side of WebSocket: any bytes, in any cut, give the same payload, close frame and end. How many
-//! pings are answered depends on the cut: of those that are read at once the last is (RFC 6455, section 5.5.3).
+//! Frames to a server's side of WebSocket: any bytes, in pieces of any size, give the same payload, close frame and
+//! end. The number of answered pings depends on the pieces: only the last of those that are read at once is answered
+//! (RFC 6455, section 5.5.3).
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,7 +8,7 @@ use transport::stream::SecureStream;
 
 const FRAME_BYTES_MAX: u64 = 1000;
 
-/// Payload, answers that are no pongs, whether the client closed, and whether it was refused.
+/// Payload, answers other than pongs, whether the client closed, and whether it was refused.
 type Outcome = (Vec<u8>, Vec<u8>, bool, bool);
 
 fn read(frames: &[u8], piece_bytes: usize) -> Outcome {
@@ -23,7 +24,7 @@ fn read(frames: &[u8], piece_bytes: usize) -> Outcome {
     (plain, without_pongs(&answer), false, false)
 }
 
-/// The frames of a server's answer, which are short and not masked, apart from pongs.
+/// The frames of a server's answer, which are short and not masked, except pongs.
 fn without_pongs(mut answer: &[u8]) -> Vec<u8> {
     let mut others = Vec::new();
     while let [first, length, rest @ ..] = answer {

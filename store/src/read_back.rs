@@ -1,14 +1,14 @@
-//! What a shard reads back from the log: messages that wait for a session and whose payloads are on the disk alone, or
+//! What a shard reads back from the log: messages that wait for a session and whose payloads are only on the disk, or
 //! which of them have expired.
 //!
 //! Invariants: a request is answered when everything that its shard had submitted before it is in the log, so the
 //! answer has everything that waits in the range. Each request is answered once, and the answer is in the session's
 //! order.
 
-/// Which of the messages that wait for a session are asked for.
+/// Which of the messages that wait for a session are requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wanted {
-    /// Those that wait in front, with their content.
+    /// The first ones that wait, with their content.
     #[default]
     First,
     /// Those that came by a Shared Subscription, with their content. The answer ends also behind as many messages as
@@ -26,9 +26,9 @@ pub struct ReadRequest {
     pub session: u64,
     /// A number chosen by the caller and returned with the answer.
     pub tag: u32,
-    /// Which of the messages of the range.
+    /// Which of the messages in the range are requested.
     pub wanted: Wanted,
-    /// The places in the session's order, the last one included.
+    /// The first place of the range in the session's order.
     pub from: u64,
     /// The last place of the range, inclusive.
     pub to: u64,
@@ -45,10 +45,10 @@ pub struct ReadBack {
     pub request: ReadRequest,
     /// Messages from the front of the range, in the session's order.
     pub messages: Vec<ReadMessage>,
-    /// Where the range goes on that the answer does not cover; none if nothing waits there.
+    /// Where the part of the range starts that the answer does not cover; `None` if nothing waits there.
     pub next: Option<u64>,
-    /// When the first one expires of those that were looked at and have not: wall clock, nanoseconds since 1970.
-    /// `u64::MAX` if none does, or if it was not asked for.
+    /// When the first of the checked messages expires that has not expired yet: wall clock, nanoseconds since 1970.
+    /// `u64::MAX` if none does, or if it was not requested.
     pub expires_first_ns: u64,
 }
 
@@ -63,6 +63,6 @@ pub struct ReadMessage {
     pub retain: bool,
     /// The shared subscription, if any, as the broker encoded it.
     pub via: Vec<u8>,
-    /// The message, as the broker encoded it; nothing if it cannot be read any more, or has expired.
+    /// The message, as the broker encoded it; `None` if it can no longer be read, or has expired.
     pub message: Option<Vec<u8>>,
 }

@@ -1,8 +1,8 @@
-//! Several shards in one thread, with a clock that only the test moves and clients that speak packets.
+//! Several shards in one thread, with a clock that only the test moves and clients that send packets.
 //!
-//! Invariants: each shard works in the order of its own [`Turn`], and nothing is random, so the same calls give the
-//! same packets. What a test does (bytes, a broken connection) falls between two turns. With [`Cluster::delay_batches`]
-//! batches stay with the logic until they are released and clients are answered all the same, to try what happens while
+//! Invariants: each shard works in the order of its [`Turn`], and nothing is random, so the same calls give the same
+//! packets. What a test does (bytes, a broken connection) happens between two turns. With [`Cluster::delay_batches`]
+//! batches stay in the logic until they are released and clients are answered all the same, to test what happens while
 //! shards do not know of one another.
 
 mod received;
@@ -33,21 +33,21 @@ pub struct Client(usize);
 #[derive(Debug)]
 struct Connected {
     shard: usize,
-    /// `None` before its CONNECT is whole.
+    /// `None` before its CONNECT is complete.
     id: Option<ConnectionId>,
     pending: Option<Box<Pending>>,
     version: ProtocolVersion,
-    /// Received and not taken by the test.
+    /// Received, but not taken by the test.
     received: Vec<u8>,
     /// Sent by the broker while the client does not read.
     unread: Vec<u8>,
-    /// Sent by the client and not taken by its shard, where turns are bounded.
+    /// Sent by the client but not taken by its shard, if turns are bounded.
     sent: Vec<u8>,
     reads: bool,
     closed: bool,
 }
 
-/// A connection whose CONNECT has not come whole.
+/// A connection whose CONNECT has not arrived completely.
 #[derive(Debug)]
 struct Pending {
     peer: Peer,
@@ -65,17 +65,17 @@ pub struct Cluster {
     /// Batches on their way: to, from.
     on_the_way: Vec<Vec<VecDeque<Batch>>>,
     delays_batches: bool,
-    /// Turns hold a bounded amount of work, and the most that one held so far.
+    /// Whether turns do a limited amount of work, and the largest amount so far.
     bounds_work: bool,
     most_work: u64,
-    /// Where connections come from.
+    /// The address of new connections.
     listener: ListenerId,
-    /// Who the next connection proved to be.
+    /// The authenticated user of the next connection.
     authenticated: Option<Box<Authenticated>>,
 }
 
 impl Cluster {
-    /// So many shards; `$SYS` is off unless the settings are the caller's own.
+    /// This many shards; `$SYS` is off unless the caller sets it.
     #[must_use]
     pub fn new(shards: u16) -> Self {
         Self::with_settings(
@@ -87,7 +87,7 @@ impl Cluster {
         )
     }
 
-    /// So many shards with these settings.
+    /// This many shards with these settings.
     #[must_use]
     pub fn with_settings(shards: u16, settings: Settings) -> Self {
         let settings = Arc::new(settings);
@@ -109,7 +109,7 @@ impl Cluster {
         }
     }
 
-    /// All shards take a policy.
+    /// Gives all shards a policy.
     pub fn set_policy(&mut self, policy: &Arc<Policy>) {
         let now = self.now;
         for shard in &mut self.shards {
@@ -118,7 +118,7 @@ impl Cluster {
         self.run_until_idle();
     }
 
-    /// All shards take other settings.
+    /// Gives all shards other settings.
     pub fn set_settings(&mut self, settings: &Arc<Settings>) {
         let now = self.now;
         for shard in &mut self.shards {
@@ -127,24 +127,24 @@ impl Cluster {
         self.run_until_idle();
     }
 
-    /// `memory_limit` is reached, or no longer.
+    /// Sets whether `memory_limit` is reached.
     pub fn set_memory_full(&mut self, full: bool) {
         for shard in &mut self.shards {
             shard.set_memory_full(full);
         }
     }
 
-    /// Connections that are opened from now on come by this listener.
+    /// Connections that are opened from now on use this listener.
     pub fn set_listener(&mut self, listener: ListenerId) {
         self.listener = listener;
     }
 
-    /// The next connection has proved itself in an exchange of AUTH packets.
+    /// The next connection has been authenticated in an exchange of AUTH packets.
     pub fn set_authenticated(&mut self, authenticated: Authenticated) {
         self.authenticated = Some(Box::new(authenticated));
     }
 
-    /// The time that all shards have.
+    /// The time of all shards.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
@@ -155,7 +155,7 @@ impl Cluster {
         self.counters.iter().map(read).sum()
     }
 
-    /// The shard of that number, for a look at what it holds.
+    /// The shard with that number, to inspect its state.
     #[must_use]
     pub fn shard(&self, index: usize) -> Option<&Shard> {
         self.shards.get(index)
@@ -167,12 +167,12 @@ impl Cluster {
         self.clients.get(client.0).map_or(0, |client| client.shard)
     }
 
-    /// A connection at the owner of that client identifier, without a CONNECT.
+    /// Opens a connection at the owner of that client identifier, without a CONNECT.
     pub fn open(&mut self, client_identifier: &str, version: ProtocolVersion) -> Client {
         self.open_from(client_identifier, version, None)
     }
 
-    /// The same with the user that a certificate proved.
+    /// The same with the user that a certificate names.
     pub fn open_from(
         &mut self,
         client_identifier: &str,
@@ -228,13 +228,13 @@ impl Cluster {
     pub fn connect(&mut self, connect: &Connect<'_>) -> Client {
         let client = self.open(connect.client_identifier, connect.version);
         let mut bytes = Vec::new();
-        // One that cannot be encoded sends nothing: the test then misses its CONNACK.
+        // A CONNECT that cannot be encoded sends nothing: then the test gets no CONNACK.
         let _ = connect.encode(&mut bytes);
         self.send(client, &bytes);
         client
     }
 
-    /// The client sends bytes; everything they cause happens, also in other shards.
+    /// The client sends bytes; all their effects happen, including those in other shards.
     pub fn send(&mut self, client: Client, bytes: &[u8]) {
         let Some(connected) = self.clients.get_mut(client.0) else {
             return;
@@ -250,7 +250,7 @@ impl Cluster {
         self.run_until_idle();
     }
 
-    /// The client's connection breaks.
+    /// Breaks the client's connection.
     pub fn cut(&mut self, client: Client) {
         let clients = self.clients.get_mut(client.0);
         let Some(connected) = clients.filter(|connected| !connected.closed) else {
@@ -264,7 +264,7 @@ impl Cluster {
         self.run_until_idle();
     }
 
-    /// Whether the client reads what it is sent; what it does not read stays in the broker's account.
+    /// Sets whether the client reads what it is sent; what it does not read still counts in the broker.
     pub fn set_reading(&mut self, client: Client, reads: bool) {
         if let Some(connected) = self.clients.get_mut(client.0) {
             connected.reads = reads;
@@ -272,7 +272,7 @@ impl Cluster {
         self.run_until_idle();
     }
 
-    /// Whether batches between shards stay on their way.
+    /// Sets whether batches between shards are delayed.
     pub fn delay_batches(&mut self, delay: bool) {
         self.delays_batches = delay;
         self.run_until_idle();
@@ -310,7 +310,7 @@ impl Cluster {
         Some(Received::new(connected.version, bytes))
     }
 
-    /// Bytes that the client received and that no [`Self::next`] took.
+    /// Bytes that the client received and that [`Self::next`] has not taken.
     #[must_use]
     pub fn received_bytes(&self, client: Client) -> usize {
         self.clients
@@ -318,7 +318,7 @@ impl Cluster {
             .map_or(0, |connected| connected.received.len())
     }
 
-    /// The protocol version that the client speaks.
+    /// The protocol version that the client uses.
     #[must_use]
     pub fn version(&self, client: Client) -> ProtocolVersion {
         self.clients
@@ -344,14 +344,14 @@ impl Cluster {
             .is_some_and(|(id, shard)| shard.clients().receive_paused(id))
     }
 
-    /// All shards shut down.
+    /// Shuts down all shards.
     pub fn shut_down(&mut self) {
         let now = self.now;
         self.shards.iter_mut().for_each(|shard| shard.shut_down(now));
         self.run_until_idle();
     }
 
-    /// Lets every shard take turns until nothing moves any more.
+    /// Runs turns of every shard until nothing moves any more.
     pub fn run_until_idle(&mut self) {
         loop {
             let mut moved = false;
@@ -366,10 +366,10 @@ impl Cluster {
 }
 
 impl Connected {
-    /// Bytes go to the logic once the CONNECT is whole.
+    /// Passes bytes to the logic once the CONNECT is complete.
     fn send(&mut self, shard: &mut Shard, now: Timestamp, bytes: &[u8]) {
         let Some(mut pending) = self.pending.take() else {
-            // A turn without an end of work takes all.
+            // A turn without a limit of work takes everything.
             return self.id.iter().for_each(|&id| {
                 shard.receive(now, id, bytes);
             });

@@ -1,4 +1,4 @@
-//! Connections with nothing particular about them.
+//! Connections without special properties.
 //!
 //! Invariants: none.
 
@@ -11,7 +11,7 @@ use mqtt::ProtocolVersion;
 use mqtt::packet::Connect;
 use mqtt::property::Properties;
 
-/// Where a connection comes from that has nothing particular about it.
+/// The origin of a connection without special properties.
 #[must_use]
 pub fn peer() -> Peer {
     Peer {
@@ -24,10 +24,10 @@ pub fn peer() -> Peer {
     }
 }
 
-/// Opens a connection at a shard with the bytes that a client sends first: a whole CONNECT, and perhaps more.
+/// Opens a connection at a shard with the first bytes of a client: a complete CONNECT, and possibly more.
 ///
 /// # Panics
-/// When they do not begin with a CONNECT.
+/// If they do not start with a CONNECT.
 pub fn open(shard: &mut Shard, now: Timestamp, peer: Peer, bytes: &[u8]) -> ConnectionId {
     let FirstPacket::Connect(connect) = FirstPacket::parse(bytes) else {
         panic!("no CONNECT: {bytes:?}");
@@ -40,7 +40,7 @@ pub fn open(shard: &mut Shard, now: Timestamp, peer: Peer, bytes: &[u8]) -> Conn
     id
 }
 
-/// A CONNECT with nothing particular about it: Clean Start, no keep alive, no Will.
+/// A CONNECT without special settings: Clean Start, no keep alive, no Will.
 #[must_use]
 pub fn connect(version: ProtocolVersion, client_identifier: &str) -> Connect<'_> {
     Connect {

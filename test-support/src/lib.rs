@@ -1,9 +1,9 @@
-//! What tests, benches and fuzz targets share: shards in one thread ([`Cluster`]), the client's side of SCRAM
-//! ([`ScramClient`]), and connections with nothing particular about them.
+//! Shared by tests, benches and fuzz targets: shards in one thread ([`Cluster`]), the client's side of SCRAM
+//! ([`ScramClient`]), and connections without special properties.
 //!
 //! `cluster.rs` has the shards, `connection.rs` a client's connection, `scram.rs` the client's side of SCRAM.
 //!
-//! Invariant: nothing here is part of a program. What is wrong in it shows as a test that fails.
+//! Invariant: nothing in this crate is part of a program. A mistake in it shows as a failing test.
 
 mod cluster;
 mod connection;

@@ -1,5 +1,4 @@
-//! The client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), with nothing of the broker's, so that each proves the
-//! other.
+//! The client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), without code of the broker, so that each checks the other.
 //!
 //! Invariants: none.
 
@@ -11,18 +10,18 @@ use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// A client that proves a password.
+/// A client that proves that it knows a password.
 #[derive(Debug)]
 pub struct ScramClient {
     password: String,
     header: String,
     bare: String,
-    /// What the server has to say at the end.
+    /// What the server must send at the end.
     expected: Option<String>,
 }
 
 impl ScramClient {
-    /// A client of this user and password with a nonce of its own choice.
+    /// A client with this user and password and a nonce of its own.
     #[must_use]
     pub fn new(user: &str, password: &str, nonce: &str) -> Self {
         let user = user.replace('=', "=3D").replace(',', "=2C");

@@ -12,7 +12,7 @@ fn refusal(broker: &Broker, version: ProtocolVersion, bytes: &[u8]) -> Vec<u8> {
     open(broker, version, bytes).read_to_end()
 }
 
-/// Refused as the version says: 3.1.1 is silent, 5.0 may say CONNACK with an error and nothing else.
+/// Refused as the version requires: 3.1.1 is silent, 5.0 may send a CONNACK with an error and nothing else.
 fn assert_refused(version: ProtocolVersion, answer: &[u8], what: &str) {
     match version {
         V5 => assert!(
@@ -27,7 +27,7 @@ fn assert_refused(version: ProtocolVersion, answer: &[u8], what: &str) {
     }
 }
 
-/// Flags and fields of the payload agree, or the connection ends.
+/// The flags must agree with the fields of the payload, or the connection ends.
 ///
 /// [MQTT3-3.1.2-9], [MQTT3-3.1.2-11], [MQTT3-3.1.2-18] to [MQTT3-3.1.2-22], [MQTT3-3.1.3-1], [MQTT3-3.1.3-3],
 /// [MQTT3-3.1.4-1], [MQTT3-3.2.2-6]; [MQTT-3.1.2-9], [MQTT-3.1.2-16] to [MQTT-3.1.2-19], [MQTT-3.1.3-1],
@@ -69,7 +69,7 @@ fn fields_of_the_payload_follow_their_flags() {
     }
 }
 
-/// User Name comes before Password, and both behind the Will.
+/// User Name comes before Password, and both after the Will.
 ///
 /// [MQTT3-3.1.3-1], [MQTT3-3.1.2-19], [MQTT3-3.1.2-21], [MQTT3-3.2.2-4], [MQTT3-3.2.2-5], [MQTT-3.1.3-1],
 /// [MQTT-3.1.2-17], [MQTT-3.1.2-19], [MQTT-3.1.4-2], [MQTT-3.2.2-6], [MQTT-3.2.2-7]
@@ -124,7 +124,7 @@ fn connect_flags_are_checked() {
     }
 }
 
-/// The protocol's name and level. An unknown level is answered by CONNACK 1 before 5.0.
+/// The protocol's name and level. Before 5.0 an unknown level is answered with CONNACK 1.
 ///
 /// [MQTT3-3.1.2-1], [MQTT3-3.1.2-2], [MQTT-3.1.2-1], [MQTT-3.1.2-2]
 #[test]
@@ -145,7 +145,7 @@ fn name_and_level_are_checked() {
     }
 }
 
-/// One CONNECT on a connection, and one CONNACK.
+/// Only one CONNECT on a connection, and one CONNACK.
 ///
 /// [MQTT3-3.1.0-2], [MQTT3-3.2.0-1], [MQTT3-3.1.4-4], [MQTT-3.1.0-2], [MQTT-3.2.0-1], [MQTT-3.2.0-2], [MQTT-3.1.4-5]
 #[test]
@@ -153,7 +153,7 @@ fn there_is_one_connect_and_one_connack() {
     let broker = Broker::start();
     for version in VERSIONS {
         let once = connect(version, CLEAN, &[&field("id")]);
-        // The answers to all three come at once: CONNACK first, and no second.
+        // The answers to all three arrive at once: CONNACK first, and no second one.
         let mut client = open(&broker, version, &[&once, PINGREQ, &once].concat());
         let connack = client.expect_bytes();
         assert_eq!((connack[0], connack[2], connack[3]), (CONNACK, 0, 0));
@@ -162,7 +162,7 @@ fn there_is_one_connect_and_one_connack() {
     }
 }
 
-/// Letters and digits, 1 to 23 of them; and what this broker allows beyond.
+/// Letters and digits, 1 to 23 of them; and what this broker allows in addition.
 ///
 /// [MQTT3-3.1.3-5], [MQTT-3.1.3-5]
 #[test]
@@ -180,7 +180,7 @@ fn identifiers_of_letters_and_digits() {
     }
 }
 
-/// A client without an identifier is a client like others.
+/// A client without an identifier is treated like others.
 ///
 /// [MQTT3-3.1.3-6], [MQTT-3.1.3-6], [MQTT-3.1.3-7]
 #[test]
@@ -192,7 +192,7 @@ fn empty_identifiers_are_each_a_client() {
         for client in &mut clients {
             assert_eq!(client.expect_bytes()[2..4], [0, 0]);
         }
-        // Nobody was taken over.
+        // No connection was taken over.
         for client in &mut clients {
             subscribed(client, version, "t", 0);
             client.ping();
@@ -204,7 +204,8 @@ fn empty_identifiers_are_each_a_client() {
     }
 }
 
-/// Return code 2, and the end, for an empty identifier without Clean Session and for one that is not allowed.
+/// Return code 2, and the end of the connection, for an empty identifier without Clean Session and for one that is not
+/// allowed.
 ///
 /// [MQTT3-3.1.3-8], [MQTT3-3.1.3-9], [MQTT3-3.2.2-4], [MQTT3-3.2.2-5], [MQTT-3.1.3-8], [MQTT-3.2.2-7], [MQTT-3.2.2-8]
 #[test]
@@ -228,7 +229,7 @@ fn identifiers_are_rejected() {
     );
 }
 
-/// What comes behind a CONNECT that is refused is not looked at.
+/// What follows a refused CONNECT is ignored.
 ///
 /// [MQTT3-3.1.4-5], [MQTT-3.1.4-6]
 #[test]
@@ -255,7 +256,7 @@ fn nothing_behind_a_refused_connect_is_handled() {
     }
 }
 
-/// Session Present, in all its cases, and the reserved bits beside it.
+/// Session Present, in all its cases, and the reserved bits.
 ///
 /// [MQTT3-3.2.2-1] to [MQTT3-3.2.2-3], [MQTT3-3.1.2-4], [MQTT3-3.1.2-6], [MQTT3-3.1.4-3], [MQTT-3.2.2-1] to
 /// [MQTT-3.2.2-3], [MQTT-3.1.2-4] to [MQTT-3.1.2-6], [MQTT-3.1.4-4], [MQTT-3.1.2-23]
@@ -264,7 +265,7 @@ fn session_present_says_whether_there_was_one() {
     let broker = Setup::default().shards(2).start();
     for version in VERSIONS {
         for identifier in ["a", "b", "c"] {
-            // In 5.0 a session that outlives its connection says so.
+            // In 5.0 the client requests a session that outlives its connection.
             let expiry: &[u8] = if version == V5 {
                 b"\x05\x11\x00\x00\x00\x64"
             } else {
@@ -290,7 +291,7 @@ fn session_present_says_whether_there_was_one() {
     }
 }
 
-/// The identifier, and nothing else, names the session.
+/// Only the identifier determines the session.
 ///
 /// [MQTT3-3.1.3-2], [MQTT-3.1.3-2]
 #[test]
@@ -313,7 +314,7 @@ fn the_identifier_names_the_session() {
     }
 }
 
-/// The Keep Alive of CONNECT is used as it is: one and a half times it, not less and not much more.
+/// The Keep Alive of CONNECT is used unchanged: one and a half times its value, not less and not much more.
 ///
 /// [MQTT3-3.1.2-24], [MQTT-3.1.2-22], [MQTT-3.2.2-22]
 #[test]
@@ -331,7 +332,7 @@ fn the_keep_alive_of_connect_is_used() {
     }
 }
 
-/// Response Information is for those who asked, Authentication Method for those who have one.
+/// Response Information only for clients that request it, Authentication Method only for those that have one.
 ///
 /// [MQTT-3.1.2-28], [MQTT-4.12.0-6]
 #[test]

@@ -10,7 +10,7 @@ fn identifier_of(publish: &[u8]) -> u16 {
     u16::from_be_bytes([publish[5], publish[6]])
 }
 
-/// What a client sends at each QoS, and what the broker answers to it.
+/// What a client sends at each QoS, and how the broker answers it.
 ///
 /// [MQTT3-3.3.4-1], [MQTT3-2.3.1-6], [MQTT3-4.3.2-2], [MQTT3-4.3.3-2]; [MQTT-3.3.4-1], [MQTT-2.2.1-5], [MQTT-4.3.2-4],
 /// [MQTT-4.3.3-8], [MQTT-4.3.3-10] to [MQTT-4.3.3-12], [MQTT-4.3.2-5], [MQTT-3.4.2-1], [MQTT-3.5.2-1], [MQTT-3.7.2-1]
@@ -24,7 +24,7 @@ fn each_publish_is_answered_as_its_qos_says() {
         for identifier in [1, 2, 0x0100, 0xffff] {
             client.send(&publish(version, 0, "t", None, "0"));
             exchange(&mut client, PINGREQ, PINGRESP);
-            // After PUBACK the identifier is a new message, with DUP or without.
+            // After PUBACK the identifier is a new message, with DUP or without it.
             for flags in [0x02, 0x02, 0x0a] {
                 exchange(
                     &mut client,
@@ -32,7 +32,7 @@ fn each_publish_is_answered_as_its_qos_says() {
                     &ack(PUBACK, identifier),
                 );
             }
-            // Before PUBREL it is the same one, and after PUBCOMP a new one.
+            // Before PUBREL it is the same message, and after PUBCOMP a new one.
             for _ in 0..2 {
                 for flags in [0x04, 0x0c, 0x0c] {
                     let publish = publish(version, flags, "t", Some(identifier), "2");
@@ -50,8 +50,8 @@ fn each_publish_is_answered_as_its_qos_says() {
     }
 }
 
-/// A PUBREL that names nothing is answered by PUBCOMP, in 5.0 with Packet Identifier not found; other
-/// acknowledgements of nothing disturb nobody.
+/// A PUBREL for an unknown identifier is answered with PUBCOMP, in 5.0 with Packet Identifier not found; other
+/// unexpected acknowledgements have no effect.
 ///
 /// [MQTT3-4.3.3-2], [MQTT-4.3.3-11], [MQTT-3.7.2-1]
 #[test]
@@ -70,7 +70,7 @@ fn acknowledgements_of_nothing() {
     }
 }
 
-/// What the broker sends at each QoS, to the byte: identifiers, DUP, reserved flags, no properties where there are
+/// What the broker sends at each QoS, byte by byte: identifiers, DUP, reserved flags, and no properties if there are
 /// none.
 ///
 /// [MQTT3-2.2.2-1], [MQTT3-2.3.1-1], [MQTT3-2.3.1-4], [MQTT3-2.3.1-5], [MQTT3-3.3.1-2], [MQTT3-4.3.1-1],
@@ -98,7 +98,7 @@ fn each_message_is_delivered_as_its_qos_says() {
             );
             seen.push(identifier);
         }
-        // Acknowledged by nothing but its own PUBACK.
+        // Acknowledged only by its own PUBACK.
         client.expect_nothing();
         for identifier in &seen {
             client.send(&ack(PUBACK, *identifier));
@@ -116,7 +116,7 @@ fn each_message_is_delivered_as_its_qos_says() {
     }
 }
 
-/// DUP of the publisher's PUBLISH stays on its hop.
+/// DUP of the publisher's PUBLISH is not passed on.
 ///
 /// [MQTT3-3.3.1-3], [MQTT-3.3.1-3]
 #[test]
@@ -135,15 +135,15 @@ fn dup_is_not_passed_on() {
     }
 }
 
-/// CONNECT that goes on with the session of this identifier, and leaves it for later.
+/// A CONNECT that continues the session of this identifier, and keeps it for later.
 fn resume(version: ProtocolVersion, identifier: &str) -> Vec<u8> {
     let expiry: &[u8] = b"\x05\x11\x00\x00\x00\x64";
     let properties = if version == V5 { expiry } else { b"" };
     connect_with(version, 0, properties, &[&field(identifier)])
 }
 
-/// After a reconnect: what was not acknowledged, in its first order, with its identifiers and DUP; PUBREL where
-/// PUBREC had come; nothing that was acknowledged; and at no other time.
+/// After a reconnect: what was not acknowledged, in its original order, with its identifiers and DUP; PUBREL if PUBREC
+/// had arrived; nothing that was acknowledged; and at no other time.
 ///
 /// [MQTT3-3.3.1-1], [MQTT3-4.4.0-1], [MQTT3-4.6.0-1], [MQTT3-2.3.1-4], [MQTT3-4.3.3-1], [MQTT3-4.1.0-1],
 /// [MQTT3-4.1.0-2], [MQTT-3.3.1-1], [MQTT-4.4.0-1], [MQTT-4.3.3-5], [MQTT-4.3.3-6], [MQTT-4.1.0-1]
@@ -169,7 +169,7 @@ fn what_is_not_acknowledged_comes_again_in_its_order() {
                 assert_eq!(bytes[0], 0x30 | flags);
                 sent.push((identifier_of(&bytes), flags, identifier.to_string()));
             }
-            // The first is done, the fourth half done.
+            // The first is complete, the fourth half complete.
             client.send(&ack(PUBACK, sent[0].0));
             exchange(&mut client, &ack(PUBREC, sent[3].0), &ack(PUBREL, sent[3].0));
             client.expect_nothing();
@@ -194,7 +194,7 @@ fn what_is_not_acknowledged_comes_again_in_its_order() {
     }
 }
 
-/// An identifier that waits for its acknowledgement is given to no other message, however many there are.
+/// An identifier that waits for its acknowledgement is not used for another message, however many there are.
 ///
 /// [MQTT3-2.3.1-4], [MQTT3-4.3.2-1], [MQTT-2.2.1-4], [MQTT-4.3.2-1]
 #[test]
@@ -230,7 +230,7 @@ fn an_identifier_in_use_is_not_given_again() {
     }
 }
 
-/// Messages of one publisher keep their order towards each subscriber, at each QoS.
+/// Messages of one publisher arrive in order at each subscriber, at each QoS.
 ///
 /// [MQTT3-4.5.0-1], [MQTT3-4.6.0-5], [MQTT3-4.6.0-6], [MQTT-4.5.0-1], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
 #[test]
@@ -262,7 +262,7 @@ fn messages_keep_their_order() {
     }
 }
 
-/// A client that acknowledges nothing gets as many messages as its Receive Maximum, and every other packet all the
+/// A client that acknowledges nothing receives as many messages as its Receive Maximum, and every other packet all the
 /// same.
 ///
 /// [MQTT-3.3.4-9], [MQTT-3.3.4-10], [MQTT-4.9.0-1] to [MQTT-4.9.0-3]
@@ -305,7 +305,7 @@ fn only_publish_waits_for_the_receive_maximum() {
     client.expect_nothing();
 }
 
-/// A PUBACK or PUBREC with an error ends the message: it does not come again, not even on reconnect.
+/// A PUBACK or PUBREC with an error ends the message: it is not sent again, not even after a reconnect.
 ///
 /// [MQTT-4.4.0-2], [MQTT-4.3.3-4]
 #[test]

@@ -8,7 +8,7 @@ use mqtt::property::Property;
 use super::*;
 use crate::harness::{Certificates, Options, Setup};
 
-/// PINGREQ is answered, however many come at once.
+/// PINGREQ is answered, however many arrive at once.
 ///
 /// [MQTT3-3.12.4-1], [MQTT-3.12.4-1]
 #[test]
@@ -24,7 +24,7 @@ fn pings_are_answered() {
     }
 }
 
-/// DISCONNECT is the last thing that is handled, and the last that is answered.
+/// DISCONNECT is the last packet that is handled, and the last one that is answered.
 ///
 /// [MQTT3-3.14.4-3], [MQTT-3.14.4-1], [MQTT-3.14.4-2], [MQTT-3.14.4-3], [MQTT-3.14.2-2]
 #[test]
@@ -40,7 +40,7 @@ fn nothing_follows_a_disconnect() {
         client.send(&[DISCONNECT, &publish(version, 0, "t", None, "after"), PINGREQ].concat());
         assert_eq!(client.read_to_end(), b"");
         watcher.expect_nothing();
-        // The broker's own: whole, alone, last, without a Session Expiry Interval.
+        // The broker's own DISCONNECT: complete, alone, last, without a Session Expiry Interval.
         let mut client = accepted(&broker, version, "b");
         client.send(
             &[
@@ -67,7 +67,7 @@ fn nothing_follows_a_disconnect() {
     }
 }
 
-/// A reason of 0x80 or above in a client's DISCONNECT ends the connection like any other, and leaves the Will.
+/// A reason of 0x80 or above in a client's DISCONNECT ends the connection like any other, and the Will is published.
 ///
 /// [MQTT-4.13.2-1], [MQTT-3.14.2-1], [MQTT-3.1.2-8]
 #[test]
@@ -129,7 +129,7 @@ fn reserved_bits_end_the_connection() {
     }
 }
 
-/// What only a server sends, a second CONNECT, AUTH without a method, and type 0.
+/// Packets that only a server sends, a second CONNECT, AUTH without a method, and type 0.
 ///
 /// [MQTT3-4.8.0-1], [MQTT3-3.1.0-2], [MQTT-4.13.1-1], [MQTT-3.1.0-2]
 #[test]
@@ -153,7 +153,7 @@ fn packets_of_servers_end_the_connection() {
     }
 }
 
-/// A packet for which there is no room ends its connection, and no other.
+/// A packet that is too large ends its connection, and no other.
 ///
 /// [MQTT3-4.8.0-2], [MQTT-3.2.2-15], [MQTT-4.13.1-1]
 #[test]
@@ -163,7 +163,7 @@ fn a_packet_that_is_too_large_ends_the_connection() {
         let mut bystander = accepted(&broker, version, "bystander");
         let mut client = accepted(&broker, version, "client");
         published(&mut client, version, "t", &"x".repeat(900));
-        // The announced length is enough.
+        // The announced length is sufficient.
         client.send(b"\x30\xff\xff\xff\x7f");
         closed_with(version, client, &[0x95], "too large");
         exchange(&mut bystander, PINGREQ, PINGRESP);
@@ -171,7 +171,7 @@ fn a_packet_that_is_too_large_ends_the_connection() {
     }
 }
 
-/// Nothing larger than the client takes is sent to it, as if it had been sent.
+/// No packet that is larger than the client allows is sent to it; the message counts as sent.
 ///
 /// [MQTT-3.1.2-24], [MQTT-3.1.2-25]
 #[test]
@@ -189,13 +189,13 @@ fn the_maximum_packet_size_of_a_client() {
     for length in [10, 33, 34, 200, 5] {
         published(&mut publisher, V5, "t", &"x".repeat(length));
     }
-    // Header 2, topic 3, identifier 2, Property Length 1: 32 bytes of payload are left.
+    // Header 2, topic 3, identifier 2, Property Length 1: 32 bytes are left for the payload.
     let lengths: Vec<_> = (0..2).map(|_| client.message().payload.len()).collect();
     assert_eq!(lengths, [10, 5]);
     client.expect_nothing();
 }
 
-/// TCP and TLS; a packet may come in pieces of a byte, and many in one piece.
+/// TCP and TLS; a packet may arrive in pieces of a byte, and many in one piece.
 ///
 /// [MQTT3-7.1.1-1], [MQTT3-7.0.0-2], [MQTT-4.2.0-1]
 #[test]

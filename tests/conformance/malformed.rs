@@ -1,11 +1,11 @@
-//! Packets cut at every byte, and what malformed input leaves behind: nothing, and nobody disturbed.
+//! Packets cut at every byte, and what malformed input leaves behind: nothing, and no other client is disturbed.
 
 use mqtt::ProtocolVersion::V5;
 
 use super::*;
 use crate::harness::{Options, Setup, eventually};
 
-/// A whole packet of a client, and the lengths of its body at which a shorter one is a packet too.
+/// A complete packet of a client, and the lengths of its body at which a shorter one is a packet too.
 struct Whole {
     first: u8,
     body: Vec<u8>,
@@ -66,7 +66,7 @@ fn packets(version: ProtocolVersion) -> Vec<Whole> {
     packets
 }
 
-/// The packet's body ends at any byte, and its length says so: refused, unless that is a packet too.
+/// The packet's body ends at any byte, and its length agrees: it is refused, unless it is a valid packet too.
 ///
 /// [MQTT3-4.8.0-1], [MQTT-4.13.1-1]
 #[test]
@@ -87,7 +87,7 @@ fn packets_that_end_too_early_are_malformed() {
     }
 }
 
-/// CONNECT likewise, which has no answer before 5.0.
+/// CONNECT likewise, which is not answered before 5.0.
 ///
 /// [MQTT3-3.1.4-1], [MQTT-3.1.4-1], [MQTT-3.14.0-1]
 #[test]
@@ -107,7 +107,7 @@ fn a_connect_that_ends_too_early_is_malformed() {
     }
 }
 
-/// The connection ends at any byte of any packet: nothing happens but a Will.
+/// The connection ends at any byte of any packet: the only effect is a Will.
 ///
 /// [MQTT3-3.1.2-8], [MQTT-3.1.2-8]
 #[test]
@@ -135,7 +135,7 @@ fn connections_that_end_inside_a_packet() {
     watcher.expect_nothing();
 }
 
-/// Many malformed packets, of clients with sessions, leave no connection and no memory.
+/// Many malformed packets, from clients with sessions, leave no connection and no memory behind.
 #[test]
 fn malformed_input_leaves_nothing() {
     let broker = Setup::default().shards(2).global("sys_interval 1").start();
@@ -144,7 +144,7 @@ fn malformed_input_leaves_nothing() {
             let version = VERSIONS[number as usize % 2];
             let mut client = accepted(&broker, version, &format!("client-{}", number % 50));
             subscribed(&mut client, version, &format!("t/{}/#", number % 50), 1);
-            // A large one that never comes whole, then one that is wrong.
+            // A large one that never arrives completely, then a wrong one.
             let large = publish(version, 0, "t", None, &"x".repeat(10_000));
             match number % 3 {
                 0 => client.send(&large[..9_000]),

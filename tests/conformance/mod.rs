@@ -1,7 +1,7 @@
-//! Numbered statements of the specifications, proved over live sockets with packets written byte by byte.
+//! Numbered statements of the specifications, checked over real sockets with packets written byte by byte.
 //!
-//! One file for each part of the protocol. A test carries the tags of what it proves; `docs/CONFORMANCE.md` lists them.
-//! Most run once as MQTT 3.1.1 and once as 5.0, for the statement is the same under two numbers.
+//! One file for each part of the protocol. A test has the tags of what it checks; `docs/CONFORMANCE.md` lists them.
+//! Most run once as MQTT 3.1.1 and once as 5.0, because the statement is the same under two numbers.
 
 mod connect;
 mod delivery;
@@ -72,7 +72,7 @@ fn no_properties(version: ProtocolVersion) -> &'static [u8] {
     }
 }
 
-/// CONNECT with these Connect Flags and fields of the payload, without Keep Alive and properties.
+/// A CONNECT with these Connect Flags and fields of the payload, without Keep Alive and properties.
 fn connect(version: ProtocolVersion, flags: u8, payload: &[&[u8]]) -> Vec<u8> {
     connect_with(version, flags, no_properties(version), payload)
 }
@@ -84,7 +84,7 @@ fn connect_with(version: ProtocolVersion, flags: u8, properties: &[u8], payload:
     packet(0x10, &[&[head.as_slice()], payload].concat())
 }
 
-/// Will Topic and Will Payload, with Will Properties of none before them in 5.0.
+/// Will Topic and Will Payload, preceded by empty Will Properties in 5.0.
 fn will_fields(version: ProtocolVersion, topic: &str, payload: &str) -> Vec<u8> {
     [no_properties(version), &field(topic), &field(payload)].concat()
 }
@@ -108,7 +108,7 @@ fn accepted(broker: &Broker, version: ProtocolVersion, identifier: &str) -> Clie
     client
 }
 
-/// The same of a client that wants no reason strings (Request Problem Information 0).
+/// The same for a client that requests no reason strings (Request Problem Information 0).
 fn accepted_without_words(broker: &Broker, version: ProtocolVersion, identifier: &str) -> Client {
     let properties: &[u8] = if version == ProtocolVersion::V5 {
         b"\x02\x17\x00"
@@ -124,7 +124,7 @@ fn accepted_without_words(broker: &Broker, version: ProtocolVersion, identifier:
     client
 }
 
-/// PUBLISH with these flags; an identifier where there is one.
+/// A PUBLISH with these flags; with an identifier if there is one.
 fn publish(
     version: ProtocolVersion,
     flags: u8,
@@ -140,7 +140,7 @@ fn publish(
     )
 }
 
-/// PUBACK, PUBREC, PUBREL or PUBCOMP of success.
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP that reports success.
 fn ack(first: u8, identifier: u16) -> Vec<u8> {
     packet(first, &[&identifier.to_be_bytes()])
 }
@@ -175,7 +175,7 @@ fn exchange(client: &mut Client, bytes: &[u8], expected: &[u8]) {
     assert_eq!(client.expect_bytes(), expected, "after {bytes:x?}");
 }
 
-/// Subscribes to one filter with these options, which are granted as they are.
+/// Subscribes to one filter with these options, which are granted unchanged.
 fn subscribed(client: &mut Client, version: ProtocolVersion, filter: &str, options: u8) {
     exchange(
         client,
@@ -190,7 +190,7 @@ fn published(client: &mut Client, version: ProtocolVersion, topic: &str, payload
     assert_eq!(client.expect_bytes()[2..4], 998_u16.to_be_bytes());
 }
 
-/// The reason code of a packet that the broker closed the connection with: none before 5.0.
+/// The reason code of a packet with which the broker closed the connection: none before 5.0.
 fn closed_with(version: ProtocolVersion, client: Client, reasons: &[u8], what: &str) {
     let bytes = client.read_to_end();
     match version {

@@ -1,4 +1,4 @@
-//! What the broker says of errors, and what it never says: properties of its answers in 5.0, and capabilities.
+//! What the broker reports about errors, and what it never sends: properties of its answers in 5.0, and capabilities.
 
 use mqtt::ProtocolVersion::V5;
 use mqtt::property::{Properties, Property};
@@ -51,8 +51,8 @@ fn broker_with_rules(folder: &tempfile::TempDir) -> Broker {
         .start()
 }
 
-/// Each packet with a reason that the broker sends, good or bad: it has no User Properties of its own to send,
-/// whatever the client takes, and no packet is larger than that.
+/// Each packet with a reason that the broker sends, good or bad: it has no User Properties of its own, and no packet
+/// is larger than the client allows.
 ///
 /// [MQTT-3.2.2-20], [MQTT-3.4.2-3], [MQTT-3.5.2-3], [MQTT-3.6.2-3], [MQTT-3.7.2-3], [MQTT-3.9.2-2], [MQTT-3.11.2-1],
 /// [MQTT-3.11.2-2], [MQTT-3.14.2-4], [MQTT-3.15.2-2], [MQTT-3.15.2-3], [MQTT-3.1.2-24]

@@ -141,10 +141,10 @@ pub fn stream_from(address: SocketAddr, local: Option<IpAddr>) -> io::Result<Soc
     Ok(OwnedFd::from(socket).into())
 }
 
-/// Two sockets that are connected to each other, inside of this machine; both are non-blocking.
+/// Two connected sockets within this machine; both are non-blocking.
 ///
 /// # Errors
-/// What `socketpair(2)` gives.
+/// The errors of `socketpair(2)`.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     Ok(rustix::net::socketpair(
@@ -155,11 +155,10 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Begins to connect a non-blocking socket: it can be written to when it is connected, or has failed (see
-/// [`take_error`]).
+/// Starts to connect a non-blocking socket: it is writable when it is connected, or has failed (see [`take_error`]).
 ///
 /// # Errors
-/// What `connect(2)` gives, but that it goes on.
+/// The errors of `connect(2)`, except that it is in progress.
 pub fn begin_connecting(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
     match SockRef::from(&socket).connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
@@ -167,18 +166,18 @@ pub fn begin_connecting(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Resu
     }
 }
 
-/// What has failed on the socket since it was asked last.
+/// The error of the socket since the last call.
 ///
 /// # Errors
-/// What has failed.
+/// The error of the socket, if there is one.
 pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).take_error()?.map_or(Ok(()), Err)
 }
 
-/// Probes of TCP on an idle connection: seconds until the first one, seconds between them, and how many.
+/// TCP keepalive probes on an idle connection: seconds until the first one, seconds between them, and their number.
 ///
 /// # Errors
-/// What `setsockopt(2)` gives.
+/// The errors of `setsockopt(2)`.
 pub fn probe(socket: BorrowedFd<'_>, idle_s: u32, interval_s: u32, probes: u32) -> io::Result<()> {
     let keep_alive = TcpKeepalive::new()
         .with_time(Duration::from_secs(u64::from(idle_s)))
@@ -187,16 +186,16 @@ pub fn probe(socket: BorrowedFd<'_>, idle_s: u32, interval_s: u32, probes: u32) 
     SockRef::from(&socket).set_tcp_keepalive(&keep_alive)
 }
 
-/// How long data may stay unacknowledged by TCP, in milliseconds (TCP_USER_TIMEOUT).
+/// How long data may remain unacknowledged by TCP, in milliseconds (TCP_USER_TIMEOUT).
 ///
 /// # Errors
-/// What `setsockopt(2)` gives.
+/// The errors of `setsockopt(2)`.
 pub fn bound_unacknowledged(socket: BorrowedFd<'_>, milliseconds: u32) -> io::Result<()> {
     let timeout = Duration::from_millis(u64::from(milliseconds));
     SockRef::from(&socket).set_tcp_user_timeout(Some(timeout))
 }
 
-/// Sends what fits now and says how much that was.
+/// Sends what fits now and returns the number of bytes.
 ///
 /// # Errors
 /// `WouldBlock` if nothing fits, else the errors of `send(2)`.

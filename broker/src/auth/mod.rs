@@ -6,11 +6,11 @@
 //! [`Authentication::next_answer`]. The owner then takes the client's [`acl::Access`] from the [`Policy`]. A CONNECT
 //! with an Authentication Method uses [`Authentication::begin_exchange`] instead, and is also decided before it moves.
 //!
-//! The files: `access_file.rs` reads them, `password_file.rs` and `acl/` know what is in them, `policy.rs` has those of
-//! all listeners. The checks: `password.rs` knows the hashes (`hash_text.rs` their texts), `back_off.rs` makes who
-//! guesses wait, `wrong_answers.rs` has the answers to wrong passwords until their time comes, `enhanced.rs` leads
-//! exchanges of AUTH packets, `scram/` is their one method. `dynamic/` has users that commands change, `control.rs`
-//! takes the commands.
+//! The files: `access_file.rs` reads them, `password_file.rs` and `acl/` parse them, `policy.rs` has those of all
+//! listeners. The checks: `password.rs` has the hashes (`hash_text.rs` their texts), `back_off.rs` delays guessers,
+//! `wrong_answers.rs` keeps the answers to wrong passwords until they are due, `enhanced.rs` does exchanges of AUTH
+//! packets, and `scram/` is the only method for them. `dynamic/` has users that commands change, `control.rs` accepts
+//! the commands.
 //!
 //! Invariants: a password is neither kept nor logged. The time of the answer to a wrong password does not depend on
 //! whether the user exists. A reload replaces or keeps each file as a whole.
@@ -72,7 +72,7 @@ pub struct Credentials<'a> {
     pub listener: ListenerId,
     /// The address that the client connects from.
     pub address: IpAddr,
-    /// The client identifier, which a user may be bound to; empty where the broker assigns one.
+    /// The client identifier, to which a user may be bound; empty if the broker assigns one.
     pub client_identifier: &'a str,
     /// User Name of the CONNECT.
     pub user_name: Option<&'a str>,
@@ -197,7 +197,7 @@ impl Authentication {
         }
         let back_off = &self.shared.back_off;
         let claimant = back_off.claimant(request.address, user);
-        // What is wrong in one file, or with one client identifier, may be right with another one.
+        // A password that is wrong for one file, or with one client identifier, may be right with another.
         let digest = back_off.digest((
             Arc::as_ptr(file) as usize,
             policy.generation(),
@@ -332,7 +332,7 @@ impl Authentication {
 }
 
 impl AuthenticationState {
-    /// Replaces the policy by what is made of it. One at a time, so that none is lost.
+    /// Replaces the policy by the result of the function. One call at a time, so that no change is lost.
     fn put(&self, make: impl FnOnce(&Policy) -> Policy) {
         let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
         let made = make(&policy);
@@ -341,8 +341,8 @@ impl AuthenticationState {
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// Whether what has changed since a check began is not about its user: where commands change users all the time,
-    /// all others get in.
+    /// Whether what has changed since a check began is not about its user: if commands change users all the time, all
+    /// others can still connect.
     fn is_still_so(&self, job: &PasswordCheck) -> bool {
         let policy = Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner));
         let passwords = policy.passwords(job.listener);
@@ -352,7 +352,7 @@ impl AuthenticationState {
     }
 
     fn answer(&self, job: &PasswordCheck, right: bool) {
-        // Under other rules the same password may be right, or wrong.
+        // Under another policy the same password may be right, or wrong.
         let is_of_now = job.generation == self.generation.load(Ordering::Acquire) || self.is_still_so(job);
         let verdict = is_of_now.then_some(match right {
             true => Verdict::Proved,

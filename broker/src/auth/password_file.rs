@@ -56,7 +56,7 @@ struct PasswordEntry {
     right: OnceLock<hmac::Tag>,
 }
 
-/// The users of a [`PasswordFile`] that is being made.
+/// The users of a [`PasswordFile`] under construction.
 #[derive(Default)]
 struct Parts {
     users: HashMap<Box<str>, u32>,
@@ -94,15 +94,15 @@ impl PasswordFile {
             let (user, hash) = entry(line)?;
             match parts.add(user, hash, before) {
                 true => Ok(()),
-                false => Err(format!("the user {user} stands twice")),
+                false => Err(format!("the user {user} occurs twice")),
             }
         })?;
         let made = parts.into_file(before);
         made.map_err(|error: MakeError| FileError::of_file(path, error.to_string()))
     }
 
-    /// Users that no file of this kind names; the first of a name counts. What `before` knows of users whose hash is
-    /// the same is known here too.
+    /// Users that do not come from a file of this kind; the first of a name counts. What `before` remembers of users
+    /// with the same hash is kept.
     ///
     /// # Errors
     /// The system gives no random bytes.
@@ -158,7 +158,7 @@ impl PasswordFile {
         })
     }
 
-    /// Whether the password is right; costs what [`Self::compared_hash`] costs, also for an unknown user. Remembers a
+    /// Whether the password is right; takes as long as [`Self::compared_hash`], also for an unknown user. Remembers a
     /// right one.
     #[must_use]
     pub fn verify(&self, candidate: Candidate, password: &[u8]) -> bool {
@@ -169,13 +169,12 @@ impl PasswordFile {
         right
     }
 
-    /// The hash that a password is compared with: the user's own, or for an unknown one that of the entry which stands
-    /// in for it.
+    /// The hash with which a password is compared: the user's own, or for an unknown user that of a substitute entry.
     pub(super) fn compared_hash(&self, candidate: Candidate) -> &PasswordHash {
         self.entry(candidate).map_or(&self.nobody, |entry| &entry.hash)
     }
 
-    /// The longest time that [`Self::verify`] has taken lately, as it was noted; 0 if it was not called yet.
+    /// The longest recent duration of [`Self::verify`]; 0 if it has not been called yet.
     pub(super) fn check_ns(&self) -> u64 {
         self.check_ns.load(Ordering::Relaxed)
     }
@@ -215,13 +214,13 @@ impl PasswordFile {
         hash(self).is_some_and(|hash_here| hash(before).as_ref() == Some(&hash_here))
     }
 
-    /// Whether the user has the same password in both, or none in either.
+    /// Whether the user has the same password in both, or in neither.
     pub(super) fn has_same(&self, other: &PasswordFile, user: &str) -> bool {
         let hash = |file: &PasswordFile| Some(file.entry(file.find(user).known()?)?.hash.clone());
         hash(self) == hash(other)
     }
 
-    /// The digest of the user's password, if it has been seen and the hash is this one.
+    /// The digest of the user's password, if it is known and the hash is this one.
     fn right_password(&self, user: &str, hash: &PasswordHash) -> Option<hmac::Tag> {
         let entry = self.entry(self.find(user).known()?)?;
         (entry.hash == *hash).then(|| entry.right.get().copied())?
@@ -242,7 +241,7 @@ impl Parts {
         let hash_map::Entry::Vacant(place) = self.users.entry(Box::from(user)) else {
             return false;
         };
-        // A file of 256 MiB does not have so many lines.
+        // A file of 256 MiB does not have this many lines.
         place.insert(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         let right = before.and_then(|before| before.right_password(user, &hash));
         self.entries.push(PasswordEntry {
@@ -274,7 +273,7 @@ impl Parts {
 }
 
 impl Candidate {
-    /// The same, not let in whatever the password is; it takes as long.
+    /// The same, refused whatever the password is; it takes equally long.
     pub(super) fn refused(self) -> Candidate {
         Candidate { known: false, ..self }
     }

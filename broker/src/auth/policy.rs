@@ -27,7 +27,7 @@ pub struct AccessFiles {
     pub acl_file: Option<PathBuf>,
     /// The keys of mosquitto's plugin for dynamic security, instead of the two above.
     pub dynamic: Option<DynamicFiles>,
-    /// The key `pattern_names_with_slash`: names with `/` get something out of a pattern.
+    /// The key `pattern_names_with_slash`: patterns apply to names with `/`.
     pub names_with_slash: bool,
 }
 
@@ -47,7 +47,7 @@ pub struct Policy {
     generation: u64,
     password_files: HashMap<PathBuf, LoadedPasswords>,
     dynamic: HashMap<PathBuf, Arc<DynamicSecurity>>,
-    /// The client whose commands this policy comes from: it is not disconnected before it has the answer.
+    /// The client whose commands led to this policy: it is not disconnected before it has the answer.
     spared: Option<Box<str>>,
 }
 
@@ -60,7 +60,7 @@ struct ListenerPolicy {
     names_with_slash: bool,
 }
 
-/// Dynamic security of a listener, as it was when the policy was made.
+/// Dynamic security of a listener, as it was when the policy was created.
 #[derive(Clone, Debug)]
 struct DynamicPolicy {
     security: Arc<DynamicSecurity>,
@@ -140,13 +140,13 @@ impl Policy {
         dynamic.is_none_or(|dynamic| dynamic.snapshot.takes_identifier(user, client_identifier))
     }
 
-    /// Whether the user may connect with one client identifier alone.
+    /// Whether the user may connect with only one client identifier.
     pub(super) fn binds(&self, listener: ListenerId, user: &str) -> bool {
         let dynamic = self.dynamic_policy(listener);
         dynamic.is_some_and(|dynamic| dynamic.snapshot.binds(user))
     }
 
-    /// The same policy with what dynamic security says now. `spared` is the client whose commands changed it.
+    /// The same policy with the present state of dynamic security. `spared` is the client whose commands changed it.
     pub(super) fn with_dynamic_of_now(&self, generation: u64, spared: Option<&str>) -> Policy {
         let mut listeners = self.listeners.clone();
         for listener in &mut listeners {
@@ -170,7 +170,7 @@ impl Policy {
         self.spared.as_deref() == Some(client_identifier)
     }
 
-    /// What a client may do.
+    /// The access rules for a client.
     #[must_use]
     pub fn access(&self, listener: ListenerId, client_identifier: &str, user_name: Option<&str>) -> Access {
         let of_listener = match (listener, user_name) {
@@ -232,10 +232,10 @@ impl Policy {
     }
 }
 
-/// Makes the files of dynamic security that do not exist.
+/// Creates the files of dynamic security that do not exist.
 ///
 /// # Errors
-/// One cannot be made.
+/// One of them cannot be created.
 pub(crate) fn create_missing(listeners: &[AccessFiles]) -> Result<(), FileError> {
     let mut all = listeners.iter().filter_map(|files| files.dynamic.as_ref());
     all.try_for_each(dynamic::create_missing)

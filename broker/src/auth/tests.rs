@@ -77,7 +77,7 @@ impl Listeners {
         kept
     }
 
-    /// Asks, and waits for the answer if it takes one; whether it did.
+    /// Asks, and waits for the answer if there is none at once; returns the result.
     fn ask(&self, request: &Credentials<'_>) -> (Verdict, bool) {
         let ticket = self.tickets.replace(self.tickets.get() + 1);
         match self.authentication.check(now(), request, 1, ticket) {
@@ -103,7 +103,7 @@ fn request<'a>(user: Option<&'a str>, password: Option<&'a str>) -> Credentials<
     }
 }
 
-/// What is held as long as the answer is waited for.
+/// Values that are held while the answer is awaited.
 fn pending(check: Check) -> Awaited {
     match check {
         Check::Pending(awaited) => awaited,
@@ -156,7 +156,7 @@ fn listeners_without_passwords_and_with_certificates() {
     );
 }
 
-/// V40: ten thousand reconnects cost one computation, also if they all come before it is done.
+/// V40: ten thousand reconnects cost one computation, even if they all arrive before it is done.
 #[test]
 fn v40_reconnects_do_not_cost_a_computation_each() {
     const ITERATIONS: u32 = 100_000;
@@ -191,7 +191,7 @@ fn v40_reconnects_do_not_cost_a_computation_each() {
             (Verdict::Proved, false)
         );
     }
-    // Each thread may be at it once before the first one knows; ten thousand would take minutes.
+    // Each thread may compute once before the first result is known; ten thousand would take minutes.
     let allowed = one * (limits::PASSWORD_THREADS_MAX as u32 + 1) * 10 + Duration::from_secs(2);
     assert!(
         begun.elapsed() < allowed,
@@ -200,8 +200,8 @@ fn v40_reconnects_do_not_cost_a_computation_each() {
     );
 }
 
-/// V40: a guesser waits in the queue, and those who are known come in meanwhile; so do those behind the same address
-/// that have not been there yet.
+/// V40: a guesser waits in the queue, and known users are accepted meanwhile; so are users with the same address who
+/// have not connected before.
 #[test]
 fn v40_a_guesser_keeps_nobody_else_waiting() {
     let users: String = (0..20)
@@ -237,7 +237,8 @@ fn v40_a_guesser_keeps_nobody_else_waiting() {
     assert!(computed < 30, "{computed} guesses");
 }
 
-/// V40: a device with a stale password costs one computation, and its password is right again once the file says so.
+/// V40: a device with an old password costs one computation, and its password is right again as soon as the file has
+/// it.
 #[test]
 fn v40_a_wrong_password_again_and_again_is_computed_once() {
     let broker = Listeners::new(&line("ann", "new", 1));
@@ -257,7 +258,7 @@ fn v40_a_wrong_password_again_and_again_is_computed_once() {
     );
 }
 
-/// A reload that changes other users costs no computation for those that it does not.
+/// A reload that changes other users causes no computation for unchanged users.
 #[test]
 fn a_reload_forgets_those_alone_that_it_changes() {
     let (ann, bob) = (line("ann", "pw", 1), line("bob", "pw", 1));
@@ -308,8 +309,8 @@ fn v30_unknown_users_take_as_long() {
     assert!(unknown > known / 4, "{known} ns against {unknown} ns");
 }
 
-/// V15, V16: a reload with a wrong file, or without descriptors, keeps the old one whole; a good one is in effect at
-/// once.
+/// V15, V16: a reload with a wrong file, or without descriptors, keeps the old one completely; a good one takes effect
+/// at once.
 #[test]
 fn v16_reload() {
     let ann = line("ann", "pw", 1);

@@ -1,4 +1,4 @@
-//! The files that `broker certs` makes, and what it refuses.
+//! The files that `broker certs` creates, and what it refuses.
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -39,12 +39,12 @@ pub(super) struct Draft {
     pub(super) plugins: Vec<PluginDraft>,
     /// Those of `global_plugin` lines.
     pub(super) global_plugins: Vec<usize>,
-    /// AccessDraft for all listeners, unless `per_listener_settings`.
+    /// The access options for all listeners, unless `per_listener_settings` is true.
     pub(super) access: AccessDraft,
     pub(super) default_listener: ListenerDraft,
     pub(super) listeners: Vec<ListenerDraft>,
     pub(super) bridges: Vec<BridgeDraft>,
-    /// Takes what keys of a bridge set where there is none, which is a problem.
+    /// Applies the values of a bridge's keys if there is a bridge; otherwise returns the problem.
     pub(super) no_bridge: BridgeDraft,
     pub(super) warnings: Vec<String>,
     /// The files that were read, and those that they name.
@@ -52,13 +52,13 @@ pub(super) struct Draft {
     pub(super) problems: Vec<FileProblem>,
     /// The place of the line that is being read.
     pub(super) place: Option<FilePlace>,
-    /// Where the keys stand that may stand once, by what they belong to.
+    /// The places of keys that may be given once, by what they belong to.
     pub(super) given: HashMap<(&'static str, KeyOwner), FilePlace>,
     /// The first key that `Scope::Either` applies to: `per_listener_settings` may not follow it.
     pub(super) first_access_key: Option<&'static str>,
 }
 
-/// What a line belongs to: the broker, or what so many `listener` or `connection` lines have begun.
+/// What a line belongs to: the broker, or the section of the last `listener` or `connection` line, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum KeyOwner {
     Broker,
@@ -66,7 +66,7 @@ pub(super) enum KeyOwner {
     Bridge(usize),
 }
 
-/// The keys of what outlives the process.
+/// The values of the keys for the store.
 #[derive(Debug, Default)]
 pub(super) struct PersistenceDraft {
     pub(super) is_on: bool,
@@ -129,7 +129,7 @@ pub(super) struct ListenerDraft {
     pub(super) access: AccessDraft,
     /// Those of `plugin_use` lines.
     pub(super) plugins: Vec<usize>,
-    /// `listener_allow_anonymous`, stronger than `allow_anonymous`.
+    /// `listener_allow_anonymous`, which takes precedence over `allow_anonymous`.
     pub(super) allow_anonymous: Option<bool>,
     pub(super) assigned_client_identifier_prefix: Option<String>,
     pub(super) tls: TlsDraft,

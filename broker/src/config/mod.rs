@@ -1,9 +1,9 @@
 //! From a mosquitto.conf and the command line to typed settings.
 //!
-//! `parse` cuts a file into keys and values, `reader` looks each key up in the table `keys`, whose entries change the
-//! `draft`, and `resolve` makes the [`Configuration`] of it (`bridge` its bridges); `effective` shows that again as a
-//! file, and `document` makes the page for operators. `network` is what a listener trusts, `plugin_draft` the plugins
-//! that it has; `without_effect` warns of keys that have none.
+//! `parse` splits a file into keys and values. `reader` looks each key up in the table `keys`, whose entries change
+//! the `draft`. `resolve` makes the [`Configuration`] from it (`bridge` its bridges). `effective` writes that back as
+//! a file, and `document` makes the page for operators. `network` is an address range that a listener trusts,
+//! `plugin_draft` has the plugins of a listener; `without_effect` warns of keys that have no effect.
 //!
 //! Invariants: a configuration is usable as a whole or refused as a whole, with every mistake named by file and line.
 //! No setting that would make the broker safer is ignored silently.

@@ -87,7 +87,7 @@ impl Draft {
         let name = plugin.kind.file_name();
         if let Some(second) = plugins.next() {
             return Err(format!(
-                "{name} is given twice, in {} and {}; fix: leave one of the lines out",
+                "{name} is given twice, in {} and {}; fix: remove one of the lines",
                 plugin.place, second.place
             ));
         }

@@ -57,7 +57,7 @@ impl Draft {
                         _ => format!(" {}", line.value),
                     };
                     return self.problem(format!(
-                        "{}{shown}: is set twice, first at {first}; fix: leave one of the lines out",
+                        "{}{shown}: is set twice, first at {first}; fix: remove one of the lines",
                         key.name
                     ));
                 }

@@ -1,4 +1,5 @@
-//! What of a session's queue is in memory where a store has all of it, and when what has expired leaves a queue.
+//! How much of a session's queue is in memory if a store has all of it, and when expired messages are removed from a
+//! queue.
 //!
 //! Invariants: more messages are read back before those in memory have been sent.
 
@@ -35,11 +36,11 @@ pub const LOADED_QUEUE: LoadedQueue = LoadedQueue {
 /// Answers of the store without a message that it must have. More: the missing messages are dropped and counted.
 pub const EMPTY_ANSWERS_MAX: u8 = 3;
 
-/// How often a queue is looked through for messages that have expired, at most: once in so many nanoseconds. A message
-/// of a client that is away is deleted by so much too late.
+/// Smallest interval in nanoseconds between two searches of a queue for expired messages. A message of a disconnected
+/// client is deleted late by this much at most.
 pub const QUEUE_EXPIRY_NS: u64 = 1_000_000_000;
 
-/// Messages of a queue that are looked at without a look at the turn's work.
+/// Number of messages of a queue that are checked without a check of the turn's work.
 pub const QUEUE_EXPIRY_PIECE: usize = 512;
 
 const _: () = assert!(

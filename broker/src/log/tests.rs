@@ -1,4 +1,4 @@
-//! Lines as they are written, and what is not written.
+//! Lines as they are written, and lines that are not written.
 
 use std::path::{Path, PathBuf};
 
@@ -159,7 +159,7 @@ fn a_change_holds_from_the_next_line_on_and_makes_moved_files_anew() {
     assert_eq!(std::fs::read_to_string(path).unwrap(), "wanted now\nstill\n");
 }
 
-/// A client identifier may have 65,535 bytes; a line of the log has not.
+/// A client identifier may have 65,535 bytes; a line of the log may not.
 #[test]
 fn long_lines_are_cut_visibly() {
     let long = "é".repeat(limits::LOG_LINE_BYTES_MAX);

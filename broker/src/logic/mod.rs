@@ -158,7 +158,7 @@ pub struct Shard {
     partials: PartialPackets,
     /// Messages for the broker itself, until the shell takes them.
     control_messages: Vec<ControlMessage>,
-    /// Messages that had come and gone when spare memory was last dropped.
+    /// The number of published messages when spare memory was last dropped.
     published_before: u64,
 }
 

@@ -1,9 +1,9 @@
 //! Applies a new policy after the password and ACL files were read again.
 //!
-//! Invariants: from then on the old rules have no effect. Subscriptions stay but deliver only what the client may read;
-//! queued messages, retained messages and Wills are checked when they are delivered. Those that roles of dynamic
-//! security give no more are ended. A client whose user was removed, or has another password now, is disconnected, and
-//! one that lost a subscription; no other client is affected.
+//! Invariants: from then on the old rules have no effect. Subscriptions stay but deliver only what the client may
+//! read; queued messages, retained messages and Wills are checked when they are delivered. Subscriptions that roles of
+//! dynamic security no longer allow are ended. A client whose user was removed, or now has another password, or that
+//! lost a subscription, is disconnected; no other client is affected.
 
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ impl Shard {
         }
     }
 
-    /// Ends the subscriptions of a session that its rules give it no more. Its client is disconnected if there were
-    /// any: else it would wait for messages that never come.
+    /// Ends the subscriptions of a session that its rules no longer allow. If there were any, its client is
+    /// disconnected: otherwise it would wait for messages that never arrive.
     fn check_subscriptions(&mut self, session: SessionSlot) {
         let clients = &self.delivery.clients;
         let denied = self.routing.filters_where(clients, session, |rights, filter| {
@@ -58,7 +58,7 @@ impl Shard {
 }
 
 impl Routing {
-    /// The filters of a session, whole, of which that is so; none if it has no rules.
+    /// The whole filters of a session for which that is so; none if it has no rules.
     fn filters_where(
         &self,
         clients: &Clients,

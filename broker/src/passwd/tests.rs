@@ -1,4 +1,4 @@
-//! The command on files in a folder of its own, and against the real mosquitto_passwd.
+//! The command with files in a temporary folder, and compared with the real mosquitto_passwd.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
@@ -25,7 +25,8 @@ impl Folder {
         fs::read_to_string(self.path()).unwrap()
     }
 
-    /// Runs the command, with few iterations; FILE stands for the file. The password is `typed` if it is asked for.
+    /// Runs the command, with few iterations; FILE is replaced by the file. The password is `typed` if it is asked
+    /// for.
     fn run(&self, line: &str, typed: &str) -> Result<(), String> {
         let path = self.path().display().to_string();
         let words = line
@@ -184,7 +185,7 @@ fn mistakes_change_nothing() {
     assert_eq!(folder.text(), "ann:x\njunk\n");
 }
 
-/// The real program; on a machine without it a visible skip, in CI a failure.
+/// The real program; on a machine without it the test is visibly skipped, in CI it fails.
 fn mosquitto_passwd(arguments: &[&str], path: &Path, rest: &[&str]) -> Option<()> {
     let status = Command::new("mosquitto_passwd")
         .args(arguments)

@@ -1,8 +1,8 @@
 //! The order in which a broker starts and ends.
 //!
-//! `requirements.rs`, `locked_memory.rs` and `user.rs` see to the process, `pid_file.rs` to its number, `shards.rs` and
-//! `http.rs` to the threads, `bridges.rs` to the bridges, `signals.rs` to the end and to reloads
-//! (`subscription_tree.rs` is what SIGUSR2 prints); `error.rs` is why it did not start.
+//! `requirements.rs`, `locked_memory.rs` and `user.rs` prepare the process, `pid_file.rs` writes its id, `shards.rs`
+//! and `http.rs` start the threads, `bridges.rs` the bridges, `signals.rs` handles the end and reloads
+//! (`subscription_tree.rs` is what SIGUSR2 prints); `error.rs` has the reasons why a start fails.
 //!
 //! Invariants: the broker starts completely or not at all: every problem with files, ports and limits is found before
 //! the first shard runs, and signals are handled before the first client can connect. Passphrases are asked for before
@@ -130,20 +130,20 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     ended
 }
 
-/// Who may connect and do what, at first.
+/// The users and access rules at the start.
 fn load_policy(files: &[AccessFiles]) -> Result<Policy, FileError> {
     create_missing(files)?;
     Policy::load(files, None)
 }
 
-/// The kernel takes the rings apart later, and what they know of the sockets would keep their ports until then.
+/// The kernel releases the rings later, and their references to the sockets would keep their ports until then.
 fn free_ports(bound: &Bound) {
     for listening in &bound.clients {
         socket::shut_down(listening.socket.as_fd());
     }
 }
 
-/// What is in effect at first.
+/// The configuration in effect at the start.
 fn in_effect(configuration: &Configuration, tls: Vec<Option<ServerTlsConfig>>) -> InEffect {
     let settings = Arc::new(settings_with_seed(configuration));
     let (listeners, named) = (&configuration.listeners, configuration.named.clone());
@@ -165,7 +165,7 @@ fn start_commands(
     DynamicCommands::start(worker).map_err(ServerError::Authentication)
 }
 
-/// Starts the thread that looks after memory and after shards that do not turn.
+/// Starts the thread that monitors memory, and shards that no longer turn.
 fn start_monitor(
     shards: NonZeroU16,
     queues: &Arc<ShardQueues>,
@@ -230,7 +230,7 @@ fn ask_and_log_by(queues: &Arc<ShardQueues>, shards: NonZeroU16) -> Arc<Question
     Arc::new(Questions::new(shards.get(), move |shard| asked.wake(shard)))
 }
 
-/// Waits for the shards; what they have appended is durable then.
+/// Waits for the shards; what they have appended is durable afterwards.
 fn end(shards: ShardThreads, persisted: Option<Persisted>, bridges: &Bridges) -> Result<(), ServerError> {
     let ended = shards.join();
     // They have seen that their clients here were disconnected, and disconnect from the other brokers.

@@ -7,11 +7,11 @@
 //! to the shard that owns its session, [`connection`] and [`flush`] (`client_connections.rs` has all connections).
 //! [`exchange`] is this shard's end of the queues, [`shut_down`] its end.
 //!
-//! Beside it: `cpus.rs` (where the thread runs), `configured.rs` (what it goes by), `token.rs` (names of requests on
-//! the ring), `sending.rs` (bytes on their way to a socket), `unread.rs` (bytes that wait), `reading.rs` (whose turn it
-//! is), `takeover.rs` (newer connections of a session), `tracer/` (packets in the log), `times.rs` (of turns and
-//! messages), `client_times.rs` (of clients), `answering.rs` (questions of operators), `work_clock.rs` (what work costs
-//! by the clock), `scarcity.rs` (receive buffers that are scarce), `postponed.rs` (newcomers for whom a turn has no
+//! Other files: `cpus.rs` (where the thread runs), `configured.rs` (its configuration), `token.rs` (names of requests
+//! on the ring), `sending.rs` (bytes on their way to a socket), `unread.rs` (bytes that wait), `reading.rs` (whose
+//! turn it is), `takeover.rs` (newer connections of a session), `tracer/` (packets in the log), `times.rs` (of turns
+//! and messages), `client_times.rs` (of clients), `answering.rs` (operators' questions), `work_clock.rs` (the cost of
+//! work by the clock), `scarcity.rs` (scarce receive buffers), `postponed.rs` (new clients for which a turn has no
 //! time), `give_back.rs` (memory that is not needed).
 //!
 //! Invariants: a step is done when [`Turn`] names it and at no other time; the loop blocks only in [`Ring::wait`], and
@@ -208,7 +208,7 @@ impl ShardLoop {
             TurnStep::RunTimers => {
                 self.run_timers();
                 self.submit_commands();
-                // Of messages of other shards, and of retained ones.
+                // Lines of messages from other shards, and of retained ones.
                 self.connections.show_trace_lines(&mut self.logic);
             }
             TurnStep::Push => return self.exchange.push(self.now, &mut self.logic, &mut self.ring),

@@ -1,4 +1,4 @@
-//! The loop of a shard with real sockets and a real ring, turned by hand: what a test does falls between two turns.
+//! The loop of a shard with real sockets and a real ring, run by hand: a test acts between two turns.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -24,7 +24,7 @@ use crate::named_paths::NamedPaths;
 use crate::settings::{ListenerId, Settings};
 use crate::turn::WorkLimits;
 
-/// Shards of one thread, and where they listen.
+/// Shards in one thread, and where they listen.
 struct Loops {
     shards: Vec<ShardLoop>,
     queues: Arc<ShardQueues>,
@@ -37,7 +37,7 @@ impl Loops {
         Self::with_work(count, limits::WORK)
     }
 
-    /// The same with other bounds of a turn's work.
+    /// The same with other limits of a turn's work.
     fn with_work(count: u16, work: WorkLimits) -> Self {
         let settings = Arc::new(Settings {
             sys_interval_s: 0,
@@ -112,7 +112,7 @@ impl Loops {
         self.shards[shard].turn().unwrap();
     }
 
-    /// Turns all shards until the client has so many bytes to read, which are returned.
+    /// Runs turns of all shards until the client can read this many bytes, which are returned.
     fn read(&mut self, client: &mut TcpStream, bytes: usize) -> Vec<u8> {
         let mut got = vec![0; bytes];
         let mut filled = 0;
@@ -125,7 +125,7 @@ impl Loops {
         got
     }
 
-    /// Turns all shards until the client's connection is closed.
+    /// Runs turns of all shards until the client's connection is closed.
     fn read_to_end(&mut self, client: &mut TcpStream) -> Vec<u8> {
         let mut got = Vec::new();
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -140,7 +140,7 @@ impl Loops {
         }
     }
 
-    /// A client that was let in.
+    /// A client whose connection was accepted.
     fn join(&mut self, name: &str) -> TcpStream {
         self.join_with(&connect(ProtocolVersion::V3_1_1, name))
     }
@@ -173,7 +173,7 @@ impl Loops {
     }
 }
 
-/// A CONNECT with nothing particular about it.
+/// A CONNECT without special settings.
 fn connect(version: ProtocolVersion, client_identifier: &str) -> Connect<'_> {
     Connect {
         version,
@@ -232,7 +232,7 @@ fn publish(topic: &str) -> Vec<u8> {
     bytes
 }
 
-/// A name of a client whose session that shard owns.
+/// A client identifier whose session that shard owns.
 fn owned_by(shard: u16, shards: u16, name: &str) -> String {
     let names = (0..).map(|number| format!("{name}-{number}"));
     names
@@ -241,7 +241,7 @@ fn owned_by(shard: u16, shards: u16, name: &str) -> String {
         .unwrap()
 }
 
-/// Names of connections begin again from the front: none is taken for another one, and none is lost.
+/// Identifiers of connections wrap around: none is confused with another, and none is lost.
 #[test]
 fn connections_go_on_when_the_generations_begin_again() {
     let mut loops = Loops::new(2);
@@ -266,7 +266,7 @@ fn connections_go_on_when_the_generations_begin_again() {
     }
 }
 
-/// Another shard that pushes as fast as this one takes does not keep it from its clients.
+/// Another shard that pushes as fast as this one takes does not keep this one from its clients.
 #[test]
 fn a_turn_ends_though_batches_keep_coming() {
     let mut loops = Loops::new(2);
@@ -301,14 +301,14 @@ fn a_turn_ends_though_batches_keep_coming() {
     assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
 }
 
-/// Connections that arrive when the broker already ends learn so, wherever they are on their way.
+/// Connections that arrive while the broker is ending are notified of it, wherever they are.
 #[test]
 fn late_arrivals_learn_that_the_broker_ends() {
     let mut loops = Loops::new(2);
     loops.turn(0);
     loops.turn(1);
     let mut late: Vec<_> = (0..16).map(|_| open(loops.address)).collect();
-    // They are accepted, and have not said who they are.
+    // They are accepted, and have not sent their CONNECT.
     while loops
         .shards
         .iter()
@@ -331,7 +331,7 @@ fn late_arrivals_learn_that_the_broker_ends() {
             .write_all(&bytes_of(&connect(version, &format!("late-{number}"))))
             .unwrap();
     }
-    // This one does not know yet: some of its connections leave for the other one.
+    // This shard does not know it yet: some of its connections are on their way to the other one.
     loops.turn(0);
     assert!(!loops.shards[1].is_drained(), "it waits for them");
     let mut refused = 0;
@@ -339,7 +339,7 @@ fn late_arrivals_learn_that_the_broker_ends() {
         let answer = loops.read_to_end(client);
         refused += match (number % 2, answer.as_slice()) {
             (0, [0x20, 2, 0, 3]) | (1, [0x20, _, 0, 0x88, ..]) => 1,
-            // The other one owns its session, and let it in just before.
+            // The other shard owns its session, and accepted it just before.
             (0, [0x20, 2, 0, 0]) => 0,
             (1, [0x20, _, 0, 0, ..]) if answer.contains(&0x8B) => 0,
             _ => panic!("{answer:?}"),
@@ -354,7 +354,7 @@ fn late_arrivals_learn_that_the_broker_ends() {
     }
 }
 
-/// A connection breaks in the flush: its Will goes to other shards before a client here learns of it.
+/// A connection breaks in the flush: its Will is sent to other shards before a client here is informed of it.
 #[test]
 fn a_will_of_the_flush_goes_out_after_its_batch() {
     let mut loops = Loops::new(2);
@@ -400,11 +400,11 @@ fn a_will_of_the_flush_goes_out_after_its_batch() {
     assert_eq!(got[0] >> 4, PacketType::Publish as u8);
 }
 
-/// What the kernel has of a connection is handled before a newer one takes its session over, be it much: its last
-/// message arrives, and its DISCONNECT keeps its Will back.
+/// What the kernel has of a connection is handled before a newer one takes over its session, even if it is much: its
+/// last message arrives, and its DISCONNECT prevents its Will.
 #[test]
 fn all_that_the_kernel_has_is_handled_before_a_take_over() {
-    // A client that subscribes uses turns up, so what it sends then stays with the kernel.
+    // A client that subscribes uses up turns, so what it sends afterwards stays in the kernel.
     let work = WorkLimits {
         turn: 200,
         share: 20,
@@ -466,7 +466,7 @@ fn a_shut_down_of_many_clients_takes_more_than_one_turn() {
     assert!(loops.shards[0].is_drained());
 }
 
-/// What is done for a client is no work of the one whose bytes come next: bytes that are kept for its turn, and TLS
+/// Work for one client is not charged to the one whose bytes are next: bytes that are kept for its turn, and TLS
 /// records without content.
 #[test]
 fn a_client_pays_for_what_was_done_for_it_and_for_nothing_else() {
@@ -489,7 +489,7 @@ fn a_client_pays_for_what_was_done_for_it_and_for_nothing_else() {
     assert!(spent(quiet) < units, "{} of {units}", spent(quiet));
 }
 
-/// While a queue to another shard is full, what an earlier flush has left goes out, but not if more was written since.
+/// While a queue to another shard is full, the output of an earlier flush is sent, unless more was written since.
 #[test]
 fn delayed_outputs_go_out_while_a_queue_is_full() {
     let mut loops = Loops::new(1);
@@ -501,7 +501,7 @@ fn delayed_outputs_go_out_while_a_queue_is_full() {
     let (packet, mut got) = (publish("t"), vec![0; 1000]);
     let write = |shard: &mut ShardLoop| shard.logic.receive(shard.now, publisher, &packet);
     let delay = |shard: &mut ShardLoop| {
-        // As a flush does that has no time.
+        // As a flush does that has no time left.
         let written = shard.logic.take_dirty();
         shard.connections.delay_flush(written.into_iter());
     };
@@ -524,8 +524,8 @@ fn delayed_outputs_go_out_while_a_queue_is_full() {
     assert_eq!(got[..read], packet.repeat(2));
 }
 
-/// A client that does not wait for CONNACK, closes and comes again: what waits for room in the queue to its owner keeps
-/// its order. [MQTT-3.1.4-3]
+/// A client that does not wait for CONNACK, closes and reconnects: what waits for space in the queue to its owner
+/// keeps its order. [MQTT-3.1.4-3]
 #[test]
 fn connections_of_one_client_reach_its_owner_in_their_order() {
     let mut loops = Loops::new(2);
@@ -554,8 +554,8 @@ fn connections_of_one_client_reach_its_owner_in_their_order() {
     assert_eq!(loops.read(&mut watcher, expected.len()), expected);
 }
 
-/// Who leaves before its CONNACK takes nothing over from a connection that is alive: on its way between shards it may
-/// be the older one. With something behind its CONNECT, that is handled, as if it were the newer one.
+/// A client that leaves before its CONNACK does not take over the session of an open connection: on its way between
+/// shards it may be the older one. If something follows its CONNECT, that is handled, as if it were the newer one.
 #[test]
 fn who_left_before_its_connack_takes_nothing_over() {
     let mut loops = Loops::new(2);

@@ -1,10 +1,10 @@
-//! The order of the steps, for any way in which they may go.
+//! The order of the steps, whatever their results are.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The steps of a turn whose steps all go well.
+/// The steps of a turn in which all steps succeed.
 fn steps(turn: &mut Turn<u32>) -> Vec<TurnStep> {
     let mut steps = vec![turn.step()];
     while turn.advance(Outcome::Done) != TurnStep::Wait {
@@ -51,7 +51,7 @@ fn connections_are_adopted_after_a_second_look() {
     turn.arrived(7);
     assert_eq!(turn.advance(Outcome::Done), take(2));
     assert_eq!(turn.advance(Outcome::Done), take(1));
-    // One that comes with the second look waits for the next turn.
+    // One that arrives with the second look waits for the next turn.
     turn.arrived(8);
     assert_eq!(turn.advance(Outcome::Done), take(2));
     assert_eq!(turn.advance(Outcome::Done), TurnStep::Adopt);
@@ -104,8 +104,8 @@ fn outcome() -> impl Strategy<Value = (Outcome, bool)> {
 }
 
 proptest! {
-    /// However the steps go: a flush stands behind a push that left nothing, bytes are handled after every queue was
-    /// looked at, connections are adopted after a whole second look, and each is adopted once.
+    /// Whatever the results: a flush comes after a push that left nothing, bytes are handled after every queue was
+    /// examined, connections are adopted after a complete second look, and each is adopted once.
     #[test]
     fn the_order_is_kept(shard in 0_u16..4, more in 0_u16..4, outcomes in prop::collection::vec(outcome(), 0..200)) {
         let shards = shard + 1 + more;
@@ -133,7 +133,7 @@ proptest! {
                         turn.arrived(next);
                         next += 1;
                         let mut looks = vec![false; usize::from(shards)];
-                        // Its own queue is being looked at; what came before it in there was taken.
+                        // Its own queue is being examined; what was in it before was taken.
                         looks[usize::from(from)] = true;
                         looks_since.push(looks);
                     }

@@ -1,15 +1,15 @@
-//! Topic Aliases towards clients.
+//! Topic Aliases that are sent to clients.
 
 use std::collections::HashMap;
 
 use super::*;
 use broker::settings::Settings;
 
-/// What a client makes of the PUBLISH packets of one connection.
+/// How a client resolves the PUBLISH packets of one connection.
 #[derive(Default)]
 struct Resolver {
     topics: HashMap<u16, String>,
-    /// Packets that had an alias alone.
+    /// Number of packets with only an alias.
     saved: usize,
 }
 
@@ -104,7 +104,7 @@ fn who_does_not_ask_gets_none() {
     }
 }
 
-/// [MQTT-3.3.2-7]: a mapping is of one connection, so what is sent again has its topic.
+/// [MQTT-3.3.2-7]: a mapping belongs to one connection, so a message that is sent again has its topic.
 #[test]
 fn aliases_end_with_their_connection() {
     let mut cluster = Cluster::new(1);
@@ -139,7 +139,7 @@ fn aliases_end_with_their_connection() {
     assert_eq!(cluster.got(subscriber).unwrap().topic, "sensor/one");
 }
 
-/// [MQTT-3.1.2-24]: what has no room for the alias is sent without.
+/// [MQTT-3.1.2-24]: a packet without space for the alias is sent without it.
 #[test]
 fn an_alias_makes_no_packet_too_large() {
     let mut cluster = Cluster::new(1);
@@ -160,7 +160,7 @@ fn an_alias_makes_no_packet_too_large() {
     }
 }
 
-/// However topics come, queued or not, the client can resolve them.
+/// In whatever order topics arrive, queued or not, the client can resolve them.
 #[test]
 fn any_order_of_topics_can_be_resolved() {
     let mut cluster = Cluster::with_settings(
@@ -184,7 +184,7 @@ fn any_order_of_topics_can_be_resolved() {
     for _ in 0..500 {
         seed = seed.wrapping_mul(1_103_515_245).wrapping_add(12_345);
         let number = (seed >> 16) % 12;
-        // The first of them come more often.
+        // The first topics occur more often.
         let topic = format!("some/topic/{}", number * number / 12);
         let qos = if seed & 0x8000 == 0 {
             QoS::AtMostOnce

@@ -1,4 +1,4 @@
-//! Enhanced authentication as the owner shard sees it: who comes in by it, and re-authentication.
+//! Enhanced authentication in the owner shard: who is accepted with it, and re-authentication.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -48,7 +48,7 @@ impl Broker {
         }
     }
 
-    /// A client that proved in the shell that it is this user.
+    /// A client that the shell has authenticated as this user.
     fn join(&mut self, client_identifier: &str, user: &str) -> Client {
         let (client, reason) = self.connect(client_identifier, user, None);
         assert_eq!(reason, ReasonCode::Success);
@@ -88,7 +88,7 @@ impl Broker {
         self.cluster.send(client, &bytes);
     }
 
-    /// The challenge of a re-authentication that begins.
+    /// The challenge at the start of a re-authentication.
     fn begin(&mut self, client: Client, scram: &ScramClient) -> Vec<u8> {
         let first = scram.first();
         self.auth(client, ReasonCode::ReAuthenticate, Some(METHOD), first.as_bytes());
@@ -128,7 +128,7 @@ fn connecting(client_identifier: &str, user_name: Option<&str>) -> Vec<u8> {
     bytes
 }
 
-/// [MQTT-4.12.0-5]: the session is the proved user's, whatever CONNECT says besides.
+/// [MQTT-4.12.0-5]: the session belongs to the authenticated user, whatever else CONNECT contains.
 #[test]
 fn the_session_is_the_proved_users() {
     let mut broker = Broker::new();
@@ -155,7 +155,7 @@ fn who_named_no_method_receives_none() {
     broker.cluster.expect_nothing(client);
 }
 
-/// [MQTT-4.12.0-1], [MQTT-4.12.0-4]: what the exchange came to is reported, and nobody's session is touched.
+/// [MQTT-4.12.0-1], [MQTT-4.12.0-4]: the result of a failed exchange is reported, and no session is affected.
 #[test]
 fn who_failed_gets_the_reason() {
     let mut broker = Broker::new();
@@ -172,8 +172,8 @@ fn who_failed_gets_the_reason() {
     }
 }
 
-/// [MQTT-4.12.1-1]: again and again, each with a nonce of its own, and everything else goes on meanwhile. AUTH has the
-/// method and the data alone [MQTT-3.15.2-2], [MQTT-3.15.2-3].
+/// [MQTT-4.12.1-1]: repeatedly, each time with a new nonce, while everything else continues. AUTH has only the method
+/// and the data [MQTT-3.15.2-2], [MQTT-3.15.2-3].
 #[test]
 fn re_authentication() {
     let mut broker = Broker::new();
@@ -245,7 +245,7 @@ fn an_auth_that_is_not_due_ends_the_connection() {
     broker.cluster.expect_disconnect(plain, ReasonCode::ProtocolError);
 }
 
-/// A password that is changed while it is proved proves nothing.
+/// A password that is changed during the exchange is not accepted.
 #[test]
 fn a_reload_ends_what_goes_by_the_old_password() {
     let mut broker = Broker::new();

@@ -1,4 +1,5 @@
-//! What one client may make the broker hold or do: the caps that an operator sets, and work that is spread over turns.
+//! What one client may make the broker hold or do: the limits that an operator sets, and work that is spread over
+//! turns.
 
 use std::sync::Arc;
 
@@ -128,7 +129,8 @@ fn v37_subscriptions_of_a_client_are_bounded() {
     cluster.subscribe(other, "t/3", QoS::AtMostOnce);
 }
 
-/// Every combination of `+` and a name over twelve levels: 4096 filters that all match, and a message is found quickly.
+/// Every combination of `+` and a name over twelve levels: 4096 filters that all match, and matching a message is
+/// fast.
 #[test]
 fn v37_overlapping_wildcards_bring_one_copy() {
     let mut cluster = with(1, |_| {});
@@ -186,7 +188,7 @@ fn v33_sessions_of_a_user_are_bounded() {
     }
 }
 
-/// A shard of its own, with a clock that a test may move back too.
+/// A separate shard, with a clock that a test may also set back.
 struct Alone {
     shard: Shard,
     now: Timestamp,
@@ -212,7 +214,7 @@ impl Alone {
         id
     }
 
-    /// What there is for a connection, flushed.
+    /// The output for a connection, flushed.
     fn read(&mut self, id: ConnectionId) -> Vec<u8> {
         self.shard.take_dirty();
         let out = std::mem::take(self.shard.delivery().out(id));
@@ -237,7 +239,7 @@ impl Alone {
     }
 }
 
-/// The packets of some bytes: how many there are of a type.
+/// The number of packets of one type in some bytes.
 fn count(mut bytes: &[u8], packet_type: PacketType) -> usize {
     let mut found = 0;
     while let Ok(Some(frame)) = mqtt::frame::split(bytes, u32::MAX) {
@@ -289,7 +291,7 @@ fn many_filters_over_many_retained_messages_are_spread_over_turns() {
         if turns == 3 {
             assert_eq!(count(&others, PacketType::Publish), 1, "others have their turn");
         }
-        // Topics go and come in the middle of the walk.
+        // Topics are removed and added during the walk.
         let gone = format!("n{0}/t{0}", turns * 100 + 1);
         alone.publish(writer, &retained(&gone, QoS::AtMostOnce, ""));
         alone.publish(writer, &retained(&format!("new/{turns}"), QoS::AtMostOnce, "x"));
@@ -374,7 +376,7 @@ fn v38_the_longest_intervals_and_a_clock_that_jumps_end_nothing_early() {
     alone.subscribe(watcher, &["#"]);
     assert_eq!(count(&alone.read(watcher), PacketType::Publish), 1);
 
-    // A hundred years forward, a day back, and on.
+    // A hundred years forward, a day back, and forward again.
     let start = alone.now;
     let century = start.plus_s(100 * 365 * 86_400);
     for now in [
@@ -396,7 +398,7 @@ fn v38_the_longest_intervals_and_a_clock_that_jumps_end_nothing_early() {
         "the Will, with the session's end"
     );
     assert_eq!(alone.shard.counters().sessions.get(), 1);
-    // The end of time.
+    // The latest representable time.
     alone.now = Timestamp(u64::MAX);
     alone.shard.tick(alone.now);
     let late = alone.join(&kept);
@@ -404,8 +406,8 @@ fn v38_the_longest_intervals_and_a_clock_that_jumps_end_nothing_early() {
     alone.shard.tick(alone.now);
 }
 
-/// A session that ends notifies the other shards of each of its filters, in more than an outbox's worth of batches:
-/// that is not the doing of whoever is handled next.
+/// A session that ends notifies the other shards of each of its filters, in more batches than an outbox holds: that is
+/// not charged to the client that is handled next.
 #[test]
 fn a_full_outbox_is_not_blamed_on_a_bystander() {
     let mut cluster = with(2, |_| {});
@@ -443,7 +445,7 @@ fn a_full_outbox_is_not_blamed_on_a_bystander() {
     cluster.publish(remote, "1", QoS::AtMostOnce, "x");
 }
 
-/// A packet that came in pieces leaves no memory behind.
+/// A packet that arrived in pieces leaves no memory behind.
 #[test]
 fn who_sent_a_large_packet_once_is_no_larger_for_it() {
     let mut cluster = Cluster::new(1);
@@ -461,7 +463,7 @@ fn who_sent_a_large_packet_once_is_no_larger_for_it() {
     assert!(gathered(&cluster) <= limits::PARTIAL_KEPT_BYTES_MAX);
 }
 
-/// Packets that do not end cost their senders the connection, and nobody else.
+/// Packets that do not end cost only their senders the connection.
 #[test]
 fn unfinished_packets_are_bounded_in_sum() {
     let mut cluster = with(1, |settings| settings.memory_bytes_max = 0);
@@ -498,7 +500,7 @@ fn unfinished_packets_are_bounded_in_sum() {
     assert!(!cluster.closed(bystander));
 }
 
-/// Whatever is published to it, and at whatever QoS, beside the bytes of its queue that the operator allows.
+/// Whatever is published to it, and at whatever QoS, in addition to the bytes of its queue that the operator allows.
 #[test]
 fn v35_a_client_that_stops_reading_holds_4_mib_and_one_message_at_most() {
     const QUEUED_BYTES_MAX: u64 = 1 << 20;
@@ -526,7 +528,7 @@ fn v35_a_client_that_stops_reading_holds_4_mib_and_one_message_at_most() {
     }
 }
 
-/// One client's bytes that come at once go to many that have room: the shard's cap holds within the turn.
+/// One client's bytes that arrive at once go to many that have space: the shard's limit holds within the turn.
 #[test]
 fn v35_the_cap_of_a_shard_holds_within_a_turn() {
     let cap = 4_000_000;
@@ -549,7 +551,7 @@ fn v35_the_cap_of_a_shard_holds_within_a_turn() {
         cluster.subscribe(client, "#", QoS::AtMostOnce);
         cluster.set_reading(client, false);
     }
-    // Of two topics in turns: messages of one topic that come in a row are written at once.
+    // Of two topics alternately: consecutive messages of one topic are written at once.
     let mut burst = Vec::new();
     for number in 0..20 {
         publish(["t", "u"][number % 2], QoS::AtMostOnce, &"x".repeat(20_000))

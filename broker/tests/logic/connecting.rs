@@ -1,4 +1,4 @@
-//! CONNECT, takeover, keep alive, the end of connections.
+//! CONNECT, takeover, keep alive, and the end of connections.
 
 use mqtt::packet::Will;
 
@@ -410,7 +410,7 @@ fn keep_alive_ends_silent_connections_at_one_and_a_half_times() {
     }
 }
 
-/// A part of a packet is no sign of life; a large packet that moves is, as with mosquitto.
+/// A part of a packet is not a sign of life; a large packet that makes progress is, as with mosquitto.
 #[test]
 fn unfinished_packets_keep_no_silent_client() {
     // [MQTT-3.1.2-22]

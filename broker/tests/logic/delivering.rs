@@ -1,4 +1,4 @@
-//! What a subscriber gets: properties, expiry, its own limits.
+//! What a subscriber receives: properties, expiry, its own limits.
 
 use std::num::{NonZeroU16, NonZeroU32};
 

@@ -1,4 +1,4 @@
-//! Publishers wait for clients that are backlogged, and not for ever.
+//! Publishers wait for clients with a backlog, but not for ever.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const PAYLOAD_BYTES: usize = 60_000;
 /// A publisher that is not paused by then is not paused.
 const FILL_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Publishes until the publisher is paused, or the time is over that this may take.
+/// Publishes until the publisher is paused, or the time limit is reached.
 fn fill(cluster: &mut Cluster, publisher: Client) -> usize {
     fill_topic(cluster, publisher, "t")
 }
@@ -100,8 +100,8 @@ fn nobody_waits_for_a_client_that_is_slow() {
     assert!(cluster.paused(publisher), "a minute later it has another chance");
 }
 
-/// Who publishes below the allowed rate does not wait for a client that has stopped reading; its messages wait up to
-/// its cap.
+/// A client that publishes below the allowed rate does not wait for one that has stopped reading, whose messages are
+/// queued up to its limit.
 #[test]
 fn the_allowed_rate_is_kept_beside_a_client_that_stopped_reading() {
     for shards in [1, 2] {
@@ -134,7 +134,7 @@ fn the_allowed_rate_is_kept_beside_a_client_that_stopped_reading() {
     }
 }
 
-/// The same for messages that it would have to acknowledge: nothing is lost in its grace period.
+/// The same for messages that it must acknowledge: nothing is lost in its grace period.
 #[test]
 fn the_allowed_rate_is_kept_beside_a_client_that_does_not_acknowledge() {
     let mut cluster = Cluster::with_settings(
@@ -194,8 +194,8 @@ fn a_client_that_does_not_take_its_answers_is_not_read_from() {
     assert!(!cluster.paused(client));
 }
 
-/// Its keep alive of a second ends one and a half after its last bytes, or after it is looked at when it was not read
-/// from for the sake of others: then once more, also if it is backlogged by then.
+/// Its keep alive of a second ends one and a half seconds after its last bytes, or after it is checked if it was not
+/// read from to protect others: then once more, even if it has a backlog by then.
 #[test]
 fn who_was_paused_for_others_and_falls_behind_has_its_keep_alive_from_then_on() {
     for paused in [false, true] {
@@ -225,7 +225,7 @@ fn who_was_paused_for_others_and_falls_behind_has_its_keep_alive_from_then_on() 
     }
 }
 
-/// A client that takes QoS 1 messages but acknowledges none yet.
+/// A client that receives QoS 1 messages but has not acknowledged any.
 fn join_unacknowledging(cluster: &mut Cluster, name: &str) -> Client {
     let client = cluster.join(V3, name);
     cluster.subscribe(client, "t", QoS::AtLeastOnce);
@@ -244,7 +244,7 @@ fn burst(numbers: std::ops::Range<usize>) -> Vec<u8> {
     bytes
 }
 
-/// Acknowledges all that comes until nothing comes any more.
+/// Acknowledges everything that arrives until nothing more arrives.
 fn acknowledge_all(cluster: &mut Cluster, client: Client) -> Vec<String> {
     let mut payloads = Vec::new();
     while let Some(received) = cluster.next(client) {
@@ -267,7 +267,7 @@ fn publishers_wait_for_acknowledgements_before_a_queue_is_full() {
         let subscriber = join_unacknowledging(&mut cluster, &second);
         let mut sent = 0;
         for _ in 0..4 {
-            // What has been received already when the publisher is paused is more than the queue takes.
+            // What has been received when the publisher is paused is more than the queue holds.
             while !cluster.paused(publisher) {
                 cluster.send(publisher, &burst(sent..sent + 400));
                 sent += 400;
@@ -323,8 +323,8 @@ fn clients_that_publish_to_each_other_do_not_wait_for_each_other() {
     }
 }
 
-/// Milliseconds that a publisher waits while a client that takes nothing connects again and again, with that name or
-/// another. It leaves after so many milliseconds at the latest.
+/// Milliseconds that a publisher waits while a client that reads nothing reconnects repeatedly, with that identifier
+/// or another. It leaves after this many milliseconds at the latest.
 fn waited_for_hostile_ms(cluster: &mut Cluster, publisher: Client, same: bool, stays_ms: u64) -> u64 {
     let mut waited_ms = 0;
     for attempt in 0..40 {
@@ -349,8 +349,7 @@ fn waited_for_hostile_ms(cluster: &mut Cluster, publisher: Client, same: bool, s
     waited_ms
 }
 
-/// Neither a new client identifier nor a new connection is a way around it, nor leaving before the grace period is
-/// over.
+/// Neither a new client identifier nor a new connection avoids it, nor does leaving before the grace period is over.
 #[test]
 fn waiting_in_vain_uses_up_the_grace_of_a_shard() {
     for (same, stays_ms) in [(true, 300), (false, 300), (true, 1000), (false, 1000)] {
@@ -375,7 +374,8 @@ fn waiting_in_vain_uses_up_the_grace_of_a_shard() {
 
 const SUBSCRIBERS: usize = 300;
 
-/// That many subscribers, each of which may have much without being backlogged, and a publisher in another shard if
+/// That many subscribers, each of which may hold much without having a backlog, and a publisher in another shard if
+/// there is one.
 /// there is one.
 fn crowd(shards: u16) -> (Cluster, Client, Vec<Client>) {
     let mut cluster = Cluster::new(shards);
@@ -449,7 +449,7 @@ fn v35_who_has_the_most_of_the_sum_is_slow_when_the_grace_period_is_over() {
     assert_eq!(cluster.shard(0).unwrap().flow().output_bytes(), 0);
 }
 
-/// Slow clients that hold too much together lose their connections, those with the most first.
+/// Slow clients that hold too much in total lose their connections, those with the most first.
 #[test]
 fn v35_slow_clients_that_hold_too_much_are_disconnected() {
     let marks = |high, low, cap| Watermarks { high, low, cap };
@@ -485,7 +485,7 @@ fn v35_slow_clients_that_hold_too_much_are_disconnected() {
     assert_eq!(cluster.payloads(healthy).len(), sent);
 }
 
-/// What was written since the bytes of all clients were counted is not in their sum: it decides about nobody.
+/// What was written since the bytes of all clients were counted is not in their sum, so it affects no decision.
 #[test]
 fn v35_who_is_disconnected_has_bytes_in_the_sum() {
     let marks = |high, low, cap| Watermarks { high, low, cap };
@@ -541,7 +541,7 @@ fn v35_the_memory_limit_bounds_output_too() {
     assert!(waiting < bound, "{waiting}");
 }
 
-/// It publishes to itself, and acknowledges in the same piece of bytes what made room: nobody is left to wait for.
+/// It publishes to itself, and acknowledges in the same bytes what made space: nobody remains to wait for.
 #[test]
 fn who_catches_up_in_the_same_bytes_is_read_on() {
     let mut cluster = Cluster::new(1);

@@ -1,4 +1,4 @@
-//! The logic, tried through packets: one file per theme. Each test names the statements that it proves.
+//! Tests of the logic through packets: one file for each theme. Each test names the statements that it checks.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,7 +42,7 @@ pub(crate) const V3: ProtocolVersion = ProtocolVersion::V3_1_1;
 pub(crate) const V5: ProtocolVersion = ProtocolVersion::V5;
 pub(crate) const VERSIONS: [ProtocolVersion; 3] = [ProtocolVersion::V3_1, V3, V5];
 
-/// A PUBLISH that a client received, on its own.
+/// A PUBLISH that a client received, with owned data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Got {
     pub(crate) topic: String,
@@ -54,7 +54,7 @@ pub(crate) struct Got {
     pub(crate) properties: PropertiesBuf,
 }
 
-/// What most tests need of a client.
+/// What most tests need from a client.
 pub(crate) trait Clients {
     fn join(&mut self, version: ProtocolVersion, client_identifier: &str) -> Client;
     fn join_with(&mut self, connect: &Connect<'_>) -> Client;

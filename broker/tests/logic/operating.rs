@@ -1,4 +1,4 @@
-//! What an operator sets: mount points, bounds of memory and windows, settings that change.
+//! What an operator sets: mount points, limits of memory and windows, settings that change.
 
 use std::sync::Arc;
 
@@ -101,7 +101,7 @@ fn wills_retained_and_queued_messages_have_the_mount_point_too() {
     cluster.expect_nothing(again);
 }
 
-/// A topic that gets too long behind the mount point ends its client only.
+/// A topic that becomes too long with the mount point ends only its client's connection.
 #[test]
 fn a_topic_that_gets_too_long_is_refused() {
     let mut cluster = mounted(1);
@@ -136,7 +136,7 @@ fn payload_bytes_in_flight_are_bounded() {
     assert_eq!(cluster.payloads(reader), ["fourth"]);
 }
 
-/// V35, V36: a message that would need memory beyond the bound is neither queued nor retained.
+/// V35, V36: a message that would need memory beyond the limit is neither queued nor retained.
 #[test]
 fn without_memory_nothing_is_queued_or_retained() {
     let mut cluster = Cluster::new(1);
@@ -264,7 +264,7 @@ fn sys_topics_begin_and_end_with_their_interval() {
     assert!(rounds(&mut cluster, 1) >= 19);
 }
 
-/// The shell says how long it worked for whom; the logic knows who that is.
+/// The shell reports how long it worked for which client; the logic knows which one it is.
 #[test]
 fn the_busiest_clients_are_named() {
     use broker::logic::operator::{Answer, MeasuredSeconds, Question};
@@ -299,7 +299,7 @@ fn the_busiest_clients_are_named() {
     assert_eq!(first, [("b".to_owned(), 35), ("c".to_owned(), 20)]);
     assert_eq!(all, 65);
     cluster.cut(clients[1]);
-    // Who has left is named too, and is one client if it comes again.
+    // A client that has left is named too, and is one client if it reconnects.
     let named = [("b".to_owned(), 35), ("c".to_owned(), 20), ("a".to_owned(), 10)];
     assert_eq!(ask(&mut cluster, 5), (named.to_vec(), 65));
     let again = cluster.join(V5, "b");

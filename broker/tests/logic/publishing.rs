@@ -1,4 +1,4 @@
-//! PUBLISH as it comes in: QoS 0, 1 and 2, topic aliases, limits.
+//! Received PUBLISH packets: QoS 0, 1 and 2, topic aliases, limits.
 
 use mqtt::frame::PacketType;
 
@@ -214,7 +214,7 @@ fn receive_maximum_is_enforced() {
     }
 }
 
-/// V25: the quota is the connection's [MQTT 5.0, 4.9], what awaits PUBREL is the session's.
+/// V25: the quota belongs to the connection [MQTT 5.0, 4.9], what awaits PUBREL to the session.
 #[test]
 fn v25_a_new_connection_has_its_whole_receive_maximum() {
     let mut forever = PropertiesBuf::new();

@@ -1,4 +1,4 @@
-//! Clients that do anything in any order: nothing acknowledged is lost, nothing is left at the end, nothing panics.
+//! Clients that do anything in any order: nothing acknowledged is lost, nothing remains at the end, nothing panics.
 
 use std::collections::BTreeSet;
 
@@ -132,7 +132,7 @@ fn any_packet(random: &mut Random, version: ProtocolVersion) -> Vec<u8> {
     bytes
 }
 
-/// Ends the sessions of all clients, deletes the retained messages, and lets their marks go.
+/// Ends the sessions of all clients, deletes the retained messages, and waits until their marks are removed.
 fn clean_up(cluster: &mut Cluster) {
     for name in NAMES {
         let last = cluster.connect(&connect(V3, name));
@@ -181,7 +181,7 @@ fn whatever_breaks_nothing_acknowledged_is_lost_doubled_or_reordered() {
             }
             while take_one(&mut cluster, subscriber, &mut arrived, &mut unreleased) {}
             if qos == QoS::AtLeastOnce {
-                // Again only with what was not acknowledged: the first time each one came is in order.
+                // Only what was not acknowledged is repeated: the first time each message arrives in order.
                 let mut seen = BTreeSet::new();
                 arrived.retain(|number| seen.insert(*number));
             }
@@ -190,7 +190,7 @@ fn whatever_breaks_nothing_acknowledged_is_lost_doubled_or_reordered() {
     }
 }
 
-/// The subscriber takes one packet and answers it, as a client has to.
+/// The subscriber reads one packet and answers it, as a client must.
 fn take_one(
     cluster: &mut Cluster,
     client: Client,

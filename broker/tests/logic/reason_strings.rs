@@ -1,4 +1,4 @@
-//! What 5.0 clients receive as Reason Strings, and what they ask to receive.
+//! What 5.0 clients receive as Reason Strings, and what they request to receive.
 
 use std::num::NonZeroU32;
 
@@ -57,7 +57,7 @@ fn small_payloads() -> Cluster {
     )
 }
 
-/// Makes one error of each kind; what the client received.
+/// Causes one error of each kind; returns what the client received.
 fn errors(cluster: &mut Cluster, client: Client) -> Vec<(PacketType, Option<String>)> {
     let mut all = Vec::new();
     cluster.publish(client, "t", QoS::AtLeastOnce, "long");
@@ -170,7 +170,7 @@ fn a_refused_connect_gets_the_reason() {
     assert!(why.unwrap().contains("[MQTT-3.1.2-11]"));
 }
 
-/// [MQTT-3.1.2-24]: without room for a CONNACK there is no connection.
+/// [MQTT-3.1.2-24]: without space for a CONNACK there is no connection.
 #[test]
 fn a_client_that_takes_no_connack_is_closed() {
     let mut cluster = Cluster::new(1);
@@ -261,7 +261,7 @@ fn utf8<'a>(publish: Publish<'a>, properties: &'a PropertiesBuf) -> Publish<'a> 
     }
 }
 
-/// [MQTT-3.3.2-4], and section 3.3.2.3.2: looked at where the operator asks for it.
+/// [MQTT-3.3.2-4], and section 3.3.2.3.2: checked if the operator enables it.
 #[test]
 fn the_payload_format_is_checked_when_asked() {
     for checked in [false, true] {

@@ -1,4 +1,4 @@
-//! Retained messages between shards, step by step: what an owner is sent, when it answers, and what it keeps.
+//! Retained messages between shards, step by step: what is sent to an owner, when it answers, and what it keeps.
 //!
 //! Invariants: none.
 
@@ -13,7 +13,7 @@ use super::*;
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 
-/// The topics of the retained messages that a store has taken.
+/// The topics of the retained messages that a store has received.
 #[derive(Clone, Debug, Default)]
 struct RetainedTopics(Arc<Mutex<Vec<String>>>);
 
@@ -33,7 +33,7 @@ impl Store for RetainedTopics {
     }
 }
 
-/// Three shards between which batches go only when a test moves them, each with one client.
+/// Three shards between which batches move only when a test moves them, each with one client.
 struct Three {
     shards: Vec<Shard>,
     stores: Vec<RetainedTopics>,
@@ -86,7 +86,7 @@ impl Three {
         self.shards[shard].tick(NOW);
     }
 
-    /// What one shard has for another one arrives, and the other one does what there is to do; how many batches.
+    /// Delivers what one shard has for another, which then does its work; returns the number of batches.
     fn pass(&mut self, from: u16, to: u16) -> usize {
         let batches: Vec<_> = self.shards[usize::from(from)].take_batches(to).collect();
         for batch in &batches {
@@ -96,7 +96,7 @@ impl Three {
         batches.len()
     }
 
-    /// Everything arrives, until nothing is sent any more.
+    /// Delivers everything, until nothing is sent any more.
     fn pass_all(&mut self) {
         let pairs = (0..3).flat_map(|from| (0..3).map(move |to| (from, to)));
         let pairs: Vec<_> = pairs.filter(|(from, to)| from != to).collect();
@@ -192,7 +192,7 @@ fn what_a_shard_publishes_after_it_knows_comes_as_a_message_and_nothing_older_af
     three.subscribe(1, &topic);
     three.pass(1, 2);
     three.pass(1, 0);
-    // The owner answers with what it has; what is newer is faster.
+    // The owner answers with what it has; newer messages are faster.
     three.pass(0, 2);
     three.publish(0, &topic, "new");
     three.pass(0, 1);
@@ -271,7 +271,7 @@ fn an_owner_stops_when_nobody_waits_any_more() {
         } else {
             three.shards[1].lost(NOW, three.clients[1]);
         }
-        // What was on its way finds no request, and is answered by a note that it is to stop.
+        // What was on its way finds no request, and is answered with a note to stop.
         three.pass(2, 1);
         three.pass(1, 2);
         assert!(!three.shards[2].has_walks());

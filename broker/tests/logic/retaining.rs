@@ -316,8 +316,8 @@ fn a_subscriber_gets_a_concurrent_one_live_or_as_retained() {
     }
 }
 
-/// Each message is kept by the shard that owns its topic, and by no other; a level that topics share is kept once in
-/// each shard that has one of them. If every shard kept every message, eight would need eight times the memory.
+/// Each message is kept only by the shard that owns its topic; a level that topics share is kept once in each shard
+/// that has one of them. If every shard kept every message, eight would need eight times the memory.
 #[test]
 fn eight_shards_need_at_most_a_tenth_more_memory_than_one() {
     const TOPICS: usize = 4000;
@@ -330,7 +330,7 @@ fn eight_shards_need_at_most_a_tenth_more_memory_than_one() {
                 cluster.join(V5, &names.find(is_there).unwrap())
             })
             .collect();
-        // Somebody on each shard who wants them, and has got them: that is no reason to keep them there.
+        // A client on each shard that has subscribed and received them: that is no reason to keep them there.
         for &publisher in &publishers {
             cluster.subscribe(publisher, "site/#", QoS::AtMostOnce);
         }

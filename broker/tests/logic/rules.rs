@@ -1,4 +1,4 @@
-//! Who may do what: users, rules, and what becomes of them when the files are read anew. V numbers are classes of
+//! Who may do what: users, rules, and their effect when the files are read again. V numbers are classes of
 //! vulnerabilities that brokers had.
 
 use std::path::Path;
@@ -11,7 +11,7 @@ use broker::auth::{AccessFiles, Policy, Verdict};
 use broker::logic::DropReason;
 use broker::settings::{ListenerSettings, Settings};
 
-/// A cluster whose clients go by the ACL file.
+/// A cluster whose clients are subject to the ACL file.
 pub(crate) struct Ruled {
     pub(crate) cluster: Cluster,
     policy: Arc<Policy>,
@@ -161,7 +161,7 @@ fn a_delivery_needs_the_right_to_read() {
     }
 }
 
-/// V31: a filter under which nothing may be read is refused: 0x87 in 5.0, 0x80 in 3.1.1.
+/// V31: a filter that allows reading nothing is refused: 0x87 in 5.0, 0x80 in 3.1.1.
 #[test]
 fn a_member_that_may_not_read_is_passed_over() {
     for shards in [1, 2, 4] {
@@ -239,7 +239,7 @@ fn v31_wholly_denied_filters_are_refused() {
     }
 }
 
-/// V13: a client identifier with a wildcard gets nothing out of a pattern.
+/// V13: a client identifier with a wildcard gains nothing from a pattern.
 #[test]
 fn v13_client_identifiers_never_widen_a_pattern() {
     let mut broker = Ruled::new(1, "topic open\npattern readwrite own/%c/#\n");
@@ -300,7 +300,7 @@ fn v18_rules_are_checked_again_after_a_reload() {
     }
 }
 
-/// V19: a retained message goes with its publisher's right to write, if `check_retain_source`.
+/// V19: a retained message is removed with its publisher's right to write, if `check_retain_source`.
 #[test]
 fn v19_retained_messages_of_those_who_may_no_longer() {
     for (check_retain_source, expected) in [(true, vec!["all"]), (false, vec!["all", "bob"])] {
@@ -359,7 +359,7 @@ fn with_will<'a>(version: ProtocolVersion, topic: &'a str) -> Connect<'a> {
     }
 }
 
-/// V20: a Will for a denied topic: 5.0 is refused at CONNECT, of 3.x it is dropped.
+/// V20: a Will for a denied topic: a 5.0 client is refused at CONNECT, for 3.x the Will is dropped.
 #[test]
 fn v20_wills_need_the_right_to_write() {
     for version in VERSIONS {
@@ -404,7 +404,7 @@ fn send_connect(cluster: &mut Cluster, client: Client, connect: &Connect<'_>) ->
     reason
 }
 
-/// V21: a session belongs to the user who made it; another one neither gets it nor ends it.
+/// V21: a session belongs to the user who created it; another one can neither use it nor end it.
 #[test]
 fn v21_sessions_belong_to_their_user() {
     let expiry = for_ever();
@@ -442,7 +442,7 @@ fn v21_sessions_belong_to_their_user() {
     }
 }
 
-/// V22: who is not let in touches nothing of the client that has the identifier.
+/// V22: a client that is refused does not affect the client that has the identifier.
 #[test]
 fn v22_authentication_comes_before_takeover() {
     for version in VERSIONS {
@@ -462,7 +462,7 @@ fn v22_authentication_comes_before_takeover() {
     }
 }
 
-/// V17: without a proof it depends on the listener.
+/// V17: without credentials it depends on the listener.
 #[test]
 fn v17_anonymous_clients_are_the_listeners_choice() {
     for allow_anonymous in [false, true] {
@@ -489,7 +489,7 @@ fn v17_anonymous_clients_are_the_listeners_choice() {
     }
 }
 
-/// V18: after a reload those whose user is gone or has another password are disconnected, nobody else.
+/// V18: after a reload those whose user was removed or has a new password are disconnected, and nobody else.
 #[test]
 fn v18_users_removed_by_a_reload_are_disconnected() {
     let folder = tempfile::tempdir().unwrap();
@@ -526,7 +526,7 @@ fn v18_users_removed_by_a_reload_are_disconnected() {
     cluster.expect_disconnect(clients[2], ReasonCode::NotAuthorized);
 }
 
-/// V33: sessions are bounded in number and time.
+/// V33: sessions are limited in number and time.
 #[test]
 fn v33_sessions_are_bounded() {
     let settings = Settings {

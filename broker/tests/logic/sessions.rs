@@ -1,4 +1,4 @@
-//! Kept sessions: redelivery, offline queues, their bounds, slow consumers.
+//! Kept sessions: redelivery, offline queues, their limits, slow consumers.
 
 use mqtt::frame::PacketType;
 
@@ -58,7 +58,7 @@ fn unacknowledged_messages_come_again_with_dup_in_order() {
                     },
                 );
             }
-            // Published at 1, so delivered at 1 whatever was granted.
+            // Published at QoS 1, so delivered at QoS 1 whatever was granted.
             let firsts = cluster.payloads(subscriber);
             assert_eq!(firsts, numbers(1, 20), "the window");
             for identifier in [3, 1] {
@@ -117,7 +117,7 @@ fn a_smaller_receive_maximum_holds_the_redelivery_too() {
     );
     cluster.publish(publisher, "t", QoS::AtLeastOnce, "7");
     assert_eq!(cluster.payloads(subscriber), numbers(1, 2));
-    // One that has not come again yet is acknowledged all the same.
+    // A message that has not been sent again yet is acknowledged all the same.
     for (identifier, next) in [(2, "3"), (5, ""), (1, "4"), (3, "6"), (4, "7")] {
         cluster.acknowledge(subscriber, PacketType::PubAck, identifier);
         assert_eq!(cluster.payloads(subscriber).concat(), next, "after {identifier}");
@@ -186,7 +186,7 @@ fn qos2_goes_on_where_it_stood() {
         assert_eq!((got.dup, got.identifier), (true, Some(id(2))));
         cluster.acknowledge(subscriber, PacketType::PubComp, 1);
         cluster.expect_nothing(subscriber);
-        // The publisher's side: an identifier that is not released stays known over a reconnect.
+        // The publisher's side: an identifier that is not released is remembered over a reconnect.
         cluster.cut(publisher);
         let publisher = resume(&mut cluster, &kept(version, "p"));
         cluster.publish_with(
@@ -390,7 +390,7 @@ fn publish_for(cluster: &mut Cluster, publisher: Client, payload: &str, expiry_s
     cluster.acknowledge(publisher, PacketType::PubRel, 9);
 }
 
-/// [MQTT-4.3.3-7]: nothing is left of its interval then. At QoS 1 a client loses nothing by it.
+/// [MQTT-4.3.3-7]: nothing remains of its interval then. At QoS 1 a client loses nothing by it.
 #[test]
 fn what_was_sent_at_qos_2_does_not_expire() {
     for version in VERSIONS {
@@ -419,8 +419,8 @@ fn what_was_sent_at_qos_2_does_not_expire() {
     }
 }
 
-/// A client that has a message at QoS 2 takes the next one with its identifier for the same one. So where it cannot be
-/// sent again the identifier is free only after PUBREL and PUBCOMP.
+/// A client that has a message at QoS 2 takes the next one with its identifier for the same message. So if it cannot
+/// be sent again, the identifier is free only after PUBREL and PUBCOMP.
 #[test]
 fn what_was_sent_at_qos_2_and_is_too_large_now_is_released() {
     let mut cluster = Cluster::new(1);

@@ -98,7 +98,7 @@ fn runs_are_one_record() {
     }
     cluster.send(publisher, &bytes);
     let sent = cluster.count(|counters| counters.batch_records_sent.get()) - before;
-    // Nobody knows how many get the first message of a topic, so it goes alone.
+    // It is unknown how many receive the first message of a topic, so it is sent alone.
     assert!(sent <= 2 * 3, "{sent} records");
     let expected: Vec<_> = (0..100).map(|number| number.to_string()).collect();
     for subscriber in subscribers {
@@ -106,7 +106,8 @@ fn runs_are_one_record() {
     }
 }
 
-/// Other shards' queues are full, so batches wait: what promises nothing of other shards is sent all the same.
+/// The queues of other shards are full, so batches wait: packets that do not depend on other shards are sent all the
+/// same.
 #[test]
 fn what_depends_on_no_other_shard_is_sent_while_batches_wait() {
     let now = Timestamp(1_000_000_000);
@@ -142,7 +143,7 @@ fn what_depends_on_no_other_shard_is_sent_while_batches_wait() {
     let subscribe = b"\x82\x06\0\x01\0\x01a\0";
     shard.receive(now, subscriber, subscribe);
     assert!(shard.outboxes().has_batch(1));
-    // Behind a SUBACK, of which the other shard must know first, a PINGRESP waits too.
+    // After a SUBACK, of which the other shard must know first, a PINGRESP waits too.
     shard.receive(now, subscriber, &[0xc0, 0]);
     shard.receive(now, quiet, &[0xc0, 0]);
     assert_eq!(independent(&mut shard), [(quiet, vec![0xd0, 0])]);
@@ -150,7 +151,7 @@ fn what_depends_on_no_other_shard_is_sent_while_batches_wait() {
     shard.receive(now, quiet, &[0xc0, 0]);
     shard.receive(now, quiet, subscribe);
     assert_eq!(independent(&mut shard), []);
-    // A session that was there has subscriptions that other shards may not know of.
+    // An existing session has subscriptions that other shards may not know of.
     let again = join(&mut shard, "subscriber", false);
     assert_eq!(independent(&mut shard), []);
     let dirty = shard.take_dirty();

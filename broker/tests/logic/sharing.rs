@@ -1,4 +1,5 @@
-//! Shared Subscriptions: one member of each group in the whole broker, and nothing is lost when members come and go.
+//! Shared Subscriptions: one member of each group in the whole broker receives a message, and nothing is lost when
+//! members join and leave.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use broker::logic::DropReason;
 use broker::settings::{Settings, SharedSubscriptionStrategy};
 use broker::turn::WorkLimits;
 
-/// So many members of `$share/g/t`, on all shards.
+/// This many members of `$share/g/t`, on all shards.
 fn members(cluster: &mut Cluster, count: usize, qos: QoS) -> Vec<Client> {
     (0..count)
         .map(|number| {
@@ -221,7 +222,7 @@ fn what_a_member_did_not_acknowledge_goes_to_another_when_its_session_ends() {
                 assert_eq!(got.split_off(5), inflight, "in their order");
             }
             assert_eq!(got.len(), 5);
-            // What another member gets is no drop, and neither is what was sent and would not have been sent again.
+            // What another member receives is not a drop, nor is what was sent and would not have been sent again.
             let dropped = cluster.count(|counters| counters.dropped.get(DropReason::SessionEnded));
             assert_eq!(dropped, 0);
         }
@@ -287,7 +288,7 @@ fn connected_members_come_first_and_then_those_that_are_away() {
         cluster.cut(away);
         publish_numbers(&mut cluster, publisher, QoS::AtLeastOnce, 0..5);
         assert_eq!(cluster.payloads(member), numbers(0..5));
-        // Its session ends with it: what it had goes to the one that is away.
+        // Its session ends with it: its messages go to the disconnected member.
         cluster.cut(member);
         publish_numbers(&mut cluster, publisher, QoS::AtLeastOnce, 5..8);
         publish_numbers(&mut cluster, publisher, QoS::AtMostOnce, 8..9);
@@ -329,7 +330,7 @@ fn a_full_window_is_passed_over() {
         let publisher = cluster.join(V5, "p");
         let members = members(&mut cluster, 3, QoS::AtLeastOnce);
         let mut total = 0;
-        // The first acknowledges nothing: when its window of 20 is full, the others get all.
+        // The first one acknowledges nothing: when its window of 20 is full, the others receive everything.
         for round in 0..60 {
             publish_numbers(
                 &mut cluster,
@@ -346,7 +347,7 @@ fn a_full_window_is_passed_over() {
         }
         assert_eq!(cluster.payloads(members[0]).len(), 20, "{shards} shards");
         assert_eq!(total, 160);
-        // It takes part again when half of its window is free.
+        // It receives again when half of its window is free.
         for identifier in 1..=10 {
             cluster.acknowledge(members[0], PacketType::PubAck, identifier);
         }
@@ -395,7 +396,7 @@ fn a_sticky_group_keeps_to_one_member_until_it_goes() {
 
 #[test]
 fn a_message_that_finds_no_member_is_passed_on() {
-    // The publisher's shard chooses a member that has gone meanwhile.
+    // The publisher's shard chooses a member that has left meanwhile.
     let mut cluster = Cluster::new(4);
     let publisher = cluster.join(V5, "p");
     let members = members(&mut cluster, 8, QoS::AtLeastOnce);
@@ -440,7 +441,7 @@ fn whoever_comes_at_once_after_the_last_member_gets_what_that_one_left() {
         cluster.subscribe(second, "$share/g/t", QoS::AtLeastOnce);
         cluster.advance_ms(200);
         assert_eq!(cluster.payloads(second), numbers(0..3));
-        // Nobody comes: nothing stays.
+        // Nobody joins: nothing remains.
         publish_numbers(&mut cluster, publisher, QoS::AtLeastOnce, 3..5);
         cluster.cut(second);
         cluster.cut(publisher);
@@ -451,7 +452,7 @@ fn whoever_comes_at_once_after_the_last_member_gets_what_that_one_left() {
     }
 }
 
-/// Also where the walk over those that waited takes many turns.
+/// Even if the walk over those that waited takes many turns.
 #[test]
 fn what_waited_for_a_member_comes_before_newer_messages() {
     for walk in [limits::WORK.walk, 40] {
@@ -495,7 +496,7 @@ fn a_member_for_whom_it_is_too_large_is_passed_over() {
     assert_eq!(cluster.count(|counters| counters.publishes_dropped.get()), 0);
 }
 
-/// Their publishers are held back for them: what was on its way by then goes in beyond the bound.
+/// Their publishers are paused for them: what was on its way by then is queued beyond the limit.
 #[test]
 fn members_with_full_queues_get_what_was_on_its_way() {
     let settings = Settings {

@@ -1,4 +1,4 @@
-//! What a store is asked to keep, and what waits until it has kept it.
+//! What is given to a store, and what waits until it is durable.
 
 mod awaited;
 mod behind;
@@ -17,7 +17,7 @@ use broker::logic::store::{Record, SessionRecord, Store, WallClock};
 use broker::logic::{ConnectionId, FirstNumbers, Shard, Timestamp, shard_counters};
 use broker::settings::Settings;
 
-/// A store that keeps what it is given in words, and whose durable batch the test moves.
+/// A store that keeps its records as text, and whose durable batch the test sets.
 #[derive(Clone, Debug, Default)]
 struct Recorded(Arc<Mutex<Kept>>);
 
@@ -47,7 +47,7 @@ impl Recorded {
         std::mem::take(&mut self.0.lock().unwrap().words)
     }
 
-    /// All that was handed over is durable.
+    /// Everything that was submitted is durable.
     fn sync(&self) {
         let mut kept = self.0.lock().unwrap();
         kept.durable = kept.batch;
@@ -186,13 +186,13 @@ impl Stored {
         self.shard.receive(self.now, id, bytes);
     }
 
-    /// The types of the packets that go out on a connection at the end of a turn.
+    /// The types of the packets that are sent on a connection at the end of a turn.
     fn turn(&mut self, id: ConnectionId) -> Vec<u8> {
         let packets = self.packets(id);
         packets.iter().map(|packet| packet[0] >> 4).collect()
     }
 
-    /// The packets that go out on a connection at the end of a turn.
+    /// The packets that are sent on a connection at the end of a turn.
     fn packets(&mut self, id: ConnectionId) -> Vec<Vec<u8>> {
         self.shard.tick(self.now);
         self.shard.submit_records();
@@ -210,7 +210,7 @@ impl Stored {
         packets
     }
 
-    /// The same after what was handed over has become durable.
+    /// The same after everything that was submitted has become durable.
     fn turn_durable(&mut self, id: ConnectionId) -> Vec<u8> {
         self.store.sync();
         self.turn(id)
@@ -299,7 +299,7 @@ const PUBCOMP: u8 = 7;
 const SUBACK: u8 = 9;
 const PINGRESP: u8 = 13;
 
-/// MQTT 5.0, section 3.14.2.2.2: a store keeps a session as long as the DISCONNECT says.
+/// MQTT 5.0, section 3.14.2.2.2: a store keeps a session as long as the DISCONNECT requests.
 #[test]
 fn an_expiry_that_a_disconnect_changes() {
     let mut stored = Stored::new();
@@ -348,7 +348,7 @@ fn acknowledgements_wait_in_their_order_and_nothing_else_does() {
     stored.send(publisher, &publishes(QoS::AtLeastOnce, 2, false));
     assert_eq!(stored.turn_durable(publisher), [PUBACK]);
     assert_eq!(stored.turn_durable(publisher), [PUBACK]);
-    // Nobody has this one, so nothing is kept; it may not overtake.
+    // This one has no subscribers, so nothing is kept; it must not overtake.
     stored.send(publisher, &publishes(QoS::AtLeastOnce, 3, false));
     let mut other = publishes(QoS::AtLeastOnce, 4, false);
     other[4] = b'u';
@@ -388,8 +388,8 @@ fn at_qos_2_each_step_waits() {
     assert_eq!(stored.store.take(), ["done 1"]);
 }
 
-/// What waits for the store names its topic: where the packet is too large for the client by that, the message is
-/// dropped, and holds no place in the window.
+/// A message that waits for the store contains its topic: if that makes the packet too large for the client, the
+/// message is dropped, and occupies no place in the window.
 #[test]
 fn at_qos_2_no_topic_alias_makes_a_message_fit() {
     let mut stored = Stored::new();
@@ -463,7 +463,7 @@ fn on_a_full_disk_5_0_publishers_are_refused() {
     let none = ReasonCode::NoMatchingSubscribers as u8;
     assert_eq!(refused(&mut stored, nobodys), [(PUBACK << 4, vec![0, 4, none])]);
     assert!(stored.store.take().is_empty());
-    // It takes no space, it makes some.
+    // It needs no space, it frees some.
     let mut deletes = publishes(QoS::AtLeastOnce, 5, true);
     deletes.pop();
     deletes[1] -= 1;
@@ -481,7 +481,7 @@ fn on_a_full_disk_5_0_publishers_are_refused() {
     assert_eq!(stored.turn_durable(publisher), [PUBACK, PUBREC]);
 }
 
-/// A QoS 2 message that came while there was space is there, also if it comes again [MQTT-4.3.3-10].
+/// A QoS 2 message that arrived while there was space is kept, even if it arrives again [MQTT-4.3.3-10].
 #[test]
 fn a_full_disk_refuses_no_message_that_it_has() {
     let (mut stored, _) = full();
@@ -498,7 +498,7 @@ fn a_full_disk_refuses_no_message_that_it_has() {
     assert_eq!(stored.packets(publisher), [vec![PUBREC << 4, 2, 0, 3]]);
 }
 
-/// In 3.1.1 nothing can be refused: what there is no space for waits, in its order, and everything else is handled.
+/// In 3.1.1 nothing can be refused: what there is no space for waits, in order, and everything else is handled.
 #[test]
 fn on_a_full_disk_3_1_1_publishers_wait_and_are_read_on() {
     let (mut stored, subscriber) = full();

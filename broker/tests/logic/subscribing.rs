@@ -196,7 +196,7 @@ fn subscribers_who_come_and_go_leave_the_others_in_place() {
 
 #[test]
 fn a_session_with_many_filters_of_others_leaves_by_one_step_for_each() {
-    // Each filter is found and left by places that both lists know: a search in the other sessions' lists would
+    // Each filter is found and removed by positions that both lists know: a search in the other sessions' lists would
     // take 3 * 40,000 * 40,000 / 2 steps here.
     const FILTERS: usize = 40_000;
     let mut cluster = Cluster::new(1);
@@ -228,7 +228,7 @@ fn a_session_with_many_filters_of_others_leaves_by_one_step_for_each() {
             let got: usize = members.iter().map(|&member| cluster.payloads(member).len()).sum();
             assert_eq!(got, left + 1, "{topic}: each, and one of the group");
         }
-        // In no order that either list has.
+        // In an order that neither list has.
         for number in [20_000, 1, 39_998] {
             cluster.unsubscribe(gone, &format!("t/{number}"));
             cluster.unsubscribe(gone, &format!("$share/g/t/{number}"));
@@ -259,7 +259,7 @@ fn in_flight_messages_are_finished_after_unsubscribe() {
     assert!(matches!(cluster.expect(client).packet(), Some(Packet::PubRel(_))));
 }
 
-/// A packet whose answer the client does not take is not done in part.
+/// A packet whose answer is too large for the client is not executed partly.
 #[test]
 fn an_answer_larger_than_the_client_takes_ends_the_connection() {
     // [MQTT-3.1.2-24]

@@ -51,7 +51,7 @@ fn sums_over_all_shards_under_mosquittos_names() {
         assert!(values["$SYS/broker/uptime"].ends_with(" seconds"));
         let number = |name: &str| values[&format!("$SYS/broker/{name}")].parse::<u64>().unwrap();
         assert!(number("retained messages/count") > 40);
-        // Those of `$SYS` are among them, and nothing else waits.
+        // The topics of `$SYS` are among them, and nothing else waits.
         assert!(number("store/messages/bytes") > 40 * "$SYS/broker/".len() as u64);
         cluster.advance_s(10);
         let changed = read(&mut cluster, watcher);

@@ -1,5 +1,5 @@
-//! Messages that clients do not get, because access rules withhold them or their session ends: each is counted, and
-//! whose it would have been is remembered.
+//! Messages that clients do not receive, because access rules withhold them or their session ends: each is counted,
+//! and its client is recorded.
 
 use super::rules::{Ruled, as_user};
 use super::*;
@@ -12,7 +12,7 @@ fn counted(ruled: &Ruled) -> u64 {
     ruled.cluster.count(|counters| counters.denied.get(Denied::Read))
 }
 
-/// What is remembered of messages that were withheld from a client: how many, for each topic.
+/// The record of messages that were withheld from a client: how many, for each topic.
 fn remembered(ruled: &Ruled, client: &str) -> Vec<(u64, String)> {
     remembered_by(&ruled.cluster, "read", client)
 }
@@ -32,7 +32,7 @@ fn remembered_by(cluster: &Cluster, reason: &str, client: &str) -> Vec<(u64, Str
     found
 }
 
-/// On any shard, at any QoS, one by one and in runs, with several subscriptions that match: each message once.
+/// On any shard, at any QoS, singly and in runs, with several subscriptions that match: each message counts once.
 #[test]
 fn each_message_is_counted_once_for_each_client() {
     for shards in [1, 2] {
@@ -72,7 +72,7 @@ fn each_message_is_counted_once_for_each_client() {
     }
 }
 
-/// What a client would not have got with the right to read is not withheld from it.
+/// A message that a client would not have received anyway is not withheld from it.
 #[test]
 fn what_would_not_come_is_not_counted() {
     let mut ruled = Ruled::new(1, RULES);
@@ -103,7 +103,7 @@ fn what_would_not_come_is_not_counted() {
     assert!(remembered(&ruled, "p").is_empty());
 }
 
-/// A retained message, and one for a group of which nobody may read it.
+/// A retained message, and one for a group whose members may not read it.
 #[test]
 fn retained_messages_and_those_of_groups_are_counted() {
     for shards in [1, 2] {
@@ -135,7 +135,7 @@ fn retained_messages_and_those_of_groups_are_counted() {
     }
 }
 
-/// A place that another session takes has nothing of the one before.
+/// A slot that another session reuses has nothing of the previous one.
 #[test]
 fn a_session_that_ends_takes_its_count_along() {
     let mut ruled = Ruled::with_settings(
@@ -175,7 +175,8 @@ fn join_for(cluster: &mut Cluster, name: &str, clean_start: bool, expiry_s: u32)
     })
 }
 
-/// Whatever ends a session: what waited in it, or was to be sent again, is a drop. Few messages end with it at once,
+/// Whatever ends a session: what waited in it, or was to be sent again, is a drop. Few messages are dropped at once,
+/// and many over several turns.
 /// and many over several turns.
 #[test]
 fn messages_of_a_session_that_ends_are_dropped() {
@@ -192,7 +193,7 @@ fn messages_of_a_session_that_ends_are_dropped() {
         for clean_start in [false, true] {
             let client = join_for(&mut cluster, name, true, 10);
             cluster.subscribe(client, "t/#", QoS::AtLeastOnce);
-            // Two are sent and not acknowledged; one that is acknowledged is no drop.
+            // Two are sent and not acknowledged; an acknowledged one is not a drop.
             for topic in ["t/done", "t/1", "t/2"] {
                 cluster.publish(publisher, topic, QoS::AtMostOnce, "0");
                 cluster.publish(publisher, topic, QoS::AtLeastOnce, "1");

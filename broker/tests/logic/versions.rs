@@ -4,7 +4,7 @@ use mqtt::frame::PacketType;
 
 use super::*;
 
-/// A CONNECT that goes on with the session and keeps it.
+/// A CONNECT that continues the session and keeps it.
 fn resume<'a>(version: ProtocolVersion, properties: &'a PropertiesBuf) -> Connect<'a> {
     let properties = if version == V5 {
         properties.as_properties()
@@ -94,7 +94,7 @@ fn an_older_client_subscribes_anew_without_options() {
     assert_eq!(got.properties.as_properties().subscription_identifier(), None);
 }
 
-/// What each version says of the session's end holds from then on [MQTT-3.1.2-23].
+/// What each version states about the session's end applies from then on [MQTT-3.1.2-23].
 #[test]
 fn the_last_client_says_how_long_the_session_stays() {
     let mut cluster = Cluster::new(1);
@@ -112,7 +112,7 @@ fn the_last_client_says_how_long_the_session_stays() {
     assert!(!cluster.connack(fourth).0, "5.0 keeps it as long as it said");
 }
 
-/// QoS 2 that one version began is ended by another one [MQTT-4.3.3-4].
+/// A QoS 2 exchange that one version started is completed by another one [MQTT-4.3.3-4].
 #[test]
 fn a_qos_2_exchange_goes_on_in_another_version() {
     let mut cluster = Cluster::new(1);

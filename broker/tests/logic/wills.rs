@@ -1,4 +1,4 @@
-//! Wills: when they are published and when not.
+//! Wills: when they are published and when they are not.
 
 use mqtt::packet::{Disconnect, Will};
 
@@ -203,7 +203,7 @@ fn a_will_to_sys_is_nobodys() {
     cluster.expect_nothing(watcher);
 }
 
-/// Without a store all sessions end with the broker, and the delays of their Wills with them [MQTT-3.1.3-9].
+/// Without a store all sessions end with the broker, and so do the delays of their Wills [MQTT-3.1.3-9].
 #[test]
 fn a_shut_down_publishes_delayed_wills_too() {
     let mut cluster = Cluster::new(1);

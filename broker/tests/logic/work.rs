@@ -1,4 +1,4 @@
-//! What one client sends may cost much: each turn holds a bounded amount of it, and the others do not wait.
+//! What one client sends may cost much: each turn does a limited amount of it, and the others do not wait.
 
 use broker::limits;
 use mqtt::packet::{Connect, Packet};
@@ -8,15 +8,15 @@ use test_support::{Client, Cluster, connect};
 
 use crate::{Clients, V3, V5, id, options, publish, retained};
 
-/// Work that a turn holds at most: what its queues bring, what is new, what had to wait, and what goes on by itself,
-/// each with a packet or a piece that went beyond.
+/// Largest amount of work in a turn: from its queues, from new input, from input that had to wait, and from continuing
+/// work, each with a packet or a piece that exceeded the limit.
 const TURN_MAX: u64 =
     limits::SHARD_QUEUES_WORK_MAX + 2 * limits::WORK.turn + 2 * limits::WORK.walk + 5 * PIECE_MAX;
 
-/// The most that cannot be cut: the branches of one client, or a packet of one read.
+/// The largest amount that cannot be divided: the branches of one client, or a packet of one read.
 const PIECE_MAX: u64 = limits::BRANCHES_PER_SESSION_MAX as u64;
 
-/// Turns in which a quiet client is answered: the one that runs, and the next.
+/// Number of turns within which a quiet client is answered: the current one, and the next.
 const TURNS_MAX: usize = 2;
 
 fn bounded(shards: u16) -> Cluster {
@@ -54,7 +54,7 @@ fn reasons(cluster: &mut Cluster, client: Client) -> Vec<u8> {
     }
 }
 
-/// Takes turns until all that the busy clients sent is handled; a quiet client never waits.
+/// Runs turns until everything that the busy clients sent is handled; a quiet client never waits.
 fn quiet_client_waits_for_nobody(cluster: &mut Cluster, quiet: Client, busy: &[Client]) -> usize {
     let mut turns = 0;
     while busy.iter().any(|&client| cluster.is_waiting(client)) {
@@ -76,7 +76,7 @@ fn filters(count: usize) -> Vec<String> {
         .collect()
 }
 
-/// Filters `{+,x}/{+,x}/...`, each with wildcards at other levels.
+/// Filters `{+,x}/{+,x}/...`, each with wildcards at different levels.
 fn branching(levels: u32) -> Vec<String> {
     let level = |number: u32, at: u32| if number >> at & 1 == 0 { "+" } else { "x" };
     let filter = |number| {
@@ -102,7 +102,7 @@ fn what_branches_too_much_is_refused_to_its_client_alone() {
     assert!((1000..8192).contains(&granted), "{granted}");
     cluster.subscribe(other, &all[all.len() - 1], QoS::AtMostOnce);
     cluster.subscribe(other, "x/x/#", QoS::AtMostOnce);
-    // What goes makes room.
+    // What is removed makes space.
     cluster.send(attacker, &unsubscribe(&all[..2000]));
     cluster.expect(attacker);
     cluster.subscribe(attacker, "+/b/+/c", QoS::AtMostOnce);
@@ -190,7 +190,7 @@ fn a_packet_with_many_filters_is_answered_once_and_in_its_order() {
     }
 }
 
-/// By its own DISCONNECT, by a connection that takes the session over with Clean Start, and by its expiry.
+/// Through its DISCONNECT, through a connection that takes over the session with Clean Start, and through its expiry.
 #[test]
 fn a_session_with_many_subscriptions_ends_in_pieces() {
     for (shards, how) in [(1, "gone"), (2, "gone"), (2, "again"), (2, "expired")] {

@@ -1,7 +1,7 @@
 //! Reads messages that wait for a session back from the log.
 //!
-//! Invariants: nothing is changed. What cannot be read is named, so that the session goes on behind it. What has
-//! expired is found without a look at the disk.
+//! Invariants: nothing is changed. What cannot be read is reported, so that the session skips it. Expired messages are
+//! found without access to the disk.
 
 use super::Engine;
 use super::messages::{message_of, read_frame};
@@ -52,7 +52,7 @@ impl Engine {
         }
     }
 
-    /// Those that have expired.
+    /// The messages that have expired.
     fn find_expired(&self, request: ReadRequest, wall_ns: u64) -> ReadBack {
         let mut answer = ReadBack {
             request,

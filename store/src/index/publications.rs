@@ -19,9 +19,9 @@ pub(super) struct Publications {
     tables: HashMap<u16, PagedTable<Publication>, foldhash::fast::RandomState>,
     /// Shards that have not marked a publication yet; there are few, and only for a short time.
     unmarked: HashMap<u64, Vec<u16>, foldhash::fast::RandomState>,
-    /// When messages expire, of those alone that do: wall clock, nanoseconds since 1970.
+    /// The expiry times of messages that expire: wall clock, nanoseconds since 1970.
     expiries_ns: HashMap<u64, u64, foldhash::fast::RandomState>,
-    /// May have become unneeded in this commit.
+    /// Publications that may have become unneeded in this commit.
     suspects: Vec<u64>,
 }
 
@@ -46,7 +46,7 @@ impl Publications {
         self.tables.get(&shard)?.get(counter)
     }
 
-    /// When its message expires; `u64::MAX` is never.
+    /// When its message expires; `u64::MAX` means never.
     pub(super) fn expires_ns(&self, id: u64) -> u64 {
         self.expiries_ns.get(&id).copied().unwrap_or(u64::MAX)
     }
@@ -60,7 +60,7 @@ impl Publications {
         self.unmarked.keys().copied()
     }
 
-    /// Puts it in, or moves it; returns where it was.
+    /// Inserts or moves it; returns its previous place.
     pub(super) fn put(
         &mut self,
         id: u64,

@@ -16,12 +16,12 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl Index {
-    /// When the message of a publication expires: wall clock, nanoseconds since 1970; `u64::MAX` is never.
+    /// When the message of a publication expires: wall clock, nanoseconds since 1970; `u64::MAX` means never.
     pub(crate) fn expires_ns(&self, publication: u64) -> u64 {
         self.publications.expires_ns(publication)
     }
 
-    /// What waits for a session in this part of its order.
+    /// The references that wait for a session in this part of its order.
     pub(crate) fn waiting(&self, session: u64, from: u64, to: u64) -> impl Iterator<Item = Waiting<'_>> {
         let entry = self.sessions.get(&session);
         let references = entry.into_iter().flat_map(move |entry| {

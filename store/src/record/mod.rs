@@ -1,8 +1,8 @@
 //! The records of the log: one for each event that it keeps. `encode.rs` writes records, `decode.rs` reads them.
 //!
-//! Invariants: a session, a publication and a delivery are named by numbers that the caller chooses and never uses
-//! again. In the first two, the upper 16 bits are a shard and the lower 48 a counter. Messages, Wills and the
-//! subscriptions of a reference are bytes that the log does not look into, but for the time at which a message expires.
+//! Invariants: a session, a publication and a delivery are identified by numbers that the caller chooses and never
+//! uses again. In the first two, the upper 16 bits are a shard and the lower 48 a counter. Messages, Wills and the
+//! subscriptions of a reference are bytes that the log does not interpret, except the time at which a message expires.
 
 mod decode;
 mod encode;
@@ -10,7 +10,7 @@ mod encode;
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 
-/// When a message expires, as [`Record::Publication`] has it; `u64::MAX` is never.
+/// When a message expires, as [`Record::Publication`] has it; `u64::MAX` means never.
 pub(crate) fn expires_ns(message: &[u8]) -> u64 {
     message
         .first_chunk()
@@ -62,8 +62,8 @@ pub enum Record<'a> {
         shards: ShardList<'a>,
         /// Empty, or the shared subscription of which one member receives it.
         share: &'a str,
-        /// The message, as the broker encodes it. Its first 8 bytes are the time at which it expires, if it has as
-        /// many: wall clock, nanoseconds since 1970, little-endian; all ones are never.
+        /// The message, as the broker encodes it. Its first 8 bytes, if it has as many, are the time at which it
+        /// expires: wall clock, nanoseconds since 1970, little-endian; all ones mean never.
         message: &'a [u8],
     },
     /// The sessions of a shard for which a message waits.

@@ -1,4 +1,4 @@
-//! What a client received.
+//! The packets that a client received.
 //!
 //! Invariants: none.
 
@@ -17,14 +17,14 @@ impl Received {
         Self { version, bytes }
     }
 
-    /// The packet; `None` if the bytes are none in the client's version.
+    /// The packet; `None` if the bytes are not a packet in the client's version.
     #[must_use]
     pub fn packet(&self) -> Option<Packet<'_>> {
         let frame = mqtt::frame::split(&self.bytes, limits::PACKET_BYTES_MAX).ok()??;
         mqtt::decode::packet(&frame, self.version).ok()
     }
 
-    /// The packet as it came, with its fixed header.
+    /// The packet as it was received, with its fixed header.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

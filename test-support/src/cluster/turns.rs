@@ -1,7 +1,7 @@
 //! The turns of a cluster's shards: what each step does without sockets.
 //!
-//! Invariant: a step is done when the shard's [`Turn`] names it. While batches are held a push pushes nothing and
-//! counts as done, unlike a shard's, so that clients are answered.
+//! Invariant: a step is done when the shard's [`Turn`] requests it. While batches are delayed, a push pushes nothing
+//! and counts as done, unlike in a real shard, so that clients are answered.
 
 use broker::logic::{ConnectionId, Shard, Timestamp};
 use broker::turn::{Outcome, Turn, TurnStep};
@@ -9,7 +9,7 @@ use broker::turn::{Outcome, Turn, TurnStep};
 use super::{Cluster, Connected};
 
 impl Cluster {
-    /// A turn of a shard; whether anything moved.
+    /// Runs a turn of a shard; returns whether anything moved.
     pub(super) fn turn(&mut self, index: usize) -> bool {
         let mut moved = false;
         while let Some(step) = self.turns.get(index).map(Turn::step) {
@@ -47,7 +47,7 @@ impl Cluster {
                 self.take_unread(index, moved);
             }
             TurnStep::ChangeReceiving => drop(shard.flow_mut().take_receive_changes()),
-            // Connections are opened where their session lives, and closed when they are flushed.
+            // Connections are opened in the shard of their session, and closed when they are flushed.
             TurnStep::Wait => self.begin_turn(index),
             // Its pushes are never blocked.
             TurnStep::Adopt | TurnStep::FlushIndependent | TurnStep::Close => {}

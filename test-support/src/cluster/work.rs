@@ -1,7 +1,7 @@
-//! Turns that hold a bounded amount of work, as those of the broker do.
+//! Turns that do a limited amount of work, as those of the broker.
 //!
 //! Invariant: with [`Cluster::bound_work`] what a client has sent is handled in its shard's `Handle`, a share for each
-//! client that waits; without it all is handled at once.
+//! waiting client; without it everything is handled at once.
 
 use broker::limits;
 use broker::logic::{ConnectionId, Shard, Timestamp};
@@ -9,25 +9,25 @@ use broker::logic::{ConnectionId, Shard, Timestamp};
 use super::{Client, Cluster, Connected};
 
 impl Cluster {
-    /// From now on turns hold a bounded amount of work.
+    /// From now on turns do a limited amount of work.
     pub fn bound_work(&mut self) {
         self.bounds_work = true;
     }
 
-    /// The most work that a turn held since work is bounded.
+    /// The largest amount of work in a turn since work is limited.
     #[must_use]
     pub fn most_work(&self) -> u64 {
         self.most_work
     }
 
-    /// The client sends bytes that are handled when turns are taken.
+    /// The client sends bytes that are handled when turns are run.
     pub fn queue(&mut self, client: Client, bytes: &[u8]) {
         if let Some(connected) = self.clients.get_mut(client.0) {
             connected.sent.extend_from_slice(bytes);
         }
     }
 
-    /// Whether something that a client has sent is not handled to its end.
+    /// Whether something that a client has sent is not completely handled.
     #[must_use]
     pub fn is_waiting(&self, client: Client) -> bool {
         let connected = self.clients.get(client.0);
@@ -41,14 +41,14 @@ impl Cluster {
         connected.is_some_and(is_unfinished)
     }
 
-    /// Each shard takes one turn.
+    /// Each shard runs one turn.
     pub fn take_turns(&mut self) {
         for index in 0..self.shards.len() {
             self.turn(index);
         }
     }
 
-    /// The shard of a client, the client's connection there, and the time; none if the client has not connected.
+    /// The shard of a client, the client's connection there, and the time; `None` if the client has not connected.
     pub fn shard_with(&mut self, client: Client) -> Option<(&mut Shard, ConnectionId, Timestamp)> {
         let connected = self.clients.get(client.0)?;
         Some((self.shards.get_mut(connected.shard)?, connected.id?, self.now))
@@ -85,5 +85,5 @@ impl Cluster {
     }
 }
 
-/// Bytes that one read brings.
+/// Largest number of bytes of one read.
 const READ_BYTES: usize = 16 * 1024;

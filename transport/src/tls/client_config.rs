@@ -1,7 +1,7 @@
 //! A client's configuration, created from files.
 //!
-//! Invariants: only [`ClientTls::insecure`] trusts a certificate that no authority vouches for, and with it only
-//! [`ClientTls::any_name`] one that is for another name.
+//! Invariants: only [`ClientTls::insecure`] trusts a certificate that no authority signed, and with it only
+//! [`ClientTls::any_name`] one for another name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,13 +36,13 @@ pub struct ClientTls<'a> {
     pub cn_fallback: bool,
     /// The only version to use; without it all supported ones.
     pub version: Option<TlsVersion>,
-    /// The server's certificate may be for any name; the chain is checked all the same.
+    /// Whether the server's certificate may be for any name; the chain is checked all the same.
     pub any_name: bool,
-    /// The application protocol that is asked for (RFC 7301).
+    /// The application protocol to request (RFC 7301).
     pub alpn: Option<&'a str>,
-    /// Suites of TLS 1.2 as OpenSSL names them; without it all that are supported.
+    /// Suites of TLS 1.2 in OpenSSL's names; without it all supported ones.
     pub ciphers: Option<&'a str>,
-    /// The same of TLS 1.3.
+    /// Suites of TLS 1.3 in OpenSSL's names; without it all supported ones.
     pub ciphers_tls13: Option<&'a str>,
 }
 
@@ -90,13 +90,13 @@ pub fn client_config_with(
     Ok(Arc::new(config))
 }
 
-/// The provider with the suites that are asked for.
+/// The provider with the configured suites.
 fn restricted(tls: &ClientTls<'_>) -> Result<Arc<CryptoProvider>, TlsConfigError> {
     if tls.ciphers.is_none() && tls.ciphers_tls13.is_none() {
         return Ok(provider());
     }
     let mut provider = CryptoProvider::clone(&provider());
-    // What is warned of are names that are unknown or old, beside those that are taken.
+    // The warnings are about unknown or old names, in addition to those that are used.
     let _warnings =
         ciphers::restrict(&mut provider, tls.ciphers, tls.ciphers_tls13).map_err(TlsConfigError::Ciphers)?;
     Ok(Arc::new(provider))

@@ -2,7 +2,7 @@
 //! name is only in its CN, and perhaps of X.509 version 1.
 //!
 //! Invariant: the chain is always checked. The only difference from webpki is where, and whether, the name is looked
-//! for.
+//! up.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -23,7 +23,7 @@ pub(super) struct ServerVerifier {
     pub(super) check: PeerCheck,
     /// Whether a certificate without alternative names may have the name in its CN.
     pub(super) cn_fallback: bool,
-    /// The name is not looked at.
+    /// Whether the name is ignored.
     pub(super) any_name: bool,
 }
 

@@ -64,13 +64,13 @@ struct Rules {
     source: RuleSource,
 }
 
-/// Where the rules come from.
+/// Where the rules of this client come from.
 #[derive(Debug)]
 enum RuleSource {
-    /// The lines of an ACL file that are for the client.
+    /// The lines of an ACL file that apply to the client.
     File {
         section: Arc<[Rule]>,
-        /// With the client's names in place.
+        /// Patterns with the client's names inserted.
         patterns: Box<[Rule]>,
     },
     /// Roles of dynamic security.
@@ -163,7 +163,7 @@ impl From<AclDraft> for AclFile {
 }
 
 impl Access {
-    /// What roles of dynamic security give to a client.
+    /// What roles of dynamic security grant to a client.
     pub(super) fn dynamic(identity: Identity, generation: u64, access: DynamicAccess) -> Access {
         Access(Some(Arc::new(Rules {
             identity,
@@ -178,7 +178,7 @@ impl Access {
         self.dynamic_rules().is_some()
     }
 
-    /// Whether both come from dynamic security, and decide in the same way.
+    /// Whether both come from dynamic security, and decide alike.
     #[must_use]
     pub fn is_same_dynamic(&self, other: &Access) -> bool {
         let pair = self.dynamic_rules().zip(other.dynamic_rules());
@@ -192,7 +192,7 @@ impl Access {
         }
     }
 
-    /// Whom the rules were made for, if there are any.
+    /// The client for which the rules were selected, if there are any.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         self.0.as_ref().map(|rules| &rules.identity)
@@ -229,7 +229,7 @@ impl Access {
             .is_none_or(|rules| rules.allow(topic, TopicUse::Read))
     }
 
-    /// Whether a rule allows to read what is under this name. What is allowed for want of a rule does not count.
+    /// Whether a rule allows reading what is under this name. What is allowed because there is no rule does not count.
     #[must_use]
     pub fn is_given_to_read(&self, topic: &str) -> bool {
         self.0.as_ref().is_none_or(|rules| match &rules.source {
@@ -238,8 +238,8 @@ impl Access {
         })
     }
 
-    /// Whether the client may have a subscription to this Topic Filter. By an ACL file it may if there is a topic under
-    /// the filter that it [`Self::may_read`]. `$share/{group}/` is looked through.
+    /// Whether the client may have a subscription to this Topic Filter. With an ACL file it may if there is a topic
+    /// under the filter that it [`Self::may_read`]. The part `$share/{group}/` is ignored.
     #[must_use]
     pub fn may_subscribe(&self, filter: &str) -> bool {
         self.0.as_ref().is_none_or(|rules| rules.may_subscribe(filter))

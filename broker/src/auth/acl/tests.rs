@@ -1,4 +1,4 @@
-//! The rules in tables.
+//! Tables of access rules.
 
 use proptest::prelude::*;
 
@@ -112,7 +112,7 @@ fn patterns() {
     );
 }
 
-/// V13: what a client calls itself never widens a pattern.
+/// V13: a client's own identifier never widens a pattern.
 #[test]
 fn v13_names_never_widen_a_pattern() {
     let file =
@@ -151,7 +151,7 @@ fn v13_names_never_widen_a_pattern() {
     );
 }
 
-/// V13: a name with `/` would take in levels of others; as in mosquitto 2.0 it does where that is asked for.
+/// V13: a name with `/` would match other levels; as in mosquitto 2.0 it does so if the operator allows it.
 #[test]
 fn v13_names_with_levels_get_nothing_out_of_the_patterns_that_they_stand_in() {
     let topic = "m/a/b/x";
@@ -159,10 +159,10 @@ fn v13_names_with_levels_get_nothing_out_of_the_patterns_that_they_stand_in() {
         ("pattern m/%c/#\n", "a/b", None, ""),
         ("pattern m/%u/#\n", "c", Some("a/b"), ""),
         ("pattern m/a/%c/#\n", "b", None, "rw"),
-        // Who it is does not stand in them.
+        // The user name is not part of them.
         ("pattern m/#\n", "a/b", Some("u/v"), "rw"),
         ("pattern m/a/%u/#\n", "a/b", Some("b"), "rw"),
-        // A denial that does not hold leaves nothing of what it denies.
+        // A denial that does not apply leaves nothing of what it denies.
         ("pattern deny m/%c/x\npattern m/#\n", "a/b", None, ""),
     ] {
         let file = parse(rules).unwrap();
@@ -202,7 +202,7 @@ fn v14_an_empty_file_denies_all() {
     assert_eq!(rights(&Access::default(), "a"), "rw", "no file allows everything");
 }
 
-/// V31: a filter under which nothing can be read.
+/// V31: a filter that allows reading nothing.
 #[test]
 fn v31_wholly_denied_filters() {
     let file = parse(

@@ -1,10 +1,10 @@
-//! Hashes of mosquitto and our own, and texts that are none.
+//! Hashes of mosquitto and of Midge, and texts that are not hashes.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Made by mosquitto_passwd 2.0.11 for the password "pw" and "x".
+/// Created with mosquitto_passwd 2.0.11 for the passwords "pw" and "x".
 const PBKDF2: &str = "$7$101$7ph9hql0HPjKAApL$\
     DZI44za4vmBMaLVxfEWNyY14sPel590RC3kxA6LuX1ASnptSc3XkjO7t7SA3T4XFfruPvRdoqwhMj2K7jSA0RQ==";
 const SHA512_X: &str = "$6$JAb3f/OZ7AYTt1kc$\
@@ -131,7 +131,7 @@ proptest! {
 
     #[test]
     fn only_the_password_itself_is_right(
-        // HMAC takes zeros at the end of a key for padding, so U+0000 is left out.
+        // HMAC treats zeros at the end of a key as padding, so U+0000 is left out.
         password in proptest::collection::vec(1_u8.., 0..40),
         other in proptest::collection::vec(1_u8.., 0..40),
     ) {

@@ -1,4 +1,4 @@
-//! The order in which passwords are checked, without threads but for the last tests.
+//! The order in which passwords are checked, without threads except in the last tests.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
@@ -30,7 +30,7 @@ fn job(file: &Arc<PasswordFile>, claimant: UserAtAddress, ticket: u64) -> Passwo
     }
 }
 
-/// Who waits as long as the tests run.
+/// A claimant that waits as long as the tests run.
 fn somebody() -> Weak<()> {
     static SOMEBODY: LazyLock<Arc<()>> = LazyLock::new(Arc::default);
     Arc::downgrade(&SOMEBODY)
@@ -176,7 +176,7 @@ fn v40_queued_passwords_are_bounded_in_bytes() {
     assert_eq!(queue.push(START, &back_off, third), Err(NotQueued::Full));
 }
 
-/// What is tried again before it was answered waits for that answer, and what is known already is not computed.
+/// A repeated try waits for the answer to the first one, and what is known already is not computed.
 #[test]
 fn one_password_is_computed_once() {
     let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
@@ -198,7 +198,7 @@ fn one_password_is_computed_once() {
     assert!(is_empty(&queue));
 }
 
-/// A check whose connection is gone, or whose time is over, has no turn.
+/// A check whose connection is closed, or whose time is over, gets no turn.
 #[test]
 fn what_nobody_waits_for_is_dropped() {
     let (file, mut queue, back_off) = (file(), CheckQueue::default(), BackOff::default());
@@ -221,7 +221,7 @@ fn what_nobody_waits_for_is_dropped() {
     assert!(is_empty(&queue));
 }
 
-/// V30, V40: somebody who makes names up costs no computation, and a wrong password is answered in its time, whether
+/// V30, V40: a client with invented names causes no computation, and a wrong password is answered at its time, whether
 /// its user exists or not.
 #[test]
 fn v40_made_up_names_are_not_computed_and_v30_do_not_show_who_exists() {
@@ -298,7 +298,7 @@ fn wrong_answers_are_bounded() {
     assert!(wrong.next(now).is_none());
 }
 
-/// A thread that sleeps wakes when the time of a try has come.
+/// A sleeping thread wakes when the time of a try has come.
 #[test]
 fn a_delayed_try_is_served_in_its_time() {
     static NOW: AtomicU64 = AtomicU64::new(0);

@@ -1,4 +1,4 @@
-//! Password files in tables: what is read, what is refused, and who is kept by a reload.
+//! Tables of password files: what is read, what is refused, and which users are kept by a reload.
 
 use proptest::prelude::*;
 
@@ -54,7 +54,7 @@ fn a_right_password_is_remembered_and_nothing_else() {
     );
 }
 
-/// V15: a wrong line refuses the file; it never makes a user without a password.
+/// V15: a wrong line refuses the file; it never creates a user without a password.
 #[test]
 fn v15_wrong_lines_refuse_the_file() {
     let good = hash("a");
@@ -153,7 +153,7 @@ fn users_removed_or_set_anew_are_not_kept() {
 }
 
 proptest! {
-    /// V15: no text makes a user whose password was not hashed in the file.
+    /// V15: no text creates a user whose password was not hashed in the file.
     #[test]
     fn v15_any_file_is_read_without_panic(bytes: Vec<u8>, text in "([a-b:# \
         ]{0,4}(\\$7\\$1\\$[A-Z=]{0,8}\\$)?\\n?){0,6}") {

@@ -1,4 +1,4 @@
-//! Policies of several listeners: what a load refuses, and what a reload takes and keeps.
+//! Policies of several listeners: what a load refuses, and what a reload changes and keeps.
 
 use std::num::NonZeroU32;
 
@@ -25,7 +25,7 @@ fn files(folder: &Path, password: Option<&str>, acl: Option<&str>) -> AccessFile
     }
 }
 
-/// V17: each listener has its own files, the first one too; without a file there are no rules.
+/// V17: each listener has its own files, including the first one; without a file there are no rules.
 #[test]
 fn v17_files_of_each_listener() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +104,7 @@ fn a_line_that_is_the_same_keeps_what_is_known() {
     assert!(!file.remembers(file.find("ann"), b"1"), "another hash");
 }
 
-/// What one listener keeps is not taken for new by another one that names the same file.
+/// What one listener keeps is not used for another one that names the same file anew.
 #[test]
 fn a_kept_file_hides_no_new_one() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The exchange against the example of RFC 7677, and what must not go on.
+//! The exchange compared with the example of RFC 7677, and exchanges that must fail.
 
 use std::num::NonZeroU32;
 
@@ -81,7 +81,7 @@ fn who_is_not_known_fails_at_the_proof_even_with_a_fitting_one() {
 fn names_are_unescaped_and_prepared() {
     for (written, user) in [
         ("a=2Cb=3Dc", "a,b=c"),
-        // RFC 4013: a soft hyphen maps to nothing, a Roman numeral to letters.
+        // RFC 4013: a soft hyphen is removed, a Roman numeral is mapped to letters.
         ("I\u{AD}X", "IX"),
         ("\u{2168}", "IX"),
     ] {
@@ -167,7 +167,7 @@ fn an_exchange_cannot_be_replayed() {
 
 #[test]
 fn verifiers_are_written_as_postgresql_writes_them() {
-    // What PostgreSQL makes of "pencil" with the salt of the example.
+    // The verifier of PostgreSQL for "pencil" with the salt of the example.
     let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
         WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
     let verifier = ScramVerifier::parse(text).unwrap().unwrap();

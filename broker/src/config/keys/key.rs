@@ -94,7 +94,7 @@ pub(in crate::config) enum Show {
     Listener(fn(&ListenerSettings, &ListenerSocket) -> Vec<String>),
     /// From each bridge, below its `connection` line.
     Bridge(fn(&BridgeSettings) -> Vec<String>),
-    /// Not at all: its effect shows at another key.
+    /// Not shown, because its effect shows at another key.
     Nothing,
 }
 

@@ -1,8 +1,8 @@
 //! The one table of configuration keys: the parser, `--test-config` and docs/CONFIGURATION.md are made from it.
 //!
-//! `key.rs` is the form of an entry; `access.rs`, `bridge.rs`, `bridge_course.rs`, `bridge_tls.rs`, `clients.rs`,
+//! `key.rs` has the type of an entry. `access.rs`, `bridge.rs`, `bridge_course.rs`, `bridge_tls.rs`, `clients.rs`,
 //! `listener.rs`, `log.rs`, `messages.rs`, `persistence.rs`, `plugins.rs`, `process.rs`, `retained.rs` and `tls.rs`
-//! have the keys of a theme, `refused.rs` those that are not supported; `numbers.rs` converts.
+//! have the keys of a theme, `refused.rs` those that are not supported. `numbers.rs` converts numbers.
 //!
 //! Invariants: each key of mosquitto 2.0 and 2.1 is here once, so that no key of a working mosquitto.conf is reported
 //! as unknown; guarded by the test `every_key_of_mosquitto_is_known`.
@@ -45,9 +45,9 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     ("Not supported", refused::KEYS),
 ];
 
-/// What options of plugins begin with; the same option has either.
+/// Prefixes of options of plugins; the same option may have either.
 const OPTION_PREFIXES: &[&str] = &["auth_opt_", "plugin_opt_"];
-/// The entry for all options that have none of their own.
+/// The entry for all options without a separate entry.
 const OTHER_OPTIONS: &str = "plugin_opt_*";
 
 /// The keys of all sections, in their order.

@@ -1,4 +1,4 @@
-//! Any input, and every number at its edges: nothing panics.
+//! Arbitrary input, and every number at its limits: nothing panics.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ proptest! {
     }
 }
 
-/// The numeric keys with the numbers at the edges of what they take.
+/// The numeric keys with the limits of their ranges.
 fn edges() -> Vec<(&'static str, i64)> {
     let mut edges = Vec::new();
     for key in keys::all() {
@@ -135,7 +135,7 @@ fn subscribe_and_publish(version: ProtocolVersion) -> Vec<u8> {
     bytes
 }
 
-/// Seconds pass, with a tick at each deadline.
+/// Lets seconds pass, with a tick at each deadline.
 fn pass_time(shards: &mut [Shard; 2], now: &mut Timestamp, seconds: u64) {
     let until = now.plus_s(seconds);
     loop {
@@ -150,7 +150,7 @@ fn pass_time(shards: &mut [Shard; 2], now: &mut Timestamp, seconds: u64) {
     }
 }
 
-/// Batches go to the other shard, and clients take what they are sent, until nothing moves.
+/// Moves batches to the other shard, and lets clients read what they are sent, until nothing moves.
 fn exchange_until_quiet(shards: &mut [Shard; 2], now: Timestamp) {
     let mut moved = true;
     while std::mem::take(&mut moved) {
@@ -175,7 +175,7 @@ fn exchange_until_quiet(shards: &mut [Shard; 2], now: Timestamp) {
     }
 }
 
-/// V24: every number that a key takes is safe on its own.
+/// V24: every number that a key accepts is safe by itself.
 #[test]
 fn v24_numbers_at_their_edges() {
     for (key, number) in edges() {
@@ -191,7 +191,7 @@ fn v24_numbers_at_their_edges() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// V24: and together with any others.
+    /// V24: it is also safe together with any others.
     #[test]
     fn v24_numbers_at_their_edges_together(
         chosen in proptest::collection::vec(proptest::sample::select(edges()), 1..12)

@@ -34,7 +34,7 @@ fn a_file_with_included_files() {
     let folder = tempfile::tempdir().unwrap();
     let included = folder.path().join("conf.d");
     std::fs::create_dir(&included).unwrap();
-    // Read in the order A, a, B; the last value holds, and keys belong to the last listener in that order.
+    // Read in the order A, a, B; the last value applies, and keys belong to the last listener in that order.
     std::fs::write(
         included.join("B.conf"),
         "max_queued_messages 1\nmax_connections 7\n",
@@ -79,7 +79,7 @@ fn a_file_with_included_files() {
     );
 }
 
-/// A second line counts wherever it stands, and the message leads to both.
+/// A repeated line is found wherever it is, and the message names both places.
 #[test]
 fn a_key_stands_once_in_all_files() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Where a listener listens, who may use it, and which keys speak of it.
+//! Where a listener listens, who may use it, and which keys refer to it.
 
 use mqtt::QoS;
 
@@ -226,8 +226,8 @@ fn identifiers_that_the_broker_makes() {
     assert!(!first.allow_zero_length_client_identifier && !second.allow_zero_length_client_identifier);
 }
 
-/// V17: keys that say who may connect close the broker to all others; each listener has its own with
-/// `per_listener_settings`, the default listener too.
+/// V17: keys about who may connect close the broker to all others; with `per_listener_settings` each listener has its
+/// own, including the default listener.
 #[test]
 fn v17_password_and_acl_files_close_the_broker() {
     for text in ["password_file p", "acl_file a", "password_file p\nacl_file a"] {

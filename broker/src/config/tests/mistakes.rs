@@ -1,4 +1,4 @@
-//! Texts that cannot be used, or not as they stand, and what is said of them.
+//! Texts that cannot be used, or not unchanged, and the messages about them.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn mistakes(text: &str) -> String {
         .to_string()
 }
 
-/// Texts that cannot be used, and what is said of them.
+/// Texts that cannot be used, and the messages about them.
 const MISTAKES: &[(&str, &str)] = &[
     (
         "accept_protocol_versions 3,6",
@@ -227,7 +227,7 @@ fn all_mistakes_are_reported_at_once_up_to_a_bound() {
     assert_eq!(mistakes(&"x\n".repeat(1000)).lines().count(), 20);
 }
 
-/// Texts whose keys have no effect, and what is said of them.
+/// Texts whose keys have no effect, and the messages about them.
 const WARNINGS: &[(&str, &str)] = &[
     (
         "persistence true\nautosave_interval 5\nautosave_on_changes true",

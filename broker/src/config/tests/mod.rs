@@ -1,4 +1,4 @@
-//! The configuration as its files and texts make it: one file for each theme.
+//! Configurations from files and texts: one file for each theme.
 
 mod any;
 mod bridges;

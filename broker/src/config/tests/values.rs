@@ -1,4 +1,4 @@
-//! What values set, and that what is in effect reads as itself.
+//! What values set, and that the printed configuration in effect reads back unchanged.
 
 use mqtt::QoS;
 
@@ -165,7 +165,7 @@ fn the_reference_for_operators_is_up_to_date() {
     );
 }
 
-/// V33, V36, V37: the caps on what clients may make the broker hold.
+/// V33, V36, V37: the limits of what clients may make the broker hold.
 #[test]
 fn v33_v36_v37_caps_are_settings_with_zero_for_no_limit() {
     let text =
@@ -188,7 +188,7 @@ fn v33_v36_v37_caps_are_settings_with_zero_for_no_limit() {
     assert_eq!(settings.user_sessions_max, UNLIMITED);
 }
 
-/// mosquitto takes the first word of a number, a flag or a name, and ignores what follows.
+/// mosquitto uses the first word of a number, a flag or a name, and ignores what follows.
 #[test]
 fn text_after_a_value() {
     for (line, comment) in [

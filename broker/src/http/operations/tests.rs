@@ -1,4 +1,4 @@
-//! The routes, and how requests are taken apart.
+//! The routes, and how requests are parsed.
 
 use super::*;
 use crate::http::operation_forms::TracesQuery;
@@ -83,7 +83,7 @@ fn a_reload_says_what_a_shard_has_not_taken() {
     );
 }
 
-/// What is wrong is named, with what may stand there.
+/// The message names what is wrong, with what is allowed there.
 #[test]
 fn wrong_queries_say_what_is_wrong() {
     for (text, why) in [

@@ -1,8 +1,8 @@
-//! Files that mosquitto wrote, and files that nobody wrote.
+//! Files that mosquitto wrote, and invented files.
 
 use super::*;
 
-/// What mosquitto 2.0.11 writes for a client that is away, and one message at QoS 2 that waits for it.
+/// What mosquitto 2.0.11 writes for a disconnected client, and one message at QoS 2 that waits for it.
 const WRITTEN: &[u8] = b"\0\xb5\0mosquitto db\0\0\0\0\0\0\0\x06\
     \0\0\0\x01\0\0\0\x106\0\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\
     \0\0\0\x02\0\0\0\x345\0\0\0\0\0\0\0\x34\xcf\x0bk\0\0\0\0\0\0\0\x05\0\x01\0\x04\0\0\0\x03J7\x02\0autoa/1hel\

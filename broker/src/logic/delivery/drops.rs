@@ -106,7 +106,7 @@ impl Delivery {
         self.drop_for_session(session, ("", messages), DropReason::Expired, None);
     }
 
-    /// Counts the messages that nobody gets because the session of their client ended.
+    /// Counts the messages that are lost because the session of their client ended.
     #[cold]
     pub(in crate::logic) fn drop_with_session(
         &mut self,

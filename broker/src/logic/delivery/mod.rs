@@ -1,13 +1,13 @@
 //! Everything between a message and one client's output or queue.
 //!
-//! A message goes to the local sessions of its route (fan_out.rs), one after the other (deliver.rs): it is encoded once
-//! for all who get the same packet (encodings.rs) and appended to an output (outputs.rs), or waits in the session's
-//! queue (waiting.rs) until acknowledgements (flight.rs) and the socket allow it to be sent. Records for the store are
-//! written by publications.rs and journal.rs; packets that promise that they are durable wait in deferred.rs. The later
-//! part of a long queue is in the store alone until read_back.rs takes it. expiry.rs deletes what expires while its
-//! client is away. sessions.rs begins and ends sessions, and send.rs sends the packets that are no PUBLISH. drops.rs
-//! counts what a client does not get, withheld.rs what access rules withhold from it; undelivered.rs remembers both,
-//! and trace_lines.rs has both for the traces of clients.
+//! A message goes to the local sessions of its route (fan_out.rs), one after the other (deliver.rs): it is encoded
+//! once for all that get the same packet (encodings.rs) and appended to an output (outputs.rs), or waits in the
+//! session's queue (waiting.rs) until acknowledgements (flight.rs) and the socket allow it to be sent. publications.rs
+//! and journal.rs write records for the store; packets that promise durability wait in deferred.rs. The later part of
+//! a long queue is only in the store until read_back.rs takes it. expiry.rs deletes what expires while its client is
+//! disconnected. sessions.rs begins and ends sessions, and send.rs sends packets other than PUBLISH. drops.rs counts
+//! what a client does not get, withheld.rs what access rules withhold from it; undelivered.rs records both, and
+//! trace_lines.rs has both for the traces of clients.
 //!
 //! Invariants: only [`Delivery`] changes what it owns, so that its accounts (the shell's list, flow control, counters,
 //! store) are right after each call.

@@ -1,9 +1,9 @@
 //! Reads long queues back from the store, before the part in memory has been sent.
 //!
-//! Invariants: a request is handed over behind the records that it needs. An answer for a session that is gone, or
-//! whose client is away again, changes nothing. What an answer does not have stays in the queue and is asked for again,
-//! as long as the store may have it. A message that cannot be read is dropped and counted. What the store says of
-//! expired messages is for expiry.rs.
+//! Invariants: a request is submitted after the records that it needs. An answer for a session that has ended, or
+//! whose client has disconnected, changes nothing. Messages that are missing in an answer stay in the queue and are
+//! requested again, as long as the store may have them. A message that cannot be read is dropped and counted. What the
+//! store reports about expired messages is handled by expiry.rs.
 
 use store::{ReadBack, ReadRequest, Wanted};
 

@@ -1,6 +1,6 @@
 //! One handler for each packet that a client sends.
 //!
-//! `connect.rs` is CONNECT (`admit.rs` decides, `granted.rs` says what it grants, `connack.rs` answers), `auth.rs`
+//! `connect.rs` is CONNECT (`admit.rs` decides, `granted.rs` has what it grants, `connack.rs` answers), `auth.rs`
 //! AUTH, `publish.rs` PUBLISH (`alias.rs` its Topic Alias, `no_space.rs` a full disk, `control.rs` what is
 //! for the broker), `ack.rs` PUBACK to PUBCOMP,
 //! then `subscribe.rs` and `unsubscribe.rs` (`filters.rs`: over several turns), `ping.rs` and `disconnect.rs`.

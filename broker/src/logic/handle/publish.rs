@@ -144,7 +144,7 @@ impl Handler<'_> {
         let access = self.access_to(route, topic);
         match access {
             TopicAccess::Allowed | TopicAccess::Control => {}
-            // `$SYS`, or a topic that is not for this client: dropped.
+            // A topic of `$SYS`, or one that this client may not use: dropped.
             TopicAccess::Denied => return self.deny(publish, topic),
             TopicAccess::TooDeep => return self.refuse_levels(topic),
         }
@@ -283,7 +283,7 @@ impl Handler<'_> {
         let connection = delivery.clients.connection(self.slot);
         let version = connection.map(|connection| (connection.version(), connection.listener()));
         let receive_max = match version {
-            // What a bridge passes on, the other broker has in flight.
+            // A message that a bridge passes on is in flight at the other broker.
             Some((_, ListenerId::BRIDGES)) => limits::PACKET_IDENTIFIERS,
             Some((ProtocolVersion::V5, _)) => delivery.settings().inflight_messages_max,
             _ => limits::PACKET_IDENTIFIERS,

@@ -72,7 +72,7 @@ impl Handler<'_> {
         ReasonCode::Success
     }
 
-    /// Whether the rules let the client end it; logs and counts what they do not.
+    /// Whether the rules allow the client to end it; logs and counts a denial.
     fn may_unsubscribe(&mut self, filter: &str) -> bool {
         let delivery = &mut self.shard.delivery;
         let session = delivery.clients.session(self.session);
@@ -87,7 +87,7 @@ impl Handler<'_> {
 }
 
 impl Shard {
-    /// Whether there was a subscription of that whole text.
+    /// Removes the subscription with that whole text; returns whether it existed.
     pub(in crate::logic) fn drop_subscription(&mut self, session: SessionSlot, filter: &str) -> bool {
         let (delivery, routing, outboxes) = (&mut self.delivery, &mut self.routing, &mut self.outboxes);
         if let Some(group) = routing.find_group(filter) {

@@ -1,4 +1,4 @@
-//! Batches of the outboxes, and what a publisher meets in them.
+//! Batches of the outboxes, and how they slow down a publisher.
 
 use super::*;
 use crate::logic::message::Run;

@@ -1,4 +1,4 @@
-//! The owner's view, and who owns what.
+//! The owner's view, and which shard owns which topic.
 
 use mqtt::QoS;
 use mqtt::property::Properties;

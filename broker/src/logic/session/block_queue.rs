@@ -16,7 +16,7 @@ pub(in crate::logic) struct BlockQueue<T> {
     /// The blocks after the first one.
     more: VecDeque<VecDeque<T>>,
     len: usize,
-    /// The block that [`Self::take_where`] looks at next, the first one included.
+    /// The block that [`Self::take_where`] checks next; the first one counts.
     next_block: usize,
 }
 
@@ -71,9 +71,9 @@ impl<T> BlockQueue<T> {
         Some(entry)
     }
 
-    /// Takes out the entries for which `is_taken` holds, of the blocks behind those that the call before has looked at,
-    /// until `entries_max` were looked at. Returns how many, and whether the last one was among them; then the next
-    /// call begins at the front again.
+    /// Removes the entries for which `is_taken` holds from the blocks after those that the previous call checked,
+    /// until `entries_max` were checked. Returns the number of removed entries, and whether the last entry was
+    /// checked; then the next call starts at the front again.
     pub(super) fn take_where(
         &mut self,
         entries_max: usize,
@@ -106,7 +106,7 @@ impl<T> BlockQueue<T> {
         (looked_at, false)
     }
 
-    /// Goes on to the next block; one that is empty goes.
+    /// Moves to the next block; an empty one is removed.
     fn leave_block(&mut self) {
         match self.next_block.checked_sub(1) {
             None if self.first.is_empty() && !self.more.is_empty() => {
@@ -119,7 +119,7 @@ impl<T> BlockQueue<T> {
         }
     }
 
-    /// Puts an entry before the one at this place, or at the end. Its block may become longer than others.
+    /// Inserts an entry before the one at this place, or at the end. Its block may become longer than others.
     pub(super) fn insert(&mut self, at: usize, entry: T) {
         let mut left = at;
         for block in std::iter::once(&mut self.first).chain(&mut self.more) {
@@ -171,7 +171,7 @@ mod tests {
                         let mut taken = Vec::new();
                         let is_taken = |entry: &usize| entry % 3 == number % 3;
                         while !queue.take_where(64, &mut taken, is_taken).1 {}
-                        // A call that went on in the middle has not looked at all.
+                        // A call that continued in the middle has not checked everything.
                         while !queue.take_where(64, &mut taken, is_taken).1 {}
                         let all = long.iter().copied().filter(is_taken).collect::<Vec<_>>();
                         taken.sort_unstable();

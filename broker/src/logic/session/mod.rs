@@ -1,10 +1,11 @@
 //! Sessions: the state of a client beyond its connection.
 //!
-//! `inflight.rs` has the messages in flight, `queue.rs` those that wait (in a `block_queue.rs`), `messages.rs` what is
-//! asked of both, `stored.rs` what a store knows of a session, `stored_queue.rs` what waits in the store alone,
-//! `queue_loading.rs` how that leaves and comes back, `queue_expiry.rs` what expires in a queue, `rights.rs` what the
-//! client may do, `will.rs` its Will, `lists.rs` its subscriptions and groups, `branches.rs` what its filters cost a
-//! walk, `ends.rs` why sessions end, and those that end over several turns.
+//! `inflight.rs` has the messages in flight, `queue.rs` those that wait (in a `block_queue.rs`), `messages.rs` the
+//! operations on both, `stored.rs` the session's identity in the store, `stored_queue.rs` the part of the queue that
+//! is only in the store, `queue_loading.rs` how it leaves memory and comes back, `queue_expiry.rs` what expires in a
+//! queue, `rights.rs` the rights of the client, `will.rs` its Will, `lists.rs` its subscriptions and groups,
+//! `branches.rs` the cost of its filters for a walk, `ends.rs` why sessions end, and those that end over several
+//! turns.
 //!
 //! Invariants: a client identifier has at most one session, always in the same shard, so a takeover is local. The link
 //! of a session (see [`Sessions::link`]) is the slot of its connection, if it has one. `subscriptions` has for each
@@ -273,7 +274,7 @@ impl Sessions {
         rights.is_none_or(|rights| rights.access().may_read(topic))
     }
 
-    /// What becomes of a message that its client publishes to the topic.
+    /// How a message is handled that its client publishes to the topic.
     pub(super) fn access_to(&mut self, slot: SessionSlot, topic: &str) -> TopicAccess {
         let rights = self
             .get_mut(slot)
@@ -288,7 +289,7 @@ impl Sessions {
             .is_some_and(|session| session.set_access(access))
     }
 
-    /// Brings the rules of all sessions up to date; those whose rules of dynamic security are others than before.
+    /// Updates the rules of all sessions; returns those whose rules of dynamic security have changed.
     pub(super) fn renew_access(&mut self, policy: &Policy) -> Vec<SessionSlot> {
         let renewed = |(slot, session): (SessionSlot, &Session)| {
             let before = session.rights()?.access();

@@ -1,13 +1,13 @@
 //! The messages that wait for one client because it is disconnected, its window is full, or its socket has too much
 //! output.
 //!
-//! Invariants: published messages are bounded in number and bytes (`max_queued_messages`, `max_queued_bytes`). When the
-//! queue is full, the newest message is dropped and counted, as in mosquitto. Before that, the publishers of a
-//! connected client are paused (flow/mod.rs), and messages that were on their way then are queued beyond the bounds, up
-//! to an overrun. Retained messages after a SUBSCRIBE have a bound of their own
-//! ([`crate::limits::RETAINED_WAITING_MAX`]); they are shared, so each costs its entry only. Both kinds are in one
-//! order. Of a long queue that a store has, only the front is in memory (`stored_queue.rs`). What expires while the
-//! client is away leaves the queue (`queue_expiry.rs`).
+//! Invariants: published messages are bounded in number and bytes (`max_queued_messages`, `max_queued_bytes`). When
+//! the queue is full, the newest message is dropped and counted, as in mosquitto. Before that, the publishers of a
+//! connected client are paused (flow/mod.rs), and messages that were on their way then are queued beyond the bounds,
+//! up to an overrun. Retained messages after a SUBSCRIBE have their own bound
+//! ([`crate::limits::RETAINED_WAITING_MAX`]); they are shared, so each costs only its entry. Both kinds are in one
+//! order. Of a long queue that is in a store, only the front is in memory (`stored_queue.rs`). What expires while the
+//! client is disconnected leaves the queue (`queue_expiry.rs`).
 
 use std::rc::Rc;
 
@@ -146,7 +146,7 @@ impl Queue {
         Some(queued)
     }
 
-    /// A message has left what is in memory.
+    /// A message has left the part in memory.
     #[inline(always)]
     pub(super) fn uncount(&mut self, queued: &Queued) {
         if queued.retained {

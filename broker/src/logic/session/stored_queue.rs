@@ -85,7 +85,7 @@ impl StoredQueue {
         Some((self.ranges.front()?.from, self.ranges.back()?.to))
     }
 
-    /// Messages that a start did not read, of any QoS.
+    /// Adds messages that a start did not read, of any QoS.
     pub(super) fn restore(&mut self, range: WaitingRange) {
         self.ranges.push_back(range);
         self.has_shared |= range.has_shared;
@@ -176,8 +176,8 @@ impl StoredQueue {
         self.has_shared |= is_shared;
     }
 
-    /// The message of this place does not wait any more, wherever it is. Returns the bytes that it had, about; none if
-    /// it is not here.
+    /// The message at this place no longer waits, wherever it is. Returns the approximate number of its bytes; `None`
+    /// if it is not here.
     pub(super) fn remove(&mut self, order: u64) -> Option<u64> {
         let at = self.ranges.partition_point(|range| range.to < order);
         let range = self.ranges.get_mut(at).filter(|range| range.from <= order)?;
@@ -185,14 +185,14 @@ impl StoredQueue {
         range.messages = range.messages.saturating_sub(1);
         range.bytes = range.bytes.saturating_sub(bytes);
         if range.messages == 0 {
-            // The next message begins a range of its own.
+            // The next message starts a separate range.
             self.is_open &= at + 1 < self.ranges.len();
             self.ranges.remove(at);
         }
         Some(bytes)
     }
 
-    /// The first message of the range in front is not in the store alone any more.
+    /// The first message of the range in front is no longer only in the store.
     pub(super) fn take(&mut self, order: u64, bytes: u64) {
         if let Some(range) = self.ranges.front_mut() {
             range.from = order.saturating_add(1);

@@ -1,4 +1,4 @@
-//! The tree against the naive `mqtt::topic::matches`, with walks in pieces and nodes that go meanwhile.
+//! The tree compared with the naive `mqtt::topic::matches`, with walks in pieces and nodes that are removed meanwhile.
 
 use super::*;
 
@@ -62,7 +62,7 @@ fn filters_find_the_names_that_match() {
     }
 }
 
-/// A walk in the smallest steps, between which topics come and go, finds each that stays, once.
+/// A walk in the smallest steps, between which topics are added and removed, finds each topic that remains, once.
 #[test]
 fn walks_go_on_where_they_were_whatever_comes_and_goes() {
     let mut rng = 1_u64;
@@ -86,7 +86,7 @@ fn walks_go_on_where_they_were_whatever_comes_and_goes() {
                 tree.remove(node);
                 gone.push(name);
             } else if draw(2) == 0 {
-                // In the place of one that went, perhaps.
+                // Possibly in place of a removed one.
                 tree.insert("new/and/other", "new/and/other");
             }
             walk.skip(&tree.take_removed());

@@ -3,8 +3,9 @@
 //! A [`PendingConnection`] goes from one [`Phase`] to the next as its bytes arrive. It only answers what its stream
 //! requires; the shard does what [`Next`] says.
 //!
-//! The phases: `proxy.rs`, `upgrade.rs` and `auth_exchange.rs`; `identify.rs` is what the shard does then, `refused.rs`
-//! ends what comes to nothing, `table.rs` has all of a shard, `local.rs` begins those of the broker's own bridges.
+//! The phases: `proxy.rs`, `upgrade.rs` and `auth_exchange.rs`. `identify.rs` has the shard's part, `refused.rs` ends
+//! connections that fail, `table.rs` has all pending connections of a shard, `local.rs` starts those of the broker's
+//! bridges.
 //!
 //! Invariants: only [`PendingConnection::advance`] moves from a phase to the next. At most one receive is in flight,
 //! and none once the client has to be identified, so the descriptor can move to another shard. At most

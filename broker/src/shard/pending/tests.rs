@@ -1,4 +1,4 @@
-//! Pending connections over a socket pair: from phase to phase, and what the client reads of it.
+//! Pending connections over a socket pair: from phase to phase, and what the client reads of them.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -79,7 +79,7 @@ impl Pair {
         }
     }
 
-    /// What the client can read now; the connection stays.
+    /// What the client can read now; the connection stays open.
     fn answered(&mut self) -> Vec<u8> {
         self.client.set_nonblocking(true).unwrap();
         let mut answer = vec![0; 65_536];
@@ -129,7 +129,7 @@ fn connect() -> Vec<u8> {
 
 const PINGREQ: [u8; 2] = [0xC0, 0];
 
-/// Whatever the cuts: nothing is answered, and what follows the CONNECT goes with the connection.
+/// However the bytes are cut: nothing is answered, and what follows the CONNECT goes with the connection.
 #[test]
 fn a_connect_in_pieces_is_identified_once_it_is_whole() {
     let bytes = connect();
@@ -171,7 +171,7 @@ fn what_is_no_connect_is_closed_without_an_answer() {
     }
 }
 
-/// The logic answers it: the transfer has the mistake in the place of the CONNECT.
+/// The logic answers it: the transfer contains the mistake in place of the CONNECT.
 #[test]
 fn a_malformed_connect_is_the_logics_to_answer() {
     let mut pair = Pair::new(PLAIN);
@@ -212,7 +212,7 @@ fn a_proxy_header_comes_first_and_names_the_client() {
     );
 }
 
-/// A server of a certificate that is made for the test, and its client's side.
+/// A server with a certificate created for the test, and its client's side.
 fn tls() -> (Arc<ServerConfig>, SecureStream) {
     #[derive(clap::Parser)]
     struct Words {
@@ -271,7 +271,7 @@ fn tls_comes_before_the_connect_and_ends_in_order() {
     let opened = stream.open(&end, &mut Vec::new(), &mut Vec::new()).unwrap();
     assert!(opened.peer_closed, "close_notify");
 
-    // Plain bytes get an alert, and the log has why.
+    // Plain bytes are answered with an alert, and the log states the reason.
     let mut pair = Pair::new(listener);
     assert!(matches!(pair.pending.receive(&connect()), Next::CloseFailed(_)));
     assert_eq!(pair.answered().first(), Some(&21), "an alert");
@@ -305,7 +305,7 @@ fn web_sockets(pages: Option<&Path>) -> ListenerInEffect {
     }
 }
 
-/// The CONNECT may come in the same segment as the request: it is what travels in frames that counts.
+/// The CONNECT may arrive in the same segment as the request: what counts is what is in frames.
 #[test]
 fn the_upgrade_is_answered_and_the_connect_comes_in_a_frame() {
     let mut pair = Pair::new(web_sockets(None));
@@ -348,7 +348,7 @@ fn a_request_for_a_page_is_served_or_refused() {
     assert_eq!(pair.answered(), b"", "no HTTP, no answer of HTTP");
 }
 
-/// Nobody waits for a client that does not read its handshake.
+/// A client that does not read its handshake delays nobody.
 #[test]
 fn a_client_that_does_not_read_is_closed() {
     let mut pair = Pair::new(web_sockets(None));
@@ -474,7 +474,7 @@ fn an_exchange_that_is_none_is_refused() {
     assert!(matches!(refused, Next::Refuse(why) if why.reason == ReasonCode::ProtocolError));
 }
 
-/// Each has its own time from accept; the id of one that is gone names nobody.
+/// Each has its own time limit from accept; the id of a removed one is not reused.
 #[test]
 fn v12_the_time_of_each_pending_connection_is_over_once() {
     let mut table = PendingConnections::default();
@@ -500,7 +500,7 @@ fn v12_the_time_of_each_pending_connection_is_over_once() {
     assert!(table.is_empty() && table.next_deadline(5).is_none());
 }
 
-/// What all keep together is bounded: those with the most bytes for their age go.
+/// The total that is kept is limited: connections with the most bytes for their age are closed.
 #[test]
 fn v23_the_bytes_of_all_pending_connections_are_bounded() {
     let mut table = PendingConnections::default();

@@ -1,4 +1,4 @@
-//! Packets that are cut in every way are shown once.
+//! Packets that are cut at any place are shown once.
 
 use mqtt::ProtocolVersion;
 
@@ -18,7 +18,7 @@ fn texts(reads: &[&[u8]], version: ProtocolVersion) -> Vec<String> {
     texts
 }
 
-/// PUBLISH with QoS 1, PINGREQ, PUBACK, a PUBLISH that is larger than what is looked at, PINGREQ.
+/// PUBLISH with QoS 1, PINGREQ, PUBACK, a PUBLISH that is larger than what is examined, PINGREQ.
 fn packets(large: usize) -> Vec<u8> {
     let mut bytes = b"\x3b\x08\x00\x02t\xc3\x00\x07ab".to_vec();
     bytes[5] = b'u';
@@ -54,7 +54,7 @@ fn bytes_that_are_no_packet_are_shown_as_such() {
     assert_eq!(texts(&[b"\x00\x01a"], version), ["a reserved packet (3 bytes)"]);
     assert_eq!(texts(&[b"\x30\x02\x00\x09"], version), ["PUBLISH (4 bytes)"]);
     assert_eq!(texts(&[b"\x30\xff\xff\xff\xff"], version), ["PUBLISH (5 bytes)"]);
-    // A topic that is no text, and a SUBSCRIBE without filters.
+    // A topic that is not UTF-8, and a SUBSCRIBE without filters.
     assert_eq!(
         texts(&[b"\x30\x04\x00\x01\xff\x00"], version),
         ["PUBLISH (6 bytes)"]

@@ -4,7 +4,7 @@
 
 use super::*;
 
-/// A store may take its time with what no packet waits for.
+/// A store may delay what no packet waits for.
 #[test]
 fn what_a_packet_waits_for_is_awaited_and_nothing_else() {
     let mut stored = Stored::new();

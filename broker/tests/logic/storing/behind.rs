@@ -1,10 +1,10 @@
-//! What waits behind what waits for a store, and what need not.
+//! What must wait after something that waits for a store, and what need not.
 //!
 //! Invariants: none.
 
 use super::*;
 
-/// What promises nothing new waits behind what does, and not for a batch that may never come.
+/// A packet that acknowledges nothing new waits after one that does, but not for a batch that may never come.
 #[test]
 fn what_stands_behind_an_acknowledgement_leaves_with_it() {
     let mut stored = Stored::new();
@@ -21,7 +21,7 @@ fn what_stands_behind_an_acknowledgement_leaves_with_it() {
     assert_eq!(stored.turn_durable(publisher), [PUBACK, PUBACK]);
 }
 
-/// A message that waited at QoS 2 for a session which ends with its connection by now is in no batch.
+/// A message that waited at QoS 2 for a session that ends with its connection is in no batch.
 #[test]
 fn at_qos_2_a_session_that_is_kept_no_more_waits_for_nothing() {
     let mut stored = Stored::new();
@@ -44,8 +44,8 @@ fn at_qos_2_a_session_that_is_kept_no_more_waits_for_nothing() {
     assert_eq!(stored.turn(subscriber), [PUBREL, PUBLISH]);
 }
 
-/// A shard announces each filter once, and once that nobody there wants it any more: so a start takes it once too,
-/// however many of its sessions want it.
+/// A shard announces each filter once, and once that no session there needs it any more: so a start registers it once
+/// too, however many of its sessions need it.
 #[test]
 fn a_filter_that_several_sessions_of_a_shard_want_goes_with_the_last_one() {
     let settings = Arc::new(Settings {

@@ -1,11 +1,11 @@
-//! What a full disk refuses beside messages.
+//! What a full disk refuses in addition to messages.
 //!
 //! Invariants: none.
 
 use super::*;
 
-/// What is reserved is for acknowledgements: sessions and subscriptions that the store does not know are refused, those
-/// that it knows and those that it need not know are not.
+/// The reserve is for acknowledgements: sessions and subscriptions that are new to the store are refused, those that
+/// it knows and those that it need not know are not.
 #[test]
 fn on_a_full_disk_new_sessions_and_subscriptions_are_refused() {
     let (mut stored, subscriber) = full();

@@ -1,10 +1,10 @@
-//! What a start does with times that began before it, and what an end in order leaves for the next start.
+//! How a start treats times that began before it, and what an orderly end leaves for the next start.
 
 use mqtt::packet::Will;
 
 use super::*;
 
-/// Sessions of a store, away since that many milliseconds before the start, which is at second 1,000.
+/// Sessions of a store, disconnected since that many milliseconds before the start, which is at second 1,000.
 fn away(away_ms: u64, expiry_s: u32, will: Option<(u32, Vec<u8>)>) -> RecoveredState {
     RecoveredState {
         sessions: vec![store::RecoveredSession {
@@ -41,7 +41,7 @@ fn a_session_expires_to_the_millisecond_over_a_restart() {
     assert_eq!(stored.store.take(), ["ended"], "none of it is left");
 }
 
-/// What the store has of a Will: that of a client which is away.
+/// The record of a Will in the store: that of a disconnected client.
 fn stored_will(delay_s: u32) -> (Stored, Vec<u8>) {
     let mut stored = Stored::new();
     let mut bytes = Vec::new();
@@ -78,7 +78,7 @@ fn a_will_is_due_to_the_millisecond_over_a_restart() {
     assert_eq!(stored.store.take(), ["retained w", "session 92 away"]);
 }
 
-/// An end of the broker is no end of a session that the store keeps.
+/// The end of the broker does not end a session that the store keeps.
 #[test]
 fn at_a_shut_down_a_delayed_will_waits_in_the_store() {
     let (mut stored, _) = stored_will(10);
@@ -91,7 +91,8 @@ fn at_a_shut_down_a_delayed_will_waits_in_the_store() {
     assert_eq!(stored.store.0.lock().unwrap().will, None);
 }
 
-/// A session that was connected at the end of the process is away from the next start on, however often that comes.
+/// A session that was connected at the end of the process counts as disconnected from the next start on, however often
+/// the broker starts.
 #[test]
 fn who_was_connected_at_a_crash_is_away_since_the_start() {
     let mut stored = Stored::new();

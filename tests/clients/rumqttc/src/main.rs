@@ -1,4 +1,4 @@
-//! rumqttc against a broker: QoS 0 to 2, retained, will, takeover, a persistent session, for 3.1.1 and 5.0.
+//! rumqttc with a broker: QoS 0 to 2, retained, will, takeover, a persistent session, for 3.1.1 and 5.0.
 //!
 //! Usage: `rumqttc-client PORT [CA_FILE]`; prints "all passed" and exits 0, or panics.
 
@@ -9,7 +9,7 @@ use rumqttc::Transport;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a client saw.
+/// The events of a client.
 #[derive(Debug, PartialEq)]
 enum Seen {
     Connected {
@@ -22,7 +22,7 @@ enum Seen {
     Ended,
 }
 
-/// The next thing that is not an acknowledgement of a PUBLISH.
+/// The next event that is not an acknowledgement of a PUBLISH.
 fn next(events: &Receiver<Seen>) -> Seen {
     loop {
         match events.recv_timeout(TIMEOUT).expect("nothing came") {
@@ -171,7 +171,7 @@ macro_rules! checks {
                 peer.end();
             }
 
-            /// The older of two connections under one identifier ends, and its Will is published.
+            /// The older of two connections with one identifier ends, and its Will is published.
             fn will(options: &impl Fn(&str) -> MqttOptions) {
                 let watcher = connect(options("w"));
                 watcher.subscribe("rumqttc/will", QoS::AtLeastOnce);

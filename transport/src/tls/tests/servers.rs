@@ -138,7 +138,7 @@ fn an_authority_that_is_none_is_reported_with_what_to_do() {
         ("-----BEGIN CERTIFICATE\n", "BEGIN lines is damaged", begins_with),
         (
             no_certificate,
-            "is no certificate",
+            "is not a certificate",
             "openssl storeutl -certs -text",
         ),
     ];
@@ -161,10 +161,10 @@ fn an_authority_that_is_none_is_reported_with_what_to_do() {
 fn what_some_clients_refuse_is_warned_about() {
     let Some(pki) = pki() else { return };
     let cases: [(&str, &[&str]); 6] = [
-        ("cn_only", &["only as CN", "subjectAltName=DNS:localhost"]),
+        ("cn_only", &["only in its CN", "subjectAltName=DNS:localhost"]),
         (
             "localhost",
-            &["version 1", "only as CN", "subjectAltName=DNS:localhost"],
+            &["version 1", "only in its CN", "subjectAltName=DNS:localhost"],
         ),
         ("expired", &["expired at 2021-01-01", "openssl x509 -req"]),
         ("early", &["valid only from 2099-01-01"]),
@@ -198,7 +198,7 @@ fn a_block_that_is_no_certificate_refuses_the_start() {
     std::fs::write(pki.path("no.crt"), text).unwrap();
     assert_message(
         warnings(pki, "no.crt", "server.key").err().as_deref(),
-        &["no.crt", "is no certificate", "openssl x509 -in"],
+        &["no.crt", "is not a certificate", "openssl x509 -in"],
     );
 }
 
