@@ -97,6 +97,8 @@ pub struct Settings {
     pub topic_levels_max: u16,
     /// `shared_subscription_strategy`: which member of a group gets a message.
     pub shared_subscription_strategy: SharedSubscriptionStrategy,
+    /// `local_clientid` of each bridge: clients that are not bridges may not have them.
+    pub bridge_clients: Vec<String>,
     /// Seed of the hash tables that are keyed by what clients send: random at the start of the process, so that nobody
     /// can prepare collisions; not in the configuration.
     pub hash_seed: u64,
@@ -189,6 +191,7 @@ impl Default for Settings {
             client_events: false,
             topic_levels_max: 200,
             shared_subscription_strategy: SharedSubscriptionStrategy::Fair,
+            bridge_clients: Vec::new(),
             hash_seed: 0,
         }
     }

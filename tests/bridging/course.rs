@@ -2,12 +2,18 @@
 //!
 //! Invariants: none.
 
-use mqtt::QoS;
+use std::net::{IpAddr, Ipv4Addr};
+
+use mqtt::packet::Packet;
+use mqtt::{QoS, ReasonCode};
 use rustix::process::Signal;
+use transport::socket::reserve_port;
 
 use super::peer::Mosquitto;
 use super::{await_connected, await_state, bridge_to};
 use crate::harness::{Broker, Certificates, Client, Options, Setup, eventually, free_port};
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[test]
 fn the_state_of_a_bridge_is_published_on_both_sides() {
@@ -68,8 +74,9 @@ fn notifications_are_as_they_are_configured() {
 }
 
 #[test]
-fn the_next_address_is_tried_and_the_first_one_is_not_forgotten() {
-    let (first, second) = (free_port(), Broker::start());
+fn the_next_address_is_tried() {
+    let (_reserved, first) = reserve_port(LOCALHOST).unwrap();
+    let second = Broker::start();
     let near = Setup::default()
         .listener("connection far")
         .listener(&format!(
@@ -148,4 +155,42 @@ fn a_bridge_speaks_tls_and_shows_its_certificate() {
     there.subscribe("b/#", QoS::AtLeastOnce);
     Client::connect(&near, &Options::new("here")).publish("a/x", b"1", QoS::AtLeastOnce);
     assert_eq!(there.payloads(1), ["1"]);
+}
+
+#[test]
+fn a_bridge_goes_back_to_its_first_address() {
+    let (reserved, first) = reserve_port(LOCALHOST).unwrap();
+    let second = Broker::start();
+    let near = Setup::default()
+        .listener("connection far")
+        .listener(&format!(
+            "addresses 127.0.0.1:{first} 127.0.0.1:{}",
+            second.port()
+        ))
+        .listener("restart_timeout 1")
+        .listener("topic # out 1 a/ b/")
+        .start();
+    await_connected(&near);
+    drop(reserved);
+    let first = Setup::default().start_at(first);
+    eventually("the bridge is back", || {
+        near.log().contains("its first address is there again")
+    });
+    await_connected(&near);
+    let mut there = Client::connect(&first, &Options::new("there"));
+    there.subscribe("b/#", QoS::AtLeastOnce);
+    Client::connect(&near, &Options::new("here")).publish("a/x", b"1", QoS::AtLeastOnce);
+    assert_eq!(there.payloads(1), ["1"]);
+}
+
+#[test]
+fn another_client_cannot_have_the_session_of_a_bridge() {
+    let near = bridge_to(free_port(), &["topic # out 1 a/ b/", "local_clientid bridge"]).start();
+    let options = Options::new("bridge").v5();
+    let (_client, connack) = Client::try_connect(&near, &options);
+    let connack = connack.expect("a CONNACK");
+    let Packet::ConnAck(connack) = connack.packet() else {
+        panic!("a CONNACK");
+    };
+    assert_eq!(connack.reason, ReasonCode::ClientIdentifierNotValid);
 }

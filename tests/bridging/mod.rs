@@ -1,10 +1,11 @@
 //! Bridges of this broker to others, with the keys of mosquitto.conf: to a real mosquitto and to another Midge.
 //!
 //! `peer.rs` is a mosquitto that a test starts, `carrying.rs` what goes over a bridge, `cuts.rs` what a cut of either
-//! side costs, `course.rs` when a bridge connects and to whom.
+//! side costs, `course.rs` when a bridge connects and to whom, `access.rs` as whom.
 //!
 //! Invariants: a bridge is waited for by what it publishes of its state, and not by time.
 
+mod access;
 mod carrying;
 mod course;
 mod cuts;

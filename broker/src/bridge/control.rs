@@ -23,6 +23,7 @@ pub(super) struct BridgeControl {
     /// What to be from the next connection on.
     changed: Mutex<Option<Bridge>>,
     reconnects: AtomicBool,
+    connected: AtomicBool,
 }
 
 impl BridgeControl {
@@ -36,6 +37,7 @@ impl BridgeControl {
             first_is_there: AtomicBool::new(false),
             changed: Mutex::new(None),
             reconnects: AtomicBool::new(false),
+            connected: AtomicBool::new(false),
         })
     }
 
@@ -75,6 +77,15 @@ impl BridgeControl {
 
     pub(super) fn is_to_reconnect(&self) -> bool {
         self.reconnects.load(Ordering::Acquire)
+    }
+
+    /// Notes whether both brokers are connected.
+    pub(super) fn note_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Release);
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
     }
 
     /// Notes that the first address can be connected to.

@@ -24,7 +24,7 @@ mod tls;
 use std::io;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
@@ -92,13 +92,15 @@ impl Bridges {
         Ok(())
     }
 
-    /// Ends all bridges, and waits a bounded time for each.
+    /// Ends all bridges, and waits a bounded time for them.
     pub(crate) fn stop(&self) {
         let running = std::mem::take(&mut *self.running());
         running.iter().for_each(|bridge| bridge.control.stop());
+        let until = Instant::now() + END;
         for bridge in running {
             // It sends nothing: the other end is dropped with the thread.
-            let _ended = bridge.ended.recv_timeout(END);
+            let left = until.saturating_duration_since(Instant::now());
+            let _ended = bridge.ended.recv_timeout(left);
         }
     }
 
@@ -172,6 +174,13 @@ impl Bridges {
             control,
             ended,
         })
+    }
+
+    /// The names of the bridges, and whether each is connected.
+    pub(crate) fn states(&self) -> Vec<(String, bool)> {
+        let running = self.running();
+        let state = |bridge: &RunningBridge| (bridge.settings.name.clone(), bridge.control.is_connected());
+        running.iter().map(state).collect()
     }
 
     /// How they come to the shards.

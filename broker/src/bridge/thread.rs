@@ -149,6 +149,11 @@ impl BridgeThread {
         }
         let mut remote = self.open_remote()?;
         let receive_max = remote.accepted.receive_max;
+        let window = self.around.current.get().settings.inflight_messages_max;
+        if receive_max.is_some_and(|max| max.get() < window) {
+            // More may be in flight on the connection that waits than the other broker takes.
+            self.end_waiting();
+        }
         let local = match self.waiting.take() {
             Some(waiting) => Ok(waiting),
             None => self.open_local(receive_max),
@@ -160,7 +165,9 @@ impl BridgeThread {
                 return Err(ending);
             }
         };
+        self.control.note_connected(true);
         let ending = self.carry(&mut local, &mut remote);
+        self.control.note_connected(false);
         back_off.lasted(begun.elapsed());
         if matches!(ending, BridgeEnd::Failed(_)) {
             let name = &self.bridge.settings.name;

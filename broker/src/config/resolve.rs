@@ -16,6 +16,7 @@ use super::configuration::{
 use super::draft::{AccessDraft, Draft, ListenerDraft, ProtocolDraft, TlsDraft};
 use super::keys;
 use crate::args::Args;
+use crate::bridge_settings::BridgeSettings;
 use crate::files::{FileError, FilePlace, FileProblem};
 use crate::limits;
 use crate::memory;
@@ -74,6 +75,8 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
     log.files().for_each(|file| draft.named.add_file(file));
     let (settings, listeners) = opened.into_iter().unzip();
     draft.settings.listeners = settings;
+    let client = |bridge: &BridgeSettings| bridge.local.client_identifier.clone();
+    draft.settings.bridge_clients = bridges.iter().map(client).collect();
     draft.settings.memory_bytes_max = draft.memory_bytes_max.unwrap_or_else(memory::default_limit_bytes);
     Ok(Configuration {
         settings: draft.settings,

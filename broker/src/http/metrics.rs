@@ -33,6 +33,8 @@ pub(super) struct Figures<'a> {
     pub(super) listeners: &'a [ListenerFigures],
     /// Messages in the queue from one shard to another.
     pub(super) queues: &'a [(u16, u16, usize)],
+    /// The bridges, by their names, and whether they are connected.
+    pub(super) bridges: &'a [(String, bool)],
     /// The counters of `http_api` listeners.
     pub(super) api: &'a ApiCounts,
 }
@@ -67,11 +69,25 @@ pub(super) fn open_metrics(mut page: OpenMetricsPage, figures: &Figures<'_>) -> 
     page.gauge("midge_shards", "Threads that serve clients.", shards.len());
     by_shard::append(&mut page, shards, figures.queues);
     by_listener::append(&mut page, figures.listeners);
+    of_bridges(&mut page, figures.bridges);
     of_process(&mut page, process);
     if let Some(store) = figures.store {
         of_store(&mut page, store);
     }
     page.finish()
+}
+
+fn of_bridges(page: &mut OpenMetricsPage, bridges: &[(String, bool)]) {
+    if !bridges.is_empty() {
+        page.labelled_gauges(
+            "midge_bridge_connected",
+            "Whether a bridge is connected to its other broker.",
+            &["bridge"],
+            bridges
+                .iter()
+                .map(|(name, connected)| ([name.as_str()], u64::from(*connected))),
+        );
+    }
 }
 
 fn of_process(page: &mut OpenMetricsPage, process: &Process) {
@@ -316,6 +332,7 @@ mod tests {
             process: &process(),
             store: None,
             listeners: &listeners,
+            bridges: &[("far".to_owned(), true)],
             queues: &[(0, 1, 7), (1, 0, 0)],
             api: &api,
         };

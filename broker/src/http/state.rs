@@ -18,6 +18,7 @@ use super::by_listener::{self, CountedListener};
 use super::clocks::now;
 use super::metrics::{self, Figures, Process};
 use crate::auth::Authentication;
+use crate::bridge::Bridges;
 use crate::client_sampling::ClientSampling;
 use crate::health::Health;
 use crate::in_effect::Current;
@@ -25,6 +26,7 @@ use crate::log::SeldomLogged;
 use crate::logic::{ClientEvent, Events, ShardCounters};
 use crate::questions::Questions;
 use crate::reload_requests::ReloadRequests;
+use crate::settings::ListenerId;
 use crate::traces::Traces;
 
 /// The data for answers of `http_api`.
@@ -43,6 +45,7 @@ pub(crate) struct ApiState {
     pub(crate) counted: Vec<CountedListener>,
     pub(crate) queue_lengths: QueueLengths,
     pub(crate) questions: Arc<Questions>,
+    pub(crate) bridges: Arc<Bridges>,
     pub(crate) traces: Arc<Traces>,
     pub(crate) sampling: Arc<ClientSampling>,
     pub(crate) authentication: Arc<Authentication>,
@@ -87,12 +90,14 @@ impl ApiState {
         let (process, store) = (self.process(), self.store_numbers());
         let listeners = by_listener::figures(&self.counted, &self.current.get());
         let queues = (self.queue_lengths)();
+        let bridges = self.bridges.states();
         let figures = Figures {
             shards: &self.counters,
             process: &process,
             store: store.as_ref(),
             listeners: &listeners,
             queues: &queues,
+            bridges: &bridges,
             api: &self.counts,
         };
         metrics::open_metrics(page, &figures)
@@ -145,8 +150,11 @@ impl ApiState {
             .add(ClientEvent::refused(now(), reason, "", address, detail));
     }
 
-    /// The name of a listener, by its number.
+    /// The name of a listener, by its number; `bridge` for connections of the broker's own bridges.
     pub(super) fn listener_name(&self, listener: u16) -> Option<&str> {
+        if ListenerId(listener) == ListenerId::BRIDGES {
+            return Some("bridge");
+        }
         let listener = self.counted.get(usize::from(listener))?;
         Some(listener.name())
     }

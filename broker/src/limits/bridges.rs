@@ -17,7 +17,7 @@ pub const BRIDGE_OUTPUT_CAP_BYTES: usize = 4 * 1024 * 1024;
 pub const BRIDGE_READ_BYTES: usize = 64 * 1024;
 
 /// Nanoseconds between two looks whether the first address of a bridge can be connected to again.
-pub const BRIDGE_PRIMARY_NS: u64 = 30_000_000_000;
+pub const BRIDGE_PRIMARY_NS: u64 = 5_000_000_000;
 
 /// Nanoseconds that a bridge has to take leave of both brokers. Over: its connections are cut.
 pub const BRIDGE_END_NS_MAX: u64 = 2_000_000_000;

@@ -13,6 +13,8 @@ pub(super) const ANONYMOUS: &str = "anonymous clients are not allowed";
 /// The Client Identifier does not begin with `clientid_prefixes`.
 pub(super) const CLIENT_IDENTIFIER_PREFIX: &str =
     "the Client Identifier does not begin with the required prefix";
+/// What waits in the session of a bridge is for the other broker alone.
+pub(super) const BRIDGE_CLIENT: &str = "the Client Identifier is that of a bridge of the broker";
 /// A session belongs to the user that created it.
 pub(super) const OTHERS_SESSION: &str = "the Client Identifier belongs to another user";
 /// A session that outlives its connection is stored.

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::error::ServerError;
 use crate::bind::Bound;
+use crate::bridge::Bridges;
 use crate::config::{Configuration, ListenerSocket, Protocol};
 use crate::http::{
     Api, ApiCounts, ApiState, ControlSocket, Pages, WatchedStore, WebSocketPort, counted, described,
@@ -55,6 +56,7 @@ pub(super) fn start_api(
     shared: &Shared,
     counters: Arc<[ShardCounters]>,
     store: WatchedStore,
+    bridges: &Arc<Bridges>,
 ) -> Result<(), ServerError> {
     let counted = counted(&configuration.listeners, &bound.counts);
     let listeners = configuration
@@ -71,6 +73,7 @@ pub(super) fn start_api(
         current: Arc::clone(&shared.current),
         shut_down: Arc::clone(&shared.shut_down),
         questions: Arc::clone(&shared.questions),
+        bridges: Arc::clone(bridges),
         traces: Arc::clone(&shared.traces),
         sampling: Arc::clone(&shared.sampling),
         authentication: Arc::clone(&shared.authentication),

@@ -188,7 +188,7 @@ fn run(
     shared: &Shared,
     bound: &mut Bound,
     counters: &Arc<[ShardCounters]>,
-    bridges: &Bridges,
+    bridges: &Arc<Bridges>,
 ) -> Result<(), ServerError> {
     let watched = Arc::new(OnceLock::new());
     http::start_api(
@@ -198,6 +198,7 @@ fn run(
         shared,
         Arc::clone(counters),
         Arc::clone(&watched),
+        bridges,
     )?;
     let mut persisted = open_store(configuration, plan.shards, shared)?;
     if let Some(persisted) = &persisted {

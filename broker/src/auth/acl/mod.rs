@@ -217,7 +217,7 @@ impl Access {
     pub fn may_write(&self, topic: &str) -> bool {
         self.0
             .as_ref()
-            .is_none_or(|rules| rules.allow(topic, TopicUse::Write))
+            .is_none_or(|rules| rules.allow(topic, TopicUse::Write) || rules.is_state_of_bridge(topic))
     }
 
     /// Whether a message under this Topic Name may be delivered.
@@ -272,6 +272,11 @@ impl Rules {
             (RuleSource::Dynamic(access), TopicUse::Write) => access.may_write(self.names(), topic),
             (RuleSource::Dynamic(access), TopicUse::Read) => access.may_read(self.names(), topic),
         }
+    }
+
+    /// As in mosquitto, no rule keeps a bridge of the broker itself from publishing whether it is connected.
+    fn is_state_of_bridge(&self, topic: &str) -> bool {
+        self.identity.listener == ListenerId::BRIDGES && topic.starts_with("$SYS/broker/connection/")
     }
 
     fn may_subscribe(&self, filter: &str) -> bool {

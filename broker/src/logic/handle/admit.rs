@@ -53,6 +53,13 @@ impl<'a> ConnectCheck<'_, 'a> {
                 why: reason_string::CLIENT_IDENTIFIER_PREFIX,
             });
         }
+        let is_of_bridge = |other: &String| *other == client_identifier;
+        if peer.listener != ListenerId::BRIDGES && settings.bridge_clients.iter().any(is_of_bridge) {
+            return Err(Refusal {
+                reason: ReasonCode::ClientIdentifierNotValid,
+                why: reason_string::BRIDGE_CLIENT,
+            });
+        }
         if let Some(will) = &connect.will {
             self.check_will(will, listener).map_err(reason_string::refusal)?;
         }
