@@ -46,6 +46,7 @@ fn what_a_request_may_have_is_what_the_document_describes() {
             let target = match (&*method, &*below) {
                 ("DELETE", "retained") => "retained?topic=a",
                 ("DELETE", "sessions") => "sessions?client=a",
+                ("DELETE", "bans") => "bans?client_id=a",
                 _ => &below,
             };
             let answer = operate(port, &method, target, "", "{\"retian\": true}");

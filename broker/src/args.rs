@@ -6,8 +6,7 @@ use std::ffi::OsString;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::certs::CertsArgs;
 use crate::ctl::CtlArgs;
@@ -40,9 +39,17 @@ pub struct Args {
     #[arg(short = 'v', long = "verbose")]
     pub verbose: bool,
 
-    /// Not supported: systemd and other supervisors put services in the background
-    #[arg(short = 'd', long = "daemon", hide = true, action = ArgAction::SetTrue)]
-    pub(crate) daemon: bool,
+    /// Log nothing, whatever the configuration file says, and -v
+    #[arg(short = 'q', long = "quiet")]
+    pub quiet: bool,
+
+    /// Go to the background once the broker serves clients; under systemd it does not have to
+    #[arg(short = 'd', long = "daemon")]
+    pub daemon: bool,
+
+    /// Write the secrets of TLS connections to a file, with which Wireshark reads what was recorded (SSLKEYLOGFILE)
+    #[arg(long, value_name = "FILE")]
+    pub tls_keylog: Option<PathBuf>,
 
     /// Threads that serve clients, each with its own core [default: the cores this process may use]
     #[arg(long, value_name = "N", value_parser = shards)]
@@ -62,6 +69,8 @@ pub struct Args {
 pub enum Command {
     /// Make a certificate authority, a server certificate and client certificates, to start with TLS
     Certs(CertsArgs),
+    /// Say what comes of each line of a configuration file, such as a mosquitto.conf
+    Check(CheckArgs),
     /// Control a running broker over its control socket
     Ctl(CtlArgs),
     /// Convert the persistence file of mosquitto (mosquitto.db) into a store
@@ -70,6 +79,21 @@ pub enum Command {
     Passwd(PasswdArgs),
     /// Inspect, check or copy the folder of a store
     Store(StoreArgs),
+}
+
+/// The arguments of `broker check`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "The exit code is 0 if the broker would take all lines, 1 if it would not take one, 3 if a file \
+                        cannot be read. `broker -c FILE --test-config` looks at the files that the lines name, too."
+)]
+pub struct CheckArgs {
+    /// Configuration files, each of a broker; what they include is read too
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print the same as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The command line of this process. Prints help, version or the mistake and exits if there is nothing to run.
@@ -99,14 +123,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let args = Args::try_parse_from(arguments)?;
-    if args.daemon {
-        return Err(Args::command().error(
-            ErrorKind::ArgumentConflict,
-            "-d is not supported: run the broker in the foreground under systemd (Type=simple) or another supervisor",
-        ));
-    }
-    Ok(args)
+    Args::try_parse_from(arguments)
 }
 
 fn shards(text: &str) -> Result<NonZeroU16, String> {
@@ -130,6 +147,9 @@ mod tests {
         assert_eq!(args.config_file, Some(PathBuf::from("a.conf")));
         assert_eq!(args.ports, [1884, 1885]);
         assert!(args.verbose && !args.test_config);
+        let args = parse("broker -d -q --tls-keylog keys").unwrap();
+        assert!(args.daemon && args.quiet);
+        assert_eq!(args.tls_keylog, Some(PathBuf::from("keys")));
         assert_eq!(
             parse("broker --config-file b --port 1 --verbose").unwrap().ports,
             [1]
@@ -166,7 +186,6 @@ mod tests {
         ] {
             assert!(parse(line).unwrap_err().use_stderr(), "{line}");
         }
-        assert!(parse("broker -d").unwrap_err().to_string().contains("systemd"));
     }
 
     #[test]

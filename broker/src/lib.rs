@@ -13,6 +13,8 @@
 //!    exit codes. `log`, `systemd`, `privileges`, `passphrase`, `thread_priority`, `memory`: the system around the
 //!    process. `admission`, `client_sampling`, `health`, `traces`, `turn`: state that shards share with other threads.
 //!    `named_paths`: the paths that belong to the configuration. `socket_path`: where a Unix socket can be.
+//!    `client_address`: where a client comes from. `background`: the process of `-d`. `bans`, `flapping`: who may not
+//!    connect.
 //!    `bridge_settings`: the settings of a bridge. `local_connections`: its path to the shards.
 //! 2. `auth`: who may connect, and what clients may do. `certs`, `store_command`, `ctl`: subcommands that make
 //!    certificates, inspect stores, and control a running broker.
@@ -21,8 +23,8 @@
 //! 4. `args`: the command line.
 //! 5. `config`: from files and the command line to settings.
 //! 6. Modules that use a configuration: `bind` (sockets), `listener_tls`, `in_effect`, `persistence` (the store), and
-//!    `test_config`. `bridge`: connections to other brokers. `questions`: operators' questions to the shards.
-//!    `reload_requests`: operators' requests for a reload.
+//!    `test_config`; `check`, the subcommand that says what comes of each line. `bridge`: connections to other brokers.
+//!    `questions`: operators' questions to the shards. `reload_requests`: operators' requests for a reload.
 //! 7. The threads besides the shards: `dynamic_commands`, `http`, `monitor`, `reload`.
 //! 8. `shard`: sockets, ring and TLS around the logic.
 //! 9. `server`: the order of start and stop.
@@ -33,16 +35,21 @@
 mod admission;
 pub mod args;
 pub mod auth;
+mod background;
+mod bans;
 mod bind;
 mod bridge;
 mod bridge_settings;
 pub mod certs;
+mod check;
+mod client_address;
 mod client_sampling;
 pub mod config;
 pub mod ctl;
 mod dynamic_commands;
 pub mod exit_code;
 pub mod files;
+mod flapping;
 mod health;
 mod http;
 pub mod import;
@@ -75,7 +82,9 @@ pub mod time;
 mod traces;
 pub mod turn;
 
-pub use bind::BindError;
+pub use bans::BansFileError;
+pub use bind::{AddressError, BindError};
+pub use client_address::ClientAddress;
 pub use program::run;
 pub use server::{ServerError, serve};
 pub use shard::{allowed_cpus, proxy_header_bytes};

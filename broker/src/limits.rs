@@ -6,12 +6,14 @@
 mod bridges;
 mod operators;
 mod pages;
+mod restraints;
 mod stored_queue;
 mod work;
 
 pub use self::bridges::*;
 pub use self::operators::*;
 pub use self::pages::*;
+pub use self::restraints::*;
 pub use self::stored_queue::*;
 pub use self::work::*;
 
@@ -355,12 +357,6 @@ pub const UNSTORED_BYTES_MAX: u32 = 1 << 20;
 
 /// Such packets of all clients of a shard. Above it a client that sends another one is not read.
 pub const UNSTORED_PACKETS_MAX: usize = 1000;
-
-/// How long a PUBLISH of a 3.x client waits for space on the disk. Then its connection is closed.
-pub const UNSTORED_WAIT_NS: u64 = 20_000_000_000;
-
-/// How long such packets wait before the store is checked again.
-pub const UNSTORED_RETRY_NS: u64 = 50_000_000;
 
 const _: () = {
     let marks = CLIENT_OUTPUT;

@@ -3,7 +3,10 @@
 //! Invariants: a TLS configuration is always built anew, so it contains nothing of an older authority or revocation
 //! list.
 
-use transport::tls::{self, ServerTls, ServerTlsConfig, TlsConfigError};
+use std::sync::Arc;
+
+use rustls::KeyLog;
+use transport::tls::{self, KeyLogFile, ServerTls, ServerTlsConfig, TlsConfigError};
 
 use crate::config::{Configuration, ListenerTls};
 use crate::passphrase::Passphrases;
@@ -15,9 +18,10 @@ use crate::passphrase::Passphrases;
 pub(crate) fn tls_of_listeners(
     configuration: &Configuration,
     passphrases: &Passphrases,
+    key_log: Option<&Arc<KeyLogFile>>,
 ) -> Result<Vec<Option<ServerTlsConfig>>, TlsConfigError> {
     let make = |tls: &ListenerTls| {
-        let made = tls_of(tls, passphrases)?;
+        let made = tls_of(tls, passphrases, key_log)?;
         for warning in &made.warnings {
             tracing::warn!("{warning}");
         }
@@ -30,13 +34,15 @@ pub(crate) fn tls_of_listeners(
         .collect()
 }
 
-/// The TLS of a listener from its files as they are now, with warnings.
+/// The TLS of a listener from its files as they are now, with warnings. Its secrets go to `key_log`, if there is
+/// one.
 ///
 /// # Errors
 /// A file cannot be read or used.
 pub(crate) fn tls_of(
     tls: &ListenerTls,
     passphrases: &Passphrases,
+    key_log: Option<&Arc<KeyLogFile>>,
 ) -> Result<ServerTlsConfig, TlsConfigError> {
     let wanted = ServerTls {
         certificate_chain: &tls.certificate_chain,
@@ -53,5 +59,9 @@ pub(crate) fn tls_of(
         ciphers_tls13: tls.ciphers_tls13.as_deref(),
     };
     let source = passphrases.for_listener(tls.key_passphrase_file.as_deref());
-    tls::server_config_with(&wanted, &source)
+    let mut made = tls::server_config_with(&wanted, &source)?;
+    if let Some(file) = key_log {
+        Arc::make_mut(&mut made.config).key_log = Arc::clone(file) as Arc<dyn KeyLog>;
+    }
+    Ok(made)
 }

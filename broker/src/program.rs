@@ -8,10 +8,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::args::{self, Args, Command};
+use crate::background::{self, Background};
 use crate::exit_code::EXIT_INVALID;
 use crate::log::LogDestination;
 use crate::server::{ServerError, serve};
-use crate::{certs, config, ctl, import, log, passwd, store_command, test_config};
+use crate::{certs, check, config, ctl, import, log, passwd, store_command, test_config};
 
 /// Reads the arguments and the configuration, and serves until SIGTERM or SIGINT.
 ///
@@ -25,6 +26,7 @@ where
     let args = args::parse_from(arguments);
     match &args.command {
         Some(Command::Certs(certs)) => return certs::run(certs),
+        Some(Command::Check(check)) => return check::run(check),
         Some(Command::Ctl(ctl)) => return ctl::run(ctl),
         Some(Command::Import(import)) => return import::run(import),
         Some(Command::Passwd(passwd)) => return passwd::run(passwd),
@@ -40,6 +42,16 @@ where
     };
     if args.test_config {
         return print_configuration(&configuration);
+    }
+    if args.daemon {
+        match background::start() {
+            Ok(Background::Second) => {}
+            Ok(Background::First(code)) => return code,
+            Err(error) => {
+                print_error(&format!("cannot go to the background: {error}"));
+                return ExitCode::FAILURE;
+            }
+        }
     }
     let log = match log::start(&configuration.log) {
         Ok(log) => log,

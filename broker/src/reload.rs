@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use transport::tls::ServerTlsConfig;
+use transport::tls::{KeyLogFile, ServerTlsConfig};
 
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, KeptFile, create_missing, warn_of_world_readable};
@@ -39,6 +39,8 @@ pub(crate) struct Reloader {
     pub(crate) args: Args,
     pub(crate) log: Log,
     pub(crate) passphrases: Passphrases,
+    /// The file of `--tls-keylog`.
+    pub(crate) key_log: Option<Arc<KeyLogFile>>,
     pub(crate) current: Arc<Current>,
     pub(crate) authentication: Arc<Authentication>,
     /// The listeners that were opened at start, in the order of their indices.
@@ -173,7 +175,10 @@ impl Reloader {
         let before = self.current.get();
         let mut renewed = RenewedTls::default();
         for (index, listener) in configuration.listeners.iter().enumerate() {
-            let made = listener.tls.as_ref().map(|tls| tls_of(tls, &self.passphrases));
+            let made = listener
+                .tls
+                .as_ref()
+                .map(|tls| tls_of(tls, &self.passphrases, self.key_log.as_ref()));
             let config = match made.transpose() {
                 Ok(made) => made.inspect(|made| {
                     report.taken.push(format!("the TLS of {}", name(listener)));
@@ -216,7 +221,7 @@ impl Reloader {
                 .and_then(Option::take);
             let old = before.settings.listeners.get(index).cloned().unwrap_or_default();
             let (settings, socket) = match found {
-                Some((settings, new)) => (keep_fixed(&old, settings, socket, report), new),
+                Some((settings, new)) => (keep_fixed((&old, socket), (settings, &new), report), new),
                 None => {
                     let why = "is no longer in the configuration: it stays open until a restart";
                     report.keep_until_restart(name(socket), why);
@@ -286,11 +291,16 @@ fn report_files(
 
 /// Keeps what cannot change while clients are connected.
 fn keep_fixed(
-    old: &ListenerSettings,
-    mut new: ListenerSettings,
-    socket: &ListenerSocket,
+    (old, socket): (&ListenerSettings, &ListenerSocket),
+    (mut new, new_socket): (ListenerSettings, &ListenerSocket),
     report: &mut ReloadReport,
 ) -> ListenerSettings {
+    if new_socket.unix != socket.unix {
+        report.keep_until_restart(
+            format!("{}: unix_socket_mode", name(socket)),
+            "has changed: that takes a restart",
+        );
+    }
     if new.mount_point != old.mount_point {
         report.keep_until_restart(
             format!("{}: mount_point", name(socket)),
@@ -304,6 +314,7 @@ fn keep_fixed(
 fn is_same(one: &ListenerSocket, other: &ListenerSocket) -> bool {
     let place = |socket: &ListenerSocket| {
         (
+            socket.unix.as_ref().map(|unix| unix.path.clone()),
             socket.port,
             socket.host.clone(),
             socket.family,
@@ -315,8 +326,5 @@ fn is_same(one: &ListenerSocket, other: &ListenerSocket) -> bool {
 }
 
 fn name(socket: &ListenerSocket) -> String {
-    match &socket.host {
-        Some(host) => format!("listener {} {host}", socket.port),
-        None => format!("listener {}", socket.port),
-    }
+    format!("listener {}", socket.place())
 }

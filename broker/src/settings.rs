@@ -99,6 +99,8 @@ pub struct Settings {
     pub shared_subscription_strategy: SharedSubscriptionStrategy,
     /// `local_clientid` of each bridge: clients that are not bridges may not have them.
     pub bridge_clients: Vec<String>,
+    /// `flapping_connects` and its like: who comes and goes so often is banned for a while; nobody, if there is none.
+    pub flapping: Option<Flapping>,
     /// Seed of the hash tables that are keyed by what clients send: random at the start of the process, so that nobody
     /// can prepare collisions; not in the configuration.
     pub hash_seed: u64,
@@ -112,6 +114,38 @@ pub enum SharedSubscriptionStrategy {
     Fair,
     /// The member that has been connected longest, until it disconnects.
     Sticky,
+}
+
+/// From when on a client comes and goes too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flapping {
+    /// `flapping_connects`: connections in a window.
+    pub connects_max: u32,
+    /// `flapping_window`: so many seconds.
+    pub window_s: u32,
+    /// `flapping_ban`: so many seconds.
+    pub ban_s: u32,
+}
+
+impl Flapping {
+    /// So many connections in a minute; five minutes.
+    #[must_use]
+    pub fn of(connects_max: u32) -> Self {
+        Self {
+            connects_max,
+            window_s: 60,
+            ban_s: 300,
+        }
+    }
+}
+
+/// How much a client may send; `None` is as much as it likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// `max_messages_per_second`: PUBLISH packets in a second.
+    pub messages_per_second: Option<u64>,
+    /// `max_bytes_per_second`: bytes of all packets in a second.
+    pub bytes_per_second: Option<u64>,
 }
 
 /// The listener of a connection: its index in [`Settings::listeners`].
@@ -150,6 +184,8 @@ pub struct ListenerSettings {
     pub certificate_names_user: bool,
     /// `use_username_as_clientid`: the user name replaces the client identifier.
     pub user_name_is_client_identifier: bool,
+    /// How much each client may send.
+    pub rates: RateLimits,
     /// `require_scram`: only clients that authenticate with AUTH packets are accepted.
     pub scram_required: bool,
 }
@@ -192,6 +228,7 @@ impl Default for Settings {
             topic_levels_max: 200,
             shared_subscription_strategy: SharedSubscriptionStrategy::Fair,
             bridge_clients: Vec::new(),
+            flapping: None,
             hash_seed: 0,
         }
     }
@@ -213,6 +250,7 @@ impl Default for ListenerSettings {
             accept_v5: true,
             certificate_names_user: false,
             user_name_is_client_identifier: false,
+            rates: RateLimits::default(),
             scram_required: false,
         }
     }

@@ -64,17 +64,20 @@ pub(crate) fn check(configuration: &Configuration) -> Findings {
         findings.check_file(key, path);
     }
     if let Some(path) = configuration.control_socket.as_deref() {
-        findings.check_socket(path);
+        findings.check_socket(&format!("control_socket {}", path.display()), path);
     }
     findings
 }
 
 impl Findings {
     fn check_listener(&mut self, listener: &ListenerSocket) {
-        let port = listener.port;
+        let place = listener.place();
         self.warnings.extend(open_api_warning(listener));
         if let Some(tls) = &listener.tls {
-            self.check_tls(port, tls);
+            self.check_tls(&place, tls);
+        }
+        if let Some(unix) = &listener.unix {
+            return self.check_socket(&format!("listener {place}"), &unix.path);
         }
         let absent: Vec<_> = listener
             .addresses
@@ -84,8 +87,9 @@ impl Findings {
         // One existing address is enough.
         if let (true, Some((address, cause))) = (absent.len() == listener.addresses.len(), absent.first()) {
             self.problems.push(format!(
-                "listener {port}: this machine does not have the address {} ({cause}); fix: use one that \
-                `ip address` shows",
+                "listener {place}: this machine does not have the address {} ({cause}); fix: use one that \
+                `ip \
+                 address` shows",
                 address.ip()
             ));
         }
@@ -93,27 +97,28 @@ impl Findings {
             && !Path::new("/sys/class/net").join(interface).exists()
         {
             self.problems.push(format!(
-                "listener {port}: bind_interface {interface}: there is no such interface; fix: use one that \
-                `ip link` shows"
+                "listener {place}: bind_interface {interface}: there is no such interface; fix: use one that \
+                `ip \
+                 link` shows"
             ));
         }
     }
 
-    fn check_tls(&mut self, port: u16, tls: &ListenerTls) {
+    fn check_tls(&mut self, place: &str, tls: &ListenerTls) {
         let passphrases = Passphrases::default();
         passphrases.forget_terminal();
-        match tls_of(tls, &passphrases) {
+        match tls_of(tls, &passphrases, None) {
             Ok(made) => self.warnings.extend(made.warnings),
             // A start would ask for it.
             Err(TlsConfigError::NoPassphrase { path, .. }) if tls.key_passphrase_file.is_none() => {
                 self.warnings.push(format!(
-                    "listener {port}: the private key {} is encrypted, and its passphrase is not asked for \
+                    "listener {place}: the private key {} is encrypted, and its passphrase is not asked for \
                     here: the key and what belongs to it were not checked",
                     path.display()
                 ));
-                self.check_readable(port, tls);
+                self.check_readable(place, tls);
             }
-            Err(error) => self.problems.push(format!("listener {port}: {error}")),
+            Err(error) => self.problems.push(format!("listener {place}: {error}")),
         }
     }
 
@@ -139,7 +144,7 @@ impl Findings {
     }
 
     /// Checks that the files of TLS can at least be opened.
-    fn check_readable(&mut self, port: u16, tls: &ListenerTls) {
+    fn check_readable(&mut self, place: &str, tls: &ListenerTls) {
         let files = [
             ("certfile", Some(&tls.certificate_chain)),
             ("cafile", tls.client_ca.as_ref()),
@@ -151,7 +156,7 @@ impl Findings {
             {
                 let path = path.display();
                 self.problems
-                    .push(format!("listener {port}: {key} {path} cannot be read: {cause}"));
+                    .push(format!("listener {place}: {key} {path} cannot be read: {cause}"));
             }
         }
     }
@@ -163,27 +168,26 @@ impl Findings {
             self.problems
                 .push(format!("{key} {path}: this is a folder; fix: name a file in it"));
         } else {
-            self.check_folder(key, path);
+            self.check_folder(&format!("{key} {}", path.display()), path);
         }
     }
 
     /// Checks that a socket could be created at the path. The broker that uses it may be the one that runs now.
-    fn check_socket(&mut self, path: &Path) {
-        let key = "control_socket";
+    fn check_socket(&mut self, line: &str, path: &Path) {
         match socket_path::check(path) {
-            Ok(_) => self.check_folder(key, path),
-            Err(error) => self.problems.push(format!("{key} {}: {error}", path.display())),
+            Ok(_) => self.check_folder(line, path),
+            Err(error) => self.problems.push(format!("{line}: {error}")),
         }
     }
 
-    fn check_folder(&mut self, key: &str, path: &Path) {
+    fn check_folder(&mut self, line: &str, path: &Path) {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder
             && !folder.is_dir()
         {
-            let (path, folder) = (path.display(), folder.display());
+            let folder = folder.display();
             self.problems.push(format!(
-                "{key} {path}: the folder {folder} does not exist; fix: create it"
+                "{line}: the folder {folder} does not exist; fix: create it"
             ));
         }
     }

@@ -15,7 +15,7 @@ use mqtt::property::Properties;
 #[must_use]
 pub fn peer() -> Peer {
     Peer {
-        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
+        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000).into(),
         listener: ListenerId(0),
         assigned_client_identifier: None,
         certificate_identity: None,

@@ -38,6 +38,8 @@ pub struct Configuration {
     pub pid_file: Option<PathBuf>,
     /// `control_socket`: the path at which `broker ctl` finds the broker.
     pub control_socket: Option<PathBuf>,
+    /// `bans_file`: where bans are kept; nowhere if they end with the process.
+    pub bans_file: Option<PathBuf>,
     /// `persistence`: where state is stored; `None` if it ends with the process.
     pub persistence: Option<Persistence>,
     /// No listener was configured: only this machine can connect, without a user name.
@@ -54,6 +56,7 @@ pub(crate) struct FixedAtStart {
     pub(crate) user: Option<SystemUser>,
     pid_file: Option<PathBuf>,
     control_socket: Option<PathBuf>,
+    bans_file: Option<PathBuf>,
     persistence: Option<Persistence>,
 }
 
@@ -64,6 +67,7 @@ impl FixedAtStart {
             ("user", self.user != other.user),
             ("pid_file", self.pid_file != other.pid_file),
             ("control_socket", self.control_socket != other.control_socket),
+            ("bans_file", self.bans_file != other.bans_file),
         ];
         match (&self.persistence, &other.persistence) {
             (Some(own), Some(other)) => keys.extend([
@@ -86,6 +90,7 @@ impl Configuration {
             user: self.user.clone(),
             pid_file: self.pid_file.clone(),
             control_socket: self.control_socket.clone(),
+            bans_file: self.bans_file.clone(),
             persistence: self.persistence.clone(),
         }
     }
@@ -121,6 +126,8 @@ pub enum Durability {
 /// The socket of a listener and its protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSocket {
+    /// `listener 0 PATH`: the Unix socket to listen on. There are no addresses then, and the port is 0.
+    pub unix: Option<UnixSocket>,
     /// The addresses to listen on, at least one. Addresses that this machine does not have, or whose family it does
     /// not have, are left out as long as one of them can be bound. `[::]` means IPv6 only; `0.0.0.0` is listed in
     /// addition to it.
@@ -147,7 +154,16 @@ pub struct ListenerSocket {
     pub pages: Option<PathBuf>,
 }
 
-/// The protocol of a listener: the key `protocol`.
+/// The Unix socket of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocket {
+    /// The path of its file, absolute.
+    pub path: PathBuf,
+    /// `unix_socket_mode`: the permissions of its file.
+    pub mode: u32,
+}
+
+/// What is protocol of a listener: the key `protocol`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `mqtt`: MQTT over TCP or TLS.
@@ -232,6 +248,17 @@ impl ListenerTls {
             version_min: TlsVersion::V1_2,
             ciphers: None,
             ciphers_tls13: None,
+        }
+    }
+}
+
+impl ListenerSocket {
+    /// Where it is, as its `listener` line names it.
+    pub(crate) fn place(&self) -> String {
+        match (&self.unix, &self.host) {
+            (Some(unix), _) => format!("0 {}", unix.path.display()),
+            (None, Some(host)) => format!("{} {host}", self.port),
+            (None, None) => self.port.to_string(),
         }
     }
 }

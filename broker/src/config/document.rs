@@ -78,3 +78,37 @@ fn status(status: &Status) -> String {
         Status::Refused(why) => format!(" An error: {why}."),
     }
 }
+
+/// The part of docs/FROM_MOSQUITTO.md that the table of keys gives: what has no effect, what is refused, and what only
+/// Midge has.
+#[must_use]
+pub fn moving_tables() -> String {
+    let mut page = String::new();
+    let mut table = |title: &str, rows: Vec<(&'static str, &'static str)>| {
+        let head = "| keys | why, and what to do |\n|---|---|\n";
+        let _written = write!(page, "\n### {title}\n\n{head}");
+        let mut by_reason: Vec<(&str, Vec<String>)> = Vec::new();
+        for (key, why) in rows {
+            let key = format!("`{key}`");
+            match by_reason.iter_mut().find(|(other, _)| *other == why) {
+                Some((_, keys)) => keys.push(key),
+                None => by_reason.push((why, vec![key])),
+            }
+        }
+        for (why, keys) in by_reason {
+            let _written = writeln!(page, "| {} | {why} |", keys.join(", "));
+        }
+    };
+    let ignored = keys::all().filter_map(|key| match key.status {
+        Status::Ignored(why) => Some((key.name, why)),
+        _ => None,
+    });
+    table("Accepted, without effect", ignored.collect());
+    let refused = keys::all().filter_map(|key| match key.status {
+        Status::Refused(why) => Some((key.name, why)),
+        _ => None,
+    });
+    table("Refused", refused.collect());
+    page.push('\n');
+    page
+}

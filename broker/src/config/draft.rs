@@ -11,6 +11,7 @@ use super::bridge::BridgeDraft;
 use super::configuration::{AddressFamily, Durability};
 use super::network::Network;
 use super::plugin_draft::PluginDraft;
+use super::survey::SurveyedLine;
 use crate::auth::AccessFiles;
 use crate::files::{FilePlace, FileProblem};
 use crate::log::{LogDestination, LogFormat, LogSettings, LogTypes};
@@ -30,6 +31,10 @@ pub(super) struct Draft {
     pub(super) user: Option<SystemUser>,
     /// The value of `memory_limit`, if it is given.
     pub(super) memory_bytes_max: Option<u64>,
+    /// The value of `bans_file`.
+    pub(super) bans_file: Option<PathBuf>,
+    /// The values of `flapping_connects`, `flapping_window` and `flapping_ban`.
+    pub(super) flapping: [Option<u32>; 3],
     /// The value of `user` is `root`.
     pub(super) stays_root: bool,
     pub(super) per_listener_settings: bool,
@@ -50,6 +55,8 @@ pub(super) struct Draft {
     /// The files that were read, and those that they name.
     pub(super) named: NamedPaths,
     pub(super) problems: Vec<FileProblem>,
+    /// What came of each line so far, where that is wanted.
+    pub(super) survey: Option<Vec<SurveyedLine>>,
     /// The place of the line that is being read.
     pub(super) place: Option<FilePlace>,
     /// The places of keys that may be given once, by what they belong to.
@@ -112,6 +119,10 @@ pub(super) struct ListenerDraft {
     pub(super) first_key: Option<(&'static str, FilePlace)>,
     pub(super) port: Option<u16>,
     pub(super) host: Option<String>,
+    /// The path of `listener 0 PATH`.
+    pub(super) unix_path: Option<PathBuf>,
+    /// The value of `unix_socket_mode`.
+    pub(super) unix_mode: Option<u32>,
     pub(super) family: Option<AddressFamily>,
     pub(super) interface: Option<String>,
     /// The value of `enable_proxy_protocol`.
@@ -205,6 +216,12 @@ impl Draft {
         });
     }
 
+    /// Begins a listener on a Unix socket.
+    pub(super) fn begin_unix_listener(&mut self, path: PathBuf) {
+        self.begin_listener(0, None);
+        self.listener().unix_path = Some(path);
+    }
+
     /// A warning about the line being read.
     pub(super) fn warn(&mut self, text: &str) {
         let place = self.place();
@@ -249,13 +266,13 @@ impl LogDraft {
         }
     }
 
-    pub(super) fn settings(self, verbose: bool) -> LogSettings {
+    pub(super) fn settings(self, verbose: bool, quiet: bool) -> LogSettings {
         let default = LogSettings::default();
         LogSettings {
-            types: if verbose {
-                LogTypes::ALL
-            } else {
-                self.types.unwrap_or(default.types)
+            types: match (quiet, verbose) {
+                (true, _) => LogTypes::NONE,
+                (false, true) => LogTypes::ALL,
+                (false, false) => self.types.unwrap_or(default.types),
             },
             destinations: match self.destinations {
                 _ if self.silent => Vec::new(),

@@ -28,11 +28,13 @@ impl Draft {
                 file: Arc::clone(&file),
                 line: number,
             });
+            let (problems, warnings) = (self.problems.len(), self.warnings.len());
             match setting {
                 Ok(setting) => self.apply(&setting, may_include),
                 Err(wrong) => self.problem(wrong.to_owned()),
             }
-            if self.problems.len() >= limits::FILE_PROBLEMS_MAX {
+            self.note_line(setting.map_or("", |setting| setting.key), problems, warnings);
+            if self.survey.is_none() && self.problems.len() >= limits::FILE_PROBLEMS_MAX {
                 return;
             }
         }

@@ -4,15 +4,13 @@
 //! Invariants: if the operator configured a listener, TLS, users or access rules, anonymous clients are refused by
 //! default. Without a `listener`, `port` or `bind_address`, only this machine can connect.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU16;
 
 use transport::tls::{IdentityKind, TlsVersion};
 use transport::websocket::handshake::Wanted;
 
-use super::configuration::{
-    AddressFamily, Configuration, ListenerSocket, ListenerTls, Protocol, ProxyProtocol,
-};
+use super::addresses::{addresses, overlap};
+use super::configuration::{Configuration, ListenerSocket, ListenerTls, Protocol, ProxyProtocol, UnixSocket};
 use super::draft::{AccessDraft, Draft, ListenerDraft, ProtocolDraft, TlsDraft};
 use super::keys;
 use crate::args::Args;
@@ -20,11 +18,13 @@ use crate::bridge_settings::BridgeSettings;
 use crate::files::{FileError, FilePlace, FileProblem};
 use crate::limits;
 use crate::memory;
-use crate::settings::ListenerSettings;
+use crate::settings::{Flapping, ListenerSettings};
 
 pub(super) const DEFAULT_PORT: u16 = 1883;
 /// `websockets_headers_size` if it is not given or 0, as in mosquitto 2.1.
 const WEBSOCKET_HEADER_BYTES: usize = 4096;
+/// The permissions of a Unix socket's file without `unix_socket_mode`, those of mosquitto.
+const UNIX_SOCKET_MODE: u32 = 0o770;
 /// The host name of the listener that is opened if none is configured.
 const LOCAL_HOST: &str = "localhost";
 
@@ -36,17 +36,14 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
     for listener in draft.take_listeners(&args.ports) {
         draft.warn_of_mqtt(&listener);
         draft.warn_of_pages(&listener);
+        draft.warn_of_addresses(&listener);
         match open(&listener, &draft, local_only) {
             Ok((settings, socket)) => {
                 let mut others = opened.iter().zip(&places);
                 if let Some((_, other)) = others.find(|((_, other), _)| overlap(other, &socket)) {
                     draft.problems.push(FileProblem {
                         place: listener.place(),
-                        text: format!(
-                            "the port {} is already used by the listener of {other}; fix: remove one of \
-                            them, or choose another port",
-                            socket.port
-                        ),
+                        text: taken_by(&socket, other),
                     });
                 }
                 places.push(listener.place());
@@ -71,13 +68,14 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
             .named
             .add_file(&persistence.location.join(&persistence.file));
     }
-    let log = draft.log.settings(args.verbose);
+    let log = draft.log.settings(args.verbose, args.quiet);
     log.files().for_each(|file| draft.named.add_file(file));
     let (settings, listeners) = opened.into_iter().unzip();
     draft.settings.listeners = settings;
     let client = |bridge: &BridgeSettings| bridge.local.client_identifier.clone();
     draft.settings.bridge_clients = bridges.iter().map(client).collect();
     draft.settings.memory_bytes_max = draft.memory_bytes_max.unwrap_or_else(memory::default_limit_bytes);
+    draft.settings.flapping = flapping(draft.flapping);
     Ok(Configuration {
         settings: draft.settings,
         listeners,
@@ -88,10 +86,21 @@ pub(super) fn configuration(mut draft: Draft, args: &Args) -> Result<Configurati
         stays_root: draft.stays_root,
         pid_file: draft.pid_file,
         control_socket: draft.control_socket,
+        bans_file: draft.bans_file,
         persistence,
         local_only,
         warnings: draft.warnings,
         named: draft.named,
+    })
+}
+
+/// The rule for clients that come and go, if there is one.
+fn flapping([connects, window_s, ban_s]: [Option<u32>; 3]) -> Option<Flapping> {
+    let usual = Flapping::of(connects.filter(|&connects| connects > 0)?);
+    Some(Flapping {
+        window_s: window_s.unwrap_or(usual.window_s),
+        ban_s: ban_s.unwrap_or(usual.ban_s),
+        ..usual
     })
 }
 
@@ -151,6 +160,22 @@ impl ListenerDraft {
     }
 }
 
+/// That another listener, whose line is at `other`, is where this one would be.
+fn taken_by(socket: &ListenerSocket, other: &FilePlace) -> String {
+    match &socket.unix {
+        Some(unix) => format!(
+            "the Unix socket {} is already used by the listener of {other}; fix: remove one of them, or choose \
+             another path",
+            unix.path.display()
+        ),
+        None => format!(
+            "the port {} is already used by the listener of {other}; fix: remove one of them, or choose another \
+             port",
+            socket.port
+        ),
+    }
+}
+
 fn open(
     listener: &ListenerDraft,
     draft: &Draft,
@@ -168,9 +193,14 @@ fn open(
     if listener.protocol == ProtocolDraft::HttpApi && proxy.is_some() {
         return Err("enable_proxy_protocol is for MQTT: remove it with `protocol http_api`".to_owned());
     }
+    let unix = unix_socket(listener)?;
     let port = listener.port.unwrap_or(DEFAULT_PORT);
     let socket = ListenerSocket {
-        addresses: addresses(listener, port, local_only)?,
+        addresses: match unix {
+            Some(_) => Vec::new(),
+            None => addresses(listener, port, local_only)?,
+        },
+        unix,
         port,
         host: listener.host.clone(),
         family: listener.family,
@@ -183,6 +213,29 @@ fn open(
         pages: listener.pages.clone(),
     };
     Ok((settings, socket))
+}
+
+fn unix_socket(listener: &ListenerDraft) -> Result<Option<UnixSocket>, String> {
+    let Some(path) = &listener.unix_path else {
+        return match listener.unix_mode {
+            Some(_) => {
+                Err("unix_socket_mode is for a listener on a Unix socket: `listener 0 PATH`".to_owned())
+            }
+            None => Ok(None),
+        };
+    };
+    if listener.protocol == ProtocolDraft::HttpApi {
+        return Err("protocol http_api is not for a Unix socket: `control_socket PATH` opens one".to_owned());
+    }
+    if !listener.trusted_proxies.is_empty() {
+        let wrong = "proxy_protocol_trusted is for addresses, which a Unix socket does not have: leave it out, and let \
+                     `unix_socket_mode` keep others away";
+        return Err(wrong.to_owned());
+    }
+    Ok(Some(UnixSocket {
+        path: path.clone(),
+        mode: listener.unix_mode.unwrap_or(UNIX_SOCKET_MODE),
+    }))
 }
 
 fn protocol(listener: &ListenerDraft, draft: &Draft) -> Protocol {
@@ -238,8 +291,8 @@ fn proxy(listener: &ListenerDraft) -> Result<Option<ProxyProtocol>, String> {
         ..draft.clone()
     };
     let wrong = if here != TlsDraft::default() {
-        "enable_proxy_protocol leaves TLS to the load balancer: of the TLS keys only require_certificate \
-        and use_identity_as_username are allowed here"
+        "enable_proxy_protocol leaves TLS to the load balancer: of the TLS keys only require_certificate and \
+         use_identity_as_username are allowed here"
     } else if draft.identities.contains(&IdentityKind::Subject) {
         "use_subject_as_username is not possible with enable_proxy_protocol: use use_identity_as_username"
     } else if version == 1 && (asks.require_tls || asks.require_certificate || asks.identity) {
@@ -295,78 +348,6 @@ fn check_authorities(tls: &TlsDraft) -> Result<(), String> {
         return Ok(());
     };
     Err(wrong.to_owned())
-}
-
-fn addresses(listener: &ListenerDraft, port: u16, local_only: bool) -> Result<Vec<SocketAddr>, String> {
-    let loopback = || {
-        vec![
-            SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
-        ]
-    };
-    let addresses = match &listener.host {
-        // Two free ports would not be the same port.
-        Some(_) if port == 0 => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
-        Some(_) if local_only => loopback(),
-        Some(host) => look_up(host, port)?,
-        // Everybody who can reach this listener gets answers.
-        None if listener.protocol == ProtocolDraft::HttpApi => loopback(),
-        None => vec![
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
-        ],
-    };
-    let addresses: Vec<_> = addresses
-        .into_iter()
-        .filter(|address| is_of(address, listener.family))
-        .collect();
-    if addresses.is_empty() {
-        return Err("socket_domain leaves no address to listen on".to_owned());
-    }
-    Ok(addresses)
-}
-
-fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let found = (host, port).to_socket_addrs().map_err(|cause| {
-        format!(
-            "the address {host} cannot be found ({cause}): name an address or a host name of this machine"
-        )
-    })?;
-    let mut addresses = Vec::new();
-    for address in found {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    Ok(addresses)
-}
-
-fn is_of(address: &SocketAddr, family: Option<AddressFamily>) -> bool {
-    match family {
-        None => true,
-        Some(AddressFamily::V4) => address.is_ipv4(),
-        Some(AddressFamily::V6) => address.is_ipv6(),
-    }
-}
-
-/// Whether the operating system would refuse the second of two listeners.
-fn overlap(one: &ListenerSocket, other: &ListenerSocket) -> bool {
-    let is_same = |one: &SocketAddr, other: &SocketAddr| {
-        let (one, other) = (one.ip(), other.ip());
-        one.is_ipv4() == other.is_ipv4() && (one == other || one.is_unspecified() || other.is_unspecified())
-    };
-    let mut pairs = one
-        .addresses
-        .iter()
-        .flat_map(|one| other.addresses.iter().map(move |other| (one, other)));
-    // Port 0 selects another port each time.
-    one.port == other.port
-        && one.port != 0
-        && one.interface == other.interface
-        && pairs.any(|(one, other)| is_same(one, other))
 }
 
 fn usable_cores() -> NonZeroU16 {

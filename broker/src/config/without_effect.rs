@@ -47,6 +47,23 @@ impl Draft {
         }
     }
 
+    /// Keys that speak of addresses on a listener that has none.
+    pub(super) fn warn_of_addresses(&mut self, listener: &ListenerDraft) {
+        if listener.unix_path.is_none() {
+            return;
+        }
+        let place = listener.place();
+        let given = [
+            ("socket_domain", listener.family.is_some()),
+            ("bind_interface", listener.interface.is_some()),
+        ];
+        for (key, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+            self.warnings.push(format!(
+                "{place}: {key} has no effect on this listener: a Unix socket has no address"
+            ));
+        }
+    }
+
     pub(super) fn warn_of_default_listener(&mut self, default: &ListenerDraft) {
         if let (false, Some((key, place))) = (default.is_placed(), &default.first_key) {
             self.warnings.push(format!(

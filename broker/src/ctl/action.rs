@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::arguments::{FilterArgs, SearchArgs, TraceArgs, reason_code, trace_number};
+use super::arguments::{BanArgs, FilterArgs, SearchArgs, TraceArgs, WhomArgs, reason_code, trace_number};
 use crate::limits::MEASURED_SECONDS_MAX;
 
 /// The action that the broker is asked to perform.
@@ -132,6 +132,15 @@ pub(super) enum CtlAction {
         #[arg(value_name = "NUMBER", value_parser = trace_number)]
         number: u64,
     },
+    /// Ban a client identifier, a user or an address, and end the connections of those who are connected
+    Ban(BanArgs),
+    /// Let a client identifier, a user or an address in again
+    Unban {
+        #[command(flatten)]
+        whom: WhomArgs,
+    },
+    /// List who is banned
+    Bans,
     /// Read the configuration again, and show what was applied and what was not
     Reload,
     /// List the listeners, with their protocols
@@ -243,6 +252,14 @@ impl CtlAction {
                 "since",
                 "detail",
             ],
+            Self::Bans => &[
+                "client_id",
+                "user",
+                "address",
+                "seconds_left",
+                "automatic",
+                "reason",
+            ],
             Self::Traces => &["trace", "client_id", "user", "address", "file"],
             Self::Top { .. } => &["client_id", "user", "connected", "cpu_s", "cores"],
             Self::Retained { payloads: true, .. } => {
@@ -324,6 +341,12 @@ impl CtlAction {
             Self::Trace(trace) => CtlRequest::post("traces", trace.body()),
             Self::Traces => CtlRequest::list("traces", &[]),
             Self::StopTrace { number } => CtlRequest::delete(&format!("traces/{number}")),
+            Self::Ban(ban) => CtlRequest::post("bans", ban.body()),
+            Self::Unban { whom } => {
+                let (name, value) = whom.named();
+                CtlRequest::delete(&format!("bans?{name}={}", encoded(value)))
+            }
+            Self::Bans => CtlRequest::list("bans", &[]),
             Self::Reload => CtlRequest::post("reload", json!({})),
             Self::Listeners => CtlRequest::get("/api/v1/listeners".to_owned()),
             Self::Sys => CtlRequest::get("/api/v1/systree".to_owned()),

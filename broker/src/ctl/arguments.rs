@@ -59,6 +59,88 @@ pub(super) struct TraceArgs {
     pub(super) file: Option<PathBuf>,
 }
 
+/// Who is banned, or is not any more.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("whom").required(true).args(["client", "user", "address"]))]
+pub(super) struct WhomArgs {
+    /// The client of this identifier
+    #[arg(long, value_name = "ID")]
+    pub(super) client: Option<String>,
+    /// Clients of this user
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// Those that connect from this address
+    #[arg(long, value_name = "IP")]
+    pub(super) address: Option<String>,
+}
+
+impl WhomArgs {
+    /// The name of the one that is given, for the broker, and its value.
+    pub(super) fn named(&self) -> (&'static str, &str) {
+        let all = [
+            ("client_id", &self.client),
+            ("user", &self.user),
+            ("address", &self.address),
+        ];
+        let mut given = all
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        given.next().unwrap_or_default()
+    }
+}
+
+/// Who is banned, how long and why.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct BanArgs {
+    #[command(flatten)]
+    whom: WhomArgs,
+    /// How long, such as 90s, 10m, 12h or 7d; without it for good
+    #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+    duration: Option<u64>,
+    /// A reason, for those who list the bans
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl BanArgs {
+    /// What the broker is asked for.
+    pub(super) fn body(&self) -> Value {
+        let (name, value) = self.whom.named();
+        let mut body = json!({ name: value });
+        if let Some(body) = body.as_object_mut() {
+            body.extend(
+                self.duration
+                    .map(|seconds| ("seconds".to_owned(), json!(seconds))),
+            );
+            body.extend(
+                self.reason
+                    .as_ref()
+                    .map(|reason| ("reason".to_owned(), json!(reason))),
+            );
+        }
+        body
+    }
+}
+
+/// A time in seconds, or with the letter of a unit behind it.
+fn seconds(text: &str) -> Result<u64, &'static str> {
+    let (number, unit) = match text.find(|character: char| !character.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => 0,
+    };
+    let number: u64 = number.parse().unwrap_or_default();
+    let seconds = number.checked_mul(factor).filter(|&seconds| seconds > 0);
+    seconds.ok_or("give a time, such as 90s, 10m, 12h or 7d")
+}
+
 impl SearchArgs {
     /// The text, however it was given.
     pub(super) fn given(&self) -> &Option<String> {

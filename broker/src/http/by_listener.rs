@@ -13,7 +13,7 @@ use crate::in_effect::InEffect;
 /// The metrics of one listener.
 #[derive(Clone, Debug)]
 pub(super) struct ListenerFigures {
-    /// Its port, with its address if it is bound to one.
+    /// Its port, with its address if it is bound to one; or the path of its Unix socket.
     pub(super) name: String,
     pub(super) open: u64,
     pub(super) accepted: u64,
@@ -28,7 +28,7 @@ pub(crate) struct CountedListener {
 }
 
 impl CountedListener {
-    /// Its port, with its address if it is bound to one.
+    /// Its port, with its address if it is bound to one; or the path of its Unix socket.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -43,9 +43,10 @@ impl CountedListener {
 pub(crate) fn counted(listeners: &[ListenerSocket], counts: &[Arc<ListenerCounts>]) -> Vec<CountedListener> {
     let mut counted: Vec<CountedListener> = Vec::new();
     for (listener, counts) in listeners.iter().zip(counts) {
-        let mut name = match &listener.host {
-            Some(host) => format!("{host}:{}", listener.port),
-            None => listener.port.to_string(),
+        let mut name = match (&listener.unix, &listener.host) {
+            (Some(unix), _) => unix.path.display().to_string(),
+            (None, Some(host)) => format!("{host}:{}", listener.port),
+            (None, None) => listener.port.to_string(),
         };
         if counted.iter().any(|other| other.name == name) {
             // The same port on another interface, or for another address family.

@@ -1,12 +1,12 @@
 //! HTTP beside MQTT: the files of `http_dir`, and the operators' `protocol http_api`.
 //!
-//! `client.rs` reads a request, `pool.rs` has the threads, and `files.rs` serves a folder. `api.rs` has the threads
-//! for operators, `reception.rs` and `arriving.rs` their connections, which `api_counts.rs` counts, and
-//! `api_request.rs` their requests; `no_http.rs` recognizes other protocols. `state.rs` and `answer.rs` answer them
-//! with the figures of `metrics.rs` (and `by_label.rs`, `by_shard.rs`, `by_listener.rs`). `operations.rs` (with
-//! `list_pages.rs`, `message_operations.rs`, `trace_operations.rs`, `client_times.rs`) has lists and actions, for
-//! clients that `origin.rs` allows. `operation_request.rs`, `operation_forms.rs` and `operation_values.rs` parse
-//! requests. `dashboard.rs` is the page for browsers. `control.rs` is the control socket, `byte_stream.rs` a socket of
+//! `client.rs` reads a request, `pool.rs` has the threads, and `files.rs` serves a folder. `api.rs` has the threads for
+//! operators, `reception.rs` and `arriving.rs` their connections, which `api_counts.rs` counts, and `api_request.rs`
+//! their requests; `no_http.rs` recognizes other protocols. `state.rs` and `answer.rs` answer them with the figures of
+//! `metrics.rs` (and `by_label.rs`, `by_shard.rs`, `by_listener.rs`). `operations.rs` (with `list_pages.rs`,
+//! `message_operations.rs`, `trace_operations.rs`, `ban_operations.rs`, `client_times.rs`) has lists and actions, for
+//! clients that `origin.rs` lets; `operation_request.rs`, `operation_forms.rs` and `operation_values.rs` parse requests
+//! apart; `dashboard.rs` is their page for browsers. `control.rs` is the control socket, `byte_stream.rs` a socket of
 //! either kind. `request_log.rs` writes the log line, `clocks.rs` has the time.
 //!
 //! Invariants: a shard never waits and never reads a file for a page: it passes the socket on. The threads here read
@@ -19,6 +19,7 @@ mod api;
 mod api_counts;
 mod api_request;
 mod arriving;
+mod ban_operations;
 mod by_label;
 mod by_listener;
 mod by_shard;
@@ -45,7 +46,6 @@ mod state;
 mod trace_operations;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +55,7 @@ use transport::stream::SecureStream;
 use transport::websocket::handshake::Page;
 
 use crate::admission::Admission;
+use crate::client_address::ClientAddress;
 use crate::limits;
 pub(crate) use api::{Api, described};
 pub(crate) use api_counts::ApiCounts;
@@ -69,7 +70,7 @@ pub(crate) use state::{ApiState, WatchedStore, WebSocketPort};
 pub(crate) struct PageRequest {
     pub(crate) socket: Socket,
     pub(crate) stream: SecureStream,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: ClientAddress,
     pub(crate) page: Page,
     /// The folder of `http_dir`.
     pub(crate) folder: Arc<Path>,

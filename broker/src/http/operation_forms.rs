@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::operation_values::{
-    AskedAddress, AskedFilter, AskedQos, Base64, Cursor, DisconnectReason, EventsCursor, KindOfEvent, Limit,
-    Seconds, SubscribedFilter, TopicName, TracesCursor,
+    AskedAddress, AskedFilter, AskedQos, BansCursor, Base64, Cursor, DisconnectReason, EventsCursor,
+    KindOfEvent, Limit, Seconds, SubscribedFilter, TopicName, TracesCursor,
 };
 
 /// A query or a body.
@@ -101,6 +101,39 @@ pub(super) struct TracesQuery {
     pub(super) cursor: TracesCursor,
 }
 
+/// Those who are banned.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct BansQuery {
+    pub(super) limit: Limit,
+    pub(super) cursor: BansCursor,
+}
+
+/// Whom to ban, for how long and why.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BanBody {
+    #[serde(default, deserialize_with = "given")]
+    pub(super) client_id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) user: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) address: Option<AskedAddress>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) seconds: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) reason: Option<String>,
+}
+
+/// Whom to let in again.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct UnbanQuery {
+    pub(super) client_id: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) address: Option<AskedAddress>,
+}
+
 /// The number of entries, and of seconds.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -183,6 +216,8 @@ impl Form for DeletedQuery {}
 impl Form for EventsQuery {}
 impl Form for TracesQuery {}
 impl Form for EndedQuery {}
+impl Form for BansQuery {}
+impl Form for UnbanQuery {}
 impl Form for BusiestQuery {}
 
 impl Form for DisconnectBody {
@@ -201,6 +236,21 @@ impl Form for PublishBody {
     fn described(&self) -> String {
         let (topic, qos, retain) = (&self.topic.0, self.qos as u8, u8::from(self.retain));
         format!(" (q{qos}, r{retain}, '{topic}', {} bytes)", self.payload.len())
+    }
+}
+
+impl Form for BanBody {
+    fn described(&self) -> String {
+        let address = self.address.map(|AskedAddress(address)| address.to_string());
+        let who = [
+            ("client", &self.client_id),
+            ("user", &self.user),
+            ("address", &address),
+        ];
+        let who = who
+            .into_iter()
+            .filter_map(|(kind, who)| Some(format!("{kind} {}", who.as_ref()?)));
+        format!(" ({})", who.collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -119,6 +119,19 @@ impl TryFrom<String> for TracesCursor {
     }
 }
 
+/// Where a page of bans begins: behind so many.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct BansCursor(pub(super) u64);
+
+impl TryFrom<String> for BansCursor {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self).map_err(|_| NO_CURSOR)
+    }
+}
+
 const NO_CURSOR: &str = "must be the `next` of another page";
 
 /// The topic of a message.

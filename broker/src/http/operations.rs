@@ -19,14 +19,14 @@ use super::operation_request::{OperationRequest, levels};
 use super::operation_values::DisconnectReason;
 use super::origin::Operator;
 use super::state::ApiState;
-use super::{client_times, message_operations, trace_operations};
+use super::{ban_operations, client_times, message_operations, trace_operations};
 use crate::limits;
 use crate::logic::operator::{Answer, Question, SessionEntry, SubscriptionEntry};
 use crate::logic::{Events, owner_shard};
 use crate::reload_requests::ReloadReport;
 
 /// The methods and paths of all operations, below `/api/v1`.
-pub(super) const ROUTES: [(&str, &str); 18] = [
+pub(super) const ROUTES: [(&str, &str); 21] = [
     ("GET", "/clients"),
     ("GET", "/sessions"),
     ("GET", "/sessions/{id}"),
@@ -44,6 +44,9 @@ pub(super) const ROUTES: [(&str, &str); 18] = [
     ("GET", "/traces"),
     ("POST", "/traces"),
     ("DELETE", "/traces/{trace}"),
+    ("GET", "/bans"),
+    ("POST", "/bans"),
+    ("DELETE", "/bans"),
     ("GET", "/openapi.json"),
 ];
 
@@ -112,6 +115,11 @@ fn answer(state: &ApiState, request: &OperationRequest<'_>) -> Operated {
         ("DELETE", ["traces", number]) => {
             request.with(|Nothing {}, Nothing {}| trace_operations::stop(state, number))
         }
+        ("GET", ["bans"]) => request.with(|query, Nothing {}| Ok(ban_operations::bans(state, &query))),
+        ("POST", ["bans"]) => {
+            request.with(|Nothing {}, body| ban_operations::ban(state, request.operator, &body))
+        }
+        ("DELETE", ["bans"]) => request.with(|query, Nothing {}| ban_operations::unban(state, &query)),
         (_, path) => Err(match methods(path) {
             methods if methods.is_empty() => ApiAnswer::nothing_there(),
             methods => ApiAnswer::other_methods(methods.join(", ")),

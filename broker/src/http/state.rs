@@ -18,6 +18,7 @@ use super::by_listener::{self, CountedListener};
 use super::clocks::now;
 use super::metrics::{self, Figures, Process};
 use crate::auth::Authentication;
+use crate::bans::Bans;
 use crate::bridge::Bridges;
 use crate::client_sampling::ClientSampling;
 use crate::health::Health;
@@ -47,6 +48,7 @@ pub(crate) struct ApiState {
     pub(crate) questions: Arc<Questions>,
     pub(crate) bridges: Arc<Bridges>,
     pub(crate) traces: Arc<Traces>,
+    pub(crate) bans: Arc<Bans>,
     pub(crate) sampling: Arc<ClientSampling>,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) reloads: Arc<ReloadRequests>,

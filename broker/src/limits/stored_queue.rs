@@ -47,3 +47,9 @@ const _: () = assert!(
     LOADED_QUEUE.low_messages < LOADED_QUEUE.messages
         && LOADED_QUEUE.away_messages <= LOADED_QUEUE.low_messages
 );
+
+/// How long a PUBLISH of a 3.x client waits for space on the disk. Then its connection is closed.
+pub const UNSTORED_WAIT_NS: u64 = 20_000_000_000;
+
+/// How long such packets wait before the store is looked at again.
+pub const UNSTORED_RETRY_NS: u64 = 50_000_000;

@@ -62,6 +62,7 @@ fn connack(reason: ReasonCode) -> Option<&'static str> {
         ReasonCode::ClientIdentifierNotValid => "the Client Identifier or the Keep Alive is not allowed",
         ReasonCode::BadUserNameOrPassword => "the user name or the password is wrong",
         ReasonCode::ServerBusy => "too many clients connect at once, try again later",
+        ReasonCode::Banned => "an operator of this broker, or one of its rules, does not let this client in",
         ReasonCode::BadAuthenticationMethod => "the Authentication Method is not supported",
         ReasonCode::TopicNameInvalid => "the Will Topic is too long",
         ReasonCode::QuotaExceeded => TOO_MANY_CLIENTS,

@@ -42,6 +42,7 @@ impl Shard {
             return bytes.len();
         };
         let mut partial = self.partials.take(connection);
+        let messages_before = self.delivery.messages_to_charge();
         let before = partial.len();
         let (rest, mut stopped) = self.complete(id.slot, &mut partial, bytes);
         let mut taken = bytes.len() - rest.len();
@@ -51,6 +52,9 @@ impl Shard {
             stopped = consumed.stopped;
             taken += consumed.bytes;
             is_alive |= stopped || consumed.bytes > 0;
+        }
+        if let Some(messages_before) = messages_before {
+            self.charge_rate(id, messages_before, if stopped { taken } else { bytes.len() });
         }
         self.pause_publisher(id);
         let Some(connection) = self.delivery.clients.by_id(id) else {
@@ -201,6 +205,13 @@ impl Shard {
 }
 
 impl Delivery {
+    /// Messages that came so far, if what clients send is to be charged.
+    #[inline]
+    fn messages_to_charge(&self) -> Option<u64> {
+        let received = &self.counters().publishes_received;
+        self.flow.has_rates().then(|| received.get())
+    }
+
     /// How the connection is to be read, unless it is closing.
     #[inline]
     pub(super) fn reading(&mut self, slot: ConnectionSlot) -> Option<PacketContext> {

@@ -37,6 +37,7 @@ impl Shard {
                     self.retained.expire(now, node, self.delivery.counters());
                 }
                 Timer::Flow { slot } => self.flow_timer_due(slot),
+                Timer::Rate { slot } => self.flow_events().rate_timer_due(slot),
                 Timer::Unclaimed => self.sharing().place_unclaimed(),
                 Timer::Output => self.output_timer_due(),
                 Timer::Store => {

@@ -26,6 +26,8 @@ pub(super) enum Timer {
     Retained { node: NodeSlot },
     /// The end of a client's grace period or quarantine.
     Flow { slot: ConnectionSlot },
+    /// The end of the time that a client waits which sent more than its rate.
+    Rate { slot: ConnectionSlot },
     /// Messages of groups that no member has taken.
     Unclaimed,
     /// The end of the time for which publishers wait for the sum over all sockets.

@@ -9,6 +9,7 @@ use store::StoreError;
 use transport::ring::RingError;
 use transport::tls::TlsConfigError;
 
+use crate::bans::BansFileError;
 use crate::bind::BindError;
 use crate::files::FileError;
 use crate::socket_path::SocketPathError;
@@ -50,6 +51,32 @@ pub enum ServerError {
         /// The bytes that one shard needs.
         needed: u64,
     },
+    /// The value of `memory_limit` is less than what the broker takes without clients.
+    #[error(
+        "memory_limit is {limit} bytes, and the broker takes {needed} with {shards} shards and no client: it would \
+         shed load from the beginning; fix: raise memory_limit to {enough} or more, or start fewer `--shards`"
+    )]
+    MemoryLimit {
+        /// The bytes of `memory_limit`.
+        limit: u64,
+        /// The bytes that are taken without clients.
+        needed: u64,
+        /// How many shards take them.
+        shards: u16,
+        /// The least value with which load is not shed at once.
+        enough: u64,
+    },
+    /// The file of `--tls-keylog` cannot be written.
+    #[error("cannot write the file of --tls-keylog {}: {source}; fix: choose another path", path.display())]
+    KeyLog {
+        /// The path of the file.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// The file of `bans_file` cannot be used.
+    #[error("{0}")]
+    Bans(#[from] BansFileError),
     /// The store of `persistence` cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),

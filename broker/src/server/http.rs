@@ -75,6 +75,7 @@ pub(super) fn start_api(
         questions: Arc::clone(&shared.questions),
         bridges: Arc::clone(bridges),
         traces: Arc::clone(&shared.traces),
+        bans: Arc::clone(&shared.bans),
         sampling: Arc::clone(&shared.sampling),
         authentication: Arc::clone(&shared.authentication),
         reloads: Arc::clone(&shared.reloads),

@@ -9,6 +9,7 @@
 use std::num::NonZeroU16;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use transport::clock;
 use transport::ring::RingOptions;
 
 use super::error::ServerError;
@@ -43,6 +44,29 @@ pub(super) fn plan(configuration: &Configuration) -> Result<LockedMemoryPlan, Se
     let runs_as = RunsAs::find(configuration.user.as_ref(), configuration.stays_root);
     let limit = limit.filter(|_| runs_as.user().is_some() || !may_lock_any());
     plan_within(configuration.shards, limit)
+}
+
+/// Checks that `memory_limit` leaves something to clients: that nine tenths of it, from where on load is shed, are more
+/// than this process takes now, and its shards will.
+///
+/// # Errors
+/// They are not.
+pub(super) fn check_memory_limit(plan: &LockedMemoryPlan, limit: u64) -> Result<(), ServerError> {
+    let Ok(taken) = clock::process_rss_bytes(std::process::id()) else {
+        // Where it cannot be read, it cannot be watched later either.
+        return Ok(());
+    };
+    let needed = taken + u64::from(plan.shards.get()) * shard_bytes(&plan.ring);
+    if limit / 10 * 9 > needed {
+        return Ok(());
+    }
+    Err(ServerError::MemoryLimit {
+        limit,
+        needed,
+        shards: plan.shards.get(),
+        // In whole MiB, with one for the rest of the start.
+        enough: (needed / 9 * 10).div_ceil(1 << 20).saturating_add(1) << 20,
+    })
 }
 
 fn plan_within(wanted: NonZeroU16, limit: Option<u64>) -> Result<LockedMemoryPlan, ServerError> {

@@ -20,13 +20,12 @@ mod subscription_tree;
 mod user;
 
 use std::num::NonZeroU16;
-use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use transport::clock::monotonic_ns;
 use transport::socket;
-use transport::tls::ServerTlsConfig;
+use transport::tls::{KeyLogFile, ServerTlsConfig};
 
 pub use self::error::ServerError;
 use self::locked_memory::LockedMemoryPlan;
@@ -34,6 +33,8 @@ use self::pid_file::PidFile;
 use self::shards::ShardThreads;
 use crate::args::Args;
 use crate::auth::{AccessFiles, Authentication, Policy, create_missing, warn_of_world_readable};
+use crate::background;
+use crate::bans::Bans;
 use crate::bind::{self, Bound};
 use crate::bridge::Bridges;
 use crate::config::Configuration;
@@ -60,10 +61,7 @@ use crate::traces::Traces;
 /// # Errors
 /// Why it could not start or continue, in one sentence that says what to do.
 pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(), ServerError> {
-    let plan = locked_memory::plan(configuration)?;
-    if let Some(warning) = &plan.warning {
-        tracing::warn!("{warning}");
-    }
+    let plan = plan(configuration)?;
     let shards = plan.shards;
     let files = configuration.access_files();
     let policy = load_policy(&files)?;
@@ -71,7 +69,8 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
     requirements::forbid_core_dumps_and_huge_pages();
     socket::raise_descriptor_limit();
     let passphrases = Passphrases::default();
-    let tls = tls_of_listeners(configuration, &passphrases)?;
+    let key_log = open_key_log(args)?;
+    let tls = tls_of_listeners(configuration, &passphrases, key_log.as_ref())?;
     let bridges = bridges::with_tls(configuration, &passphrases)?;
     passphrases.forget_terminal();
 
@@ -86,6 +85,7 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         args: args.clone(),
         log,
         passphrases,
+        key_log,
         current: Arc::clone(&current),
         authentication: Arc::clone(&authentication),
         listeners: configuration.listeners.clone(),
@@ -119,12 +119,13 @@ pub fn serve(args: &Args, configuration: &Configuration, log: Log) -> Result<(),
         queues,
         current,
         authentication,
+        bans: Arc::new(Bans::load(configuration.bans_file.clone())?),
         shut_down,
         health,
         pages,
     };
     let ended = run(configuration, &plan, &shared, &mut bound, &counters, &bridges);
-    free_ports(&bound);
+    bound.close();
     signals.close();
     drop(pid_file);
     ended
@@ -136,11 +137,32 @@ fn load_policy(files: &[AccessFiles]) -> Result<Policy, FileError> {
     Policy::load(files, None)
 }
 
-/// The kernel releases the rings later, and their references to the sockets would keep their ports until then.
-fn free_ports(bound: &Bound) {
-    for listening in &bound.clients {
-        socket::shut_down(listening.socket.as_fd());
+/// How many shards fit, with a warning if that is less than what was asked for, and whether they have memory for
+/// clients.
+fn plan(configuration: &Configuration) -> Result<LockedMemoryPlan, ServerError> {
+    let plan = locked_memory::plan(configuration)?;
+    if let Some(warning) = &plan.warning {
+        tracing::warn!("{warning}");
     }
+    locked_memory::check_memory_limit(&plan, configuration.settings.memory_bytes_max)?;
+    Ok(plan)
+}
+
+/// Opens the file of `--tls-keylog`, if there is to be one.
+fn open_key_log(args: &Args) -> Result<Option<Arc<KeyLogFile>>, ServerError> {
+    let Some(path) = &args.tls_keylog else {
+        return Ok(None);
+    };
+    let file = KeyLogFile::open(path).map_err(|source| ServerError::KeyLog {
+        path: path.clone(),
+        source,
+    })?;
+    tracing::warn!(
+        "The secrets of all TLS connections are written to {}: whoever has that file reads what clients send and \
+         receive, passwords too. Start the broker without --tls-keylog once it is not needed.",
+        path.display()
+    );
+    Ok(Some(Arc::new(file)))
 }
 
 /// The configuration in effect at the start.
@@ -220,6 +242,7 @@ fn run(
         shared.health.start();
         bridges.start().map_err(ServerError::Bridges)?;
         systemd::notify_ready();
+        background::notify_ready();
     }
     end(shards, persisted, bridges)
 }

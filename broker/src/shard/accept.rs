@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use transport::ring::Ring;
-use transport::socket::{self, Socket};
+use transport::socket::Socket;
 
 use super::token::Subject;
 use crate::bind::Listening;
@@ -77,8 +77,9 @@ impl Acceptor {
             Ok(socket) if self.reserve.is_none() => {
                 self.refused += 1;
                 self.is_refusing = true;
-                let address = socket::peer_address(socket.as_fd()).ok();
-                let address = address.map(|address| address.ip());
+                let listening = self.listening.get(index);
+                let address = listening.and_then(|it| it.address_of(socket.as_fd()));
+                let address = address.map(|address| address.machine());
                 events.add(ClientEvent::refused(now, "no_descriptors", "", address, None));
                 None
             }

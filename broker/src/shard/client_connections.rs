@@ -4,7 +4,6 @@
 //! connection has the same slot and generation as in the logic.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use transport::socket::{self, Socket};
@@ -17,6 +16,7 @@ use super::tracer::Tracer;
 use super::unread::{LostCause, Unread};
 use super::work_clock::WorkClock;
 use crate::admission::Admission;
+use crate::client_address::ClientAddress;
 use crate::logic::{ConnectionId, Shard, ShownIn};
 use crate::time::Timestamp;
 
@@ -26,7 +26,7 @@ pub(super) struct ClientConnection {
     pub(super) socket: Socket,
     pub(super) stream: SecureStream,
     /// The client's address for the log: the socket no longer has it when the client has gone.
-    pub(super) address: SocketAddr,
+    pub(super) address: ClientAddress,
     _admission: Admission,
     /// Records that TLS itself sends (a key update, an alert), before anything newer.
     pub(super) records: Vec<u8>,
@@ -204,7 +204,7 @@ impl ClientConnection {
         id: ConnectionId,
         socket: Socket,
         stream: SecureStream,
-        address: SocketAddr,
+        address: ClientAddress,
         admission: Admission,
     ) -> Self {
         Self {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::ShardLoop;
 use crate::auth::Authentication;
+use crate::bans::Bans;
 use crate::dynamic_commands::DynamicCommands;
+use crate::flapping::FlappingClients;
 use crate::in_effect::{Current, InEffect};
 
 /// The configuration that this shard uses.
@@ -16,19 +18,27 @@ pub(super) struct Configured {
     pub(super) in_effect: Arc<InEffect>,
 }
 
-/// Checks passwords, and knows which policy the logic has.
+/// Checks passwords, of which policy the logic knows, and who is banned.
 pub(super) struct ShardAccess {
     pub(super) authentication: Arc<Authentication>,
     commands: DynamicCommands,
+    pub(super) bans: Arc<Bans>,
+    pub(super) flapping: FlappingClients,
     pub(super) policy_generation: u64,
 }
 
 impl ShardAccess {
     /// Of no policy yet.
-    pub(super) fn new(authentication: Arc<Authentication>, commands: DynamicCommands) -> Self {
+    pub(super) fn new(
+        authentication: Arc<Authentication>,
+        commands: DynamicCommands,
+        bans: Arc<Bans>,
+    ) -> Self {
         Self {
             authentication,
             commands,
+            bans,
+            flapping: FlappingClients::default(),
             policy_generation: 0,
         }
     }

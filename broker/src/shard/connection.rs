@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use mqtt::ReasonCode;
 use transport::ring::ReceiveBuffer;
 use transport::socket;
 
@@ -13,9 +14,13 @@ use super::client_connections::ClientConnection;
 use super::token::Subject;
 use super::transfer::ConnectionTransfer;
 use super::unread::{Drain, LostCause};
+use crate::auth::Verdict;
+use crate::bans::{BanSubject, BanTerms, now_s};
 use crate::limits;
 use crate::log::CONNECTION;
-use crate::logic::ConnectionId;
+use crate::logic::operator::Question;
+use crate::logic::{ConnectRequest, ConnectionId, Peer};
+use crate::settings::Flapping;
 
 impl ShardLoop {
     /// Adopts a connection that this shard owns or has to answer.
@@ -26,11 +31,16 @@ impl ShardLoop {
             socket,
             stream,
             admission,
-            peer,
+            mut peer,
             connect,
             unread,
             shown: before,
         } = transfer;
+        if self.access.bans.are_any()
+            && let Ok(connect) = &connect
+        {
+            self.refuse_banned(&mut peer, connect);
+        }
         let address = peer.address;
         let tracer = &mut self.connections.tracer;
         let shown = connect.as_ref().ok().filter(|_| tracer.is_on());
@@ -46,12 +56,71 @@ impl ShardLoop {
                 .pass_to_logic(&mut self.logic, self.now, id, &unread);
         }
         if !self.logic.clients().closing(id) {
+            self.count_connect(id);
             self.receive_again(id);
         }
         if let (Some(description), Some(client)) = (description, self.logic.clients().client_identifier(id)) {
             tracing::info!(target: CONNECTION, "New client connected from {address} as {client} ({description}).");
         }
         id
+    }
+
+    /// Refuses a client that is banned. What its session is called, and its user, are known here, and those who are
+    /// banned while it is on its way to this shard are too.
+    #[cold]
+    fn refuse_banned(&self, peer: &mut Peer, connect: &ConnectRequest) {
+        let listener = self.logic.settings().listener(peer.listener);
+        let client = peer.session_name(connect, listener);
+        if self
+            .access
+            .bans
+            .has(client, peer.user(connect), peer.address.ip())
+        {
+            peer.verdict = Verdict::Refused(ReasonCode::Banned);
+        }
+    }
+
+    /// A client was let in: if it comes and goes too often it is banned.
+    fn count_connect(&mut self, id: ConnectionId) {
+        let Some(rule) = self.logic.settings().flapping else {
+            // Clients may come and go.
+            return;
+        };
+        let Some(client) = self.logic.clients().client_identifier(id).map(str::to_owned) else {
+            // Its CONNECT was refused.
+            return;
+        };
+        if !self.access.flapping.connected(self.now, rule, &client) {
+            return;
+        }
+        let Flapping {
+            connects_max,
+            window_s,
+            ban_s,
+        } = rule;
+        let terms = BanTerms {
+            until_s: Some(now_s().saturating_add(u64::from(ban_s))),
+            reason: format!("connected more than {connects_max} times in {window_s} s"),
+            is_automatic: true,
+        };
+        let banned = self
+            .access
+            .bans
+            .ban_until_restart(BanSubject::Client(client.clone()), terms);
+        match banned {
+            Ok(()) => tracing::warn!(
+                "Client {client} is banned for {ban_s} s: it has connected more than {connects_max} times in \
+                 {window_s} s (flapping_connects)."
+            ),
+            Err(error) => tracing::warn!("Client {client} comes and goes, and is not banned: {error}."),
+        }
+        self.logic.counters().flapping_bans.add(1);
+        let question = Question::Disconnect {
+            client: client.into(),
+            reason: ReasonCode::AdministrativeAction,
+            operator: "flapping_connects".into(),
+        };
+        let _done = self.logic.operate(self.now, &question);
     }
 
     pub(super) fn connection_received(&mut self, id: ConnectionId, buffer: ReceiveBuffer, more: bool) {

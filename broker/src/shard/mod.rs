@@ -70,6 +70,7 @@ use self::token::Subject;
 use self::transfer::ConnectionTransfer;
 use self::unread::LostCause;
 use crate::auth::Authentication;
+use crate::bans::Bans;
 use crate::bind::Listening;
 use crate::client_sampling::ClientSampling;
 use crate::dynamic_commands::DynamicCommands;
@@ -91,6 +92,7 @@ pub(crate) struct Shared {
     pub(crate) queues: Arc<ShardQueues>,
     pub(crate) current: Arc<Current>,
     pub(crate) authentication: Arc<Authentication>,
+    pub(crate) bans: Arc<Bans>,
     pub(crate) shut_down: Arc<AtomicBool>,
     pub(crate) health: Arc<Health>,
     pub(crate) pages: Pages,
@@ -158,7 +160,7 @@ impl ShardLoop {
             take_overs: TakeOvers::default(),
             exchange,
             configured: Configured::new(shared.current),
-            access: ShardAccess::new(shared.authentication, shared.commands),
+            access: ShardAccess::new(shared.authentication, shared.commands, shared.bans),
             health: shared.health,
             pages: shared.pages,
             questions: shared.questions,

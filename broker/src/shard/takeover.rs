@@ -82,7 +82,7 @@ impl ShardLoop {
             "closed_before_connack",
             "it closed the connection before its CONNACK",
         );
-        let event = ClientEvent::refused(self.now, reason, client_identifier, Some(address.ip()), None);
+        let event = ClientEvent::refused(self.now, reason, client_identifier, Some(address.machine()), None);
         self.logic.counters().events.add(event);
         tracing::info!(
             "Client {client_identifier} at {address} refused: {why}, and another connection has its session."

@@ -74,6 +74,7 @@ impl Loops {
         let shared = Shared {
             queues: Arc::clone(&queues),
             current: Arc::new(Current::new(in_effect, count)),
+            bans: Arc::default(),
             authentication,
             shut_down: Arc::clone(&shut_down),
             health: Arc::new(Health::new(count, || {})),
@@ -92,6 +93,7 @@ impl Loops {
             socket: socket.into(),
             listener: ListenerId(0),
             connections: Arc::default(),
+            unix: None,
         };
         let counters = shard_counters(count);
         let shard = |index| {

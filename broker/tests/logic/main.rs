@@ -22,6 +22,7 @@ mod flow;
 mod operating;
 mod publishing;
 mod random;
+mod rates;
 mod reason_strings;
 mod retained_owners;
 mod retaining;

@@ -3,7 +3,7 @@
 //! Invariant: the connection is kept alive as long as [`Session::next`] is called at least once per half Keep Alive.
 //! If a broker does not answer for a whole Keep Alive, the connection is given up.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use transport::stream::SecureStream;
 use super::args::ClientSettings;
 use super::packet_lines;
 use crate::connection::login::{self, Granted, Login};
-use crate::connection::{BlockingConnection, Broken, WholePacket};
+use crate::connection::{BlockingConnection, Broken, Destination, WholePacket};
 use crate::scenario::properties::Carrier;
 use crate::system::error::Failure;
-use crate::system::output::note;
+use crate::system::output::{be_quiet, note};
 use crate::target::{client_tls, resource};
 
 /// A connection that the broker has accepted.
@@ -56,15 +56,23 @@ impl<'a> Session<'a> {
         settings: &ClientSettings,
         interrupted: &'a AtomicBool,
     ) -> Result<Session<'a>, Failure> {
+        if settings.quiet {
+            be_quiet();
+        }
         for warning in &settings.warnings {
             note(warning);
         }
         let tls = tls_config(settings)?;
-        let to = format!("{} port {}", settings.host, settings.port);
+        let to = match &settings.unix {
+            Some(path) => path.display().to_string(),
+            None => format!("{} port {}", settings.host, settings.port),
+        };
         Session::connect(settings, tls.as_ref(), interrupted).map_err(|broken| match broken {
-            Broken::Closed | Broken::Packet(_) if tls.is_none() => Failure::Connect(format!(
-                "cannot connect to {to}: {broken}; if this port speaks TLS, give --cafile FILE"
-            )),
+            Broken::Closed | Broken::Packet(_) if tls.is_none() && settings.unix.is_none() => {
+                Failure::Connect(format!(
+                    "cannot connect to {to}: {broken}; if this port speaks TLS, give --cafile FILE"
+                ))
+            }
             _ => Failure::Connect(format!("cannot connect to {to}: {broken}")),
         })
     }
@@ -93,8 +101,8 @@ impl<'a> Session<'a> {
     ) -> Result<Session<'a>, Broken> {
         let deadline = Instant::now() + settings.connect_timeout;
         let connect = encode_connect(settings)?;
-        let addresses = addresses_of(&settings.host, settings.port)?;
-        let mut connection = BlockingConnection::open(&addresses, stream(settings, tls)?, deadline)?;
+        let to = destination(settings)?;
+        let mut connection = BlockingConnection::open(&to, stream(settings, tls)?, deadline)?;
         let shown = settings.debug.then(|| settings.client_identifier.clone());
         packet_lines::sending(shown.as_deref(), &connect, settings.version);
         let granted = connection
@@ -172,6 +180,20 @@ impl<'a> Session<'a> {
     pub(super) fn close(self) {
         self.connection.close(self.version);
     }
+}
+
+fn destination(settings: &ClientSettings) -> Result<Destination, Broken> {
+    if let Some(path) = &settings.unix {
+        return Ok(Destination::Unix(path.clone()));
+    }
+    let local: Vec<IpAddr> = match &settings.bind {
+        Some(host) => addresses_of(host, 0)?.iter().map(SocketAddr::ip).collect(),
+        None => Vec::new(),
+    };
+    Ok(Destination::Addresses {
+        addresses: addresses_of(&settings.host, settings.port)?,
+        local,
+    })
 }
 
 /// All addresses that a host name resolves to.

@@ -176,9 +176,9 @@ impl KillClient {
         };
         let mut connect = Vec::new();
         login.encode(&mut connect)?;
-        let address = (std::net::Ipv4Addr::LOCALHOST, self.port).into();
+        let address = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, self.port));
         let stream = SecureStream::client(None, "localhost")?;
-        let mut connection = BlockingConnection::open(&[address], stream, deadline)?;
+        let mut connection = BlockingConnection::open(&address.into(), stream, deadline)?;
         connection.log_in(&connect, VERSION, deadline, interrupted)?;
         Ok(connection)
     }

@@ -4,13 +4,15 @@
 //! returns, the broker has read them, unless the broker is gone or silent.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mqtt::frame::{self, Frame, REMAINING_LENGTH_MAX};
 use mqtt::packet::Packet;
 use mqtt::version::ProtocolVersion;
+use transport::blocking_socket::BlockingSocket;
 use transport::stream::SecureStream;
 
 use super::broken::Broken;
@@ -20,13 +22,36 @@ use super::login::{self, Granted};
 /// A connection whose calls block.
 #[derive(Debug)]
 pub struct BlockingConnection {
-    socket: TcpStream,
+    socket: BlockingSocket,
     stream: SecureStream,
     /// Decrypted bytes that are not a complete packet yet.
     unread: Vec<u8>,
     /// The buffer that the socket is read into.
     chunk: Box<[u8]>,
     closed: bool,
+}
+
+/// Where a connection leads to.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// Any of these addresses, from the local address if there is one of the same family.
+    Addresses {
+        /// The addresses, in the order in which they are tried.
+        addresses: Vec<SocketAddr>,
+        /// Addresses to connect from.
+        local: Vec<IpAddr>,
+    },
+    /// The Unix socket at this path.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for Destination {
+    fn from(address: SocketAddr) -> Self {
+        Self::Addresses {
+            addresses: vec![address],
+            local: Vec::new(),
+        }
+    }
 }
 
 /// The bytes of one complete packet.
@@ -48,17 +73,17 @@ impl WholePacket {
 }
 
 impl BlockingConnection {
-    /// Connects to the first of the addresses that answers, including TLS and the upgrade to WebSocket.
+    /// Connects to the Unix socket, or to the first of the addresses that answers; including TLS and the upgrade to
+    /// WebSocket included.
     ///
     /// # Errors
     /// Why none answered, or why the handshake failed.
     pub fn open(
-        addresses: &[SocketAddr],
+        to: &Destination,
         stream: SecureStream,
         deadline: Instant,
     ) -> Result<BlockingConnection, Broken> {
-        let socket = dial(addresses, deadline)?;
-        socket.set_nodelay(true)?;
+        let socket = dial(to, deadline)?;
         let mut connection = BlockingConnection {
             socket,
             stream,
@@ -185,7 +210,7 @@ impl BlockingConnection {
         let mut wire = Vec::new();
         self.stream.close(&mut wire);
         let _ = self.write(&wire);
-        let _ = self.socket.shutdown(Shutdown::Write);
+        let _ = self.socket.shut_down_write();
         let until = Instant::now() + CLOSES_WITHIN;
         while !self.closed && matches!(self.fill(until), Ok(true)) {
             self.unread.clear();
@@ -196,7 +221,7 @@ impl BlockingConnection {
     fn fill(&mut self, until: Instant) -> Result<bool, Broken> {
         let timeout = until.saturating_duration_since(Instant::now());
         self.socket
-            .set_read_timeout(Some(timeout.max(Duration::from_millis(1))))?;
+            .set_read_timeout(timeout.max(Duration::from_millis(1)))?;
         let count = match self.socket.read(&mut self.chunk) {
             Ok(count) => count,
             Err(error) if is_timeout(&error) => return Ok(Instant::now() < until),
@@ -218,7 +243,7 @@ impl BlockingConnection {
         };
         // The broker's reason for closing may still be readable.
         let until = Instant::now() + REASON_WITHIN;
-        self.socket.set_read_timeout(Some(REASON_WITHIN))?;
+        self.socket.set_read_timeout(REASON_WITHIN)?;
         while let Ok(count @ 1..) = self.socket.read(&mut self.chunk) {
             let received = self.chunk.get(..count).unwrap_or_default();
             self.stream.open(received, &mut self.unread, &mut Vec::new())?;
@@ -230,11 +255,20 @@ impl BlockingConnection {
     }
 }
 
-fn dial(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Broken> {
+fn dial(to: &Destination, deadline: Instant) -> Result<BlockingSocket, Broken> {
+    let (addresses, local) = match to {
+        Destination::Unix(path) => return Ok(BlockingSocket::unix(path)?),
+        Destination::Addresses { addresses, local } => (addresses, local),
+    };
     let mut last = Broken::Refused("there is no address to connect to".to_owned());
     for address in addresses {
         let timeout = deadline.saturating_duration_since(Instant::now());
-        match TcpStream::connect_timeout(address, timeout.max(Duration::from_millis(1))) {
+        let is_of_its_family = |local: &&IpAddr| local.is_ipv4() == address.is_ipv4();
+        let from = local.iter().find(is_of_its_family).copied();
+        if from.is_none() && !local.is_empty() {
+            continue;
+        }
+        match BlockingSocket::tcp(*address, from, timeout.max(Duration::from_millis(1))) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = Broken::Socket(error),
         }

@@ -18,7 +18,7 @@ mod slot_token;
 
 use std::net::IpAddr;
 
-pub use blocking::{BlockingConnection, WholePacket};
+pub use blocking::{BlockingConnection, Destination, WholePacket};
 pub use broken::Broken;
 pub use non_blocking::{Connection, Scratch};
 pub(crate) use slot_token::SlotToken;

@@ -230,7 +230,7 @@ fn open(
     let mut connect = Vec::new();
     login.encode(&mut connect)?;
     let address = subject.endpoint.host(0).address;
-    let mut connection = BlockingConnection::open(&[address], subject.endpoint.stream(0)?, deadline)?;
+    let mut connection = BlockingConnection::open(&address.into(), subject.endpoint.stream(0)?, deadline)?;
     connection.log_in(&connect, retained.version, deadline, interrupted)?;
     Ok(connection)
 }

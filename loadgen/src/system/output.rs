@@ -5,6 +5,7 @@
 //! panic.
 
 use std::io::{self, ErrorKind, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::Failure;
 
@@ -22,10 +23,20 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// From now on [`note`] writes nothing, as the user wants to see no errors.
+pub fn be_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
+
 /// Writes a line with the program's name to standard error; it is lost if nothing reads it.
 pub fn note(line: &str) {
+    if IS_QUIET.load(Ordering::Relaxed) {
+        return;
+    }
     show_progress(&format!("loadgen: {line}"));
 }
+
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Writes a line about progress to standard error; it is lost if nothing reads it.
 pub fn show_progress(line: &str) {

@@ -9,9 +9,10 @@
 //!
 //! `client_config.rs` and `server_config.rs` are the two configurations, with `ciphers.rs` and `passphrase.rs`.
 //! `identity.rs` gets a client's identity from its certificate; `version1.rs` and `revocation.rs` are for certificates
-//! of version 1; `key_update.rs` renews keys.
+//! of version 1; `key_update.rs` renews keys, `key_log.rs` writes them to a file.
 //!
-//! Invariants: an error names the file and what to do. Nothing here does I/O except reading files.
+//! Invariants: an error names the file and what to do. Nothing here does I/O except reading files, and writing that of
+//! `key_log`.
 
 mod certificate;
 mod chain;
@@ -24,6 +25,7 @@ mod files;
 pub(crate) mod handshake;
 mod identity;
 mod issue;
+mod key_log;
 mod key_update;
 mod own_certificate;
 mod passphrase;
@@ -48,6 +50,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub use client_config::{ClientTls, client_config, client_config_with};
 pub use connection::TlsError;
 pub use identity::{IdentityError, IdentityKind, checked as checked_identity, client_identity};
+pub use key_log::KeyLogFile;
 pub use passphrase::{KeyPassphrase, NoPassphrase, PASSPHRASE_VARIABLE, Passphrase};
 pub use server_config::{ServerTls, ServerTlsConfig, server_config, server_config_with};
 

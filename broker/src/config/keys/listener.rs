@@ -10,6 +10,7 @@ use crate::config::draft::{Draft, ProtocolDraft};
 use crate::config::network::Network;
 use crate::limits::{LISTENERS_MAX, MOUNT_POINT_BYTES_MAX};
 use crate::settings::{ListenerSettings, UNLIMITED};
+use crate::socket_path;
 
 /// IFNAMSIZ without the terminating NUL.
 const INTERFACE_BYTES_MAX: usize = 15;
@@ -19,15 +20,29 @@ pub(super) const KEYS: &[Key] = &[
         Repetition::Allowed,
         of_listener(
             "listener",
-            "Listens on a port, on all addresses or on those of a host name. The keys below it apply to it. \
-            May be given several times.",
+            "Listens on a port, on all addresses or on those of a host name; with `0 PATH` on a Unix socket, whose \
+             file is made at the start and removed at the end. The keys below it apply to it. \
+            May be given several \
+             times.",
             Value::Text {
-                shape: "PORT [ADDRESS]",
+                shape: "PORT [ADDRESS] or 0 PATH",
                 set: set_listener,
             },
-            Show::Listener(|_, socket| match &socket.host {
-                Some(host) => shown(format!("{} {host}", socket.port)),
-                None => shown(socket.port),
+            Show::Listener(|_, socket| shown(socket.place())),
+        ),
+    ),
+    or(
+        "0770",
+        of_listener(
+            "unix_socket_mode",
+            "The permissions of the socket's file of `listener 0 PATH`, in octal: who may write to it may connect. \
+             `0666` lets every user of this machine. The file belongs to the broker's user and its group.",
+            Value::Word {
+                shape: "octal number from 0600 to 0777",
+                set: set_unix_mode,
+            },
+            Show::Listener(|_, socket| {
+                shown_if(socket.unix.as_ref().map(|unix| format!("{:04o}", unix.mode)))
             }),
         ),
     ),
@@ -266,23 +281,44 @@ fn show_qos(settings: &ListenerSettings, _: &ListenerSocket) -> Vec<String> {
 
 fn set_listener(draft: &mut Draft, text: &str) -> Result<(), String> {
     let (port, host) = text.split_once([' ', '\t']).unwrap_or((text, ""));
-    let port: u16 = port
-        .parse()
-        .map_err(|_| "must be a port from 1 to 65535 and perhaps an address")?;
+    let port: u16 = port.parse().map_err(
+        |_| "must be a port from 1 to 65535 and perhaps an address, or 0 and the path of a Unix socket",
+    )?;
+    if draft.listeners.len() >= LISTENERS_MAX {
+        return Err(format!("more than {LISTENERS_MAX} listeners"));
+    }
+    if port == 0 {
+        return set_unix_listener(draft, host.trim());
+    }
     let (host, rest) = host.trim().split_once([' ', '\t']).unwrap_or((host, ""));
     let host = Some(host.trim()).filter(|host| !host.is_empty() && !host.starts_with('#'));
     if let Some(host) = host {
         draft.warn_of_rest("listener", &format!("{port} {host}"), rest);
     }
-    match (port, host) {
-        (0, Some(_)) => Err("Unix sockets are known but not supported yet: name a port".to_owned()),
-        (0, None) => Err("the port must be from 1 to 65535".to_owned()),
-        _ if draft.listeners.len() >= LISTENERS_MAX => Err(format!("more than {LISTENERS_MAX} listeners")),
-        _ => {
-            draft.begin_listener(port, host);
-            Ok(())
-        }
+    draft.begin_listener(port, host);
+    Ok(())
+}
+
+/// `listener 0 PATH`: the rest of the line is the path, as with mosquitto.
+fn set_unix_listener(draft: &mut Draft, path: &str) -> Result<(), String> {
+    if path.is_empty() {
+        return Err(
+            "the port must be from 1 to 65535; 0 needs the path of a Unix socket behind it".to_owned(),
+        );
     }
+    let absolute = draft.path(path);
+    socket_path::check_length(&absolute).map_err(|error| error.to_string())?;
+    draft.named.add_file(&absolute);
+    draft.begin_unix_listener(absolute);
+    Ok(())
+}
+
+fn set_unix_mode(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let mode = u32::from_str_radix(text, 8).ok();
+    let mode = mode.filter(|mode| (0o600..=0o777).contains(mode));
+    let mode = mode.ok_or("must be permissions in octal, from 0600 to 0777, such as 0660")?;
+    draft.listener().unix_mode = Some(mode);
+    Ok(())
 }
 
 fn set_trusted_proxies(draft: &mut Draft, text: &str) -> Result<(), String> {

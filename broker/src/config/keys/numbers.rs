@@ -8,6 +8,9 @@ use crate::settings::UNLIMITED;
 /// The largest 16-bit number, for ranges.
 pub(super) const U16_MAX: i64 = 65_535;
 
+/// The largest number of 32 bits, for ranges.
+pub(super) const U32_MAX: i64 = 4_294_967_295;
+
 /// A limit of the configuration file, where 0 means no limit as in mosquitto.
 pub(super) fn or_unlimited(number: i64) -> u64 {
     match u64::try_from(number) {

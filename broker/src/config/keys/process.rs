@@ -59,9 +59,13 @@ pub(super) const KEYS: &[Key] = &[
     global(
         "memory_limit",
         "four fifths of the memory of the cgroup or the machine",
-        "Bytes of resident memory. Above nine tenths of it, nothing more is queued or retained, no session \
-        is created, and less output may wait for sockets, until less memory is in use; checked twenty times \
-        a second. 0: no limit, which is mosquitto's default. systemd's MemoryMax= is a harder bound.",
+        "Where load is shed, in bytes of the process's resident memory, which is looked at twenty times a second. \
+         Above nine tenths of it, nothing more is queued or retained, no session is created, and less output may \
+         wait for sockets, until less memory is in use. It is no bound that memory cannot exceed: what is on its way \
+         still finds room, and a burst between two looks does too. mosquitto's key of this name refuses single \
+         allocations of its heap. A start is refused where the broker alone, without clients and stored messages, \
+         would take nine tenths. 0: no limit, which is mosquitto's default. systemd's MemoryMax= is a harder \
+         bound.",
         Value::Integer {
             ranges: &[(0, i64::MAX)],
             set: |draft, bytes| draft.memory_bytes_max = Some(or_unlimited(bytes)),

@@ -71,7 +71,7 @@ fn exercise(settings: Settings) {
             panic!("a CONNECT");
         };
         let peer = Peer {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)).into(),
             listener: ListenerId(0),
             assigned_client_identifier: None,
             certificate_identity: None,

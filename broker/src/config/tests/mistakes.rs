@@ -51,15 +51,34 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "listener x",
-        "t.conf:1: listener x: must be a port from 1 to 65535 and perhaps an address",
+        "t.conf:1: listener x: must be a port from 1 to 65535 and perhaps an address, or 0 and the path of a \
+         Unix socket",
     ),
     (
         "listener 0",
-        "t.conf:1: listener 0: the port must be from 1 to 65535",
+        "t.conf:1: listener 0: the port must be from 1 to 65535; 0 needs the path of a Unix socket behind it",
     ),
     (
-        "listener 0 /tmp/s",
-        "t.conf:1: listener 0 /tmp/s: Unix sockets are known but not supported yet: name a port",
+        "listener 0 /tmp/s\nprotocol http_api",
+        "t.conf:1: protocol http_api is not for a Unix socket: `control_socket PATH` opens one",
+    ),
+    (
+        "listener 0 /tmp/s\nlistener 0 /tmp/s",
+        "t.conf:2: the Unix socket /tmp/s is already used by the listener of t.conf:1; fix: remove one of them, or \
+         choose another path",
+    ),
+    (
+        "listener 0 /tmp/s\nunix_socket_mode 1777",
+        "t.conf:2: unix_socket_mode 1777: must be permissions in octal, from 0600 to 0777, such as 0660",
+    ),
+    (
+        "listener 1883\nunix_socket_mode 0666",
+        "t.conf:1: unix_socket_mode is for a listener on a Unix socket: `listener 0 PATH`",
+    ),
+    (
+        "listener 0 /tmp/s\nenable_proxy_protocol 2\nproxy_protocol_trusted 10.0.0.0/8",
+        "t.conf:1: proxy_protocol_trusted is for addresses, which a Unix socket does not have: leave it out, and let \
+         `unix_socket_mode` keep others away",
     ),
     (
         "password_file a\npassword_file b",

@@ -165,6 +165,24 @@ fn the_reference_for_operators_is_up_to_date() {
     );
 }
 
+#[test]
+fn the_keys_of_the_moving_guide_are_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/FROM_MOSQUITTO.md");
+    let (begin, end) = ("<!-- keys -->\n", "<!-- end of keys -->");
+    let written = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = written.split_once(begin).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    let right = format!("{before}{begin}{}{end}{after}", moving_tables());
+    if std::env::var_os("MIDGE_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &right).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap();
+    assert!(
+        written == right,
+        "docs/FROM_MOSQUITTO.md is old: run MIDGE_WRITE_DOCS=1 cargo test -p broker"
+    );
+}
+
 /// V33, V36, V37: the limits of what clients may make the broker hold.
 #[test]
 fn v33_v36_v37_caps_are_settings_with_zero_for_no_limit() {

@@ -2,10 +2,9 @@
 //!
 //! Invariants: none.
 
-use std::net::SocketAddr;
-
 use crate::auth::Verdict;
 use crate::auth::enhanced::Authenticated;
+use crate::client_address::ClientAddress;
 use crate::logic::connect_request::ConnectRequest;
 use crate::settings::{ListenerId, ListenerSettings};
 
@@ -13,7 +12,7 @@ use crate::settings::{ListenerId, ListenerSettings};
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The client's address, or the one in a PROXY header.
-    pub address: SocketAddr,
+    pub address: ClientAddress,
     /// The listener that accepted it.
     pub listener: ListenerId,
     /// The client identifier for a client that sends an empty one.

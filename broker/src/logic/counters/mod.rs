@@ -114,6 +114,10 @@ pub struct ShardCounters {
     pub protocol_errors: Counter,
     /// Impossible states that were found.
     pub inconsistencies: Counter,
+    /// Times that a client was not read from for a while, as it sent more than its rate.
+    pub rates_exceeded: Counter,
+    /// Clients that were banned as they connected too often.
+    pub flapping_bans: Counter,
     /// Connections that ended before their CONNECT was complete.
     pub connections_without_connect: Counter,
     /// Current number of clients for which no publisher waits, because they have not kept up.

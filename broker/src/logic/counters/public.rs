@@ -77,6 +77,8 @@ pub const SHOWN: &[PublicCounter] = shown![
     Total batch_records_sent "Records sent from shard to shard.",
     Total protocol_errors "Connections ended because of a protocol error or a malformed packet.",
     Total inconsistencies "Impossible states found: a bug in Midge, please report it.",
+    Total rates_exceeded "Times that a client waited, as it sent more than its listener allows.",
+    Total flapping_bans "Clients that were banned as they connected too often (flapping_connects).",
     Total connections_without_connect "Connections that ended before their CONNECT was complete.",
     Now slow_consumers "Clients for which no publisher waits: they do not keep up, or did not in the last minute.",
     Now output_bytes "Bytes that wait for the sockets of clients.",

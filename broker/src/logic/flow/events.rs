@@ -85,6 +85,14 @@ impl FlowEvents<'_> {
         }
     }
 
+    /// A client has waited for its rate.
+    pub(in crate::logic) fn rate_timer_due(&mut self, slot: ConnectionSlot) {
+        if let Some(connection) = self.clients.connections().get(slot) {
+            self.flow.rates.end_wait(connection.id(slot));
+        }
+        self.end_reason(Reason::Rate { slot });
+    }
+
     /// Updates the sums and ends the pauses of a connection whose socket is closed.
     pub(in crate::logic) fn connection_closed(&mut self, id: ConnectionId) {
         self.change_client(id.slot, Event::Closed);
@@ -92,6 +100,9 @@ impl FlowEvents<'_> {
             self.flow.output.forget(connection);
         }
         self.flow.pauses.forget(Waiter::Publisher(id));
+        if let Some(until) = self.flow.rates.forget(id) {
+            self.timers.cancel(until, Timer::Rate { slot: id.slot });
+        }
         self.shard_output_drained();
     }
 

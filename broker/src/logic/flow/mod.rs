@@ -18,9 +18,9 @@
 //! at QoS 1 and 2 that were on their way would be lost
 //! (`publishers_wait_for_acknowledgements_before_a_queue_is_full`).
 //!
-//! `output_bytes.rs` counts, `grace.rs` decides how long publishers wait for a consumer, `pauses.rs` has the pauses
-//! and their reasons, `pausing.rs` pauses and resumes, `events.rs` has the events of consumers, `steps.rs` their
-//! effects; `shard.rs` has the shard's calls before and after everything that publishes.
+//! `output_bytes.rs` counts, `grace.rs` decides how long publishers wait for a consumer, `pauses.rs` has the pauses and
+//! their reasons, `rates.rs` counts what clients send, `pausing.rs` pauses and resumes, `events.rs` has the events of
+//! consumers, `steps.rs` their effects; `shard.rs` is has the shard's calls before and after everything that publishes.
 //!
 //! Invariants: a client can delay others for its grace period and no longer; every paused waiter has a reason, and
 //! each reason ends in a call of this module. A client whose acknowledgements are awaited does not wait for the
@@ -31,6 +31,7 @@ mod grace;
 mod output_bytes;
 mod pauses;
 mod pausing;
+mod rates;
 mod shard;
 mod steps;
 
@@ -41,6 +42,7 @@ use self::grace::GraceBudget;
 use self::output_bytes::ShardOutput;
 use self::pauses::Pauses;
 pub(in crate::logic) use self::pauses::Reason;
+use self::rates::Rates;
 use super::connection::{Connection, ConnectionId, ConnectionSlot};
 use super::session::queue::{Bounds, Queue};
 use crate::limits;
@@ -54,6 +56,7 @@ pub struct FlowControl {
     output: ShardOutput,
     pauses: Pauses,
     budget: GraceBudget,
+    rates: Rates,
     /// The bounds of a session's queue.
     bounds: Bounds,
     /// The time of the current call of the shard.
@@ -74,6 +77,7 @@ impl FlowControl {
             output: ShardOutput::new(settings),
             pauses: Pauses::default(),
             budget: GraceBudget::default(),
+            rates: Rates::of(settings),
             bounds: Bounds::of(settings),
             now: Timestamp(0),
             met: BTreeSet::new(),
@@ -93,6 +97,13 @@ impl FlowControl {
     pub(super) fn set_settings(&mut self, settings: &Settings, memory_full: bool) {
         self.output.set_marks(settings, memory_full);
         self.bounds = Bounds::of(settings);
+        self.rates.set_settings(settings);
+    }
+
+    /// Whether what clients send is to be charged.
+    #[inline]
+    pub(super) fn has_rates(&self) -> bool {
+        self.rates.is_on()
     }
 
     /// The bounds of a session's queue.

@@ -20,6 +20,8 @@ pub(in crate::logic) enum Reason {
     Store,
     /// Too many packets of the client in that slot wait for space on the disk; it is the publisher itself.
     Space { slot: ConnectionSlot },
+    /// The client in that slot has sent more than its rate; it is the publisher itself.
+    Rate { slot: ConnectionSlot },
     /// Too many batches wait for that shard.
     Outbox { shard: u16 },
     /// The other shard asked to pause the publishers to it.
@@ -167,6 +169,7 @@ mod tests {
             4 => Reason::Remote { shard },
             5 => Reason::Store,
             6 => Reason::Space { slot },
+            7 => Reason::Rate { slot },
             _ => Reason::ShardOutput,
         }
     }
@@ -186,7 +189,7 @@ mod tests {
     proptest! {
         /// Compares with a plain list of pairs.
         #[test]
-        fn any_reasons_end_their_pauses(calls in proptest::collection::vec((0..8_u8, 0..6_u8, 0..22_u8), 0..60)) {
+        fn any_reasons_end_their_pauses(calls in proptest::collection::vec((0..8_u8, 0..6_u8, 0..25_u8), 0..60)) {
             let mut pauses = Pauses::default();
             let mut pairs: Vec<(Waiter, Reason)> = Vec::new();
             for (call, who, what) in calls {

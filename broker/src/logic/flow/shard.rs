@@ -7,6 +7,9 @@ use mqtt::ReasonCode;
 use crate::logic::Shard;
 use crate::logic::connection::{ConnectionId, ConnectionSlot};
 use crate::logic::flow::FlowEvents;
+use crate::logic::flow::pauses::Reason;
+use crate::logic::flow::rates::Charged;
+use crate::logic::timer::Timer;
 
 impl Shard {
     /// Flow control, with the owners that its events change.
@@ -35,6 +38,32 @@ impl Shard {
             self.flow_events().wait_for_store();
         }
         self.flow_events().pause_publisher(id, blocked);
+    }
+
+    /// A client sent so many bytes, and all messages since there were `messages_before`: if that is more than its rate
+    /// it is to wait, and if it is far more its connection ends.
+    #[cold]
+    pub(in crate::logic) fn charge_rate(&mut self, id: ConnectionId, messages_before: u64, bytes: usize) {
+        let slot = id.slot;
+        let Some(listener) = self.delivery.clients.listener_of(slot) else {
+            // What it sent has ended it.
+            return;
+        };
+        let messages = self.delivery.counters().publishes_received.get() - messages_before;
+        let rates = self.delivery.settings().listener(listener).rates;
+        let flow = &mut self.delivery.flow;
+        match flow.rates.charge(self.now, id, rates, messages, bytes as u64) {
+            Charged::Within => {}
+            Charged::Waits { until, before } => {
+                match before {
+                    Some(before) => self.timers.cancel(before, Timer::Rate { slot }),
+                    None => self.delivery.counters().rates_exceeded.add(1),
+                }
+                self.timers.set(until, Timer::Rate { slot });
+                self.delivery.flow.note_reason(Reason::Rate { slot });
+            }
+            Charged::Exceeded(reason, why) => self.disconnect(slot, reason, why),
+        }
     }
 
     /// The grace period or the quarantine of a client is over.

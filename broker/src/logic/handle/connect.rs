@@ -59,7 +59,7 @@ impl Shard {
                 Err(malformed) if !too_large => ("malformed_connect", malformed.error.to_string()),
                 _ => ("connect_too_large", DecodeErrorKind::PacketTooLarge.to_string()),
             };
-            let address = Some(peer.address.ip());
+            let address = Some(peer.address.machine());
             counters
                 .events
                 .add(ClientEvent::refused(now, reason, "", address, Some(&detail)));
@@ -100,7 +100,7 @@ impl Shard {
                 let why = refusal(refused, connect, &peer);
                 let label = ConnectRefusal(refused.reason).label();
                 let client = &connect.client_identifier;
-                let address = Some(peer.address.ip());
+                let address = Some(peer.address.machine());
                 let event = ClientEvent::refused(self.now, label, client, address, Some(refused.why));
                 self.delivery.counters().events.add(event);
                 return self.refuse_connect(slot, refused.reason, refused.why, &why);

@@ -11,13 +11,13 @@ mod actions;
 mod client_times;
 mod lists;
 
-use std::net::SocketAddr;
 use std::ops::Range;
 
 use mqtt::{QoS, ReasonCode};
 
 pub use self::client_times::ClientTimes;
 
+use crate::client_address::ClientAddress;
 use crate::logic::connection::ConnectionId;
 use crate::logic::unpublishable::Unpublishable;
 use crate::logic::{Shard, SysFigures};
@@ -177,7 +177,7 @@ pub struct ConnectionEntry {
     /// Its name for the shell.
     pub id: ConnectionId,
     /// The address of its client, which the shell adds.
-    pub address: Option<SocketAddr>,
+    pub address: Option<ClientAddress>,
     /// When its CONNECT was accepted.
     pub since: Timestamp,
     /// 3, 4 or 5, as in CONNECT.

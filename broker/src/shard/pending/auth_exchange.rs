@@ -128,7 +128,8 @@ impl PendingConnection {
             ));
         }
         let auth = auth(&bytes).ok_or(Refusal::protocol_error("a malformed AUTH"))?;
-        let proof = authentication.finish_exchange(now, self.listener, self.address.ip(), exchange, &auth)?;
+        let proof =
+            authentication.finish_exchange(now, self.listener, self.address.machine(), exchange, &auth)?;
         Ok(Authenticated {
             user: proof.user,
             data: proof.data,

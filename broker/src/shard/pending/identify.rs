@@ -27,7 +27,8 @@ impl ShardLoop {
     pub(in crate::shard) fn begin_pending(&mut self, listener: usize, socket: Socket) {
         let in_effect = &self.configured.in_effect;
         let listening = self.acceptor.listening(listener);
-        let pending = listening.map(|it| PendingConnection::new(it, in_effect, socket));
+        let bans = &self.access.bans;
+        let pending = listening.map(|it| PendingConnection::new(it, in_effect, bans, socket));
         match pending {
             Some(Ok(pending)) => {
                 let id = self.pending.insert(self.now, pending);
@@ -38,7 +39,8 @@ impl ShardLoop {
                 reason,
                 detail,
             }))) => {
-                let event = ClientEvent::refused(self.now, reason, "", Some(address.ip()), Some(&detail));
+                let event =
+                    ClientEvent::refused(self.now, reason, "", Some(address.machine()), Some(&detail));
                 self.logic.counters().events.add(event);
             }
             Some(Err(None)) | None => {}
@@ -143,7 +145,7 @@ impl ShardLoop {
         }
         let credentials = Credentials {
             listener: pending.listener,
-            address: pending.address.ip(),
+            address: pending.address.machine(),
             client_identifier: connect.client_identifier.as_ref(),
             user_name: connect.user_name.as_deref(),
             password: connect.password.as_deref(),

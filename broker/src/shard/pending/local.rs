@@ -32,7 +32,7 @@ impl PendingConnection {
             socket,
             stream: SecureStream::Plain,
             admission: Admission::enter(counts, u64::MAX)?,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
             listener: ListenerId::BRIDGES,
             phase: Phase::Connect,
             identity: None,

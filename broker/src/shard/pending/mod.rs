@@ -23,7 +23,6 @@ mod table;
 mod tests;
 mod upgrade;
 
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +38,9 @@ pub(super) use self::table::PendingConnections;
 use crate::admission::{Admission, too_many};
 use crate::auth::enhanced::{Authenticated, Refusal};
 use crate::auth::{Awaited, Verdict};
+use crate::bans::Bans;
 use crate::bind::Listening;
+use crate::client_address::ClientAddress;
 use crate::config::ProxyProtocol;
 use crate::in_effect::{InEffect, Upgrade};
 use crate::logic::{ConnectRequest, FirstPacket, Handshake, MalformedConnect, Peer};
@@ -52,7 +53,7 @@ pub(super) struct PendingConnection {
     socket: Socket,
     stream: SecureStream,
     admission: Admission,
-    address: SocketAddr,
+    address: ClientAddress,
     listener: ListenerId,
     phase: Phase,
     /// The part of its certificate that names the user, if it does.
@@ -139,28 +140,23 @@ impl PendingConnection {
     fn new(
         listening: &Listening,
         in_effect: &InEffect,
+        bans: &Bans,
         socket: Socket,
     ) -> Result<Self, Option<RefusedAtAccept>> {
-        // A peer that is gone already has no address.
-        let address: SocketAddr = socket::peer_address(socket.as_fd()).map_err(|_| None)?;
-        let refused = |reason, detail| {
-            Some(RefusedAtAccept {
-                address,
-                reason,
-                detail,
-            })
-        };
+        let address = listening.address_of(socket.as_fd()).ok_or(None)?;
+        let refused = |reason, detail| Some(RefusedAtAccept::new(address, reason, detail));
+        if address.ip().is_some_and(|ip| bans.has_address(ip)) {
+            return Err(Some(RefusedAtAccept::banned(address)));
+        }
         let connections_max = in_effect.settings.listener(listening.listener).connections_max;
         let Some(admission) = Admission::enter(&listening.connections, connections_max) else {
             tracing::warn!("Client connection from {address} denied: max_connections exceeded.");
-            return Err(refused(
-                "max_connections",
-                too_many(socket.as_fd(), connections_max),
-            ));
+            let why = too_many(socket.as_fd(), connections_max);
+            return Err(refused("max_connections", why));
         };
         let kind = in_effect.listeners.get(usize::from(listening.listener.0));
         let kind = kind.ok_or(None)?;
-        if !kind.trusts(address.ip()) {
+        if !kind.trusts(address.machine()) {
             tracing::warn!("Client connection from {address} denied: it is not in proxy_protocol_trusted.");
             let why = "its address is not in proxy_protocol_trusted of the listener".to_owned();
             return Err(refused("proxy_not_trusted", why));
@@ -271,7 +267,7 @@ impl PendingConnection {
 
     fn take_proxy_header(&mut self, header: proxy::ProxyHeader, bytes: usize) {
         self.plain.drain(..bytes.min(self.plain.len()));
-        self.address = header.address.unwrap_or(self.address);
+        self.address = header.address.map_or(self.address, ClientAddress::Inet);
         self.proxied_identity = header.identity;
         self.phase = self.after_handshake();
     }

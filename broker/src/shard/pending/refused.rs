@@ -3,9 +3,8 @@
 //! Invariants: each one that ends without a CONNECT is recorded once, with its address and the reason; the number of
 //! records and of log lines is bounded.
 
-use std::net::SocketAddr;
-
 use super::{DOES_NOT_READ, PendingConnection, Phase};
+use crate::client_address::ClientAddress;
 use crate::logic::{ClientEvent, Handshake};
 use crate::shard::ShardLoop;
 use crate::shard::token::PendingId;
@@ -14,11 +13,28 @@ use crate::time::Timestamp;
 /// A client that the listener refuses.
 #[derive(Clone, Debug)]
 pub(super) struct RefusedAtAccept {
-    pub(super) address: SocketAddr,
+    pub(super) address: ClientAddress,
     /// The reason, as in lists.
     pub(super) reason: &'static str,
     /// Details of the reason.
     pub(super) detail: String,
+}
+
+impl RefusedAtAccept {
+    pub(super) fn new(address: ClientAddress, reason: &'static str, detail: String) -> Self {
+        Self {
+            address,
+            reason,
+            detail,
+        }
+    }
+
+    /// Somebody whose address is banned.
+    pub(super) fn banned(address: ClientAddress) -> Self {
+        tracing::info!("Client connection from {address} denied: its address is banned.");
+        let why = "its address is banned: `broker ctl bans` has the bans";
+        Self::new(address, "banned", why.to_owned())
+    }
 }
 
 /// Why a pending connection ends.
@@ -103,7 +119,7 @@ impl ShardLoop {
 impl PendingConnection {
     /// Its refusal, for the lists of operators.
     fn refusal(&self, at: Timestamp, reason: &'static str, detail: Option<&str>) -> ClientEvent {
-        ClientEvent::refused(at, reason, "", Some(self.address.ip()), detail)
+        ClientEvent::refused(at, reason, "", Some(self.address.machine()), detail)
     }
 
     /// The name of the phase in which it fails.

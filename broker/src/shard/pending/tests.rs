@@ -1,7 +1,7 @@
 //! Pending connections over a socket pair: from phase to phase, and what the client reads of them.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use super::*;
 use crate::admission::ListenerCounts;
 use crate::auth::password::{Algorithm, PasswordHash};
 use crate::auth::{AccessFiles, Authentication, Policy};
+use crate::bans::Bans;
 use crate::certs;
 use crate::in_effect::ListenerInEffect;
 use crate::limits;
@@ -103,8 +104,9 @@ fn accept(
         socket: socket.clone(),
         listener: ListenerId(0),
         connections: Arc::clone(connections),
+        unix: None,
     };
-    PendingConnection::new(&listening, in_effect, socket)
+    PendingConnection::new(&listening, in_effect, &Bans::default(), socket)
 }
 
 fn connect_with(properties: Properties<'_>, password: Option<&[u8]>) -> Vec<u8> {
@@ -148,7 +150,7 @@ fn a_connect_in_pieces_is_identified_once_it_is_whole() {
     let connect = transfer.connect.unwrap();
     assert_eq!(
         (&*connect.client_identifier, transfer.peer.address),
-        ("c", address)
+        ("c", address.into())
     );
     assert_eq!(connect.password, None, "it was checked, and is forgotten");
     assert_eq!(transfer.unread, PINGREQ);
@@ -203,7 +205,10 @@ fn a_proxy_header_comes_first_and_names_the_client() {
     assert_eq!(pair.pending.missing(), "no PROXY header");
     assert!(matches!(pair.pending.receive(&bytes[9..]), Next::Identify));
     let transfer = pair.pending.into_transfer(Verdict::Unproved, None).unwrap();
-    assert_eq!(transfer.peer.address, "192.0.2.7:80".parse().unwrap());
+    assert_eq!(
+        transfer.peer.address,
+        "192.0.2.7:80".parse::<SocketAddr>().unwrap().into()
+    );
 
     let mut pair = Pair::new(proxied());
     assert!(
@@ -369,7 +374,7 @@ fn a_full_listener_takes_nobody_and_the_count_stays() {
     let (mut client, server) = socket_pair();
     let refused = accept(server, &connections, &full).err().flatten().unwrap();
     assert_eq!(refused.reason, "max_connections");
-    assert_eq!(refused.address, client.local_addr().unwrap());
+    assert_eq!(refused.address, client.local_addr().unwrap().into());
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "the client is closed");
     assert_eq!(connections.open(), 1);
     first.close();

@@ -11,13 +11,13 @@ mod line;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mqtt::{ProtocolVersion, ReasonCode};
 
 pub(super) use self::line::described;
 use self::line::{Direction, Shown};
+use crate::client_address::ClientAddress;
 use crate::limits;
 use crate::log::PACKET;
 use crate::logic::{ConnectRequest, ConnectionId, Peer, Shard, TracedClient};
@@ -50,7 +50,7 @@ struct Incoming {
 /// A CONNECT that was shown, and where.
 pub(super) struct ShownConnect {
     client: String,
-    address: SocketAddr,
+    address: ClientAddress,
     traces: Vec<Arc<Trace>>,
 }
 
@@ -90,7 +90,7 @@ impl Tracer {
     #[cold]
     pub(super) fn show_connect(
         &self,
-        address: SocketAddr,
+        address: ClientAddress,
         connect: &ConnectRequest,
         peer: &Peer,
         before: Option<ShownConnect>,
@@ -100,7 +100,7 @@ impl Tracer {
 
     /// Shows a CONNECT that is answered by AUTH, and that AUTH.
     #[cold]
-    pub(super) fn show_challenge(&self, address: SocketAddr, connect: &ConnectRequest) -> ShownConnect {
+    pub(super) fn show_challenge(&self, address: ClientAddress, connect: &ConnectRequest) -> ShownConnect {
         let shown = self.show_connect_of(address, connect, connect.user_name.as_deref(), None);
         let authentication = connect.authentication.as_deref();
         let method = authentication.map(|asked| &*asked.method).unwrap_or_default();
@@ -114,7 +114,7 @@ impl Tracer {
 
     fn show_connect_of(
         &self,
-        address: SocketAddr,
+        address: ClientAddress,
         connect: &ConnectRequest,
         user: Option<&str>,
         before: Option<ShownConnect>,
@@ -128,7 +128,7 @@ impl Tracer {
         let mut traces = before.map(|before| before.traces).unwrap_or_default();
         for trace in &self.traces {
             let is_new = !traces.iter().any(|other| other.number == trace.number);
-            if is_new && trace.is_of(client, user, address.ip()) {
+            if is_new && trace.is_of(client, user, address.machine()) {
                 trace.show(format_args!("{text}"));
                 traces.push(Arc::clone(trace));
             }
@@ -179,7 +179,7 @@ impl Tracer {
     }
 
     /// Shows that a connection is over, and why.
-    pub(super) fn ended(&self, logic: &Shard, id: ConnectionId, address: SocketAddr, why: &str) {
+    pub(super) fn ended(&self, logic: &Shard, id: ConnectionId, address: ClientAddress, why: &str) {
         if let Some((client, user)) = logic.clients().client_and_user(id) {
             let known = self
                 .connections
@@ -187,7 +187,7 @@ impl Tracer {
                 .map(|incoming| incoming.traces.as_slice());
             let is_of = |trace: &&Arc<Trace>| match known {
                 Some(traces) => traces.iter().any(|known| known.number == trace.number),
-                None => trace.is_of(client, user, address.ip()),
+                None => trace.is_of(client, user, address.machine()),
             };
             for trace in self.traces.iter().filter(is_of) {
                 trace.show(format_args!("Ended {client} at {address}: {why}"));
@@ -201,7 +201,7 @@ impl Tracer {
         &mut self,
         logic: &Shard,
         id: ConnectionId,
-        address: Option<SocketAddr>,
+        address: Option<ClientAddress>,
         text: &str,
     ) {
         // A client may not have sent or got anything since its trace was started.
@@ -216,7 +216,7 @@ impl Tracer {
 
     /// Shows the packets that end in these bytes; the logic gets them next.
     #[cold]
-    pub(super) fn received(&mut self, logic: &Shard, id: ConnectionId, address: SocketAddr, bytes: &[u8]) {
+    pub(super) fn received(&mut self, logic: &Shard, id: ConnectionId, address: ClientAddress, bytes: &[u8]) {
         let client = logic.clients().traced_client(id);
         let Some(client) = client.filter(|_| !logic.clients().closing(id)) else {
             // It is being closed: nothing more of it is handled.
@@ -248,7 +248,7 @@ impl Tracer {
 
     /// Shows complete packets that are about to be sent.
     #[cold]
-    pub(super) fn sent(&mut self, logic: &Shard, id: ConnectionId, address: SocketAddr, out: &[u8]) {
+    pub(super) fn sent(&mut self, logic: &Shard, id: ConnectionId, address: ClientAddress, out: &[u8]) {
         if let Some(client) = logic.clients().traced_client(id) {
             let incoming = self.take(id, &client, address);
             self.connections.insert(id, incoming);
@@ -269,10 +269,10 @@ impl Tracer {
     }
 
     /// The state of a connection, created if there is none.
-    fn take(&mut self, id: ConnectionId, client: &TracedClient<'_>, address: SocketAddr) -> Incoming {
+    fn take(&mut self, id: ConnectionId, client: &TracedClient<'_>, address: ClientAddress) -> Incoming {
         self.connections.remove(&id).unwrap_or_else(|| {
             let is_of =
-                |trace: &&Arc<Trace>| trace.is_of(client.client_identifier, client.user, address.ip());
+                |trace: &&Arc<Trace>| trace.is_of(client.client_identifier, client.user, address.machine());
             let mut incoming = Incoming {
                 traces: self.traces.iter().filter(is_of).cloned().collect(),
                 ..Incoming::default()

@@ -33,6 +33,12 @@ pub(super) struct ConnectionArguments {
     /// Port [default: 1883, with TLS 8883, with --ws 8083 and 8084]
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    /// Unix socket of the broker, instead of host and port
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port", "url", "bind"])]
+    unix: Option<PathBuf>,
+    /// Address or host name of this machine to connect from
+    #[arg(short = 'A', long, value_name = "ADDRESS")]
+    bind: Option<String>,
     /// Host, port, user, password and topic in one: `mqtt(s)://[NAME[:PASSWORD]@]HOST[:PORT]/TOPIC`
     #[arg(
         short = 'L',
@@ -95,6 +101,9 @@ pub(super) struct ConnectionArguments {
     /// Print each packet that is sent or received to standard error
     #[arg(short, long)]
     debug: bool,
+    /// Print no errors once it runs; the exit code says what there is to say
+    #[arg(long)]
+    quiet: bool,
     #[command(flatten)]
     packet_properties: PropertyArguments,
     /// Connect to the broker with TLS
@@ -204,6 +213,9 @@ impl ConnectionArguments {
             .filter(|_| self.username.is_some());
         let port = default_port(tls.is_some(), self.ws);
         Ok(ClientSettings {
+            unix: self.unix,
+            bind: self.bind,
+            quiet: self.quiet,
             host: self.host.or(file.host).unwrap_or_else(|| "localhost".to_owned()),
             port: self.port.or(file.port).unwrap_or(port),
             tls,

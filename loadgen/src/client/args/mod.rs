@@ -41,6 +41,12 @@ pub(super) use request::RequestResponse;
 pub(super) struct ClientSettings {
     pub(super) host: String,
     pub(super) port: u16,
+    /// The Unix socket to connect to, instead of host and port.
+    pub(super) unix: Option<PathBuf>,
+    /// The address or host name to connect from.
+    pub(super) bind: Option<String>,
+    /// Errors are not printed.
+    pub(super) quiet: bool,
     pub(super) tls: Option<TlsRequest>,
     /// Path of the WebSocket, if one is used.
     pub(super) web_socket: Option<String>,
