@@ -142,7 +142,7 @@ fn a_disk_that_fails_twice_while_a_segment_is_made_is_no_full_disk() {
         log.step().err()
     });
     let failed = failed.unwrap();
-    assert!(failed.to_string().contains("make another segment"), "{failed}");
+    assert!(failed.to_string().contains("create another segment"), "{failed}");
     assert!(
         !matches!(failed, StoreError::Full { .. }) && commits.start > 1,
         "{failed}"
