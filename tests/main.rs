@@ -64,6 +64,7 @@ mod simulation;
 mod start;
 mod takeover;
 mod tls;
+mod tokens;
 mod traces;
 mod tutorial;
 mod undelivered;

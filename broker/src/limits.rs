@@ -8,6 +8,7 @@ mod operators;
 mod pages;
 mod restraints;
 mod stored_queue;
+mod users;
 mod work;
 
 pub use self::bridges::*;
@@ -15,6 +16,7 @@ pub use self::operators::*;
 pub use self::pages::*;
 pub use self::restraints::*;
 pub use self::stored_queue::*;
+pub use self::users::*;
 pub use self::work::*;
 
 /// Bytes of the first packet (CONNECT) at most: mosquitto's 100,000 after the fixed header. Larger: refused before
@@ -321,17 +323,7 @@ pub const SALT_BYTES_MAX: usize = 1024;
 /// refused.
 pub const ACCESS_FILE_BYTES_MAX: u64 = 256 << 20;
 
-/// Commands of dynamic security in one message. More: those after them are answered with an error.
-pub const DYNAMIC_COMMANDS_MAX: usize = 10_000;
-
-/// Access rules of one type in a role, because each message may be compared with all. More: `addRoleACL` is refused.
-pub const DYNAMIC_ACLS_MAX: usize = 10_000;
-
-/// Messages with commands of dynamic security that wait to be executed. More: they are dropped, with a line in the
-/// log; mosquitto_ctrl reports after a while that no answer arrived.
-pub const DYNAMIC_REQUESTS_MAX: usize = 1_000;
-
-/// Bytes of a configuration file. More: it is a different file by mistake, and is refused.
+/// Bytes of a configuration file. More: it is another file by mistake, and is refused.
 pub const CONFIGURATION_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Mistakes in files that are reported at once. More: the rest is not searched for.

@@ -262,6 +262,7 @@ fn report_files(
             ("password_file", files.password_file.is_some()),
             ("acl_file", files.acl_file.is_some()),
             ("plugin_opt_config_file", files.dynamic.is_some()),
+            ("jwt_keys", files.tokens.is_some()),
         ];
         for (key, _) in named.into_iter().filter(|(_, is_named)| *is_named) {
             let what = format!("the {key} of {}", name(listener));

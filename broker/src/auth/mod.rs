@@ -6,11 +6,11 @@
 //! [`Authentication::next_answer`]. The owner then takes the client's [`acl::Access`] from the [`Policy`]. A CONNECT
 //! with an Authentication Method uses [`Authentication::begin_exchange`] instead, and is also decided before it moves.
 //!
-//! The files: `access_file.rs` reads them, `password_file.rs` and `acl/` parse them, `policy.rs` has those of all
-//! listeners. The checks: `password.rs` has the hashes (`hash_text.rs` their texts), `back_off.rs` delays guessers,
-//! `wrong_answers.rs` keeps the answers to wrong passwords until they are due, `enhanced.rs` does exchanges of AUTH
-//! packets, and `scram/` is the only method for them. `dynamic/` has users that commands change, `control.rs` accepts
-//! the commands.
+//! The files: `access_file.rs` reads them, `password_file.rs` and `acl/` know what is in them, `policy.rs` has those of
+//! all listeners. The checks: `password.rs` knows the hashes (`hash_text.rs` their texts), `back_off.rs` makes who
+//! guesses wait, `wrong_answers.rs` has the answers to wrong passwords until their time comes, `enhanced.rs` leads
+//! exchanges of AUTH packets, `scram/` is their one method. `token/` has JSON Web Tokens, `login.rs` passwords by HTTP.
+//! `dynamic/` has users that commands change, `control.rs` takes the commands.
 //!
 //! Invariants: a password is neither kept nor logged. The time of the answer to a wrong password does not depend on
 //! whether the user exists. A reload replaces or keeps each file as a whole.
@@ -22,12 +22,14 @@ mod control;
 pub mod dynamic;
 pub mod enhanced;
 mod hash_text;
+mod login;
 pub mod password;
 mod password_check;
 mod password_checks;
 pub mod password_file;
 mod policy;
 pub mod scram;
+pub mod token;
 mod wrong_answers;
 
 use std::net::IpAddr;
@@ -41,17 +43,19 @@ use transport::clock::monotonic_ns;
 use self::back_off::BackOff;
 pub use self::control::{ControlAnswer, ControlMessage};
 use self::enhanced::Refusal;
+pub use self::login::Login;
 use self::password_check::PasswordCheck;
 use self::password_checks::{NotQueued, PasswordChecks};
 pub use self::policy::{AccessFiles, Policy};
 pub(crate) use self::policy::{KeptFile, create_missing, warn_of_world_readable, world_readable_warnings};
+use self::token::{TakeVerdict, TokenAsker, TokenGrant, TokenUsers, looks_like_token};
 
 use crate::limits;
 use crate::settings::{ListenerId, Settings};
 use crate::time::Timestamp;
 
-/// The result of the check of a client that wants to connect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is known of a client that wants to connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
     /// There was no password to check. Whether the client is accepted depends on its certificate, if that names the
     /// user, or on the listener's `allow_anonymous`.
@@ -59,7 +63,9 @@ pub enum Verdict {
     Unproved,
     /// The password is right.
     Proved,
-    /// The client is refused.
+    /// The password is a token, which says who the client is.
+    Granted(Arc<TokenGrant>),
+    /// The client is not let in.
     Refused(ReasonCode),
     /// The exchange of enhanced authentication failed.
     Failed(Refusal),
@@ -82,20 +88,7 @@ pub struct Credentials<'a> {
     pub deadline: Timestamp,
 }
 
-/// A user name and a password from an HTTP request.
-#[derive(Clone, Copy)]
-pub struct Login<'a> {
-    /// The listener of the request.
-    pub listener: ListenerId,
-    /// The address that the request comes from.
-    pub address: IpAddr,
-    /// The name of the user.
-    pub user: &'a str,
-    /// The password, not verified yet.
-    pub password: &'a [u8],
-}
-
-/// The immediate result of [`Authentication::check`].
+/// What [`Authentication::check`] comes to.
 #[derive(Debug)]
 pub enum Check {
     /// There is a result already.
@@ -108,8 +101,8 @@ pub enum Check {
 #[derive(Debug)]
 pub struct Awaited(#[expect(dead_code, reason = "it is held, and counted by others")] Arc<()>);
 
-/// The result of the check of a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a check of a password has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckOutcome {
     /// The ticket of the check.
     pub ticket: u64,
@@ -122,6 +115,7 @@ pub struct CheckOutcome {
 pub struct Authentication {
     shared: Arc<AuthenticationState>,
     checks: PasswordChecks,
+    token_answer: TakeVerdict,
 }
 
 #[derive(Debug)]
@@ -161,13 +155,24 @@ impl Authentication {
             answers: (0..shards).map(|_| SegQueue::new()).collect(),
         });
         let answering = Arc::clone(&shared);
+        let wake = Arc::new(wake);
+        let (of_tokens, wakes) = (Arc::clone(&shared), Arc::clone(&wake));
+        let token_answer = TakeVerdict(Arc::new(move |asker: &TokenAsker, verdict| {
+            of_tokens.put_answer(asker.shard, asker.ticket, Some(verdict));
+            wakes(asker.shard);
+        }));
         let answer = move |job: PasswordCheck, right: bool| {
             answering.answer(&job, right);
             wake(job.shard);
         };
         let threads = threads.min(limits::PASSWORD_THREADS_MAX);
         let checks = PasswordChecks::start(threads, now, Arc::clone(&shared.back_off), answer)?;
-        Ok(Authentication { shared, checks })
+        shared.start_tokens();
+        Ok(Authentication {
+            shared,
+            checks,
+            token_answer,
+        })
     }
 
     /// Decides what can be decided at once; otherwise the answer with this ticket comes from [`Self::next_answer`] of
@@ -178,6 +183,17 @@ impl Authentication {
             return Check::Decided(Verdict::Unproved);
         }
         let policy = self.policy();
+        if let Some(tokens) = policy.tokens(request.listener) {
+            let token = request.password.filter(|password| looks_like_token(password));
+            if let Some(token) = token {
+                return self.check_token(tokens, token, request, TokenAsker { shard, ticket });
+            }
+            if policy.passwords(request.listener).is_none()
+                && (request.user_name.is_some() || request.password.is_some())
+            {
+                return Check::Decided(Verdict::Failed(NO_TOKEN));
+            }
+        }
         let (Some(file), Some(user)) = (policy.passwords(request.listener), request.user_name) else {
             return Check::Decided(Verdict::Unproved);
         };
@@ -233,58 +249,20 @@ impl Authentication {
         }
     }
 
-    /// Whether this is the password of a user of the listener's password file, as far as this is known without
-    /// computation. A user that failed often is refused without a check.
-    #[must_use]
-    pub fn knows(&self, now: Timestamp, login: &Login<'_>) -> Option<bool> {
-        let policy = self.policy();
-        let Some(file) = policy.passwords(login.listener) else {
-            return Some(false);
-        };
-        if file.remembers(file.find(login.user), login.password) {
-            return Some(true);
+    fn check_token(
+        &self,
+        tokens: &TokenUsers,
+        token: &[u8],
+        request: &Credentials<'_>,
+        asker: TokenAsker,
+    ) -> Check {
+        if token.len() > limits::TOKEN_BYTES_MAX {
+            return Check::Decided(Verdict::Failed(TOKEN_TOO_LONG));
         }
-        let back_off = &self.shared.back_off;
-        let claimant = back_off.claimant(login.address, login.user);
-        let digest = back_off.digest((
-            Arc::as_ptr(file) as usize,
-            policy.generation(),
-            false,
-            login.password,
-        ));
-        let is_wrong = login.password.len() > limits::PASSWORD_BYTES_MAX
-            || back_off.not_before(claimant) > now
-            || back_off.knows_wrong(now, claimant, digest);
-        is_wrong.then_some(false)
-    }
-
-    /// As [`Self::knows`], but computed if it is not known: for threads other than the shards', of which there are
-    /// few.
-    #[must_use]
-    pub fn proves(&self, now: Timestamp, login: &Login<'_>) -> bool {
-        if let Some(known) = self.knows(now, login) {
-            return known;
+        match tokens.submit(token, asker, request.deadline, &self.token_answer) {
+            Some(awaited) => Check::Pending(awaited),
+            None => Check::Decided(Verdict::Refused(ReasonCode::ServerBusy)),
         }
-        let policy = self.policy();
-        let Some(file) = policy.passwords(login.listener) else {
-            return false;
-        };
-        let back_off = &self.shared.back_off;
-        let claimant = back_off.claimant(login.address, login.user);
-        let digest = back_off.digest((
-            Arc::as_ptr(file) as usize,
-            policy.generation(),
-            false,
-            login.password,
-        ));
-        back_off.begins(now, claimant);
-        let right = file.verify(file.find(login.user), login.password);
-        if right {
-            back_off.succeeded(now, claimant);
-        } else {
-            back_off.was_wrong(now, claimant, digest);
-        }
-        right
     }
 
     /// The next answer for a shard.
@@ -319,6 +297,7 @@ impl Authentication {
         *shared.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         // Commands may have changed users since the policy was made.
         shared.put(|before| policy.with_dynamic_of_now(before.generation() + 1, None));
+        shared.start_tokens();
     }
 
     fn certificate_names_user(&self, listener: ListenerId) -> bool {
@@ -358,14 +337,29 @@ impl AuthenticationState {
             true => Verdict::Proved,
             false => Verdict::Refused(ReasonCode::BadUserNameOrPassword),
         });
-        if let Some(answers) = self.answers.get(usize::from(job.shard)) {
-            answers.push(CheckOutcome {
-                ticket: job.ticket,
-                verdict,
-            });
+        self.put_answer(job.shard, job.ticket, verdict);
+    }
+
+    fn put_answer(&self, shard: u16, ticket: u64, verdict: Option<Verdict>) {
+        if let Some(answers) = self.answers.get(usize::from(shard)) {
+            answers.push(CheckOutcome { ticket, verdict });
         }
     }
+
+    fn start_tokens(&self) {
+        let policy = Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner));
+        policy.start_tokens();
+    }
 }
+
+const NO_TOKEN: Refusal = Refusal {
+    reason: ReasonCode::BadUserNameOrPassword,
+    why: "the password is no JSON Web Token, and this listener takes nothing else",
+};
+const TOKEN_TOO_LONG: Refusal = Refusal {
+    reason: ReasonCode::BadUserNameOrPassword,
+    why: "the token is longer than 16384 bytes",
+};
 
 fn now() -> Timestamp {
     Timestamp(monotonic_ns())

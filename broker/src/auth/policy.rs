@@ -15,6 +15,7 @@ use super::access_file;
 use super::acl::{Access, AclFile, Identity};
 use super::dynamic::{self, DynamicFiles, DynamicSecurity, Snapshot};
 use super::password_file::PasswordFile;
+use super::token::{TokenGrant, TokenSettings, TokenUsers};
 use crate::files::{FileError, FileProblem};
 use crate::settings::ListenerId;
 
@@ -27,7 +28,9 @@ pub struct AccessFiles {
     pub acl_file: Option<PathBuf>,
     /// The keys of mosquitto's plugin for dynamic security, instead of the two above.
     pub dynamic: Option<DynamicFiles>,
-    /// The key `pattern_names_with_slash`: patterns apply to names with `/`.
+    /// The keys `jwt_keys` and so on: tokens in place of passwords.
+    pub tokens: Option<TokenSettings>,
+    /// The key `pattern_names_with_slash`: names with `/` get something out of a pattern.
     pub names_with_slash: bool,
 }
 
@@ -35,7 +38,10 @@ impl AccessFiles {
     /// Whether there is no file.
     #[must_use]
     pub fn are_none(&self) -> bool {
-        self.password_file.is_none() && self.acl_file.is_none() && self.dynamic.is_none()
+        self.password_file.is_none()
+            && self.acl_file.is_none()
+            && self.dynamic.is_none()
+            && self.tokens.is_none()
     }
 }
 
@@ -57,6 +63,7 @@ struct ListenerPolicy {
     passwords: Option<Arc<PasswordFile>>,
     acl: Option<Arc<AclFile>>,
     dynamic: Option<DynamicPolicy>,
+    tokens: Option<Arc<TokenUsers>>,
     names_with_slash: bool,
 }
 
@@ -170,7 +177,36 @@ impl Policy {
         self.spared.as_deref() == Some(client_identifier)
     }
 
-    /// The access rules for a client.
+    /// What a client may do that proved itself by a token: what that says, or the listener's rules.
+    #[must_use]
+    pub fn access_by(&self, grant: &TokenGrant, listener: ListenerId, client_identifier: &str) -> Access {
+        let Some(rules) = &grant.rules else {
+            return self.access(listener, client_identifier, Some(&grant.user));
+        };
+        let of_listener = self.listeners.get(usize::from(listener.0));
+        rules.access_by_token(Identity {
+            listener,
+            client_identifier: client_identifier.into(),
+            user_name: Some(grant.user.clone()),
+            names_with_slash: of_listener.is_some_and(|it| it.names_with_slash),
+        })
+    }
+
+    /// Who checks the tokens of a listener, if it takes any.
+    pub(super) fn tokens(&self, listener: ListenerId) -> Option<&Arc<TokenUsers>> {
+        self.listeners.get(usize::from(listener.0))?.tokens.as_ref()
+    }
+
+    /// Starts what checks tokens, where it does not run.
+    pub(super) fn start_tokens(&self) {
+        let all = self
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.tokens.as_ref());
+        all.for_each(|tokens| tokens.start());
+    }
+
+    /// What a client may do.
     #[must_use]
     pub fn access(&self, listener: ListenerId, client_identifier: &str, user_name: Option<&str>) -> Access {
         let of_listener = match (listener, user_name) {
@@ -202,11 +238,12 @@ impl Policy {
     #[must_use]
     pub fn renewed(&self, access: &Access) -> Access {
         match access.identity() {
-            Some(identity) if access.generation() != Some(self.generation) => self.access(
-                identity.listener,
-                &identity.client_identifier,
-                identity.user_name.as_deref(),
-            ),
+            Some(identity) if access.generation() != Some(self.generation) && !access.is_of_token() => self
+                .access(
+                    identity.listener,
+                    &identity.client_identifier,
+                    identity.user_name.as_deref(),
+                ),
             _ => access.clone(),
         }
     }

@@ -108,6 +108,22 @@ pub(super) struct AccessDraft {
     pub(super) files: AccessFiles,
     /// Those of `plugin` lines.
     pub(super) plugins: Vec<usize>,
+    pub(super) tokens: TokenDraft,
+}
+
+/// The keys about tokens.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TokenDraft {
+    pub(super) keys: Option<String>,
+    pub(super) ca: Option<PathBuf>,
+    pub(super) user_claim: Option<String>,
+    pub(super) acl_claim: Option<String>,
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Option<String>,
+    pub(super) leeway_s: Option<u32>,
+    pub(super) refresh_s: Option<u32>,
+    /// The first of these keys, for a mistake that concerns all.
+    pub(super) first_key: Option<&'static str>,
 }
 
 /// The values of a listener while its lines are read.

@@ -75,6 +75,7 @@ impl Draft {
         access: &AccessDraft,
     ) -> Result<AccessFiles, String> {
         let mut files = access.files.clone();
+        files.tokens = self.tokens_of(access)?;
         let indices = access
             .plugins
             .iter()

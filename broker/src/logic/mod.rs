@@ -16,16 +16,18 @@
 //! target's output, window or queue); for other shards publish.rs -> outbox/mod.rs -> inbox.rs -> delivery/fan_out.rs;
 //! for groups of Shared Subscriptions publish.rs -> share/mod.rs.
 //!
-//! Other files: shell_access.rs (the owners for the shell), partial.rs (incomplete packets), connect_request.rs (a
-//! parsed CONNECT), connection/, session/ and session_subscriptions.rs (the state of a client), aliases.rs,
-//! consumer_state.rs, filters_begun.rs and reauthentication.rs (parts of a connection), owner_shard.rs (the shard of a
-//! session), lookup.rs (the shell's queries), operator/ (operators' questions), teardown.rs, sliced_teardown.rs and
-//! shut_down.rs (the end of connections and sessions), tick.rs and timer.rs (timers), policy.rs and mount_point.rs
-//! (the rights of a client, and the prefix of its topics), message.rs and via.rs (a message, its stored form, and the
-//! subscriptions that it came by), unpublishable.rs (why one is refused), retained_note.rs and retained_quota.rs (what
-//! shards share about retained messages), store.rs, storing.rs and recover.rs (durable state and its recovery),
-//! counters/, client_events.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (impossible states),
-//! resource_counts.rs (counts for tests), ids.rs, slots.rs and topic_tree/ (identifiers and containers).
+//! Beside that way: shell_access.rs (the owners as the shell sees them), partial.rs (packets that have not come whole),
+//! connect_request.rs (a CONNECT that was parsed), connection/, session/ and session_subscriptions.rs (what a client
+//! has), aliases.rs, consumer_state.rs, filters_begun.rs and reauthentication.rs (parts of a connection),
+//! owner_shard.rs (the shard of a session), lookup.rs (what the shell asks), operator/ (what operators ask),
+//! teardown.rs, sliced_teardown.rs, token_end.rs and shut_down.rs (how connections and sessions end), tick.rs and
+//! timer.rs (what is due), policy.rs and mount_point.rs (what a client may do, and where its topics are), message.rs
+//! and via.rs (a
+//! message, how it is kept, and by what it comes), unpublishable.rs (why one is not taken), retained_note.rs and
+//! retained_quota.rs (what shards share of
+//! retained messages), store.rs, storing.rs and recover.rs (what is kept for good, and comes back), counters/,
+//! client_events.rs and sys.rs (figures), reason_string.rs, inconsistency.rs (states that cannot be),
+//! resource_counts.rs (what tests compare), ids.rs, slots.rs and topic_tree/ (names and containers).
 //!
 //! Invariants: no clock, socket or random source is read; nothing that a peer sends panics or grows without a bound of
 //! [`crate::limits`] or [`crate::settings`]; the same inputs give the same outputs. The order that keeps the shards
@@ -78,6 +80,7 @@ mod sys;
 mod teardown;
 mod tick;
 mod timer;
+mod token_end;
 mod topic_tree;
 mod unpublishable;
 mod via;

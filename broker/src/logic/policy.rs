@@ -91,7 +91,9 @@ impl Clients {
             let keeps =
                 |user| by_certificate && !policy.is_dynamic(listener) || policy.keeps(before, listener, user);
             let is_spared = |client: &str| policy.spares(client);
+            let has_token = session.is_some_and(|session| session.ends_at().is_some());
             connection.is_connected()
+                && !has_token
                 && user.is_some_and(|user| !keeps(user))
                 && !session.is_some_and(|session| is_spared(session.client_identifier()))
         };

@@ -147,6 +147,13 @@ impl Shard {
             return unreachable_state("a connection of a session that is gone");
         };
         self.client_times.ended(id, session);
+        if let Some(ends_at) = session.ends_at() {
+            session.set_ends_at(None);
+            let timer = Timer::TokenEnd {
+                session: session_slot,
+            };
+            self.timers.cancel(ends_at, timer);
+        }
         session.set_since(self.now);
         let (expiry_s, expires_at) = (session.expiry_s(), session.expires_at());
         let cost = end_work(session);

@@ -32,6 +32,7 @@ impl Shard {
                 Timer::SessionExpiry { session } => {
                     self.expire_session(session);
                 }
+                Timer::TokenEnd { session } => self.end_with_token(session),
                 Timer::WillDelay { session } => self.publish_delayed_will(session),
                 Timer::Retained { node } => {
                     self.retained.expire(now, node, self.delivery.counters());

@@ -22,6 +22,8 @@ pub(super) enum Timer {
     SessionExpiry { session: SessionSlot },
     /// The Will of a session without a connection, delayed by its Will Delay Interval.
     WillDelay { session: SessionSlot },
+    /// The end of the token by which the client of a session was let in.
+    TokenEnd { session: SessionSlot },
     /// The expiry of a retained message.
     Retained { node: NodeSlot },
     /// The end of a client's grace period or quarantine.

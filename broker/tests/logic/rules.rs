@@ -477,7 +477,7 @@ fn v17_anonymous_clients_are_the_listeners_choice() {
                 ..Settings::default()
             };
             let mut cluster = Cluster::with_settings(1, settings);
-            let client = cluster.open_with("c", V5, None, verdict);
+            let client = cluster.open_with("c", V5, None, verdict.clone());
             let reason = send_connect(&mut cluster, client, &as_user(V5, "c", "ann"));
             let expected = in_anyway || allow_anonymous;
             assert_eq!(

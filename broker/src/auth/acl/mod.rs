@@ -64,7 +64,10 @@ struct Rules {
     source: RuleSource,
 }
 
-/// Where the rules of this client come from.
+/// Stands for the generation of a policy where rules are a client's own.
+const OF_TOKEN: u64 = u64::MAX;
+
+/// Where the rules come from.
 #[derive(Debug)]
 enum RuleSource {
     /// The lines of an ACL file that apply to the client.
@@ -96,7 +99,23 @@ impl AclFile {
         Ok(AclFile::from(draft))
     }
 
-    /// The rules for a client; [`Access::generation`] returns `generation`.
+    /// Rules that stand in no file, one a line.
+    ///
+    /// # Errors
+    /// What is wrong with the first line that is none.
+    pub fn of_lines(lines: &[String]) -> Result<AclFile, String> {
+        let mut draft = AclDraft::default();
+        lines.iter().try_for_each(|line| draft.read(line))?;
+        Ok(AclFile::from(draft))
+    }
+
+    /// What a client may do by its own token, whatever the policy.
+    #[must_use]
+    pub fn access_by_token(&self, identity: Identity) -> Access {
+        self.access(identity, OF_TOKEN)
+    }
+
+    /// What a client may do; `generation` comes back from [`Access::generation`].
     #[must_use]
     pub fn access(&self, identity: Identity, generation: u64) -> Access {
         let user_name = identity.user_name.as_deref();
@@ -192,7 +211,13 @@ impl Access {
         }
     }
 
-    /// The client for which the rules were selected, if there are any.
+    /// Whether the rules are those of the client's token, which no policy changes.
+    #[must_use]
+    pub fn is_of_token(&self) -> bool {
+        self.generation() == Some(OF_TOKEN)
+    }
+
+    /// Whom the rules were made for, if there are any.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         self.0.as_ref().map(|rules| &rules.identity)

@@ -11,6 +11,7 @@ use crate::auth::access_file;
 use crate::auth::acl::AclFile;
 use crate::auth::dynamic::{DynamicFiles, DynamicSecurity};
 use crate::auth::password_file::PasswordFile;
+use crate::auth::token::{TokenSettings, TokenUsers};
 use crate::files::FileError;
 
 /// A policy in the reading.
@@ -58,6 +59,11 @@ impl<'a> Reader<'a> {
             note(DYNAMIC_FILE, error);
             None
         });
+        let tokens = files.tokens.as_ref().map(|settings| self.tokens(settings));
+        let tokens = tokens.transpose().unwrap_or_else(|error| {
+            note(TOKEN_KEYS, error);
+            None
+        });
         let of_snapshot = dynamic
             .as_ref()
             .map(|dynamic| Arc::clone(&dynamic.snapshot.passwords));
@@ -65,6 +71,7 @@ impl<'a> Reader<'a> {
             passwords: of_snapshot.or(passwords),
             acl,
             dynamic,
+            tokens,
             names_with_slash: files.names_with_slash,
         });
         failed
@@ -79,6 +86,10 @@ impl<'a> Reader<'a> {
         else {
             return;
         };
+        if key == TOKEN_KEYS {
+            now.tokens.clone_from(&had.tokens);
+            return;
+        }
         if key == ACL_FILE {
             now.acl.clone_from(&had.acl);
             return;
@@ -129,6 +140,25 @@ impl<'a> Reader<'a> {
         Ok(file)
     }
 
+    /// Who checks tokens by these settings: of before, or of another listener, or new.
+    fn tokens(&self, settings: &TokenSettings) -> Result<Arc<TokenUsers>, FileError> {
+        let same = |policy: &Policy| {
+            let all = policy
+                .listeners
+                .iter()
+                .filter_map(|listener| listener.tokens.as_ref());
+            let mut same = all.filter(|tokens| tokens.settings() == settings);
+            same.next().cloned()
+        };
+        if let Some(known) = same(&self.policy) {
+            return Ok(known);
+        }
+        match self.before.and_then(same) {
+            Some(before) => before.reload().map(|()| before),
+            None => TokenUsers::load(settings).map(Arc::new),
+        }
+    }
+
     /// The dynamic security of a file: of before, or begun now.
     fn dynamic(&mut self, files: &DynamicFiles) -> Result<DynamicPolicy, FileError> {
         let path = &files.config;
@@ -160,6 +190,7 @@ impl<'a> Reader<'a> {
 
 const PASSWORD_FILE: &str = "password_file";
 const ACL_FILE: &str = "acl_file";
+const TOKEN_KEYS: &str = "jwt_keys";
 const DYNAMIC_FILE: &str = "plugin_opt_config_file";
 
 fn digest(text: &[u8]) -> [u8; 32] {

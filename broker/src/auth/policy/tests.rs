@@ -21,6 +21,7 @@ fn files(folder: &Path, password: Option<&str>, acl: Option<&str>) -> AccessFile
         password_file: path(password),
         acl_file: path(acl),
         dynamic: None,
+        tokens: None,
         names_with_slash: false,
     }
 }

@@ -1,8 +1,9 @@
 //! The one table of configuration keys: the parser, `--test-config` and docs/CONFIGURATION.md are made from it.
 //!
 //! `key.rs` has the type of an entry. `access.rs`, `bridge.rs`, `bridge_course.rs`, `bridge_tls.rs`, `clients.rs`,
-//! `listener.rs`, `log.rs`, `messages.rs`, `persistence.rs`, `plugins.rs`, `process.rs`, `restraints.rs`, `retained.rs`
-//! and `tls.rs` have the keys of a theme, `refused.rs` those that are not supported. `numbers.rs` converts numbers.
+//! `listener.rs`, `log.rs`, `messages.rs`, `persistence.rs`, `plugins.rs`, `process.rs`, `restraints.rs`,
+//! `retained.rs`, `tls.rs` and `tokens.rs` have the keys of a theme, `refused.rs` those that are not supported.
+//! `numbers.rs` converts numbers.
 //!
 //! Invariants: each key of mosquitto 2.0 and 2.1 is here once, so that no key of a working mosquitto.conf is reported
 //! as unknown; guarded by the test `every_key_of_mosquitto_is_known`.
@@ -24,6 +25,7 @@ mod refused;
 mod restraints;
 mod retained;
 mod tls;
+mod tokens;
 
 pub(super) use self::key::{Key, Scope, Show, Status, Value};
 pub(super) use self::persistence::persistence;
@@ -35,6 +37,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     ("TLS of a listener", tls::KEYS),
     ("Authentication and access", access::KEYS),
     ("Users at run time", plugins::KEYS),
+    ("JSON Web Tokens", tokens::KEYS),
     ("Clients and sessions", clients::KEYS),
     ("Rates and bans", restraints::KEYS),
     ("Messages", messages::KEYS),

@@ -5,6 +5,7 @@
 use crate::auth::Verdict;
 use crate::auth::enhanced::Authenticated;
 use crate::client_address::ClientAddress;
+use crate::auth::token::TokenGrant;
 use crate::logic::connect_request::ConnectRequest;
 use crate::settings::{ListenerId, ListenerSettings};
 
@@ -26,12 +27,22 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The user that the client is, or claims to be.
+    /// What its token gives it, if it has one.
+    #[must_use]
+    pub fn grant(&self) -> Option<&TokenGrant> {
+        match &self.verdict {
+            Verdict::Granted(grant) => Some(grant),
+            _ => None,
+        }
+    }
+
+    /// The user that the client is, or says it is.
     #[must_use]
     pub fn user<'a>(&'a self, connect: &'a ConnectRequest) -> Option<&'a str> {
         let authenticated = self.authenticated.as_deref();
         let authenticated = authenticated.map(|authenticated| &*authenticated.user);
-        let proved = self.certificate_identity.as_deref().or(authenticated);
+        let granted = self.grant().map(|grant| &*grant.user);
+        let proved = self.certificate_identity.as_deref().or(authenticated).or(granted);
         proved.or(connect.user_name.as_deref())
     }
 

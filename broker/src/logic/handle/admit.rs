@@ -76,10 +76,11 @@ impl<'a> ConnectCheck<'_, 'a> {
                 .ok_or(reason_string::refusal(ReasonCode::TopicNameInvalid))
         });
         let will_topic = will_topic.transpose()?;
-        let access = self
-            .delivery
-            .policy()
-            .access(peer.listener, client_identifier, named);
+        let policy = self.delivery.policy();
+        let access = match peer.grant() {
+            Some(grant) => policy.access_by(grant, peer.listener, client_identifier),
+            None => policy.access(peer.listener, client_identifier, named),
+        };
         let will_denied = will_topic.as_ref().is_some_and(|topic| !access.may_write(topic));
         if will_denied && connect.version == ProtocolVersion::V5 {
             return Err(not_authorized(reason_string::WILL_DENIED));
@@ -89,6 +90,7 @@ impl<'a> ConnectCheck<'_, 'a> {
             assigned,
             user,
             access,
+            ends_at: peer.grant().map(|grant| grant.ends_at),
             will_topic,
         })
     }
@@ -195,10 +197,10 @@ fn client_identity<'a>(
             "this listener accepts no passwords: use SCRAM-SHA-256 with MQTT 5.0",
         ));
     }
-    let proved = match peer.verdict {
-        Verdict::Refused(reason) => return Err(reason_string::refusal(reason)),
-        Verdict::Failed(refusal) => return Err(refusal),
-        Verdict::Proved => true,
+    let proved = match &peer.verdict {
+        Verdict::Refused(reason) => return Err(reason_string::refusal(*reason)),
+        Verdict::Failed(refusal) => return Err(*refusal),
+        Verdict::Proved | Verdict::Granted(_) => true,
         Verdict::Unproved => peer.certificate_identity.is_some(),
     };
     if connect.authentication.is_some() {

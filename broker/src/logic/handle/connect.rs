@@ -174,6 +174,7 @@ impl Shard {
         session.set_since(self.now);
         self.delivery.set_expiry(session_slot, expiry_s);
         self.delivery.clients.attach(session_slot, slot);
+        self.end_connection_at(session_slot, admitted.ends_at);
         self.routing
             .member_connected(&mut self.delivery, &mut self.outboxes, session_slot);
         known.is_some()

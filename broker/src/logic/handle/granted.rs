@@ -14,6 +14,7 @@ use crate::logic::connect_request::ConnectRequest;
 use crate::logic::handle::disconnect::bounded_expiry_s;
 use crate::logic::session::NEVER_EXPIRES;
 use crate::settings::{ListenerSettings, Settings};
+use crate::time::Timestamp;
 
 /// An admitted client, and what it was granted.
 pub(super) struct Admitted<'a> {
@@ -24,7 +25,9 @@ pub(super) struct Admitted<'a> {
     pub(super) user: Option<Box<str>>,
     /// What the client may publish and read.
     pub(super) access: Access,
-    /// The topic of its Will, in the broker's form.
+    /// When its connection ends, where its token says so.
+    pub(super) ends_at: Option<Timestamp>,
+    /// The topic of its Will, as the broker sees it.
     pub(super) will_topic: Option<Cow<'a, str>>,
 }
 

@@ -98,6 +98,8 @@ struct RareSession {
     user: Option<Box<str>>,
     /// The rights of its client, if there are rules.
     rights: Option<Rights>,
+    /// When its connection ends, where the client's token says so.
+    ends_at: Option<Timestamp>,
     /// The groups that it is in, with its positions there.
     shares: Vec<ListedShare>,
     /// The positions of groups that count the session as busy.

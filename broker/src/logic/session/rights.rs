@@ -1,4 +1,4 @@
-//! The topics that the client of a session may publish and read, if the listener has an ACL file.
+//! What the client of a session may publish and read, where the listener has access rules, and for how long.
 //!
 //! Invariant: a session without rules has no [`Rights`], and its messages cost one branch. The decision for the last
 //! topic is kept together with the rules that made it, so it ends with them.
@@ -6,6 +6,8 @@
 use crate::auth::acl::Access;
 use crate::auth::dynamic::CONTROLS;
 use crate::logic::routing::route::TopicAccess;
+use crate::logic::session::Session;
+use crate::time::Timestamp;
 
 /// The ACL rules of one session, with the decision for the last topic.
 #[derive(Debug)]
@@ -41,5 +43,19 @@ impl Rights {
         }
         self.written = topic.into();
         TopicAccess::Allowed
+    }
+}
+
+impl Session {
+    /// When its connection is to end, if that is known.
+    pub(in crate::logic) fn ends_at(&self) -> Option<Timestamp> {
+        self.rare.as_ref()?.ends_at
+    }
+
+    /// Sets when its connection is to end.
+    pub(in crate::logic) fn set_ends_at(&mut self, ends_at: Option<Timestamp>) {
+        if ends_at.is_some() || self.ends_at().is_some() {
+            self.rare().ends_at = ends_at;
+        }
     }
 }
