@@ -300,12 +300,11 @@ impl Sessions {
             Some((slot, access, has_changed))
         };
         let renewed: Vec<(SessionSlot, Access, bool)> = self.slots.iter().filter_map(renewed).collect();
-        let mut changed = Vec::new();
-        for (slot, access, has_changed) in renewed {
-            self.set_access(slot, &access);
-            changed.extend(has_changed.then_some(slot));
+        for (slot, access, _) in &renewed {
+            self.set_access(*slot, access);
         }
-        changed
+        let changed = renewed.into_iter().filter(|(.., has_changed)| *has_changed);
+        changed.map(|(slot, ..)| slot).collect()
     }
 
     pub(super) fn len(&self) -> usize {
