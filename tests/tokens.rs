@@ -86,7 +86,7 @@ fn a_token_lets_in_gives_rights_and_ends_the_connection() {
         &Options::new("c2").v5().user("jwt", &signer.token(4, json!({}))),
     );
     assert_eq!(short.expect_closed().0, Some(ReasonCode::MaximumConnectTime));
-    assert!(broker.log().contains("its token has expired"));
+    eventually("it says so", || broker.log().contains("its token has expired"));
     // A reload leaves those alone who are in.
     broker.signal(Signal::HUP);
     eventually("it has reloaded", || {
