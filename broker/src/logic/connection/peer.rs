@@ -4,8 +4,8 @@
 
 use crate::auth::Verdict;
 use crate::auth::enhanced::Authenticated;
-use crate::client_address::ClientAddress;
 use crate::auth::token::TokenGrant;
+use crate::client_address::ClientAddress;
 use crate::logic::connect_request::ConnectRequest;
 use crate::settings::{ListenerId, ListenerSettings};
 
