@@ -5,7 +5,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Authentication;
+use super::back_off::UserAtAddress;
+use super::password_file::PasswordFile;
+use super::{Authentication, Policy};
 use crate::limits;
 use crate::settings::ListenerId;
 use crate::time::Timestamp;
@@ -36,13 +38,7 @@ impl Authentication {
             return Some(true);
         }
         let back_off = &self.shared.back_off;
-        let claimant = back_off.claimant(login.address, login.user);
-        let digest = back_off.digest((
-            Arc::as_ptr(file) as usize,
-            policy.generation(),
-            false,
-            login.password,
-        ));
+        let (claimant, digest) = self.attempt(login, &policy, file);
         let is_wrong = login.password.len() > limits::PASSWORD_BYTES_MAX
             || back_off.not_before(claimant) > now
             || back_off.knows_wrong(now, claimant, digest);
@@ -61,13 +57,7 @@ impl Authentication {
             return false;
         };
         let back_off = &self.shared.back_off;
-        let claimant = back_off.claimant(login.address, login.user);
-        let digest = back_off.digest((
-            Arc::as_ptr(file) as usize,
-            policy.generation(),
-            false,
-            login.password,
-        ));
+        let (claimant, digest) = self.attempt(login, &policy, file);
         back_off.begins(now, claimant);
         let right = file.verify(file.find(login.user), login.password);
         if right {
@@ -76,5 +66,17 @@ impl Authentication {
             back_off.was_wrong(now, claimant, digest);
         }
         right
+    }
+
+    /// Who tries, and the digest of what it tries: what an earlier wrong answer is known by.
+    fn attempt(&self, login: &Login<'_>, policy: &Policy, file: &Arc<PasswordFile>) -> (UserAtAddress, u64) {
+        let back_off = &self.shared.back_off;
+        let digest = back_off.digest((
+            Arc::as_ptr(file) as usize,
+            policy.generation(),
+            false,
+            login.password,
+        ));
+        (back_off.claimant(login.address, login.user), digest)
     }
 }

@@ -3,16 +3,14 @@
 //! Invariants: those of `bans.rs`.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{BanSubject, BanTerms};
-use crate::files::read_bounded;
+use crate::files::{read_bounded, replace};
 use crate::limits;
 
 /// Why the file cannot be used.
@@ -138,23 +136,4 @@ pub(super) fn write<'a>(
         path: path.to_owned(),
         source,
     })
-}
-
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    // The name is on the disk too.
-    folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

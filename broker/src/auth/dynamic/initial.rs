@@ -4,9 +4,7 @@
 //! file or the variable that it is taken from or, if it is drawn here, in a file that only its owner may read.
 //! mosquitto also makes a user who may read and write everything: this does not.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::directory::{
@@ -45,7 +43,8 @@ pub(super) fn create(path: &Path, password_file: Option<&Path>) -> Result<bool, 
     let hash = PasswordHash::make(password.as_bytes(), super::NEW_HASH).map_err(|error| cannot(&error))?;
     // Beside the file, and so for the same reasons.
     if let Some(file) = &drawn {
-        write_secret(file, &format!("{ADMIN} {password}\n")).map_err(|error| cannot(&error))?;
+        let text = format!("{ADMIN} {password}\n");
+        files::replace(file, text.as_bytes()).map_err(|error| cannot(&error))?;
     }
     files::replace(path, file::text(&directory(hash)).as_bytes()).map_err(|error| cannot(&error))?;
     match drawn {
@@ -96,18 +95,6 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".pw");
     PathBuf::from(name)
-}
-
-fn write_secret(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 fn directory(admin: PasswordHash) -> Directory {
